@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up everything they need; every other target is for people who change the project.
+# Paths are relative, so that the checkout may live in a folder whose name has spaces.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+CONSTRAINTS := constraints.txt
+DEMO_DIR := runs/demo
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(PY):
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else f"Python 3.11 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "could not make a virtual environment; on Debian: apt-get install python3.11-venv" >&2; exit 1; }
+
+# The stamp of an extra is newer than what decides its content, so a second run installs nothing.
+# GluonCV asks for opencv-python, which fails without the system's libGL; the headless build must be the one that is left.
+$(VENV)/.installed-%: $(PY) pyproject.toml setup.py $(CONSTRAINTS)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(subst +,$(comma),$*)]'
+	@$(PY) -c 'import cv2' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
+	  --force-reinstall --no-deps -c $(CONSTRAINTS) opencv-python-headless
+	@touch $@
+comma := ,
+
+.PHONY: setup
+setup: $(VENV)/.installed-cpu  ## make .venv and install the CPU build
+
+.PHONY: test
+test: $(VENV)/.installed-cpu+test  ## set up and pass the tests
+	$(PY) -m pytest
+
+.PHONY: test-slow
+test-slow: $(VENV)/.installed-cpu+test  ## the tests marked slow
+	$(PY) -m pytest -m slow
+
+.PHONY: lint
+lint: $(VENV)/.installed-cpu+dev  ## ruff over everything
+	$(PY) -m ruff check .
+
+.PHONY: clean
+clean:  ## remove what the targets made, the virtual environment included
+	rm -rf $(VENV) runs docs/_build docs/gallery build dist *.egg-info

@@ -1,0 +1,61 @@
+"""The one family of exceptions: what happened, where, what was got, what is allowed, what to do."""
+from __future__ import annotations
+
+
+class GluonActionError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class UsageError(GluonActionError, ValueError):
+    """An argument or a flag that cannot be; commands exit with 2."""
+
+
+class AnnotationError(GluonActionError, ValueError):
+    """A list of videos that cannot be read, or a line in it; the message names file and line."""
+
+
+class ModelError(GluonActionError, ValueError):
+    """An unknown model, or one asked for what it cannot do."""
+
+
+class WeightsError(GluonActionError, RuntimeError):
+    """Weights that are missing, corrupted, or of another shape than the network's."""
+
+
+class CheckpointError(GluonActionError, RuntimeError):
+    """A checkpoint that is torn, corrupted or of another run."""
+
+
+class DeviceError(GluonActionError, RuntimeError):
+    """A device that does not exist or that the installed MXNet cannot run on."""
+
+
+class OutputError(GluonActionError, OSError):
+    """A result that could not be written; the last good one is kept."""
+
+
+class TrainingError(GluonActionError, RuntimeError):
+    """Training that cannot go on: the loss is not finite, or too many samples failed."""
+
+
+class VideoReadError(GluonActionError, RuntimeError):
+    """A video whose frames cannot be had.
+
+    Parameters
+    ----------
+    path : str
+        The file or folder.
+    decoder : str
+        Who tried: ``'decord'``, ``'pyav'``, ``'opencv'``, ``'pillow'``, or several joined by ``', '``.
+    cause : str
+        What went wrong, in a sentence.
+    """
+
+    def __init__(self, path: str, decoder: str, cause: str):
+        super().__init__(path, decoder, cause)
+        self.path = str(path)
+        self.decoder = decoder
+        self.cause = str(cause)
+
+    def __str__(self) -> str:
+        return f'{self.path}: cannot be read by {self.decoder}: {self.cause}'
