@@ -20,7 +20,7 @@ $(PY):
 # GluonCV asks for opencv-python, which fails without the system's libGL; the headless build must be the one that is left.
 $(VENV)/.installed-%: $(PY) pyproject.toml setup.py $(CONSTRAINTS)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(subst +,$(comma),$*)]'
-	@$(PY) -c 'import cv2' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
+	@$(PY) -c 'import cv2.version as v; assert v.headless' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
 	  --force-reinstall --no-deps -c $(CONSTRAINTS) opencv-python-headless
 	@touch $@
 comma := ,

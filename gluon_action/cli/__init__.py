@@ -1,0 +1,1 @@
+"""Commands: one module each, with ``parse_args(argv)`` and ``main(args)`` and nothing else."""

@@ -1,0 +1,72 @@
+"""How every command starts and ends: help that teaches, exit codes, and a message instead of a traceback."""
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from ..errors import GluonActionError, UsageError
+
+
+def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None) -> int:
+    """Run a command and turn what happens into an exit code.
+
+    Parameters
+    ----------
+    parse_args : callable
+        ``parse_args(argv) -> argparse.Namespace``.
+    main : callable
+        ``main(args) -> int or None``.
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 bad usage, 130 interrupted. A traceback is printed with ``--debug`` only.
+    """
+    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
+    args = parse_args(argv)
+    try:
+        code = main(args)
+        sys.stdout.flush()
+        return int(code or 0)
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`... | head`): nothing to tell anybody. Python flushes standard output
+        # once more at exit, so it needs somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        name = os.path.basename(sys.argv[0])
+        if isinstance(error, GluonActionError):
+            print(f'{name}: {error}', file=sys.stderr)
+        else:
+            print(f'{name}: unexpected {type(error).__name__}: {error}\n'
+                  'This is a fault of the program; --debug shows where it happened.', file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the lines of a description and add the defaults."""
+
+    def _get_help_string(self, action):
+        # "(default: None)" and "(default: False)" teach nobody anything.
+        if action.default in (None, False, '') or action.default is argparse.SUPPRESS:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def make_parser(description: str, prog: str | None = None, epilog: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of a command, with ``--debug`` in it; abbreviated flags are refused."""
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=HelpFormatter,
+                                     allow_abbrev=False)
+    parser.add_argument('--debug', action='store_true', help='print a traceback when something fails')
+    return parser

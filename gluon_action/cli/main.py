@@ -1,0 +1,44 @@
+"""``gluon-action COMMAND``: the commands under one name."""
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from .command import run
+
+#: name -> (module, what it does)
+COMMANDS = {
+    'doctor': ('doctor', 'versions, decoders, devices: what is missing and the command that mends it'),
+    'train': ('train_recognizer', 'train a recogniser (scripts/train_recognizer.py)'),
+    'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
+    'list-models': ('list_models', 'the model zoo'),
+    'make-demo-data': ('make_demo_data', 'generate the videos that everything can be tried on'),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that is named first; its exit code is returned."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ('-h', '--help'):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] == '--version':
+        from gluon_action import __version__
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        close = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+        hint = f'; did you mean {close[0]}?' if close else ''
+        print(f'gluon-action: no command {argv[0]!r}{hint}\n\n{usage()}', file=sys.stderr)
+        return 2
+    module = importlib.import_module(f'gluon_action.cli.{COMMANDS[argv[0]][0]}')
+    return run(module.parse_args, module.main, argv[1:])
+
+
+def usage() -> str:
+    """Return the text of ``gluon-action --help``."""
+    lines = ['usage: gluon-action COMMAND [--help] [ARG ...]', '', 'commands:']
+    lines += [f'  {name:<16}{text}' for name, (_, text) in COMMANDS.items()]
+    return '\n'.join(lines)
