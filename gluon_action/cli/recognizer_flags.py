@@ -1,4 +1,7 @@
-"""Flags that training and testing share, with GluonCV's names, defaults and meanings."""
+"""Flags that training and testing share, with GluonCV's names, defaults and meanings.
+
+What they ask for is opened by `gluon_action.data.by_name.open_dataset` and its transforms.
+"""
 from __future__ import annotations
 
 import argparse

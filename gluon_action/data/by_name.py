@@ -1,0 +1,140 @@
+"""Open a data set by the name that ``--dataset`` takes, and the transforms that go with a recogniser."""
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from ..errors import UsageError
+
+#: Names whose lists and folders have defaults under ~/.mxnet/datasets.
+PRESETS = {'ucf101': 'UCF101', 'hmdb51': 'HMDB51', 'kinetics400': 'Kinetics400', 'kinetics700': 'Kinetics700',
+           'somethingsomethingv2': 'SomethingSomethingV2'}
+DEMOS = ('demo_appearance', 'demo_motion')
+
+
+def open_dataset(name: str, *, train: bool, setting: str | None = None, data_dir: str | None = None, **options):
+    """Open a video data set.
+
+    Parameters
+    ----------
+    name : str
+        One of `PRESETS` or `DEMOS`, or ``'custom'``.
+    train : bool
+        Take the training list and random segments; otherwise the validation list and segment centres.
+    setting : str, optional
+        The list. The presets and the demos have a default.
+    data_dir : str, optional
+        Folder that the list's paths start from; for a demo, the folder it is generated in.
+    **options
+        Further arguments of `VideoClsCustom`.
+
+    Returns
+    -------
+    gluon_action.data.video_dataset.VideoClsCustom
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, or ``'custom'`` without list and folder.
+    """
+    from .. import data
+    root = os.path.expanduser(data_dir) if data_dir else None
+    setting = os.path.expanduser(setting) if setting else None
+    if name in DEMOS:
+        from .demo import make_demo
+        demo = make_demo(name, Path(root or default_root(name)))
+        setting = setting or (demo.train_list if train else demo.val_list)
+        options.setdefault('classes', list(demo.classes))
+        return data.VideoClsCustom(root=str(demo.video_dir), setting=str(setting), train=train, **options)
+    if name == 'custom':
+        if not setting or root is None:
+            raise UsageError('--dataset custom needs --data-dir and --train-list (training) or --val-list (validation)')
+        return data.VideoClsCustom(root=root, setting=setting, train=train, **options)
+    if name not in PRESETS:
+        raise UsageError(f'unknown data set {name!r}; known: {", ".join([*PRESETS, *DEMOS, "custom"])}')
+    places = {key: value for key, value in (('root', root), ('setting', setting)) if value is not None}
+    return getattr(data, PRESETS[name])(train=train, **places, **options)
+
+
+def default_root(name: str) -> str:
+    """Folder of a data set under ``$MXNET_HOME`` (by default ``~/.mxnet``)."""
+    home = os.environ.get('MXNET_HOME') or os.path.join(os.path.expanduser('~'), '.mxnet')
+    return os.path.join(home, 'datasets', name)
+
+
+def train_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0, new_width: int = 0,
+                    scale_ratios=(1.0, 0.875, 0.75, 0.66), more_fix_crop: bool = True, max_distort: int = 1,
+                    flip_prob: float = 0.5):
+    """Training augmentation by the name of ``--data-aug`` (GluonCV's v1 to v4).
+
+    Parameters
+    ----------
+    data_aug : {'v1', 'v2', 'v3', 'v4'}
+        Multi-scale crop; the same after resizing the short side to `new_height`; random short side between
+        `new_height` and `new_width`, then a random crop; random resized crop.
+    size : int
+        Side of the square that comes out, in pixels.
+    mean, std : sequence of float
+        Per channel, on values in 0..1.
+    """
+    from .transforms import video
+    square = (size, size)
+    if data_aug == 'v1':
+        return video.VideoGroupTrainTransform(square, scale_ratios, mean, std, more_fix_crop=more_fix_crop,
+                                              max_distort=max_distort, prob=flip_prob)
+    if data_aug == 'v2':
+        return video.VideoGroupTrainTransformV2(square, _side(new_height, 'v2'), scale_ratios, mean, std,
+                                                more_fix_crop=more_fix_crop, max_distort=max_distort, prob=flip_prob)
+    if data_aug == 'v3':
+        low, high = _side(new_height, 'v3'), _side(new_width, 'v3', '--new-width')
+        if not size <= low <= high:
+            raise UsageError(f'--data-aug v3 draws the short side from --new-height {low} to --new-width {high} and '
+                             f'crops {size} from it: needs --input-size <= --new-height <= --new-width')
+        return video.VideoGroupTrainTransformV3(square, low, high, mean, std, prob=flip_prob)
+    if data_aug == 'v4':
+        return video.VideoGroupTrainTransformV4(square, mean, std, prob=flip_prob)
+    raise UsageError(f'--data-aug {data_aug!r} is unknown; known: v1, v2, v3, v4')
+
+
+def val_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0, new_width: int = 0,
+                  crop_ratio: float = 0.875, num_crop: int = 1, clip_length: int = 1):
+    """Validation transform: resize, crop, scale, normalise.
+
+    v1 with `new_height` and `new_width` crops the frames that the data set resized to them. Otherwise the short side
+    is resized to `new_height`, or where that is 0, to ``ceil(size / crop_ratio)``.
+
+    Parameters
+    ----------
+    num_crop : {1, 3, 10}
+        Centre; three along the long side; corners and centre with their mirror images.
+    clip_length : int
+        Frames a clip, so that the ten crops of a clip stay together.
+    """
+    from mxnet.gluon.data.vision.transforms import Compose
+
+    from .transforms import video
+    resized = data_aug == 'v1' and new_height > 0 and new_width > 0
+    short_side = (new_height if data_aug != 'v1' else 0) or math.ceil(size / crop_ratio)
+    steps = []
+    if num_crop == 3 and not resized:
+        short_side = size  # three squares cover the long side only when the short side is the crop
+    if not resized:
+        if short_side < size:
+            raise UsageError(f'--new-height {short_side} is less than --input-size {size}: nothing to crop from')
+        steps.append(video.ShortSideRescale(short_side))
+    if num_crop == 1:
+        steps.append(video.VideoCenterCrop((size, size)))
+    elif num_crop == 3:
+        steps.append(video.VideoThreeCrop((size, size)))
+    elif num_crop == 10:
+        steps.append(video.VideoTenCrop((size, size), clip_length=clip_length))
+    else:
+        raise UsageError(f'--num-crop must be 1, 3 or 10, got {num_crop}')
+    return Compose([*steps, video.VideoToTensor(), video.VideoNormalize(mean, std)])
+
+
+def _side(value: int, data_aug: str, flag: str = '--new-height') -> int:
+    if value <= 0:
+        raise UsageError(f'--data-aug {data_aug} needs {flag}, the side frames are resized to')
+    return value
