@@ -1,0 +1,159 @@
+"""Frame sampling: equal to GluonCV's formulas, inside the video, and random only where it should be."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gluon_action.data.sampling import (
+    clip_indices,
+    dense_starts,
+    sample_rng,
+    segment_starts,
+    slowfast_indices,
+    temporal_jitter,
+)
+from gluon_action.errors import UsageError
+
+LENGTHS = [*range(1, 41), 63, 64, 65, 100, 299, 300]
+SHAPES = [(1, 1, 1), (3, 1, 1), (7, 1, 1), (25, 1, 1), (1, 4, 1), (3, 5, 2), (2, 16, 2), (1, 32, 2), (1, 64, 1),
+          (10, 8, 8)]
+
+
+class GlobalNumpy:
+    """numpy's global generator behind the name that `numpy.random.Generator` uses: the draws of GluonCV."""
+
+    @staticmethod
+    def integers(high, size):
+        return np.random.randint(high, size=size)
+
+
+def gluoncv_dataset(segments, new_length=1, new_step=1, **kwargs):
+    from gluoncv.data import VideoClsCustom
+    return VideoClsCustom('', '', num_segments=segments, new_length=new_length, new_step=new_step,
+                          lazy_init=True, **kwargs)
+
+
+class FrameNumbers:
+    """Stands for a decord reader: a frame is its own number."""
+
+    def get_batch(self, indices):
+        self.indices = [int(i) for i in indices]
+        return self
+
+    def asnumpy(self):
+        return np.array(self.indices).reshape(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize('segments, new_length, new_step', SHAPES)
+@pytest.mark.parametrize('mode', ['train', 'val', 'test'])
+def test_segment_starts_equal_those_of_gluoncv(mode, segments, new_length, new_step):
+    sample = getattr(gluoncv_dataset(segments, new_length, new_step), f'_sample_{mode}_indices')
+    for num_frames in LENGTHS:
+        np.random.seed(num_frames)
+        theirs, _ = sample(num_frames)
+        np.random.seed(num_frames)
+        ours = segment_starts(num_frames, segments, new_length * new_step, mode, GlobalNumpy)
+        assert ours == [int(start) - 1 for start in theirs], num_frames
+
+
+@pytest.mark.parametrize('segments, new_length, new_step', SHAPES)
+@pytest.mark.parametrize('jittered', [False, True])
+def test_clips_equal_those_of_gluoncv_until_the_last_frame(segments, new_length, new_step, jittered):
+    theirs = gluoncv_dataset(segments, new_length, new_step, temporal_jitter=jittered)
+    for num_frames in LENGTHS:
+        np.random.seed(num_frames)
+        starts, jitter = theirs._sample_train_indices(num_frames)
+        reader = FrameNumbers()
+        theirs._video_TSN_decord_batch_loader('', reader, num_frames, starts, jitter)
+        ours = clip_indices([int(s) - 1 for s in starts], num_frames, new_length, new_step, [int(j) for j in jitter])
+        assert len(ours) == segments * new_length
+        for mine, other in zip(ours, reader.indices):
+            # they stop one step before the last frame
+            assert mine == other or (not jittered and mine == num_frames - 1 == other + new_step) or \
+                (jittered and num_frames - 1 - new_step <= other < mine)
+
+
+def test_a_clip_reaches_the_last_frame():
+    assert clip_indices([6], 10, 4, 1) == [6, 7, 8, 9]
+    assert clip_indices([0], 9, 3, 4) == [0, 4, 8]
+
+
+def test_a_clip_longer_than_the_video_repeats_the_last_frame_it_reaches():
+    assert clip_indices([0], 3, 6, 1) == [0, 1, 2, 2, 2, 2]
+    assert clip_indices([0], 4, 4, 2) == [0, 2, 2, 2]
+    assert clip_indices([0, 0], 1, 2, 8) == [0, 0, 0, 0]
+
+
+def test_jitter_that_leaves_the_video_is_dropped():
+    assert clip_indices([0], 5, 3, 2, jitter=[1, 0, 1]) == [1, 2, 4]
+
+
+def test_jitter_needs_one_shift_a_frame():
+    with pytest.raises(UsageError, match='2 shifts for clips of 3'):
+        clip_indices([0], 9, 3, 1, jitter=[0, 0])
+
+
+@pytest.mark.parametrize('new_length, slow, fast', [(64, 16, 2), (64, 8, 2), (32, 8, 4), (8, 8, 8)])
+def test_slowfast_frames_equal_those_of_gluoncv(new_length, slow, fast):
+    theirs = gluoncv_dataset(2, new_length, slowfast=True, slow_temporal_stride=slow, fast_temporal_stride=fast)
+    for num_frames in (3, new_length, 2 * new_length + 1, 300):
+        starts, jitter = theirs._sample_test_indices(num_frames)
+        reader = FrameNumbers()
+        theirs._video_TSN_decord_slowfast_loader('', reader, num_frames, starts, jitter)
+        ours = slowfast_indices([int(s) - 1 for s in starts], num_frames, new_length, slow, fast)
+        last = num_frames - 1
+        assert len(ours) == 2 * (new_length // fast + new_length // slow)
+        assert [min(i, last - 1) for i in ours] == [min(i, last - 1) for i in reader.indices]
+
+
+def test_slowfast_strides_must_divide():
+    with pytest.raises(UsageError, match='got 15 and 2'):
+        slowfast_indices([0], 64, 64, 15, 2)
+
+
+@pytest.mark.parametrize('starts', [segment_starts, dense_starts])
+@pytest.mark.parametrize('mode', ['train', 'val', 'test'])
+def test_every_frame_lies_in_the_video_and_starts_ascend(starts, mode):
+    for num_frames in LENGTHS:
+        for segments, new_length, new_step in SHAPES:
+            rng = sample_rng(1, 2, num_frames)
+            chosen = starts(num_frames, segments, new_length * new_step, mode, rng)
+            frames = clip_indices(chosen, num_frames, new_length, new_step, temporal_jitter(new_length, new_step, rng))
+            assert chosen == sorted(chosen) and len(chosen) == segments
+            assert all(isinstance(i, int) and 0 <= i < num_frames for i in frames)
+
+
+def test_training_starts_cover_each_segment_to_its_ends():
+    drawn = np.array([segment_starts(30, 3, 1, 'train', sample_rng(0, epoch, 0)) for epoch in range(400)])
+    assert drawn.min(axis=0).tolist() == [0, 10, 20]
+    assert drawn.max(axis=0).tolist() == [9, 19, 29]
+
+
+def test_dense_test_clips_span_the_whole_video():
+    assert dense_starts(100, 10, 10, 'test') == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
+    assert dense_starts(101, 1, 11, 'test') == dense_starts(101, 1, 11, 'val') == [45]
+    assert dense_starts(5, 3, 10, 'test') == [0, 0, 0]
+
+
+def test_dense_training_clips_reach_both_ends_of_the_video():
+    drawn = [dense_starts(20, 1, 10, 'train', sample_rng(0, epoch, 0))[0] for epoch in range(300)]
+    assert set(drawn) == set(range(11))
+
+
+def test_the_generator_depends_on_each_number_and_on_nothing_else():
+    keys = [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (2**40, 0, 0, 0)]
+    draws = [tuple(sample_rng(*key).integers(1 << 30, size=4)) for key in keys]
+    assert len(set(draws)) == len(keys)
+    assert draws == [tuple(sample_rng(*key).integers(1 << 30, size=4)) for key in keys]
+
+
+@pytest.mark.parametrize('call, words', [
+    (lambda: segment_starts(10, 3, 1, 'middle'), "unknown sampling mode 'middle'; the modes are train, val, test"),
+    (lambda: segment_starts(0, 3, 1, 'val'), 'from 0 frames'),
+    (lambda: dense_starts(10, 0, 1, 'val'), 'cannot take 0 clips'),
+    (lambda: segment_starts(10, 3, 1, 'train'), 'pass rng'),
+    (lambda: sample_rng(-1, 0, 0), 'must be 0 or more'),
+])
+def test_arguments_that_cannot_be_are_named(call, words):
+    with pytest.raises(UsageError, match=words):
+        call()
