@@ -1,0 +1,137 @@
+"""Makers of small real videos whose frames carry their own number, and of broken ones."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+_BARCODE_ROWS, _BARCODE_COLUMNS = 3, 4  # 12 bits: numbers up to 4095
+
+#: Arguments of `write_video` for each kind of file that people have, and the file's name.
+KINDS = {
+    'h264_b_frames': dict(name='b_frames.mp4', options={'bf': '3', 'g': '12', 'crf': '18'}),
+    'h264_long_gop': dict(name='long_gop.mp4', options={'bf': '2', 'g': '1000', 'sc_threshold': '0', 'crf': '18'}),
+    'h264_b_pyramid': dict(name='pyramid.mkv', options={'bf': '5', 'b-pyramid': 'normal', 'g': '30', 'crf': '18'}),
+    'h264_open_gop': dict(name='open_gop.mp4', options={'bf': '3', 'g': '10', 'x264-params': 'open-gop=1'}),
+    'h264_all_intra': dict(name='intra.mp4', options={'g': '1'}),
+    'h264_odd_size': dict(name='odd.mp4', size=(101, 77), pix_fmt='yuv444p', options={'bf': '2', 'g': '12'}),
+    'h264_transport_stream': dict(name='stream.ts', options={'bf': '2', 'g': '12'}),
+    'mpeg4_avi': dict(name='mpeg4.avi', codec='mpeg4', options={'g': '12'}),
+    'mpeg4_avi_b_frames': dict(name='mpeg4_b.avi', codec='mpeg4', options={'bf': '2', 'g': '12'}),
+    'mpeg4_avi_odd_size': dict(name='mpeg4_odd.avi', codec='mpeg4', size=(75, 53), options={'g': '12'}),
+    'mjpeg_avi': dict(name='mjpeg.avi', codec='mjpeg', pix_fmt='yuvj420p'),
+    'vp9_webm': dict(name='vp9.webm', codec='libvpx-vp9', options={'deadline': 'realtime', 'cpu-used': '8', 'g': '20'}),
+    'vp9_alt_ref': dict(name='vp9_alt.webm', codec='libvpx-vp9', size=(75, 53), num_frames=40,
+                        options={'auto-alt-ref': '1', 'lag-in-frames': '16', 'cpu-used': '5', 'g': '30'}),
+    'h264_one_frame': dict(name='one.mp4', num_frames=1),
+    'h264_two_frames': dict(name='two.mp4', num_frames=2),
+    'mpeg4_one_frame': dict(name='one.avi', codec='mpeg4', num_frames=1),
+    'vp9_one_frame': dict(name='one.webm', codec='libvpx-vp9', num_frames=1, options={'deadline': 'realtime'}),
+    'gif': dict(name='moving.gif', codec='gif', pix_fmt='rgb8', num_frames=20),
+}
+BROKEN = ('missing', 'empty', 'garbage', 'moov_missing', 'data_cut', 'audio_only', 'zero_frames')
+
+
+def make_kind(kind: str, folder: Path) -> tuple[Path, int]:
+    """One of `KINDS` in `folder`: its path and number of frames."""
+    arguments = {'num_frames': 60, **KINDS[kind]}
+    path = write_video(Path(folder, arguments.pop('name')), **arguments)
+    return path, arguments['num_frames']
+
+
+def write_video(path: Path, num_frames: int = 60, *, codec: str = 'libx264', size: tuple[int, int] = (96, 64),
+                fps: int = 25, pix_fmt: str = 'yuv420p', options: dict | None = None,
+                muxer: dict | None = None) -> Path:
+    """A video of barcode frames 0 .. num_frames - 1; size is (width, height)."""
+    with av.open(str(path), 'w', options=muxer or {}) as container:
+        stream = container.add_stream(codec, rate=fps, options={'threads': '1', **(options or {})})
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        container.start_encoding()
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(barcode_frame(number, *size), format='rgb24')
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return Path(path)
+
+
+def barcode_frame(number: int, width: int, height: int) -> np.ndarray:
+    """uint8 (H, W, 3): `number` in binary as light and dark blocks, over a little noise."""
+    bits = (number >> np.arange(_BARCODE_ROWS * _BARCODE_COLUMNS)) & 1
+    rows = np.arange(height) * _BARCODE_ROWS // height
+    columns = np.arange(width) * _BARCODE_COLUMNS // width
+    light = bits.reshape(_BARCODE_ROWS, _BARCODE_COLUMNS)[rows][:, columns]
+    noise = np.random.default_rng(number).integers(0, 30, (height, width, 3))
+    return (noise + 20 + 180 * light[..., None]).astype(np.uint8)
+
+
+def read_barcode(frame: np.ndarray) -> int:
+    """The number that a decoded frame of any size carries."""
+    number, (height, width) = 0, frame.shape[:2]
+    for bit in range(_BARCODE_ROWS * _BARCODE_COLUMNS):
+        row, column = divmod(bit, _BARCODE_COLUMNS)
+        block = frame[_inner(row, height, _BARCODE_ROWS), _inner(column, width, _BARCODE_COLUMNS)]
+        number |= int(block.mean() > 127) << bit
+    return number
+
+
+def make_broken(kind: str, folder: Path) -> Path:
+    """One of `BROKEN` in `folder`."""
+    path = Path(folder, f'{kind}.mp4')
+    if kind == 'empty':
+        path.write_bytes(b'')
+    elif kind == 'garbage':
+        path.write_bytes(np.random.default_rng(0).bytes(20_000))
+    elif kind == 'moov_missing':  # the index of an ordinary mp4 is at its end
+        whole = write_video(path, 60).read_bytes()
+        path.write_bytes(whole[:len(whole) // 2])
+    elif kind == 'data_cut':  # the index comes first and promises frames that are not there
+        write_video(path, 60, options={'g': '12'}, muxer={'movflags': 'faststart'})
+        whole = path.read_bytes()
+        path.write_bytes(whole[:len(whole) * 6 // 10])
+    elif kind == 'audio_only':
+        write_audio(path)
+    elif kind == 'zero_frames':  # a track is announced and never filled
+        write_video(path, 0, muxer={'movflags': 'empty_moov'})
+    return path
+
+
+def write_audio(path: Path, seconds: float = 0.5) -> Path:
+    """An mp4 with a tone and no picture."""
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('aac', rate=16000)
+        tone = np.sin(np.arange(int(16000 * seconds)) * 0.1).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(tone, format='fltp', layout='mono')
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return Path(path)
+
+
+def write_frames(folder: Path, numbers=range(1, 31), *, pattern: str = 'img_%05d.jpg',
+                 size: tuple[int, int] = (96, 64)) -> Path:
+    """A folder of barcode images; the image that is named n carries n."""
+    import cv2
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        assert cv2.imwrite(str(Path(folder, pattern % number)), barcode_frame(number, *size)[:, :, ::-1])
+    return Path(folder)
+
+
+def rotate_by_header(path: Path) -> Path:
+    """Mark an mp4 as filmed with the phone on its side, as a phone does: in the track header's matrix alone."""
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b'tkhd') + 4 + 40  # version 0: 40 bytes stand before the matrix
+    one, zero, minus_one = (1 << 16).to_bytes(4, 'big'), bytes(4), (-(1 << 16)).to_bytes(4, 'big', signed=True)
+    content[matrix:matrix + 20] = zero + one + zero + minus_one + zero  # 90 degrees clockwise
+    path.write_bytes(content)
+    return path
+
+
+def _inner(part: int, length: int, parts: int) -> slice:
+    """The middle half of a part, away from its blurred borders."""
+    first, last = part * length / parts, (part + 1) * length / parts
+    quarter = (last - first) / 4
+    return slice(int(first + quarter), max(int(last - quarter), int(first + quarter) + 1))
+
