@@ -1,0 +1,234 @@
+"""Every choice of a training run in one record, and which of them cannot be."""
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from ..errors import UsageError
+
+#: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to go on.
+FREE_ON_RESUME = frozenset({
+    'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'log_interval', 'save_frequency', 'resume',
+    'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'checkpoint_steps', 'max_skip_share', 'eval',
+    'resume_params', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base'})
+
+
+@dataclass
+class TrainConfig:
+    """What ``scripts/train_recognizer.py`` takes, under the names of its flags; ``--help`` explains each.
+
+    ``TrainConfig(model='resnet18_v1b_ucf101', dataset='demo_appearance')`` is enough to start with.
+    """
+
+    # data
+    dataset: str = 'ucf101'
+    data_dir: str | None = None
+    val_data_dir: str | None = None
+    train_list: str | None = None
+    val_list: str | None = None
+    list_format: str = 'auto'
+    label_base: int | None = None
+    num_classes: int | None = None
+    num_segments: int = 1
+    new_length: int = 1
+    new_step: int = 1
+    new_height: int = 0
+    new_width: int = 0
+    input_size: int = 224
+    crop_ratio: float = 0.875
+    data_aug: str = 'v1'
+    scale_ratios: str = '1.0, 0.875, 0.75, 0.66'
+    more_fix_crop: bool = True
+    max_distort: int = 1
+    flip_prob: float = 0.5
+    num_crop: int = 1
+    video_loader: bool = False
+    use_decord: bool = False
+    decoder: str = 'auto'
+    decode_timeout: float = 60.
+    on_error: str = 'raise'
+    max_skip_share: float = 0.1
+    num_workers: int = 4
+    prefetch_ratio: float = 2.
+    slowfast: bool = False
+    slow_temporal_stride: int = 16
+    fast_temporal_stride: int = 2
+    # model
+    model: str = ''
+    use_tsn: bool = False
+    consensus: str = 'avg'
+    use_pretrained: bool = False
+    pretrained_base: bool = True
+    hashtag: str = ''
+    resume_params: str = ''
+    resume_states: str = ''
+    resume_epoch: int = 0
+    mode: str | None = None
+    dtype: str = 'float32'
+    dropout: float | None = None
+    last_gamma: bool = False
+    use_se: bool = False
+    use_gn: bool = False
+    batch_norm: bool = False
+    input_5d: bool = False
+    partial_bn: bool = False
+    freeze_bn: bool = False
+    # devices
+    num_gpus: int = 0
+    num_cpus: int = 1
+    kvstore: str | None = None
+    use_amp: bool = False
+    # optimisation
+    batch_size: int = 25
+    num_epochs: int = 3
+    lr: float = 0.1
+    momentum: float = 0.9
+    wd: float = 0.0001
+    no_wd: bool = False
+    lr_mode: str = 'step'
+    lr_decay: float = 0.1
+    lr_decay_period: int = 0
+    lr_decay_epoch: str = '40,60'
+    lr_steps: str = ''
+    warmup_lr: float = 0.
+    warmup_epochs: int = 0
+    clip_grad: float = 0
+    accumulate: int = 1
+    mixup: bool = False
+    mixup_alpha: float = 0.2
+    mixup_off_epoch: int = 0
+    label_smoothing: bool = False
+    teacher: str | None = None
+    teacher_params: str = ''
+    temperature: float = 20.
+    hard_weight: float = 0.5
+    seed: int = 0
+    # the run
+    save_dir: str = 'params'
+    save_frequency: int = 10
+    checkpoint_steps: int = 0
+    logging_file: str = 'train.log'
+    log_interval: int = 50
+    train_only: bool = False
+    eval: bool = False
+    resume: str | None = None
+    overwrite: bool = False
+
+    def as_json(self) -> str:
+        """Return the record as JSON, keys in the order of this class."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @property
+    def num_devices(self) -> int:
+        """Devices that a batch is split over."""
+        return self.num_gpus or self.num_cpus
+
+    @property
+    def total_batch_size(self) -> int:
+        """Videos a step, over all devices of this process."""
+        return self.batch_size * self.num_devices
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The scale ratios as numbers."""
+        return tuple(_numbers('--scale-ratios', self.scale_ratios, float))
+
+    @property
+    def decay_epochs(self) -> tuple[int, ...]:
+        """Epochs at which the step schedule multiplies the rate by `lr_decay`."""
+        if self.lr_decay_period > 0:
+            return tuple(range(self.lr_decay_period, self.num_epochs, self.lr_decay_period))
+        return tuple(_numbers('--lr-decay-epoch', self.lr_decay_epoch, int))
+
+
+def check_config(config: TrainConfig, card) -> None:
+    """Refuse choices that contradict each other or mean nothing for the model.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    card : gluon_action.model_zoo.ModelCard
+        The model's; decides which options mean something.
+
+    Raises
+    ------
+    UsageError
+        Naming the flag, the reason and what to do.
+    """
+    for rules in (_model_rules(config, card), _data_rules(config, card), _start_rules(config), _recipe_rules(config)):
+        for broken, flag, why in rules:
+            if broken:
+                raise UsageError(f'{flag}: {why}')
+
+
+def _model_rules(c: TrainConfig, card):
+    """Yield (broken, flag, why): options that mean nothing for this network."""
+    normalised = 'bn_frozen' in card.supports or c.batch_norm
+    for value, option, flag, what in (
+            (c.use_gn, 'use_gn', '--use-gn', 'group normalisation'),
+            (c.use_se, 'use_se', '--use_se', 'squeeze-and-excitation'),
+            (c.batch_norm, 'batch_norm', '--batch-norm', 'batch-normalised variant'),
+            (c.last_gamma, 'last_gamma', '--last-gamma', 'residual block whose last gamma could start at 0')):
+        yield value and option not in card.supports, flag, f'{card.name} has no {what}'
+    for value, flag in ((c.partial_bn, '--partial-bn'), (c.freeze_bn, '--freeze-bn')):
+        yield value and (not normalised or c.use_gn), flag, f'{card.name} has no batch normalisation to freeze'
+    yield c.partial_bn and c.freeze_bn, '--partial-bn', 'contradicts --freeze-bn, which freezes all of them'
+    frames = card.input_layout == 'NCHW'
+    yield c.input_5d and frames, '--input-5d', f'{card.name} takes frames (N, C, H, W), not clips'
+    yield c.slowfast and frames, '--slowfast', f'{card.name} has no slow and fast pathway'
+    yield (c.new_length > 1 and frames, '--new-length',
+           f'{card.name} takes one frame a segment; use --num-segments for more frames')
+    tsn = c.use_tsn or c.num_segments > 1
+    yield c.consensus != 'avg' and not tsn, '--consensus', 'needs --num-segments of 2 or more'
+    yield (c.consensus != 'avg' and c.num_crop > 1, '--num-crop',
+           f'several crops are averaged, which --consensus {c.consensus} contradicts')
+
+
+def _data_rules(c: TrainConfig, card):
+    strides = (c.slow_temporal_stride, c.fast_temporal_stride)
+    yield (not c.slowfast and strides != (16, 2), '--slow-temporal-stride and --fast-temporal-stride',
+           'mean something with --slowfast only')
+    yield c.use_decord and c.decoder == 'pyav', '--use-decord', 'contradicts --decoder pyav'
+    yield c.num_crop not in (1, 3, 10), '--num-crop', f'must be 1, 3 or 10, got {c.num_crop}'
+    ratios = c.ratios
+    yield (not ratios or min(ratios) <= 0 or max(ratios) > 1, '--scale-ratios',
+           f'must be above 0 and at most 1, got {c.scale_ratios!r}')
+    yield not 0 < c.crop_ratio <= 1, '--crop-ratio', f'must be above 0 and at most 1, got {c.crop_ratio}'
+    yield not 0 <= c.flip_prob <= 1, '--flip-prob', f'must be in 0..1, got {c.flip_prob}'
+    yield c.train_only and c.eval, '--train-only', 'contradicts --eval'
+
+
+def _start_rules(c: TrainConfig):
+    yield c.hashtag and not c.use_pretrained, '--hashtag', 'names published weights; add --use-pretrained'
+    yield (c.use_pretrained and c.resume_params, '--use-pretrained',
+           'contradicts --resume-params: two starting points')
+    yield c.resume_states and not c.resume_params, '--resume-states', 'needs the --resume-params that it belongs to'
+    yield (c.resume and (c.resume_params or c.resume_states or c.resume_epoch), '--resume',
+           'restores everything; leave out --resume-params, --resume-states and --resume-epoch')
+    yield c.resume and c.overwrite, '--overwrite', 'contradicts --resume'
+    yield (c.resume_epoch >= c.num_epochs, '--resume-epoch',
+           f'{c.resume_epoch} leaves nothing of --num-epochs {c.num_epochs}')
+
+
+def _recipe_rules(c: TrainConfig):
+    distilled = bool(c.teacher)
+    yield (not distilled and (c.teacher_params or c.temperature != 20 or c.hard_weight != 0.5),
+           '--teacher-params, --temperature and --hard-weight', 'mean something with --teacher only')
+    yield not 0 <= c.hard_weight <= 1, '--hard-weight', f'must be in 0..1, got {c.hard_weight}'
+    yield c.temperature <= 0, '--temperature', f'must be above 0, got {c.temperature}'
+    yield (not c.mixup and (c.mixup_off_epoch or c.mixup_alpha != 0.2), '--mixup-alpha and --mixup-off-epoch',
+           'mean something with --mixup only')
+    yield c.mixup_alpha <= 0, '--mixup-alpha', f'must be above 0, got {c.mixup_alpha}'
+    yield (c.lr_steps and (c.lr_mode != 'step' or c.lr_decay_period), '--lr-steps',
+           'gives the rates itself; leave out --lr-mode and --lr-decay-period')
+    yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',
+           f'{c.dtype} needs --num-gpus: MXNet has no {c.dtype} convolution on a CPU')
+    yield c.use_amp and c.dtype != 'float32', '--use-amp', 'keeps float32 parameters; leave out --dtype'
+
+
+def _numbers(flag: str, text: str, kind) -> list:
+    try:
+        return [kind(part) for part in str(text).split(',') if part.strip()]
+    except ValueError:
+        raise UsageError(f'{flag} takes numbers separated by commas, got {text!r}') from None
