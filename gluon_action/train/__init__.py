@@ -1,0 +1,1 @@
+"""Training: the loop, schedules, losses, checkpoints and the records of a run."""

@@ -1,0 +1,172 @@
+"""How a run went, as pictures: one curve plot in GluonCV's manner, and the three panels of a whole run."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import OutputError, UsageError
+
+# Colour-blind safe (Okabe and Ito); training is blue and validation vermilion in every panel.
+_TRAIN, _VALIDATION, _RATE = '#0072B2', '#D55E00', '#009E73'
+
+
+class TrainingHistory:
+    """Scores by epoch, and their plot. GluonCV's class of this name, drawn on a figure of its own.
+
+    Parameters
+    ----------
+    labels : list of str
+        Names of the scores that each epoch brings.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        Values by label.
+    epochs : int
+        Updates so far.
+    """
+
+    def __init__(self, labels: Sequence[str]):
+        self.labels = list(labels)
+        self.l = len(self.labels)  # the name it has in GluonCV
+        self.history = {label: [] for label in self.labels}
+        self.epochs = 0
+
+    def update(self, values: Sequence[float]) -> None:
+        """Append one epoch: a value for each label.
+
+        Raises
+        ------
+        UsageError
+            For another number of values than labels.
+        """
+        if len(values) != self.l:
+            raise UsageError(f'TrainingHistory tracks {self.labels}, got {len(values)} values; pass one per label')
+        for label, value in zip(self.labels, values):
+            self.history[label].append(value)
+        self.epochs += 1
+
+    def plot(self, labels: Sequence[str] | None = None, colors: Sequence[str] | None = None,
+             y_lim: tuple[float, float] | None = (0, 1), save_path: str | os.PathLike | None = None,
+             legend_loc: str = 'upper right') -> None:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        labels : sequence of str, optional
+            Scores to draw; all by default.
+        colors : sequence of str, optional
+            Matplotlib colours, one for each label.
+        y_lim : tuple of float, optional
+            Range of the value axis. None fits it to the values.
+        save_path : path, optional
+            Image file; without it the plot is shown on screen.
+        legend_loc : str
+            Matplotlib's place of the legend.
+
+        Raises
+        ------
+        UsageError
+            For an unknown label or another number of colours than labels.
+        OutputError
+            When the file cannot be written.
+        """
+        import matplotlib.pyplot as plt
+        labels = self.labels if labels is None else list(labels)
+        unknown = [label for label in labels if label not in self.history]
+        if unknown:
+            raise UsageError(f'TrainingHistory tracks {self.labels}, cannot plot {unknown}')
+        colors = [f'C{i}' for i in range(len(labels))] if colors is None else list(colors)
+        if len(colors) != len(labels):
+            raise UsageError(f'{len(labels)} labels need as many colors, got {len(colors)}')
+        figure, axes = plt.subplots()
+        for label, color in zip(labels, colors):
+            axes.plot(range(self.epochs), self.history[label], color=color, label=label, marker=_marker(self.epochs))
+        if y_lim is not None:
+            axes.set_ylim(y_lim)
+        axes.set_xlabel('epoch')
+        axes.legend(loc=legend_loc)
+        if save_path is None:
+            plt.show()
+        else:
+            _write(figure, save_path)
+        plt.close(figure)
+
+
+def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: Sequence[tuple[float, float]] = (),
+             title: str = '') -> None:
+    """Draw a whole run in three panels: accuracy, loss and learning rate by epoch.
+
+    Parameters
+    ----------
+    epochs : iterable of mapping
+        One for each epoch, with ``epoch`` (from 0), ``accuracy`` and ``loss`` of training, and, where it was
+        validated, ``val_top1``, ``val_top5`` and ``val_loss``. Accuracies are in 0..1.
+    save_path : path
+        PNG file, replaced whole or not at all.
+    rates : sequence of (float, float)
+        Epoch, with fraction, and learning rate there. Without it the ``lr`` of each epoch is drawn.
+    title : str
+        Line above the panels.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    epochs = list(epochs)
+    # Figure without pyplot: no display, no global state, safe in threads.
+    figure = Figure(figsize=(15, 4.4), layout='constrained')
+    accuracy, loss, rate = figure.subplots(1, 3)
+    if title:
+        figure.suptitle(title)
+    _curve(accuracy, epochs, 'accuracy', 'train', _TRAIN, scale=100)
+    _curve(accuracy, epochs, 'val_top1', 'validation', _VALIDATION, scale=100, best=True)
+    _curve(accuracy, epochs, 'val_top5', 'validation top-5', _VALIDATION, scale=100, linestyle=':')
+    _curve(loss, epochs, 'loss', 'train', _TRAIN)
+    _curve(loss, epochs, 'val_loss', 'validation', _VALIDATION)
+    rates = list(rates) or [(record['epoch'] + 1, record['lr']) for record in epochs if record.get('lr') is not None]
+    rate.plot([place for place, _ in rates], [value for _, value in rates], color=_RATE, linewidth=2,
+              marker=_marker(len(rates)))
+    accuracy.set(title='accuracy', ylabel='top-1, %', ylim=(0, 101))
+    loss.set(title='loss', ylim=(0, None))
+    rate.set(title='learning rate', ylim=(0, None))
+    rate.ticklabel_format(axis='y', style='sci', scilimits=(-3, 3))
+    last = max([record['epoch'] + 1 for record in epochs] + [place for place, _ in rates] + [1])
+    for axes in (accuracy, loss, rate):
+        axes.set(xlabel='epochs done', xlim=(0, last * 1.03))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        if axes is not rate and axes.lines:
+            axes.legend(loc='best', framealpha=0.8)
+    _write(figure, save_path)
+
+
+def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=False):
+    points = [(record['epoch'] + 1, record[key] * scale) for record in epochs if record.get(key) is not None]
+    if not points:
+        return
+    xs, ys = zip(*points)
+    if best:
+        top = max(range(len(ys)), key=ys.__getitem__)
+        label = f'{label} (best {ys[top]:.1f} after epoch {xs[top]})'
+        axes.plot(xs[top], ys[top], marker='*', markersize=13, color=color, zorder=3)
+    axes.plot(xs, ys, color=color, label=label, linewidth=2, linestyle=linestyle, marker=_marker(len(xs)), markersize=4)
+
+
+def _marker(num_points: int) -> str | None:
+    # A curve of one point would be invisible without one; many would hide the curve.
+    return 'o' if num_points <= 30 else None
+
+
+def _write(figure, save_path) -> None:
+    path = Path(save_path).expanduser()
+    part = path.with_name(f'.{path.name}.part')
+    try:
+        figure.savefig(part, format=path.suffix.lstrip('.') or 'png', dpi=100)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f'cannot write the plot {path}: {error.strerror or error}') from error

@@ -1,0 +1,106 @@
+import itertools
+
+import pytest
+
+from gluon_action.errors import UsageError
+from gluon_action.train.schedules import (
+    MODES,
+    LRScheduler,
+    LRSequential,
+    decay_factor,
+    make_schedule,
+    parse_decay,
+    rate_at,
+)
+
+
+def oracle(mode, lr, epochs, iters, warmup, warmup_lr, decay, factor):
+    from gluoncv.utils import LRScheduler as OracleScheduler
+    from gluoncv.utils import LRSequential as OracleSequential
+    return OracleSequential([
+        OracleScheduler('linear', base_lr=warmup_lr, target_lr=lr, nepochs=warmup, iters_per_epoch=iters),
+        OracleScheduler(mode, base_lr=lr, target_lr=0, nepochs=epochs - warmup, iters_per_epoch=iters,
+                        step_epoch=[e - warmup for e in decay], step_factor=factor, power=2)])
+
+
+@pytest.mark.parametrize('mode, warmup', itertools.product(MODES, (0, 2)))
+def test_every_mode_equals_gluoncv_at_every_iteration(mode, warmup):
+    ours = make_schedule(mode, 0.05, 9, 7, warmup_epochs=warmup, warmup_lr=0.001, decay=(4, 6), factor=0.2)
+    theirs = oracle(mode, 0.05, 9, 7, warmup, 0.001, [4, 6], 0.2)
+    assert [ours(t) for t in range(9 * 7 + 5)] == pytest.approx([theirs(t) for t in range(9 * 7 + 5)], abs=1e-15)
+
+
+def test_decay_as_text_equals_decay_as_epochs():
+    text, numbers = (make_schedule('step', 0.1, 8, 5, decay=decay) for decay in ('3,6', [3, 6]))
+    assert [text(t) for t in range(40)] == [numbers(t) for t in range(40)]
+
+
+def test_the_classes_take_gluoncvs_arguments():
+    from gluoncv.utils import LRScheduler as OracleScheduler
+    kwargs = dict(base_lr=0.4, target_lr=0.1, niters=11, offset=3, power=3)
+    for mode in ('constant', 'linear', 'poly', 'cosine'):
+        ours, theirs = LRScheduler(mode, **kwargs), OracleScheduler(mode, **kwargs)
+        assert [ours(t) for t in range(20)] == pytest.approx([theirs(t) for t in range(20)], abs=1e-15)
+
+
+@pytest.mark.parametrize('mode', ('linear', 'poly', 'cosine'))
+def test_a_schedule_of_one_iteration_stays_at_its_start(mode):
+    assert LRScheduler(mode, base_lr=0.3, target_lr=0.1, niters=1)(0) == 0.3
+
+
+def test_a_run_of_one_iteration_has_a_rate():
+    assert make_schedule('cosine', 0.1, 1, 1)(1) == 0.1
+
+
+def test_a_warmup_of_no_epochs_is_passed_over():
+    assert make_schedule('constant', 0.1, 2, 3, warmup_epochs=0)(0) == 0.1
+
+
+def test_rates_may_rise_and_fall_at_epochs():
+    schedule = make_schedule('step', 123.0, 30, 4, decay='0:0.01,10:0.1,20:0.001')
+    assert [schedule(t) for t in (0, 39, 40, 79, 80, 119, 500)] == [0.01, 0.01, 0.1, 0.1, 0.001, 0.001, 0.001]
+
+
+def test_rates_may_be_given_at_steps():
+    schedule = make_schedule('step', 1.0, 10, 100, decay='0s:0.01,250s:0.1')
+    assert [schedule(t) for t in (0, 249, 250)] == [0.01, 0.01, 0.1]
+
+
+def test_warmup_rises_to_the_first_rate_and_does_not_shift_the_others():
+    schedule = make_schedule('step', 1.0, 10, 10, warmup_epochs=2, decay='0:0.2,5:0.4')
+    assert [schedule(t) for t in (0, 19, 20, 49, 50)] == pytest.approx([0, 0.2, 0.2, 0.2, 0.4])
+
+
+@pytest.mark.parametrize('text, complaint', [
+    ('ten', "cannot read 'ten'"), ('10:', "cannot read '10:'"), ('10:fast', "cannot read '10:fast'"),
+    ('10,20:0.1', 'with and without'), ('20,10', 'must rise'), ('1,1', 'must rise'), ('-5', 'negative'),
+    ('3:-0.1', 'negative'), ('nan', 'infinite'), ('1:0.1,20s:0.2', 'epochs and steps')])
+def test_a_decay_that_cannot_be_read_is_named(text, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        parse_decay(text)
+
+
+def test_an_empty_decay_changes_nothing():
+    assert make_schedule('step', 0.1, 5, 3, decay='')(14) == 0.1
+
+
+@pytest.mark.parametrize('kwargs', [dict(mode='exponential'), dict(num_epochs=0), dict(iters_per_epoch=0),
+                                    dict(warmup_epochs=9), dict(warmup_epochs=-1)])
+def test_a_schedule_that_cannot_be_is_refused(kwargs):
+    with pytest.raises(UsageError):
+        make_schedule(**{'mode': 'poly', 'lr': 0.1, 'num_epochs': 3, 'iters_per_epoch': 2, **kwargs})
+
+
+def test_pure_functions_hold_at_the_ends():
+    assert [decay_factor(mode, 0, 5) for mode in ('linear', 'poly', 'cosine')] == [1, 1, 1]
+    assert [decay_factor(mode, 99, 5) for mode in ('linear', 'poly', 'cosine')] == [0, 0, 0]
+    assert rate_at(-1, [(0, 0.1), (5, 0.2)]) == 0.1
+
+
+def test_only_schedules_can_be_put_in_sequence():
+    with pytest.raises(UsageError, match='int'):
+        LRSequential([3])
+    with pytest.raises(UsageError, match='none'):
+        LRSequential([])
+    with pytest.raises(UsageError, match='step_iter'):
+        LRScheduler('step')
