@@ -28,6 +28,16 @@ comma := ,
 .PHONY: setup
 setup: $(VENV)/.installed-cpu  ## make .venv and install the CPU build
 
+# ResNet-18 TSN from scratch on generated videos: data, training, testing, and where the pictures are.
+.PHONY: demo
+demo: $(VENV)/.installed-cpu  ## set up, then train and test a recogniser on generated videos
+	$(PY) scripts/train_recognizer.py --dataset demo_appearance --data-dir $(DEMO_DIR)/videos \
+	  --model resnet18_v1b_ucf101 --no-pretrained-base --use-tsn --num-segments 3 --input-size 64 $(DEMO_FLAGS) \
+	  --save-dir $(DEMO_DIR)/train --resume auto
+	$(PY) scripts/test_recognizer.py --dataset demo_appearance --data-dir $(DEMO_DIR)/videos \
+	  --model resnet18_v1b_ucf101 --resume-params $(DEMO_DIR)/train/best.params --num-segments 5 --three-crop \
+	  --input-size 64 --save-dir $(DEMO_DIR)/test --overwrite
+
 .PHONY: test
 test: $(VENV)/.installed-cpu+test  ## set up and pass the tests
 	$(PY) -m pytest
@@ -35,6 +45,17 @@ test: $(VENV)/.installed-cpu+test  ## set up and pass the tests
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-cpu+test  ## the tests marked slow
 	$(PY) -m pytest -m slow
+
+.PHONY: docs
+docs: $(VENV)/.installed-cpu+docs  ## build docs/_build/html and run the tutorials; a warning is an error
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.PHONY: bench
+bench: $(VENV)/.installed-cpu+bench  ## ratios against GluonCV and PyTorch, measured in turn on this machine
+	$(PY) benchmarks/train_step.py
+	$(PY) benchmarks/loader.py
+	$(PY) benchmarks/multiview.py
 
 .PHONY: lint
 lint: $(VENV)/.installed-cpu+dev  ## ruff over everything
