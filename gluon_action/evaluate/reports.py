@@ -1,0 +1,234 @@
+"""Write what a test found: result JSON with its protocol, plots, scores and failures."""
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import OutputError, UsageError
+from .metrics import ClassificationMeter
+
+RESULTS = 'results.json'
+_LONGEST_NAME = 30  # characters of a class name in a plot; Something-Something's are whole sentences
+_MOST_LABELS = 130  # classes that get a label each on the axes of the confusion matrix
+
+
+def open_report(directory: str | os.PathLike, overwrite: bool = False) -> Path:
+    """Make the folder of a report, before the work whose result it is to hold.
+
+    Raises
+    ------
+    UsageError
+        When it holds a result already and `overwrite` is False.
+    OutputError
+        When it cannot be made or written to.
+    """
+    directory = Path(directory).expanduser()
+    if (directory / RESULTS).exists() and not overwrite:
+        raise UsageError(f'{directory / RESULTS} exists; pass --overwrite to replace it, or another --save-dir')
+    probe = directory / f'.probe-{os.getpid()}'
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f'--save-dir {directory}: cannot be written to: {error.strerror or error}') from error
+    return directory
+
+
+def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[str], labels: np.ndarray,
+                 scores: np.ndarray, scored: np.ndarray, failures: Sequence[dict], classes: Sequence[str],
+                 meter: ClassificationMeter | None) -> dict[str, Path]:
+    """Write all files of a report, ``results.json`` last, so that where it is the rest is too.
+
+    Parameters
+    ----------
+    result : dict
+        Content of ``results.json``; NaN becomes null.
+    keys : sequence of str
+        Videos as the list names them (N).
+    labels : int ndarray (N,) or (N, K)
+        True classes; 0 or 1 by class for multi-label.
+    scores : float32 ndarray (N, K)
+        NaN where `scored` (N,) is False.
+    failures : sequence of dict
+        One a line of ``failures.jsonl``.
+    classes : sequence of str
+        Names (K).
+    meter : ClassificationMeter, optional
+        Draws the plots and the confusions; None for multi-label.
+
+    Returns
+    -------
+    dict of str to Path
+        The files by what they hold.
+
+    Raises
+    ------
+    OutputError
+        When one cannot be written; what was there under its name is kept.
+    """
+    directory = Path(directory)
+    files = {'scores': directory / 'scores.npz', 'failures': directory / 'failures.jsonl'}
+    with contextlib.suppress(FileNotFoundError):
+        (directory / RESULTS).unlink()  # until all of the new report is there, there is none
+    write_scores(files['scores'], keys, labels, scores, scored, classes)
+    write_atomically(files['failures'], ''.join(json.dumps(f, ensure_ascii=False) + '\n' for f in failures))
+    if meter is not None:
+        files |= {'per_class': directory / 'per_class_accuracy.png', 'confusion': directory / 'confusion_matrix.png',
+                  'confusions_json': directory / 'top_confusions.json',
+                  'confusions': directory / 'top_confusions.txt'}
+        plot_per_class(meter, classes, files['per_class'])
+        plot_confusion(meter, classes, files['confusion'])
+        write_atomically(files['confusions_json'], to_json(confusion_rows(meter, classes)))
+        write_atomically(files['confusions'], confusion_text(meter, classes))
+    files['results'] = directory / RESULTS
+    write_atomically(files['results'], to_json(result))
+    return files
+
+
+def write_scores(path: Path, keys: Sequence[str], labels: np.ndarray, scores: np.ndarray, scored: np.ndarray,
+                 classes: Sequence[str]) -> None:
+    """Write scores keyed by video, loadable with ``numpy.load(path)``: no pickle in it."""
+    data = io.BytesIO()
+    np.savez_compressed(data, keys=np.array(keys, dtype=str), labels=np.asarray(labels, np.int64),
+                        scores=np.asarray(scores, np.float32), scored=np.asarray(scored, bool),
+                        classes=np.array(classes, dtype=str))
+    write_atomically(path, data.getvalue())
+
+
+def confusion_rows(meter: ClassificationMeter, classes: Sequence[str], limit: int = 50) -> list[dict]:
+    """List the most frequent confusions with class names."""
+    return [{'true': classes[c.true], 'predicted': classes[c.predicted], 'count': c.count, 'share': round(c.share, 4)}
+            for c in meter.top_confusions(limit)]
+
+
+def confusion_text(meter: ClassificationMeter, classes: Sequence[str], limit: int = 50) -> str:
+    """Put the most frequent confusions into a table for reading."""
+    rows = confusion_rows(meter, classes, limit)
+    if not rows:
+        return 'no scored video was taken for another class\n'
+    width = max(len(row['true']) for row in rows)
+    lines = [f'{row["count"]:5d}  {row["share"]:6.1%}  {row["true"]:<{width}}  taken for  {row["predicted"]}'
+             for row in rows]
+    return '\n'.join(['videos   share  (of the videos of the true class)', *lines]) + '\n'
+
+
+def plot_per_class(meter: ClassificationMeter, classes: Sequence[str], path: Path) -> None:
+    """Draw the top-1 accuracy of every class as a bar, best on top."""
+    accuracy, expected = meter.per_class(), meter.expected
+    present = np.flatnonzero(expected)
+    order = present[np.lexsort((present, -accuracy[present]))]
+    figure, axes = _figure(width=8., height=max(1.6, 1.1 + 0.19 * len(order)))
+    places = np.arange(len(order))
+    axes.barh(places, 100 * accuracy[order], height=0.78, color='tab:blue')
+    for place, k in zip(places, order):
+        axes.text(101, place, f'{meter.hits[1][k]}/{expected[k]}', va='center', fontsize=7, color='0.3')
+    mean = 100 * meter.mean_class()
+    axes.axvline(mean, color='tab:orange', linewidth=1.2)
+    axes.set_yticks(places, [_short(classes[k]) for k in order], fontsize=7.5)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set_xlim(0, 110)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel('top-1 accuracy, %')
+    axes.set_title(f'{meter.n_expected} videos, top-1 {meter.top(1):.1%}, mean of the classes {mean:.1f}% (line)',
+                   fontsize=10)
+    axes.spines[['top', 'right']].set_visible(False)
+    _save(figure, path)
+
+
+def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Path) -> None:
+    """Draw the confusion matrix, each row in shares of the true class's videos; failed videos are a last column."""
+    from matplotlib.colors import PowerNorm
+    counts = meter.confusion
+    missing = meter.expected - counts.sum(axis=1)
+    columns = [_short(name) for name in classes]
+    if missing.any():
+        counts = np.hstack([counts, missing[:, None]])
+        columns.append('(not scored)')
+    shares = 100 * counts / np.maximum(meter.expected, 1)[:, None]
+    num_classes = meter.num_classes
+    cell = 0.55 if num_classes <= 20 else 0.16 if num_classes <= _MOST_LABELS else 0.045
+    side = max(2., cell * num_classes)
+    figure, axes = _figure(width=side + 3.2, height=side + 2.4)
+    # A root scale: a class lost to ten others by 5 % each would be invisible beside a diagonal of 100 %.
+    image = axes.imshow(np.ma.masked_equal(shares, 0), cmap='Blues', norm=PowerNorm(0.5, 0, 100),
+                        interpolation='nearest', aspect='equal')
+    if num_classes <= 20:
+        for i, j in zip(*np.nonzero(counts)):
+            axes.text(j, i, counts[i, j], ha='center', va='center', fontsize=8,
+                      color='white' if shares[i, j] > 35 else 'black')
+    step = 1 if num_classes <= _MOST_LABELS else math.ceil(num_classes / 60)
+    font = 8 if num_classes <= 20 else 6
+    axes.set_xticks(range(0, len(columns), step), columns[::step], rotation=90, fontsize=font)
+    axes.set_yticks(range(0, num_classes, step), [_short(name) for name in classes[::step]], fontsize=font)
+    if 20 < num_classes <= _MOST_LABELS:
+        axes.set_xticks(np.arange(-0.5, len(columns)), minor=True)
+        axes.set_yticks(np.arange(-0.5, num_classes), minor=True)
+        axes.grid(which='minor', color='0.93', linewidth=0.4)
+        axes.tick_params(which='minor', length=0)
+    axes.set_xlabel('predicted class')
+    axes.set_ylabel('true class')
+    axes.set_title(f'{meter.n_expected} videos, top-1 {meter.top(1):.1%}', fontsize=10)
+    bar = figure.colorbar(image, ax=axes, shrink=min(0.6, 4 / side), pad=0.02, ticks=[0, 1, 5, 10, 25, 50, 100])
+    bar.set_label("% of the true class's videos", fontsize=8)
+    _save(figure, path)
+
+
+def to_json(value) -> str:
+    """Return readable JSON; a number that is not finite becomes null, which every reader takes."""
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False) + '\n'
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file under another name, then give it its own: nobody sees half of it, the old one is kept on failure.
+
+    Raises
+    ------
+    OutputError
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OutputError(f'{path}: cannot be written: {error.strerror or error}') from error
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME - 1] + '…'
+
+
+def _figure(width: float, height: float):
+    # A figure of its own, not pyplot's: nothing is shared with plots of the caller, no display is needed.
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(width, height), layout='constrained')
+    return figure, figure.subplots()
+
+
+def _save(figure, path: Path) -> None:
+    data = io.BytesIO()
+    figure.savefig(data, format='png', dpi=110)
+    write_atomically(path, data.getvalue())
