@@ -1,0 +1,324 @@
+"""Checkpoints that survive a kill at any byte: written aside, synced, renamed, and verified when read."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+
+from ..errors import CheckpointError, OutputError
+
+_FORMAT = 1
+_MANIFEST = 'manifest.json'
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and verified.
+
+    Attributes
+    ----------
+    step : int
+        The step it was saved at.
+    state : dict
+        The parts, as they were given to `CheckpointDir.save`.
+    path : Path
+        Its directory.
+    refused : tuple of str
+        Newer checkpoints that could not be trusted, each with the reason.
+    """
+
+    step: int
+    state: dict[str, Any]
+    path: Path
+    refused: tuple[str, ...] = ()
+
+
+@dataclass
+class CheckpointDir:
+    """A directory of checkpoints, of which the newest are kept.
+
+    Each is a directory ``step-00000123`` with one file a part and a manifest of their SHA-256. It gets this name only
+    once it is whole and on disk; at every moment before, the ones saved earlier are untouched.
+
+    Parameters
+    ----------
+    path : path
+        Made when the first checkpoint is saved.
+    keep : int
+        Checkpoints to keep, at least 1. Two, so that one that rots on disk does not end the run.
+    """
+
+    path: Path
+    keep: int = 2
+    _distrusted: set[Path] = field(default_factory=set, repr=False)
+
+    def __post_init__(self):
+        self.path = Path(self.path).expanduser()
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Save `state` as the newest checkpoint.
+
+        Parameters
+        ----------
+        step : int
+            Names the checkpoint; one of the same step is replaced.
+        state : dict
+            Named parts: a dict of NDArray is stored in MXNet's parameter format, anything else as JSON.
+
+        Returns
+        -------
+        Path
+            The directory ``step-...``.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be written: no space, no permission. The checkpoints before it are as they were.
+        """
+        final = self.path / f'step-{step:08d}'
+        part = self.path / f'.part-{final.name}-{os.getpid()}'
+        try:
+            self._remove_leftovers()
+            part.mkdir(parents=True)
+            self._write_parts(part, step, state)
+            if final.exists():
+                self._discard(final)
+            os.rename(part, final)
+            _sync_directory(self.path)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            cause = error.strerror or error
+            raise OutputError(f'cannot save the checkpoint {final}: {cause}{_space_left(self.path)}; '
+                              f'the checkpoints before it are kept') from error
+        self._distrusted.discard(final)
+        self._prune()
+        return final
+
+    def load_latest(self) -> Checkpoint | None:
+        """Read the newest checkpoint that is whole; None when there is none at all.
+
+        Raises
+        ------
+        CheckpointError
+            When there are checkpoints and none can be trusted; the message names each with its reason.
+        """
+        refused = []
+        for path in self._newest_first():
+            try:
+                step, state = read_checkpoint(path)
+            except CheckpointError as error:
+                _log.warning('%s; trying the checkpoint before it', error)
+                self._distrusted.add(path)
+                refused.append(str(error))
+            else:
+                return Checkpoint(step, state, path, tuple(refused))
+        if refused:
+            raise CheckpointError('no checkpoint can be trusted: ' + '; '.join(refused)
+                                  + f'; start anew without --resume, or remove {self.path}')
+        return None
+
+    def clear(self) -> None:
+        """Remove every checkpoint: what a run that starts anew in this directory does first.
+
+        Raises
+        ------
+        OutputError
+            When one cannot be removed.
+        """
+        try:
+            self._remove_leftovers()
+            for path in self._newest_first():
+                self._discard(path)
+        except OSError as error:
+            raise OutputError(f'cannot remove the old checkpoints in {self.path}: {error.strerror or error}') from error
+
+    def _write_parts(self, folder: Path, step: int, state: dict[str, Any]) -> None:
+        names = []
+        for name, part in state.items():
+            if isinstance(part, dict) and part and all(isinstance(value, mx.nd.NDArray) for value in part.values()):
+                names.append(f'{name}.params')
+                write_arrays(folder / names[-1], part)
+            else:
+                names.append(f'{name}.json')
+                _write_text(folder / names[-1], json.dumps(part))
+        manifest = {'format': _FORMAT, 'step': step, 'sequence': self._next_sequence(),
+                    'files': {name: {'bytes': (folder / name).stat().st_size, 'sha256': file_sha256(folder / name)}
+                              for name in names}}
+        _write_text(folder / _MANIFEST, json.dumps({'manifest': manifest, 'sha256': _manifest_sha256(manifest)}))
+        _sync_directory(folder)
+
+    def _next_sequence(self) -> int:
+        return max((_sequence(path) or 0 for path in self.path.glob('step-*')), default=0) + 1
+
+    def _newest_first(self) -> list[Path]:
+        # By order of saving, not by step: a run that started anew in this directory has lower steps than the old one.
+        # One that does not tell its place comes first, so that it is looked at and its damage reported.
+        sequences = {path: _sequence(path) for path in self.path.glob('step-*')}
+        return sorted(sequences, key=lambda path: (sequences[path] is None, sequences[path] or 0, path.name),
+                      reverse=True)
+
+    def _prune(self) -> None:
+        kept = 0
+        for path in self._newest_first():
+            if path not in self._distrusted and _sequence(path) is not None and kept < self.keep:
+                kept += 1
+                continue
+            with contextlib.suppress(OSError):  # the new checkpoint is safe; a leftover is removed at the next save
+                self._discard(path)
+
+    def _discard(self, path: Path) -> None:
+        # Renamed first, so that a kill in the middle leaves no half checkpoint under a checkpoint's name.
+        aside = path.with_name(f'.part-old-{path.name}-{os.getpid()}')
+        os.rename(path, aside)
+        shutil.rmtree(aside)
+
+    def _remove_leftovers(self) -> None:
+        for path in self.path.glob('.part-*'):
+            shutil.rmtree(path)
+
+
+def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
+    """Verify and read the checkpoint in the directory `path`.
+
+    Returns
+    -------
+    step : int
+    state : dict
+        Arrays are on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the directory and what is wrong with it.
+    """
+    path = Path(path)
+    manifest = _read_manifest(path)
+    if f'step-{manifest["step"]:08d}' != path.name:
+        raise CheckpointError(f'{path} is refused: its manifest is of step {manifest["step"]}')
+    state = {}
+    for name, expected in manifest['files'].items():
+        file = path / name
+        try:
+            size = file.stat().st_size
+            if size != expected['bytes']:
+                raise CheckpointError(f'{path} is refused: {name} has {size} bytes instead of {expected["bytes"]}')
+            if file_sha256(file) != expected['sha256']:
+                raise CheckpointError(f'{path} is refused: {name} does not have the SHA-256 of its manifest')
+            part, kind = name.rsplit('.', 1)
+            state[part] = mx.nd.load(str(file)) if kind == 'params' else json.loads(file.read_text())
+        except OSError as error:
+            raise CheckpointError(f'{path} is refused: {name}: {error.strerror or error}') from error
+    return manifest['step'], state
+
+
+def write_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> None:
+    """Write named arrays to `path` in MXNet's parameter format and wait until they are on disk.
+
+    Raises
+    ------
+    OSError
+        When not all of it could be written.
+    """
+    try:
+        mx.nd.save(str(path), arrays)
+    except mx.MXNetError as error:
+        lines = [line for line in str(error).splitlines() if 'Check failed' in line or 'rror' in line]
+        raise OSError(f'MXNet could not write {path}: {(lines or [""])[-1].strip()}') from error
+    expected = _file_bytes(arrays)
+    size = os.path.getsize(path)
+    if size != expected:
+        # MXNet does not look at what closing the file returns, where a full disk shows for the last buffer.
+        raise OSError(f'{path} has {size} bytes instead of {expected}: the disk is full')
+    with open(path, 'rb') as stream:
+        os.fsync(stream.fileno())
+
+
+def replace_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> None:
+    """Write named arrays so that `path` is either what it was or whole.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f'.{path.name}.part')
+    try:
+        write_arrays(part, arrays)
+        os.replace(part, path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise OutputError(f'cannot write {path}: {error.strerror or error}{_space_left(path.parent)}') from error
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, 'rb') as stream:
+        return hashlib.file_digest(stream, 'sha256').hexdigest()
+
+
+def _file_bytes(arrays: dict[str, mx.nd.NDArray]) -> int:
+    # Header, count; magic, storage type, number of axes, axes, device, dtype and data of each; names.
+    body = sum(24 + 8 * array.ndim + array.size * np.dtype(array.dtype).itemsize for array in arrays.values())
+    return 16 + 8 + body + 8 + sum(8 + len(name.encode()) for name in arrays)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((path / _MANIFEST).read_text())
+        manifest = document['manifest']
+        whole = document['sha256'] == _manifest_sha256(manifest)
+    except OSError as error:
+        raise CheckpointError(f'{path} is refused: {_MANIFEST}: {error.strerror or error}') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f'{path} is refused: {_MANIFEST} is torn') from error
+    if not whole:
+        raise CheckpointError(f'{path} is refused: {_MANIFEST} does not have its own SHA-256')
+    if manifest['format'] != _FORMAT:
+        raise CheckpointError(f'{path} is refused: format {manifest["format"]}, this version reads {_FORMAT}')
+    return manifest
+
+
+def _sequence(path: Path) -> int | None:
+    try:
+        return _read_manifest(path)['sequence']
+    except CheckpointError:
+        return None
+
+
+def _manifest_sha256(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with open(path, 'w') as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _space_left(path: Path) -> str:
+    try:
+        return f' ({shutil.disk_usage(path).free / 1e6:.1f} MB are free)'
+    except OSError:
+        return ''

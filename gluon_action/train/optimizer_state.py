@@ -1,0 +1,137 @@
+"""A Gluon trainer's optimizer state as named arrays and plain numbers, without pickle."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+
+from ..errors import CheckpointError
+from .checkpoint import replace_arrays
+
+# Numbers that an optimizer changes as it goes, beside its update counts.
+_MOVING_NUMBERS = ('m_schedule',)
+_SCALER_NUMBERS = ('_loss_scale', '_next_loss_scale', '_unskipped')
+_NUMBERS_KEY = '__numbers__'
+
+
+def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict[str, mx.nd.NDArray], dict[str, Any]]:
+    """Everything the optimizer has learned: momenta, moments, float32 copies of the weights, update counts.
+
+    Rates and decays are not part of it: they are arguments of the run that goes on.
+
+    Parameters
+    ----------
+    trainer : mxnet.gluon.Trainer
+        One that updates on its devices, not in the key-value store. The devices hold equal states, so those of the
+        first are taken.
+    names : sequence of str
+        A lasting name for each parameter, in the trainer's order. Gluon's own carry counters of the process.
+
+    Returns
+    -------
+    arrays : dict of str to NDArray
+        ``'<name>#<place>'``, on the first device; not copies.
+    numbers : dict
+        Fit for JSON.
+    """
+    optimizer = trainer.optimizer
+    states = trainer._updaters[0].states
+    arrays = {f'{names[index]}#{place}': leaf for index in sorted(states) for place, leaf in _leaves(states[index])}
+    counts = optimizer._all_index_update_counts.get(trainer._contexts[0].device_id, {})
+    numbers = {'optimizer': type(optimizer).__name__, 'num_update': optimizer.num_update,
+               'counts': {names[index]: count for index, count in sorted(counts.items())},
+               'moving': {key: getattr(optimizer, key) for key in _MOVING_NUMBERS if hasattr(optimizer, key)}}
+    scaler = getattr(trainer, '_amp_loss_scaler', None)
+    if scaler is not None:
+        numbers['loss_scaler'] = {key: getattr(scaler, key) for key in _SCALER_NUMBERS}
+    return arrays, numbers
+
+
+def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], arrays: dict[str, mx.nd.NDArray],
+                          numbers: dict[str, Any]) -> None:
+    """Put back what `trainer_state` returned, on every device; their number may have changed.
+
+    Raises
+    ------
+    CheckpointError
+        When the state is of another optimizer, of other parameters, or of other shapes.
+    """
+    optimizer = trainer.optimizer
+    if numbers['optimizer'] != type(optimizer).__name__:
+        raise CheckpointError(f'the optimizer state is of {numbers["optimizer"]}, this run uses '
+                              f'{type(optimizer).__name__}; use the same, or start from the parameters alone')
+    unknown = sorted(({key.rsplit('#', 1)[0] for key in arrays} | set(numbers['counts'])) - set(names))
+    if unknown:
+        raise CheckpointError(f'the optimizer state holds {unknown[:3]}, which this run does not train; '
+                              f'resume with the arguments of the run that saved it')
+    indices = {name: index for index, name in enumerate(names)}
+    for device, (context, updater) in enumerate(zip(trainer._contexts, trainer._updaters)):
+        for name in numbers['counts']:
+            index = indices[name]
+            state = optimizer.create_state_multi_precision(index, trainer._params[index].list_data()[device])
+            _fill(state, name, arrays)
+            updater.states[index] = state
+            updater.states_synced[index] = True
+        optimizer._all_index_update_counts[context.device_id] = {
+            indices[name]: count for name, count in numbers['counts'].items()}
+    optimizer._set_current_context(trainer._contexts[0].device_id)
+    optimizer.num_update = numbers['num_update']
+    for key, value in numbers['moving'].items():
+        setattr(optimizer, key, value)
+    scaler = getattr(trainer, '_amp_loss_scaler', None)
+    for key, value in numbers.get('loss_scaler', {}).items() if scaler is not None else ():
+        setattr(scaler, key, value)
+
+
+def save_states(path: str | os.PathLike, trainer: mx.gluon.Trainer, names: Sequence[str]) -> None:
+    """Write the optimizer state to one ``.states`` file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    arrays, numbers = trainer_state(trainer, names)
+    text = np.frombuffer(json.dumps(numbers).encode(), dtype=np.uint8)
+    replace_arrays(path, {**arrays, _NUMBERS_KEY: mx.nd.array(text, dtype=np.uint8)})
+
+
+def load_states(path: str | os.PathLike, trainer: mx.gluon.Trainer, names: Sequence[str]) -> None:
+    """Read a ``.states`` file that `save_states` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        When it is not such a file, or is of another run.
+    """
+    try:
+        arrays = mx.nd.load(os.fspath(path))
+        numbers = json.loads(arrays.pop(_NUMBERS_KEY).asnumpy().tobytes())
+    except (mx.MXNetError, KeyError, AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f'{path} is not an optimizer state that this package wrote. GluonCV\'s .states files are '
+                              f'pickles, which run code when they are loaded, and are not read; '
+                              f'leave out --resume-states to start with a fresh optimizer') from error
+    restore_trainer_state(trainer, names, arrays, numbers)
+
+
+def _leaves(state: Any, place: str = '0') -> Iterator[tuple[str, mx.nd.NDArray]]:
+    """Arrays in an optimizer's state of one parameter: None, an array, or tuples of these."""
+    if isinstance(state, mx.nd.NDArray):
+        yield place, state
+    elif isinstance(state, (tuple, list)):
+        for i, item in enumerate(state):
+            yield from _leaves(item, f'{place}.{i}')
+
+
+def _fill(state: Any, name: str, arrays: dict[str, mx.nd.NDArray]) -> None:
+    for place, leaf in _leaves(state):
+        saved = arrays.get(f'{name}#{place}')
+        if saved is None or saved.shape != leaf.shape or saved.dtype != leaf.dtype:
+            got = 'nothing' if saved is None else f'{saved.dtype.__name__} {saved.shape}'
+            raise CheckpointError(f'the optimizer state of {name} is {got}, this run needs {leaf.dtype.__name__} '
+                                  f'{leaf.shape}; resume with the arguments of the run that saved it')
+        saved.copyto(leaf)
