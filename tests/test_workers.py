@@ -1,0 +1,276 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gluon_action.data import workers
+from gluon_action.data.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout, call_with_deadline
+from gluon_action.errors import VideoReadError
+
+
+@pytest.fixture
+def pool_of():
+    pools = []
+
+    def make(function, num_workers=2, **options):
+        pools.append(WorkerPool(function, num_workers, **options))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def answers(pool):
+    found = {}
+    while len(pool):
+        key, value = pool.next()
+        assert key not in found
+        found[key] = value
+    return found
+
+
+def alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds=10):
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.parametrize('num_workers', [1, 3])
+def test_every_task_is_answered_once_with_its_own_arrays(pool_of, num_workers):
+    pool = pool_of(lambda n, shape: (np.full(shape, n, np.float32), {'label': n}), num_workers, capacity=4)
+    for n in range(30):
+        pool.submit(('key', n), n, (3, n, 5))
+    found = answers(pool)
+    assert sorted(found) == [('key', n) for n in range(30)]
+    for (_, n), (array, rest) in found.items():
+        assert array.shape == (3, n, 5) and array.dtype == np.float32 and (array == n).all()
+        assert array.flags.writeable and rest == {'label': n}
+
+
+def test_next_without_a_task_says_so(pool_of):
+    with pytest.raises(LookupError, match='submit one'):
+        pool_of(len).next()
+
+
+def test_an_exception_comes_back_as_it_is_and_the_worker_lives_on(pool_of):
+    def fail(n):
+        raise VideoReadError(f'/videos/{n}.mp4', 'decord', 'it is empty')
+
+    pool = pool_of(fail, 1)
+    pids = list(pool.pids)
+    pool.submit(0, 7)
+    _, error = pool.next()
+    assert isinstance(error, VideoReadError) and error.path == '/videos/7.mp4' and 'it is empty' in str(error)
+    assert 'in fail' in error.__notes__[0]
+    assert pool.pids == pids
+
+
+def test_an_exception_that_cannot_travel_becomes_its_words(pool_of):
+    class Local(Exception):
+        pass
+
+    def fail():
+        raise Local('of this function')
+
+    pool = pool_of(fail)
+    pool.submit(0)
+    _, error = pool.next()
+    assert isinstance(error, WorkerError) and str(error) == 'Local: of this function'
+
+
+def test_a_value_that_cannot_travel_is_an_error_not_a_hang(pool_of):
+    pool = pool_of(lambda: lambda: None)
+    pool.submit(0)
+    assert 'pickle' in str(pool.next()[1])
+
+
+def test_a_hung_task_is_killed_at_its_deadline_and_the_others_are_answered(pool_of, tmp_path, caplog):
+    os.mkfifo(tmp_path / 'hangs')
+    for n in range(6):
+        (tmp_path / str(n)).write_text(str(n))
+    pool = pool_of(lambda name: open(tmp_path / name).read(), 1, timeout=0.4)
+    for name in ['0', '1', 'hangs', '2', '3', '4', '5']:
+        pool.submit(name, name)
+    started = time.monotonic()
+    found = answers(pool)
+    assert time.monotonic() - started < 3
+    assert isinstance(found.pop('hangs'), WorkerTimeout)
+    assert found == {str(n): str(n) for n in range(6)}
+    assert 'no answer within 0.4 s' in caplog.text
+
+
+def test_a_task_is_tried_again_when_its_worker_is_killed(pool_of, tmp_path, caplog):
+    def die_once(n):
+        if n == 3 and not (tmp_path / 'died').exists():
+            (tmp_path / 'died').touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n * n
+
+    pool = pool_of(die_once)
+    for n in range(8):
+        pool.submit(n, n)
+    assert answers(pool) == {n: n * n for n in range(8)}
+    assert 'was killed by SIGKILL; a new one takes its place' in caplog.text
+
+
+def test_a_task_that_kills_its_worker_twice_fails_alone(pool_of):
+    pool = pool_of(lambda n: os.kill(os.getpid(), signal.SIGUSR1) if n == 3 else n)
+    for n in range(8):
+        pool.submit(n, n)
+    found = answers(pool)
+    assert isinstance(found[3], WorkerDied) and 'SIGUSR1' in str(found[3])
+    assert [found[n] for n in range(8) if n != 3] == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_workers_killed_at_any_moment_lose_no_task(pool_of):
+    pool = pool_of(lambda n: np.full(20_000, n), 3, capacity=16)
+    draw = random.Random(0)
+    for n in range(400):
+        pool.submit(n, n)
+    found = {}
+    while len(pool):
+        key, value = pool.next()
+        found[key] = value
+        if key % 25 == 0:
+            os.kill(draw.choice(pool.pids), signal.SIGKILL)
+            time.sleep(draw.random() * 0.002)
+    assert sorted(found) == list(range(400))
+    right = sum(not isinstance(value, Exception) and (value == n).all() for n, value in found.items())
+    died = sum(isinstance(value, WorkerDied) for value in found.values())
+    assert right + died == 400 and died <= 2
+
+
+def test_workers_that_never_start_end_in_an_error_not_in_a_loop(pool_of, monkeypatch):
+    pool = pool_of(abs, 1)
+    monkeypatch.setattr(workers, '_settle', lambda *_: os.kill(os.getpid(), signal.SIGUSR2))
+    os.kill(pool.pids[0], signal.SIGKILL)
+    pool.submit(0, -1)
+    with pytest.raises(WorkerDied, match='before their first task.*SIGUSR2'):
+        pool.next()
+
+
+def test_memory_of_answers_is_given_back_when_nothing_is_in_work(pool_of):
+    pool = pool_of(np.ones, 2)
+    for n in range(10):
+        pool.submit(n, 1_000_000)
+    assert wait_until(lambda: os.fstat(pool._queue._store).st_blocks * 512 > 70e6)
+    answers(pool)
+    assert os.fstat(pool._queue._store).st_blocks == 0
+
+
+def test_close_ends_hung_workers_and_may_be_called_again(pool_of):
+    pool = pool_of(time.sleep)
+    for n in range(5):
+        pool.submit(n, 1000)
+    pids = list(pool.pids)
+    pool.close()
+    pool.close()
+    assert not any(map(alive, pids))
+
+
+def test_a_pool_that_is_forgotten_is_closed():
+    pool = WorkerPool(abs, 2)
+    pids = list(pool.pids)
+    del pool
+    assert not any(map(alive, pids))
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_worker_outlives_its_parent(signal_number):
+    """SIGINT goes to the whole process group, as Ctrl-C in a terminal does."""
+    code = ('import time; from gluon_action.data.workers import WorkerPool\n'
+            'pool = WorkerPool(time.sleep, 3)\n'
+            'for i in range(3): pool.submit(i, 1000)\n'
+            'print(*pool.pids, flush=True); pool.next()')
+    parent = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              start_new_session=True)
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) == 3 and all(map(alive, pids))
+    if signal_number == signal.SIGINT:
+        os.killpg(parent.pid, signal_number)
+    else:
+        parent.send_signal(signal_number)
+    _, errors = parent.communicate(timeout=20)
+    assert wait_until(lambda: not any(map(alive, pids)))
+    if signal_number == signal.SIGINT:
+        assert errors.count('Traceback') == 1  # the parent's own
+
+
+def test_workers_leave_ctrl_c_to_the_parent_and_forget_its_sigterm_handler(pool_of):
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        pool = pool_of(lambda: (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)), 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    pool.submit(0)
+    assert pool.next()[1] == (signal.SIG_IGN, signal.SIG_DFL)
+
+
+def test_opencv_works_in_a_worker_after_its_threads_ran_in_the_parent(pool_of):
+    cv2 = pytest.importorskip('cv2')
+    image = np.arange(1500 * 1500 * 3, dtype=np.uint8).reshape(1500, 1500, 3)
+    expected = cv2.resize(image, (1024, 1024))
+    pool = pool_of(lambda size: (cv2.resize(image, size), cv2.getNumThreads()), 2, timeout=20)
+    for n in range(4):
+        pool.submit(n, (1024, 1024))
+    for resized, threads in answers(pool).values():
+        assert threads <= 1 and np.array_equal(resized, expected)
+
+
+def test_a_call_within_its_deadline_gives_its_value_or_its_exception():
+    assert call_with_deadline(os.path.join, 'a', 'b', timeout=20) == 'a/b'
+    with pytest.raises(FileNotFoundError):
+        call_with_deadline(os.stat, '/no such file', timeout=20)
+    assert call_with_deadline(os.getpid, timeout=20) == call_with_deadline(os.getpid, timeout=20) != os.getpid()
+
+
+def test_a_call_without_a_deadline_runs_here():
+    assert call_with_deadline(os.getpid, timeout=None) == os.getpid()
+
+
+def test_a_call_past_its_deadline_is_killed_and_the_next_one_works():
+    started = time.monotonic()
+    with pytest.raises(WorkerTimeout, match=r'0\.3 s'):
+        call_with_deadline(time.sleep, 1000, timeout=0.3)
+    assert time.monotonic() - started < 5
+    assert call_with_deadline(abs, -3, timeout=20) == 3
+
+
+def test_a_call_inside_a_worker_is_direct(pool_of):
+    pool = pool_of(lambda: (workers.IN_WORKER, call_with_deadline(os.getpid, timeout=1) == os.getpid()))
+    pool.submit(0)
+    assert pool.next()[1] == (True, True)
+    assert not workers.IN_WORKER
+
+
+class SlowItems:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        try:
+            return call_with_deadline(time.sleep if index == 2 else abs, 1000 + index, timeout=0.5) or -1
+        except WorkerTimeout:
+            return -2
+
+
+def test_deadlines_hold_inside_the_daemonic_workers_of_gluon():
+    mx = pytest.importorskip('mxnet')
+    call_with_deadline(abs, -1, timeout=20)  # the workers inherit a pool of the parent, and must not use it
+    loader = mx.gluon.data.DataLoader(SlowItems(), batch_size=1, num_workers=2, timeout=60)
+    assert [int(batch.asscalar()) for batch in loader] == [1000, 1001, -2, 1003]
