@@ -71,7 +71,8 @@ def _numpy() -> Finding:
     version = _version('numpy')
     if version.startswith('1.26'):
         return Finding('numpy', 'ok', version)
-    return Finding('numpy', 'missing', f'{version or "absent"}; MXNet 1.9.1 needs 1.26', 'pip install "numpy>=1.26,<1.27"')
+    return Finding('numpy', 'missing', f'{version or "absent"}; MXNet 1.9.1 needs 1.26',
+                   'pip install "numpy>=1.26,<1.27"')
 
 
 def _mxnet() -> Finding:

@@ -43,7 +43,7 @@ def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_heigh
     group.add_argument('--video-loader', action='store_true',
                        help='entries of the list are video files (a missing extension is added) and nothing else; '
                             'by default each may be a file or a folder of frames')
-    group.add_argument('--use-decord', action='store_true', help='read files with decord only; same as --decoder decord')
+    group.add_argument('--use-decord', action='store_true', help='the same as --decoder decord')
     group.add_argument('--decoder', default='auto', choices=('auto', 'decord', 'pyav'),
                        help='who reads video files; auto takes decord and falls back to PyAV')
     group.add_argument('--decode-timeout', type=float, default=60., metavar='SECONDS',

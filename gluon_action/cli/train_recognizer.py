@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                        help='start the body at random instead of from ImageNet weights, which are downloaded')
     model.add_argument('--consensus', default='avg', choices=('avg', 'max', 'weighted'),
                        help='how the scores of segments become one (TSN)')
-    model.add_argument('--dropout', type=float, default=None, help="dropout rate before the head; by default the model's")
+    model.add_argument('--dropout', type=float, default=None, help="dropout before the head; by default the model's")
     model.add_argument('--last-gamma', action='store_true', help="start each residual block's last gamma at 0")
     model.add_argument('--partial-bn', action='store_true', help='freeze every batch normalisation but the first')
     model.add_argument('--freeze-bn', action='store_true', help='freeze every batch normalisation')
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_training_data_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('training data')
     group.add_argument('--val-data-dir', default=None, help='folder of the validation list; by default --data-dir')
-    group.add_argument('--train-list', default=None, help='list of training videos, or a folder with one folder a class')
+    group.add_argument('--train-list', default=None, help='training videos: a list, or a folder with one folder a class')
     group.add_argument('--val-list', default=None, help='list of validation videos')
     group.add_argument('--crop-ratio', type=float, default=0.875,
                        help='validation resizes the short side to input size / crop ratio, unless --new-height says')
@@ -76,13 +76,13 @@ def _add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--lr-mode', default='step', choices=('step', 'poly', 'cosine', 'linear', 'constant'),
                        help='how the rate goes down')
     group.add_argument('--lr-decay', type=float, default=0.1, help='factor of a step')
-    group.add_argument('--lr-decay-period', type=int, default=0, help='epochs between steps; replaces --lr-decay-epoch')
-    group.add_argument('--lr-decay-epoch', default='40,60', help='epochs of the steps')
-    group.add_argument('--lr-steps', default='', metavar='EPOCH:RATE,...',
-                       help='rates from given epochs on, up or down, as in 0:0.01,10:0.1,30:0.001')
-    group.add_argument('--warmup-lr', type=float, default=0., help='rate that the warm-up starts from')
+    group.add_argument('--lr-decay-period', type=int, default=0, help='step every so many epochs')
+    group.add_argument('--lr-decay-epoch', default='40,60', metavar='EPOCHS',
+                       help='epochs of the steps; with rates, as in 0:0.01,10:0.1,30:0.001, the rate may also go up, and '
+                            'an s after a number (500s) counts steps')
+    group.add_argument('--warmup-lr', type=float, default=0., help='rate the warm-up starts from')
     group.add_argument('--warmup-epochs', type=int, default=0, help='epochs of the linear warm-up')
-    group.add_argument('--clip-grad', type=float, default=0, help='clip each gradient element to +-this; 0 for no limit')
+    group.add_argument('--clip-grad', type=float, default=0, help='limit of a gradient element; 0 for none')
     group.add_argument('--accumulate', type=int, default=1, help='batches that are added up to one step')
     group.add_argument('--mixup', action='store_true', help='train on mixtures of two videos (arXiv:1710.09412)')
     group.add_argument('--mixup-alpha', type=float, default=0.2, help='Beta(alpha, alpha) draws the mixture')
@@ -103,9 +103,9 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--checkpoint-steps', type=int, default=0,
                        help='steps between checkpoints to resume from; 0 for one an epoch')
     group.add_argument('--logging-file', default='train.log', help='log file in --save-dir')
-    group.add_argument('--log-interval', type=int, default=50, help='batches between log lines; 0 for none')
+    group.add_argument('--log-interval', type=int, default=50, help='batches between lines; 0 for none')
     group.add_argument('--resume', nargs='?', const='auto', default=None, metavar='auto|DIR',
-                       help='go on from the newest good checkpoint of --save-dir (or start, if there is none), or of DIR')
+                       help='go on from the newest good checkpoint of --save-dir (or start, if none), or of DIR')
     group.add_argument('--resume-states', default='', metavar='FILE',
                        help="optimizer state of a checkpoint, to go with --resume-params; GluonCV's .states are pickles "
                             'and refused')

@@ -90,7 +90,6 @@ class TrainConfig:
     lr_decay: float = 0.1
     lr_decay_period: int = 0
     lr_decay_epoch: str = '40,60'
-    lr_steps: str = ''
     warmup_lr: float = 0.
     warmup_epochs: int = 0
     clip_grad: float = 0
@@ -132,14 +131,17 @@ class TrainConfig:
     @property
     def ratios(self) -> tuple[float, ...]:
         """The scale ratios as numbers."""
-        return tuple(_numbers('--scale-ratios', self.scale_ratios, float))
+        try:
+            return tuple(float(part) for part in self.scale_ratios.split(',') if part.strip())
+        except ValueError:
+            raise UsageError(f'--scale-ratios takes numbers separated by commas, got {self.scale_ratios!r}') from None
 
     @property
-    def decay_epochs(self) -> tuple[int, ...]:
-        """Epochs at which the step schedule multiplies the rate by `lr_decay`."""
+    def decay(self) -> str | range:
+        """Where the step schedule changes the rate, as `gluon_action.train.schedules.make_schedule` takes it."""
         if self.lr_decay_period > 0:
-            return tuple(range(self.lr_decay_period, self.num_epochs, self.lr_decay_period))
-        return tuple(_numbers('--lr-decay-epoch', self.lr_decay_epoch, int))
+            return range(self.lr_decay_period, self.num_epochs, self.lr_decay_period)
+        return self.lr_decay_epoch
 
 
 def check_config(config: TrainConfig, card) -> None:
@@ -220,15 +222,8 @@ def _recipe_rules(c: TrainConfig):
     yield (not c.mixup and (c.mixup_off_epoch or c.mixup_alpha != 0.2), '--mixup-alpha and --mixup-off-epoch',
            'mean something with --mixup only')
     yield c.mixup_alpha <= 0, '--mixup-alpha', f'must be above 0, got {c.mixup_alpha}'
-    yield (c.lr_steps and (c.lr_mode != 'step' or c.lr_decay_period), '--lr-steps',
-           'gives the rates itself; leave out --lr-mode and --lr-decay-period')
+    yield (c.lr_mode != 'step' and (c.lr_decay_period or ':' in c.lr_decay_epoch), '--lr-decay-period and rates',
+           'mean something with --lr-mode step only')
     yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',
            f'{c.dtype} needs --num-gpus: MXNet has no {c.dtype} convolution on a CPU')
     yield c.use_amp and c.dtype != 'float32', '--use-amp', 'keeps float32 parameters; leave out --dtype'
-
-
-def _numbers(flag: str, text: str, kind) -> list:
-    try:
-        return [kind(part) for part in str(text).split(',') if part.strip()]
-    except ValueError:
-        raise UsageError(f'{flag} takes numbers separated by commas, got {text!r}') from None
