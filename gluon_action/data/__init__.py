@@ -1,0 +1,31 @@
+"""Videos in, batches out: lists, readers, sampling, transforms, data sets and loaders.
+
+Names are loaded when they are first used, so that the parts without MXNet can be used without it.
+"""
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {
+    'UCF101': 'ucf101', 'UCF101Attr': 'ucf101', 'HMDB51': 'hmdb51', 'HMDB51Attr': 'hmdb51',
+    'Kinetics400': 'kinetics400', 'Kinetics400Attr': 'kinetics400',
+    'Kinetics700': 'kinetics700', 'Kinetics700Attr': 'kinetics700',
+    'SomethingSomethingV2': 'somethingsomethingv2', 'SomethingSomethingV2Attr': 'somethingsomethingv2',
+    'VideoClsCustom': 'video_dataset', 'VideoLoader': 'dataloader', 'VideoReader': 'video_reader',
+    'read_annotations': 'annotations', 'make_demo': 'demo',
+}
+_MODULES = ('annotations', 'by_name', 'dataloader', 'demo', 'hmdb51', 'kinetics400', 'kinetics700', 'sampling',
+            'somethingsomethingv2', 'transforms', 'ucf101', 'video_custom', 'video_dataset', 'video_reader', 'workers')
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+    if name in _MODULES:
+        return importlib.import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

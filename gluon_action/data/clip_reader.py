@@ -1,0 +1,105 @@
+"""The frames of one sample: which ones, and how they come out of its file or folder."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UsageError, VideoReadError
+from .annotations import Sample
+from .sampling import clip_indices, segment_starts, slowfast_indices, temporal_jitter
+from .video_reader import VideoReader
+
+
+def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading: dict) -> np.ndarray:
+    """Open a video once and read the frames of a plan.
+
+    Parameters
+    ----------
+    sample : Sample
+    plan : FramePlan
+    rng : numpy.random.Generator
+        What the plan draws from.
+    reading : dict
+        Further arguments of `VideoReader`.
+
+    Returns
+    -------
+    uint8 ndarray (S * T, H, W, 3)
+        RGB frames, clip after clip.
+
+    Raises
+    ------
+    VideoReadError
+        Also for a frame folder with fewer frames than the list says, and a part that lies past the end.
+    """
+    is_folder = os.path.isdir(sample.path)
+    if is_folder:
+        reading = {**reading, 'decoder': 'auto'}
+    with VideoReader(sample.path, **reading) as reader:
+        first, length = _part(sample, reader, is_folder)
+        return reader.read([first + index for index in plan.indices(length, rng)])
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """Which frames of a video are taken, whatever its length."""
+
+    mode: str
+    num_segments: int
+    new_length: int
+    new_step: int
+    temporal_jitter: bool = False
+    slowfast: bool = False
+    slow_stride: int = 16
+    fast_stride: int = 2
+
+    def __post_init__(self):
+        for name in ('num_segments', 'new_length', 'new_step'):
+            if getattr(self, name) < 1:
+                raise UsageError(f'{name} must be 1 or more, got {getattr(self, name)}')
+        if self.slowfast and (self.temporal_jitter or self.new_step != 1):
+            raise UsageError(f'slowfast takes its own strides: it needs new_step=1 and temporal_jitter=False, '
+                             f'got {self.new_step} and {self.temporal_jitter}')
+        if self.slowfast and (self.fast_stride < 1 or self.slow_stride % self.fast_stride):
+            raise UsageError(f'slow_temporal_stride must be a multiple of fast_temporal_stride, '
+                             f'got {self.slow_stride} and {self.fast_stride}')
+        if self.slowfast and self.new_length < self.slow_stride:
+            raise UsageError(f'slowfast needs clips of at least slow_temporal_stride {self.slow_stride} frames, '
+                             f'got new_length {self.new_length}')
+
+    @property
+    def frames_per_clip(self) -> int:
+        """T, frames that each clip has in the end."""
+        if self.slowfast:
+            return self.new_length // self.fast_stride + self.new_length // self.slow_stride
+        return self.new_length
+
+    def indices(self, num_frames: int, rng: np.random.Generator) -> list[int]:
+        """Frame numbers from 0, clip after clip."""
+        starts = segment_starts(num_frames, self.num_segments, self.new_length * self.new_step, self.mode, rng)
+        if self.slowfast:
+            return slowfast_indices(starts, num_frames, self.new_length, self.slow_stride, self.fast_stride)
+        jitter = temporal_jitter(self.new_length, self.new_step, rng) if self.temporal_jitter else None
+        return clip_indices(starts, num_frames, self.new_length, self.new_step, jitter)
+
+
+def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, int]:
+    """First frame and number of frames that a sample means."""
+    length = len(reader)
+    if is_folder and sample.num_frames is not None:
+        if sample.num_frames > length:
+            raise VideoReadError(sample.path, reader.decoder,
+                                 f'the list says {sample.num_frames} frames, the folder has {length}')
+        length = sample.num_frames
+    if sample.start is None and sample.end is None:
+        return 0, length
+    if not reader.fps:
+        raise VideoReadError(sample.path, reader.decoder, 'has no frame rate, so it cannot be cut by time')
+    first = round((sample.start or 0) * reader.fps)
+    last = length if sample.end is None else min(length, round(sample.end * reader.fps))
+    if last <= first:
+        raise VideoReadError(sample.path, reader.decoder, f'the part from {sample.start or 0:g} s to {sample.end} s '
+                             f'holds no frame of its {length / reader.fps:.2f} s')
+    return first, last - first
