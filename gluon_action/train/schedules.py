@@ -96,13 +96,13 @@ def parse_decay(text: str) -> list[tuple[float, str, float | None]]:
     """
     changes = [_parse_change(part.strip(), text) for part in text.split(',') if part.strip()]
     if len({rate is None for _, _, rate in changes}) > 1:
-        raise UsageError(f'--lr-decay-epoch {text!r} mixes places with and without a rate; '
-                         f"write '40,60' or '0:0.01,40:0.001'")
+        raise UsageError(f'step schedule {text!r} mixes places with and without a rate; '
+                         f"write '40,60' (--lr-decay-epoch) or '0:0.01,40:0.001' (--lr-steps)")
     if len({unit for _, unit, _ in changes}) > 1:
-        raise UsageError(f'--lr-decay-epoch {text!r} mixes epochs and steps; give all of them in one unit')
+        raise UsageError(f'step schedule {text!r} mixes epochs and steps; give all of them in one unit')
     places = [place for place, _, _ in changes]
     if any(later <= earlier for earlier, later in zip(places, places[1:])):
-        raise UsageError(f'--lr-decay-epoch {text!r}: the places must rise from left to right')
+        raise UsageError(f'step schedule {text!r}: the places must rise from left to right')
     return changes
 
 
@@ -113,10 +113,10 @@ def _parse_change(part: str, text: str) -> tuple[float, str, float | None]:
         where = float(place.removesuffix('s'))
         value = float(rate) if colon else None
     except ValueError:
-        raise UsageError(f"--lr-decay-epoch {text!r}: cannot read {part!r}; allowed are an epoch ('40'), "
+        raise UsageError(f"step schedule {text!r}: cannot read {part!r}; allowed are an epoch ('40'), "
                          f"epoch:rate ('40:0.01') and step:rate ('500s:0.01')") from None
     if not (math.isfinite(where) and where >= 0) or (value is not None and not (math.isfinite(value) and value >= 0)):
-        raise UsageError(f'--lr-decay-epoch {text!r}: {part!r} has a negative or infinite number')
+        raise UsageError(f'step schedule {text!r}: {part!r} has a negative or infinite number')
     return where, unit, value
 
 
