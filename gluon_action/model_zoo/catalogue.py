@@ -1,0 +1,56 @@
+"""The zoo on paper: tables of its cards."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .registry import ModelCard
+
+_HEAD = """# Model zoo
+
+Generated from the cards of the models by `gluon-action list-models --markdown > model_zoo.md`; a test fails when it is
+stale.
+
+`get_model(name, nclass=..., num_segments=...)` returns a network by name. Published weights and accuracies are
+GluonCV's, on the files that it lists; they were not measured again here. Top-1 is in percent; the protocol is
+segments x crops of a test video, whose scores are averaged. A model without a tag has no published weights:
+`pretrained=True` is an error, training starts from ImageNet (`pretrained_base=True`) or, for `*_custom`, from the
+Kinetics400 weights of the same network.
+"""
+_COLUMNS = ('Name', 'Data set', 'Classes', 'Input', 'Top-1', 'Protocol', 'Segments in training', 'Tag')
+
+
+def markdown(cards: Iterable[ModelCard]) -> str:
+    """Return ``model_zoo.md``: one table a family, one row a published file, or a model that has none."""
+    cards = list(cards)
+    parts = [_HEAD]
+    for family in dict.fromkeys(card.family for card in cards):
+        members = [card for card in cards if card.family == family]
+        options = set().union(*(card.supports for card in members))
+        sources = ', '.join(dict.fromkeys(card.source for card in members))
+        parts += [f'## {family}', '', f'Source: {sources}. Licence of the weights: {members[0].licence}. '
+                  f'Options: {", ".join(f"`{option}`" for option in sorted(options))}.', '',
+                  _row(_COLUMNS), _row(['---'] * len(_COLUMNS))]
+        parts += [_row(cells) for card in members for cells in _cells(card)]
+        parts.append('')
+    return '\n'.join(parts)
+
+
+def table(cards: Iterable[ModelCard]) -> str:
+    """Return lines for a terminal: one a model, with the accuracy of its first published file."""
+    rows = [('name', 'data set', 'classes', 'input', 'top-1', 'protocol', 'tag')]
+    for card in cards:
+        name, dataset, classes, size, top1, protocol, _, tag = _cells(card)[0]
+        rows.append((name.strip('`'), dataset, classes, size, top1, protocol, tag.strip('`')))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def _cells(card: ModelCard) -> list[tuple[str, ...]]:
+    first = (f'`{card.name}`', card.dataset, str(card.num_classes), 'x'.join(map(str, card.input_shape()[1:])))
+    results = [(f'{result["top1"]:.1f}', result['protocol'], str(result['train_segments']), f'`{result["tag"]}`')
+               for result in card.accuracy]
+    return [first + result for result in results or [('-', '-', '-', '-')]]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return '| ' + ' | '.join(cells) + ' |'

@@ -1,0 +1,91 @@
+"""What every network of the zoo has in common."""
+from __future__ import annotations
+
+import contextlib
+import io
+
+import mxnet as mx
+from mxnet import gluon
+
+from ..errors import ModelError
+from ..nn import batch_norms
+from . import weights
+
+
+class Recognizer(gluon.HybridBlock):
+    """A network that names the action in a video.
+
+    Attributes
+    ----------
+    num_classes : int
+        Classes K that the head scores.
+    feat_dim : int
+        Width D of the features below the head.
+    feat_ext : bool
+        Whether the network returns features (B, D) instead of scores (B, K).
+    num_segments, num_crop : int
+        Rows of the input that belong to one video are ``num_segments * num_crop``, segments outermost.
+    base : str
+        GluonCV's name of the ImageNet network that the body can start from; empty for none.
+    card : ModelCard or None
+        What the zoo knows about it; set by `get_model`.
+    classes : list of str or None
+        Names of the classes, when the head was trained on a data set whose names are known.
+    """
+
+    #: How the keys of the head begin in a parameter file.
+    head_prefixes = ('output.',)
+
+    num_classes = feat_dim = 0
+    num_segments = num_crop = 1
+    feat_ext = False
+    base = ''
+    card = classes = None
+
+    def batch_norms(self) -> list[gluon.nn.BatchNorm]:
+        """Return the batch normalisations in order; partial BN keeps the first one learning."""
+        return batch_norms(self)
+
+    def load_parameters(self, filename, ctx=None, allow_missing: bool = False, ignore_extra: bool = False,
+                        cast_dtype: bool = True, dtype_source: str = 'current') -> None:
+        """Load a file of this network or of GluonCV's, with or without segments; arguments as in Gluon.
+
+        Raises
+        ------
+        WeightsError
+            When the file cannot be read or is of another network; the message says which counts or keys differ.
+        """
+        weights.assign(self, weights.read_parameters(filename), filename, ctx=ctx, allow_missing=allow_missing,
+                       ignore_extra=ignore_extra, cast_dtype=cast_dtype, dtype_source=dtype_source)
+
+
+def settle_shapes(net: gluon.HybridBlock, input_shape: tuple[int, ...]) -> None:
+    """Give every parameter its shape from the shape of the input, without data; nothing is allocated.
+
+    Raises
+    ------
+    ModelError
+        When the input is too small for the network, or of another size than it was given.
+    """
+    try:
+        output = net(mx.sym.var('data'))
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints the arguments of a failed inference
+            shapes, _, states = output.infer_shape(data=input_shape)
+    except mx.MXNetError as error:
+        cause = str(error).strip().splitlines()[-1]
+        raise ModelError(f'{type(net).__name__} cannot take an input of {input_shape}; try a larger input_size '
+                         f'({cause})') from error
+    known = dict(zip(output.list_arguments(), shapes))
+    known.update(zip(output.list_auxiliary_states(), states))
+    for parameter in net.collect_params().values():
+        # The head has no part in feature extraction; its shape is known from the start.
+        if parameter.name in known:
+            parameter.shape = known[parameter.name]
+
+
+def initialize_rest(net: gluon.HybridBlock, ctx: list[mx.Context]) -> None:
+    """Initialise the parameters that hold nothing yet, by He's rule where the layer has none of its own."""
+    he = mx.init.Xavier(rnd_type='gaussian', factor_type='in', magnitude=2)
+    for parameter in net.collect_params().values():
+        if parameter._data is None:
+            parameter.initialize(ctx=ctx, default_init=he)

@@ -1,0 +1,267 @@
+"""Networks by name: their cards, who builds them, and `get_model`."""
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import mxnet as mx
+
+from ..errors import ModelError
+from ..nn import freeze_batch_norms
+from . import weights
+from .recognizer import Recognizer, initialize_rest, settle_shapes
+
+#: Data set of a model's name -> (name of the data set, classes, GluonCV's class that knows their names).
+_DATASETS = {
+    'ucf101': ('ucf101', 101, 'UCF101Attr'),
+    'hmdb51': ('hmdb51', 51, 'HMDB51Attr'),
+    'kinetics400': ('kinetics400', 400, 'Kinetics400Attr'),
+    'sthsthv2': ('somethingsomethingv2', 174, 'SomethingSomethingV2Attr'),
+    'custom': ('custom', 400, ''),
+}
+
+#: Options of `get_model` that only some models have; None, or False where there is no such option, asks for nothing.
+_OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 'batch_norm', 'use_gn', 'use_se',
+            'last_gamma', 'use_kinetics_pretrain')
+
+_BUILDERS: dict[str, Callable[..., Recognizer]] = {}
+_CARDS: dict[str, ModelCard] = {}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is known of a model; everybody reads it here.
+
+    Attributes
+    ----------
+    name, family : str
+        Name for `get_model`; heading in the catalogue.
+    dataset : str
+        Data set that the head is for, as in ``--dataset``.
+    num_classes : int
+        Classes of that data set.
+    input_layout : {'NCHW', 'NCTHW'}
+        Axes of the input: frames, or clips of `clip_length` frames `clip_stride` apart.
+    input_size : int
+        Height and width in pixels that the published weights were trained at.
+    mean, std : tuple of float
+        Per channel, RGB, for pixels in `value_range`.
+    source, licence : str
+        Paper; licence of the published weights.
+    accuracy : tuple of dict
+        Published results: ``top1`` in percent, ``protocol`` as segments x crops, ``tag`` of the weights,
+        ``train_segments``.
+    weights : dict
+        Tag -> SHA-1 of the file; the first is the one that ``pretrained=True`` means. For tags that GluonCV published
+        without the whole hash it is the tag itself.
+    base : str
+        ImageNet network of GluonCV that the body starts from.
+    starts_from : str
+        Model of the zoo whose weights are the start of this one, except for the head.
+    supports : frozenset of str
+        Options of `get_model` that mean something here.
+    defaults : dict
+        Values of options that differ between models.
+    """
+
+    name: str
+    family: str
+    dataset: str
+    num_classes: int
+    input_layout: str = 'NCHW'
+    input_size: int = 224
+    clip_length: int = 1
+    clip_stride: int = 1
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    value_range: tuple[float, float] = (0., 1.)
+    source: str = ''
+    licence: str = 'Apache-2.0'
+    accuracy: tuple[dict, ...] = ()
+    weights: dict[str, str] = field(default_factory=dict)
+    base: str = ''
+    starts_from: str = ''
+    supports: frozenset[str] = frozenset()
+    defaults: dict = field(default_factory=dict)
+
+    @classmethod
+    def of_2d(cls, name: str, *, dataset: str, published: tuple = (), supports: tuple[str, ...] = (),
+              starts_from: str = '', dropout_ratio: float, init_std: float, **fields) -> ModelCard:
+        """Return the card of a network for frames.
+
+        Parameters
+        ----------
+        dataset : str
+            Data set as GluonCV's model names spell it.
+        published : tuple of (str, str, float, int)
+            Tag, SHA-1, top-1 in percent over 25 segments x 10 crops, segments in training.
+        """
+        options = {'tsn', 'consensus', 'feat_ext', 'dropout_ratio', 'init_std', 'input_size', *supports}
+        if starts_from:
+            options.add('use_kinetics_pretrain')
+        return cls(
+            name, dataset=_DATASETS[dataset][0], num_classes=_DATASETS[dataset][1], starts_from=starts_from,
+            weights={tag: sha1 for tag, sha1, _, _ in published},
+            accuracy=tuple({'top1': top1, 'protocol': '25x10', 'tag': tag, 'train_segments': segments}
+                           for tag, _, top1, segments in published),
+            supports=frozenset(options), defaults={'dropout_ratio': dropout_ratio, 'init_std': init_std}, **fields)
+
+    def labels(self) -> list[str] | None:
+        """Return the names of the classes in order, or None where the data set is the user's."""
+        for name, _, attribute in _DATASETS.values():
+            if name == self.dataset and attribute:
+                import gluoncv.data
+                return list(getattr(gluoncv.data, attribute)().classes)
+        return None
+
+    def input_shape(self, rows: int = 1, size: int | None = None) -> tuple[int, ...]:
+        """Return the shape of an input of `rows` frames or clips, `size` pixels high and wide."""
+        size = size or self.input_size
+        return (rows, 3, size, size) if self.input_layout == 'NCHW' else (rows, 3, self.clip_length, size, size)
+
+
+def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = False,
+              pretrained_base: bool | str = True, tsn: bool = False, use_tsn: bool = False, num_segments: int = 1,
+              num_crop: int = 1, partial_bn: bool = False, bn_frozen: bool = False, replace_head: bool = False,
+              ctx: mx.Context | list[mx.Context] | None = None, root: str | None = None, **options) -> Recognizer:
+    """Return a network by name, its parameters initialised and all shapes known.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_models`; case does not matter.
+    nclass : int, optional
+        Classes; by default those of the data set in the name.
+    pretrained : bool or str
+        Load the weights that GluonCV published for this model, or those with this tag. Needs the `nclass` they were
+        trained with, unless `replace_head`.
+    pretrained_base : bool or str
+        Start the body from ImageNet weights (of this tag). False starts at random: nothing is downloaded.
+    tsn, use_tsn : bool
+        Work over segments even if there is only one. Several segments or crops always do.
+    num_segments, num_crop : int
+        Rows of the input that make one video are ``num_segments * num_crop``, segments outermost.
+    partial_bn, bn_frozen : bool
+        Freeze all batch normalisations but the first, or all: statistics, gamma and beta.
+    replace_head : bool
+        With `pretrained`: keep the body and start a new head for `nclass` classes.
+    ctx : mxnet.Context or list, optional
+        Devices to hold the parameters; the CPU by default.
+    root : str, optional
+        Folder of downloaded weights; by default ``$MXNET_HOME/models`` or ``~/.mxnet/models``.
+    **options
+        consensus : {'avg', 'max', 'weighted'}; dropout_ratio, init_std : float, by default the model's; input_size :
+        int, pixels; feat_ext : bool, return features instead of scores; batch_norm : bool, variant of VGG16;
+        use_gn, last_gamma : bool, variants of ResNet; use_kinetics_pretrain : bool, start ``*_custom`` models from
+        Kinetics400 weights, by default what `pretrained_base` says.
+
+    Returns
+    -------
+    Recognizer
+        Hybridizable; frames (B * num_segments * num_crop, 3, H, W) to scores (B, nclass).
+
+    Raises
+    ------
+    ModelError
+        Unknown name (the closest are named), or an option that the model does not have.
+    WeightsError
+        Weights that do not exist, cannot be downloaded, or do not fit.
+    """
+    card = model_card(name)
+    settings, kinetics = _settings(card, options, pretrained)
+    nclass = card.num_classes if nclass is None else nclass
+    size = settings.pop('input_size', card.input_size)
+    for option, value in (('nclass', nclass), ('num_segments', num_segments), ('num_crop', num_crop),
+                          ('input_size', size)):
+        if not isinstance(value, int) or value < 1:
+            raise ModelError(f'{card.name}: {option} is a whole number from 1, got {value!r}')
+    if settings.get('last_gamma') and (pretrained or pretrained_base):
+        raise ModelError(f'{card.name}: last_gamma is a start from nothing, pretrained weights would overwrite it; '
+                         'use it with pretrained_base=False')
+    net = _BUILDERS[card.name](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop, **settings)
+    net.card = card
+    settle_shapes(net, card.input_shape(num_segments * num_crop, size))
+    _freeze(net, partial_bn, bn_frozen)
+
+    devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx or [mx.cpu()])
+    if pretrained:
+        weights.load_pretrained(net, card, pretrained, ignore_head=replace_head, ctx=devices, root=root)
+        net.classes = None if replace_head else card.labels()
+    elif kinetics or (kinetics is None and card.starts_from and pretrained_base):
+        weights.load_pretrained(net, model_card(card.starts_from), True, ignore_head=True, ctx=devices, root=root,
+                                way_out='start from ImageNet with use_kinetics_pretrain=False, or from random weights '
+                                        'with pretrained_base=False (--no-pretrained-base)')
+    elif pretrained_base:
+        weights.load_base(net, pretrained_base, ctx=devices, root=root)
+    initialize_rest(net, devices)
+    return net
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """Return the names that match a shell pattern such as ``'resnet*_kinetics400'``, with numbers in their order."""
+    return sorted(fnmatch.filter(_CARDS, pattern.lower()),
+                  key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)])
+
+
+def model_card(name: str) -> ModelCard:
+    """Return the card of a model; case does not matter.
+
+    Raises
+    ------
+    ModelError
+        For a name the zoo does not have; the closest are named.
+    """
+    card = _CARDS.get(str(name).lower())
+    if card is None:
+        close = difflib.get_close_matches(str(name).lower(), _CARDS, n=3)
+        hint = f'did you mean {" or ".join(close)}?' if close else 'gluon-action list-models names them all'
+        raise ModelError(f'the zoo has no model {name!r}; {hint}')
+    return card
+
+
+def register_model(card: ModelCard) -> Callable:
+    """Return a decorator that puts a constructor into the zoo under the name on `card`.
+
+    The constructor is called as ``build(nclass, tsn=, num_segments=, num_crop=, consensus=, **options)``, with the
+    options of `get_model` that the card supports.
+    """
+    def register(build: Callable[..., Recognizer]) -> Callable[..., Recognizer]:
+        if card.name in _CARDS:
+            raise ModelError(f'two models are named {card.name}')
+        _CARDS[card.name], _BUILDERS[card.name] = card, build
+        return build
+    return register
+
+
+def _settings(card: ModelCard, options: dict, pretrained: bool | str) -> tuple[dict, bool | None]:
+    """Return what the constructor is given, and whether to start from Kinetics (None: if weights are wanted)."""
+    settings = {'consensus': 'avg', **card.defaults}
+    for option, value in options.items():
+        if option not in _OPTIONS:
+            close = difflib.get_close_matches(option, _OPTIONS, n=1)
+            raise ModelError(f'get_model has no option {option!r}'
+                             + (f'; did you mean {close[0]}?' if close else f', only {", ".join(sorted(_OPTIONS))}'))
+        if value is None or (value is False and option not in card.supports):
+            continue
+        if option not in card.supports:
+            others = [other.name for other in _CARDS.values() if option in other.supports]
+            raise ModelError(f'{card.name} has no {option}, got {option}={value!r}; '
+                             + (f'{others[0]} and {len(others) - 1} others have' if others else 'no model has'))
+        settings[option] = value
+    rate = settings.get('dropout_ratio', 0)
+    if not 0 <= rate < 1:
+        raise ModelError(f'{card.name}: dropout_ratio is at least 0 and less than 1, got {rate!r}')
+    return settings, settings.pop('use_kinetics_pretrain', None)
+
+
+def _freeze(net: Recognizer, partial_bn: bool, bn_frozen: bool) -> None:
+    if not partial_bn and not bn_frozen:
+        return
+    layers = net.batch_norms()
+    if not layers:
+        option = 'bn_frozen' if bn_frozen else 'partial_bn'
+        raise ModelError(f'{net.card.name} has no batch normalisation for {option} to freeze')
+    freeze_batch_norms(layers if bn_frozen else layers[1:])

@@ -1,0 +1,117 @@
+"""Layers: batch normalisation on clips, freezing, group normalisation and consensus."""
+import gluon_action  # noqa: F401  (before anything that imports MXNet)
+
+# isort: split
+import gluoncv.nn.gn
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+
+from gluon_action.errors import ModelError
+from gluon_action.nn import BatchNorm, Consensus, GroupNorm, batch_norms, freeze_batch_norms
+
+
+def trained_twice(layer, data, weights):
+    """Outputs, the gradient of the input and the running mean after two training steps."""
+    data.attach_grad()
+    for _ in range(2):
+        with autograd.record():
+            output = layer(data)
+            loss = (output * weights).sum()
+        loss.backward()
+    return [array.asnumpy() for array in (output, data.grad, layer.running_mean.data(), layer.running_var.data())]
+
+
+@pytest.mark.parametrize('hybrid', [False, True])
+def test_batch_norm_on_clips_equals_batch_norm_on_the_same_numbers_as_images(hybrid):
+    clip, weights = (mx.nd.random.normal(shape=(2, 3, 4, 5, 6)) for _ in range(2))
+    ours, images = BatchNorm(ndim=5, in_channels=3), gluon.nn.BatchNorm(in_channels=3)
+    for layer in (ours, images):
+        layer.initialize()
+        layer.hybridize(hybrid)
+    got = trained_twice(ours, clip, weights)
+    want = trained_twice(images, clip.reshape((2, 3, 4, 30)), weights.reshape((2, 3, 4, 30)))
+    for a, b in zip(got, want):
+        np.testing.assert_allclose(a, b.reshape(a.shape), rtol=1e-5, atol=1e-5)
+
+
+def test_batch_norm_trains_behind_a_3d_convolution():
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Conv3D(4, 3, in_channels=3), BatchNorm(ndim=5, in_channels=4), gluon.nn.Activation('relu'))
+    net.initialize()
+    with autograd.record():
+        loss = net(mx.nd.random.normal(shape=(2, 3, 4, 8, 8))).sum()
+    loss.backward()
+    assert np.isfinite(net[0].weight.grad().asnumpy()).all()
+
+
+def test_batch_norm_refuses_other_numbers_of_axes():
+    with pytest.raises(ValueError, match='4 .images. or 5 .clips., got 3'):
+        BatchNorm(ndim=3)
+
+
+def test_frozen_batch_norms_keep_statistics_gamma_and_beta():
+    net = gluon.nn.HybridSequential()
+    net.add(BatchNorm(in_channels=3), gluon.nn.Conv2D(3, 1, in_channels=3), BatchNorm(in_channels=3))
+    net.initialize()
+    first, second = batch_norms(net)
+    freeze_batch_norms([second])
+    trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 1., 'wd': 0.1})
+    before = [parameter.data().asnumpy() for parameter in second.collect_params().values()]
+    with autograd.record():
+        loss = (net(mx.nd.random.normal(loc=3, shape=(2, 3, 4, 4))) ** 3).sum()
+    loss.backward()
+    trainer.step(1)
+    after = [parameter.data().asnumpy() for parameter in second.collect_params().values()]
+    assert all((a == b).all() for a, b in zip(before, after))
+    assert (first.running_mean.data().asnumpy() != 0).all()
+    assert (first.beta.data().asnumpy() != 0).all()
+
+
+@pytest.mark.parametrize('hybrid', [False, True])
+def test_group_norm_equals_gluoncvs_with_the_same_parameters(hybrid):
+    ours, theirs = GroupNorm(64), gluoncv.nn.gn.GroupNorm(in_channels=64)
+    for layer in (ours, theirs):
+        layer.initialize()
+    for name in ('gamma', 'beta'):
+        values = mx.nd.random.normal(shape=(64,))
+        getattr(ours, name).set_data(values)
+        getattr(theirs, name).set_data(values)
+    ours.hybridize(hybrid)
+    x = mx.nd.random.normal(loc=1, shape=(2, 64, 5, 6))
+    np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_group_norm_refuses_channels_that_do_not_divide():
+    with pytest.raises(ValueError, match='48 channels cannot be divided into 32 groups'):
+        GroupNorm(48)
+
+
+@pytest.mark.parametrize('hybrid', [False, True])
+@pytest.mark.parametrize('kind, reduce', [('avg', np.mean), ('max', np.max), ('weighted', np.mean)])
+def test_consensus_averages_crops_and_combines_segments(kind, reduce, hybrid):
+    rows = np.random.RandomState(0).randn(2, 3, 4, 5).astype('float32')  # videos, segments, crops, classes
+    layer = Consensus(3, 4, kind)
+    layer.initialize()
+    layer.hybridize(hybrid)
+    got = layer(mx.nd.array(rows.reshape(24, 5))).asnumpy()
+    np.testing.assert_allclose(got, reduce(rows.mean(axis=2), axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_weighted_consensus_learns_what_each_segment_is_worth():
+    layer = Consensus(2, kind='weighted')
+    layer.initialize()
+    with autograd.record():
+        loss = layer(mx.nd.array([[1., 2.], [30., 40.]])).sum()
+    loss.backward()
+    assert layer.weight.grad().asnumpy().ravel().tolist() == [3., 70.]
+
+
+def test_average_and_max_have_no_parameters():
+    assert not list(Consensus(3).collect_params()) and not list(Consensus(3, kind='max').collect_params())
+
+
+def test_an_unknown_consensus_is_refused_by_name():
+    with pytest.raises(ModelError, match="one of avg, max, weighted, got 'median'"):
+        Consensus(3, kind='median')
