@@ -327,7 +327,7 @@ def test_a_file_that_does_not_fit_changes_nothing(trained):
 
 @pytest.mark.parametrize('name, message', [
     ('inceptionv1_ucf101', 'is not of a inceptionv1_ucf101 .* missing in the file .*conv.* not in the network'),
-    ('resnet50_v1b_custom', 'is not of a resnet50_v1b_custom with 267 parameters: .* missing in the file .layer1.0.conv3.weight'),
+    ('resnet50_v1b_custom', 'resnet50_v1b_custom with 267 parameters: .* missing in the file .layer1.0.conv3.weight'),
 ])
 def test_a_file_of_another_network_is_named(trained, name, message):
     with pytest.raises(WeightsError, match=message):
