@@ -74,6 +74,11 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
     ])
 
 
+def updates_per_epoch(num_batches: int, accumulate: int = 1) -> int:
+    """Updates in an epoch of `num_batches`, of which `accumulate` make one; what is left at the end makes one more."""
+    return -(-num_batches // accumulate)
+
+
 def parse_decay(text: str) -> list[tuple[float, str, float | None]]:
     """Read where a step schedule changes.
 

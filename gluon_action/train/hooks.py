@@ -1,0 +1,130 @@
+"""What happens beside training: the hooks that the loop calls, and those that save its state and parameters."""
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OutputError
+from .checkpoint import CheckpointDir, replace_arrays
+from .optimizer_state import save_states
+from .progress import StepResult
+
+if TYPE_CHECKING:
+    from .loop import Loop
+
+
+class Hook:
+    """Called by `Loop.fit`, in the order given. One that saves the whole state comes last."""
+
+    def on_start(self, loop: Loop, epochs: int, batches: int) -> None:
+        """Before the first batch; `loop.progress` says whether a run goes on."""
+
+    def on_step(self, loop: Loop, result: StepResult) -> None:
+        """After each batch has been handed to the devices."""
+
+    def on_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
+        """After each epoch and its validation; `record` is also the last of ``loop.progress.history``."""
+
+    def on_end(self, loop: Loop) -> None:
+        """After the last epoch."""
+
+    def close(self) -> None:
+        """Always, also when training fails or is interrupted."""
+
+
+class SaveCheckpoints(Hook):
+    """Saves the state after every epoch, and every so many steps.
+
+    Parameters
+    ----------
+    folder : CheckpointDir
+    every : int
+        Steps between checkpoints within an epoch; 0 for none. Between the batches of one update it waits for the last.
+    extra : mapping, optional
+        More parts to save, such as the configuration.
+    """
+
+    def __init__(self, folder: CheckpointDir, every: int = 0, extra: Mapping[str, Any] | None = None):
+        self.folder = folder
+        self.every = every
+        self.extra = dict(extra or {})
+        self._last = 0
+
+    def on_start(self, loop, epochs, batches):
+        """Count steps from where the run goes on."""
+        self._last = loop.progress.step
+
+    def on_step(self, loop, result):
+        """Save when enough steps have passed."""
+        if self.every and loop.progress.step - self._last >= self.every and loop.between_updates:
+            self._save(loop)
+
+    def on_epoch(self, loop, record):
+        """Save."""
+        self._save(loop)
+
+    def _save(self, loop) -> None:
+        self.folder.save(loop.progress.step, {**loop.state_dict(), **self.extra})
+        self._last = loop.progress.step
+
+
+class SaveParameters(Hook):
+    """Writes parameters and optimizer state under GluonCV's file names.
+
+    The best so far as ``<score>-<dataset>-<model>-<epoch>-best.params``, which replaces the best before it; those of
+    every `frequency` epochs and of the last as ``<dataset>-<model>-<epoch>.params``; beside each a ``.states`` that
+    `load_states` reads. On several devices the running statistics are the first one's.
+
+    Parameters
+    ----------
+    folder : path
+        Exists.
+    dataset, model : str
+        Parts of the names.
+    frequency : int
+        Epochs between files; 0 for none but the best and the last.
+    best : bool
+        Whether to write the best.
+    """
+
+    def __init__(self, folder: str | os.PathLike, dataset: str, model: str, *, frequency: int = 10, best: bool = True):
+        self.folder = Path(folder)
+        self.name = f'{dataset}-{model}'
+        self.frequency = frequency
+        self.best = best
+
+    def best_path(self, record: Mapping[str, Any]) -> Path:
+        """The file of the best parameters, for the record of their epoch."""
+        return self.folder / f'{record["val_top1"]:.4f}-{self.name}-{record["epoch"]:03d}-best.params'
+
+    def path(self, epoch: int) -> Path:
+        """The file of the parameters after `epoch`, counted from 0."""
+        return self.folder / f'{self.name}-{epoch:03d}.params'
+
+    def on_epoch(self, loop, record):
+        """Write what is due."""
+        if self.best and record.get('best'):
+            self._write(loop, self.best_path(record))
+            for earlier in (old for old in loop.progress.history[:-1] if old.get('best')):
+                self._remove(self.best_path(earlier))
+        if self.frequency and (record['epoch'] + 1) % self.frequency == 0:
+            self._write(loop, self.path(record['epoch']))
+
+    def on_end(self, loop):
+        """Write the last."""
+        self._write(loop, self.path(loop.progress.epoch - 1))
+
+    def _write(self, loop, path: Path) -> None:
+        replace_arrays(path, loop.parameters())
+        save_states(path.with_suffix('.states'), loop.trainer, loop.names)
+
+    def _remove(self, path: Path) -> None:
+        for file in (path, path.with_suffix('.states')):
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    file.unlink()
+            except OSError as error:
+                raise OutputError(f'cannot remove {file}, which is no longer the best: {error.strerror}') from error

@@ -1,0 +1,97 @@
+"""Where a run stands, and what one trained batch gave."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all that the loop remembers between steps beside parameters and optimizer, fit for JSON.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        The epoch being trained, from 0, and how many of its batches are done.
+    step, update : int
+        Batches and parameter updates since the start of the run.
+    loss_sum, correct, count, failed : float, int, int, int
+        Sums over the samples of this epoch so far; `failed` ones could not be read.
+    best, best_epoch : float, int or None
+        Highest validation score and its epoch.
+    history : list of dict
+        The records of the epochs done, see `Loop.fit`.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    update: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    count: int = 0
+    failed: int = 0
+    best: float = 0.0
+    best_epoch: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of this epoch so far."""
+        return self.loss_sum / max(1, self.count)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of this epoch's samples that were right when they were trained on, in 0..1."""
+        return self.correct / max(1, self.count)
+
+    def begin(self, epoch: int, batch: int) -> None:
+        """Stand at `batch` of `epoch`; the sums of an epoch that goes on are kept."""
+        if batch == 0:
+            self.loss_sum, self.correct, self.count, self.failed = 0.0, 0, 0, 0
+        self.epoch, self.batch = epoch, batch
+
+    def finish_epoch(self, record: dict[str, Any]) -> None:
+        """Keep the record of the epoch just done, note whether it is the best, and stand at the next."""
+        if 'val_top1' in record:
+            record['best'] = record['val_top1'] > self.best
+            if record['best']:
+                self.best, self.best_epoch = record['val_top1'], self.epoch
+        self.history.append(record)
+        self.epoch, self.batch = self.epoch + 1, 0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One trained batch. Its sums may still be computing; reading them waits.
+
+    Attributes
+    ----------
+    epoch, batch, step : int
+        Which batch it was: epoch, number in it from 0, and number in the run from 1.
+    lr : float
+        Learning rate of the update it went into.
+    count : int
+        Samples.
+    failures : list
+        The loader's record of samples that could not be read.
+    """
+
+    epoch: int
+    batch: int
+    step: int
+    lr: float
+    count: int
+    failures: list
+    _loss_sums: list = field(repr=False)
+    _correct: list = field(repr=False)
+
+    @property
+    def loss_sum(self) -> float:
+        """Sum of the samples' losses."""
+        return sum(float(value.asscalar()) for value in self._loss_sums)
+
+    @property
+    def correct(self) -> int:
+        """Samples whose best class was the label's."""
+        return sum(int(value.asscalar()) for value in self._correct)

@@ -1,0 +1,105 @@
+"""The Gluon trainer of a loop: which parameters learn, in what precision, and who adds up their gradients."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import mxnet as mx
+from mxnet.contrib import amp as mixed_precision
+
+from ..errors import UsageError
+
+KVSTORES = ('local', 'device', 'dist_sync', 'dist_sync_device')
+DTYPES = ('float32', 'float64', 'float16')
+
+
+def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer_params: Mapping[str, Any], *,
+                 kvstore: str | None, clip_grad: float, dtype: str) -> tuple[mx.gluon.Trainer, int]:
+    """Return a trainer that updates on the devices, and the number of machines that train together.
+
+    Raises
+    ------
+    UsageError
+        For a key-value store that is not one of `KVSTORES`, or a negative limit.
+    """
+    if kvstore is not None and kvstore not in KVSTORES:
+        reason = '; asynchronous ones keep the optimizer to themselves, so that its state cannot be saved' \
+            if 'async' in kvstore else ''
+        raise UsageError(f'--kvstore {kvstore!r} is not one of {", ".join(KVSTORES)}{reason}')
+    if clip_grad < 0:
+        raise UsageError(f'--clip-grad must be 0 (no limit) or more, got {clip_grad}')
+    optimizer_params = {**optimizer_params, 'multi_precision': dtype == 'float16'}
+    if clip_grad:
+        optimizer_params['clip_gradient'] = clip_grad
+    # By its name, Gluon leaves a store out where there is one device only and nothing to add up.
+    store = mx.kv.create(kvstore) if kvstore and kvstore.startswith('dist') else kvstore or 'device'
+    trainer = mx.gluon.Trainer(list(params), optimizer, optimizer_params, kvstore=store, update_on_kvstore=False)
+    return trainer, 1 if isinstance(store, str) else store.num_workers
+
+
+def unique_parameters(net: mx.gluon.Block) -> dict[str, mx.gluon.Parameter]:
+    """Parameters by their key in a parameter file, each once. Gluon's own names carry counters of the process."""
+    names: dict[mx.gluon.Parameter, str] = {}
+    for name, param in net._collect_params_with_prefix().items():
+        names.setdefault(param, name)
+    return {name: param for param, name in names.items()}
+
+
+def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: mx.gluon.ParameterDict | None, *,
+                      accumulate: int, no_wd: bool) -> dict[str, mx.gluon.Parameter]:
+    """Return the parameters to train, by name, ready to gather the gradients of `accumulate` batches.
+
+    Parameters
+    ----------
+    params : mapping
+        All of the network's, from `unique_parameters`.
+    chosen : ParameterDict, optional
+        Those to train; all by default. Frozen ones (``grad_req='null'``) are left out in any case.
+    accumulate : int
+    no_wd : bool
+        Spare beta, gamma and bias the weight decay.
+
+    Raises
+    ------
+    UsageError
+        When nothing is left to train.
+    """
+    if accumulate < 1:
+        raise UsageError(f'--accumulate must be 1 or more, got {accumulate}')
+    wanted = set(params.values() if chosen is None else chosen.values())
+    trained = {name: params[name] for name in sorted(params)
+               if params[name].grad_req != 'null' and params[name] in wanted}
+    if not trained:
+        raise UsageError('nothing to train: every parameter is frozen')
+    for param in trained.values():
+        param.grad_req = 'add' if accumulate > 1 else 'write'
+        if no_wd and re.search('(beta|gamma|bias)$', param.name):
+            param.wd_mult = 0.0
+    return trained
+
+
+def set_precision(nets: Sequence[mx.gluon.HybridBlock], contexts: Sequence[mx.Context], dtype: str, amp: bool) -> None:
+    """Make networks compute in `dtype`, or in mixed precision.
+
+    Mixed precision is float16 on GPUs and bfloat16 on CPUs. MXNet turns it on for the process.
+
+    Raises
+    ------
+    UsageError
+        For a `dtype` that is not one of `DTYPES` or that the devices have no layers for.
+    """
+    on_gpu = all(context.device_type == 'gpu' for context in contexts)
+    if dtype not in DTYPES:
+        raise UsageError(f'--dtype {dtype!r} is not one of {", ".join(DTYPES)}')
+    if dtype == 'float16' and not on_gpu:
+        raise UsageError('--dtype float16 needs --num-gpus: MXNet has no float16 layers on a CPU')
+    if amp and dtype != 'float32':
+        raise UsageError(f'--use-amp keeps float32 parameters and chooses the rest; leave out --dtype {dtype}')
+    if amp:
+        mixed_precision.init(target_dtype='float16' if on_gpu else 'bfloat16')
+    for net in nets:
+        if amp:
+            net._clear_cached_op()  # a graph that was traced before would stay in float32
+        if dtype != 'float32':
+            net.cast(dtype)
