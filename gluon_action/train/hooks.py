@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OutputError
 from .checkpoint import CheckpointDir, replace_arrays
 from .optimizer_state import save_states
-from .progress import StepResult
 
 if TYPE_CHECKING:
     from .loop import Loop
+    from .progress import StepResult
+    from .validation import Scores
 
 
 class Hook:
@@ -24,6 +25,9 @@ class Hook:
 
     def on_step(self, loop: Loop, result: StepResult) -> None:
         """After each batch has been handed to the devices."""
+
+    def on_scored(self, loop: Loop, scores: Scores) -> None:
+        """After each batch of a validation; the sums are those up to the batch before it."""
 
     def on_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
         """After each epoch and its validation; `record` is also the last of ``loop.progress.history``."""

@@ -14,12 +14,12 @@ from mxnet.contrib import amp as mixed_precision
 
 from ..data.dataloader import split_and_load
 from ..errors import CheckpointError, TrainingError, UsageError
-from ..evaluate.metrics import true_class_ranks
 from .hooks import Hook
 from .losses import count_correct
 from .optimizer_state import restore_trainer_state, trainer_state
 from .progress import Progress, StepResult
 from .trainer import choose_parameters, make_trainer, set_precision, unique_parameters
+from .validation import Scores
 
 
 class Loop:
@@ -42,10 +42,12 @@ class Loop:
     schedule : callable
         ``schedule(update) -> learning rate``, updates counted from 1 as MXNet's optimizers count.
     batch_multiplier : int
-        Rows of ``batch.data`` that are one sample: segments x crops.
+        Rows of ``batch.data`` that are one sample and become one row of logits: segments.
+    val_crops : int
+        How many times as many a sample has in validation, where the logits are averaged over them.
     accumulate : int
         Batches whose gradients make one update. What is left at an epoch's end makes one too.
-    kvstore : str, optional
+    kvstore : str or KVStore, optional
         Who adds up the devices' gradients: one of `trainer.KVSTORES`; ``'device'`` by default.
     clip_grad : float
         Limit of each element of the gradient; 0 for none.
@@ -79,11 +81,13 @@ class Loop:
 
     def __init__(self, net: mx.gluon.HybridBlock, optimizer: str, optimizer_params: dict[str, Any], *,
                  loss: Callable, contexts: Sequence[mx.Context], schedule: Callable[[int], float],
-                 batch_multiplier: int = 1, accumulate: int = 1, kvstore: str | None = None, clip_grad: float = 0,
-                 amp: bool = False, dtype: str = 'float32', params: mx.gluon.ParameterDict | None = None,
-                 no_wd: bool = False, seed: int = 0, teacher: mx.gluon.HybridBlock | None = None, mixup=None):
+                 batch_multiplier: int = 1, val_crops: int = 1, accumulate: int = 1,
+                 kvstore: str | mx.kv.KVStore | None = None, clip_grad: float = 0, amp: bool = False,
+                 dtype: str = 'float32', params: mx.gluon.ParameterDict | None = None, no_wd: bool = False,
+                 seed: int = 0, teacher: mx.gluon.HybridBlock | None = None, mixup=None):
         self.net, self.teacher, self.loss, self.mixup, self.schedule = net, teacher, loss, mixup, schedule
-        self.contexts, self.batch_multiplier, self.accumulate = list(contexts), batch_multiplier, accumulate
+        self.contexts, self.accumulate = list(contexts), accumulate
+        self.batch_multiplier, self.val_crops = batch_multiplier, val_crops
         self.dtype, self.seed, self.amp = dtype, seed, amp
         self.validation_loss = loss.plain() if hasattr(loss, 'plain') else loss
         self.progress = Progress()
@@ -128,7 +132,7 @@ class Loop:
             while progress.epoch < epochs:
                 record = self.train_epoch(train_loader, progress.epoch, progress.batch, hooks)
                 if val_loader is not None:
-                    record |= {f'val_{name}': value for name, value in self.validate(val_loader).items()}
+                    record |= {f'val_{name}': value for name, value in self.validate(val_loader, hooks).items()}
                 progress.finish_epoch(record)
                 for hook in hooks:
                     hook.on_epoch(self, record)
@@ -156,7 +160,7 @@ class Loop:
         self.flush()
         seconds = time.perf_counter() - started
         return {'epoch': epoch, 'step': progress.step, 'update': progress.update, 'accuracy': progress.accuracy,
-                'loss': progress.loss, 'lr': self.trainer.learning_rate, 'samples': progress.count,
+                'loss': progress.loss, 'lr': self.learning_rate, 'samples': progress.count,
                 'failed': progress.failed, 'seconds': seconds, 'speed': (progress.count - already) / seconds}
 
     def step(self, batch) -> StepResult:
@@ -197,7 +201,7 @@ class Loop:
                     param.zero_grad()
         self._forget_gathered()
 
-    def validate(self, loader) -> dict[str, float]:
+    def validate(self, loader, hooks: Sequence[Hook] = ()) -> dict[str, float]:
         """Score every sample of `loader`, the tail included.
 
         Returns
@@ -212,17 +216,15 @@ class Loop:
         UsageError
             When there is nothing to score.
         """
-        ranks, loss_sum, expected, pending = [], 0.0, 0, []
+        scores, pending = Scores(), []
         for batch in loader.epoch(0):
-            expected += len(batch.indices) + len(batch.failures)
-            waiting, pending = pending, self._score(batch) if len(batch.indices) else []
-            loss_sum += _read_scores(waiting, ranks)
-        loss_sum += _read_scores(pending, ranks)
-        if not expected:
-            raise UsageError('nothing to validate: the validation list is empty')
-        ranks = np.concatenate(ranks) if ranks else np.empty(0)
-        return {'top1': float((ranks < 1).sum() / expected), 'top5': float((ranks < 5).sum() / expected),
-                'loss': loss_sum / len(ranks) if len(ranks) else math.nan, 'count': len(ranks), 'expected': expected}
+            waiting, pending = pending, self._scored(batch)
+            _read_scores(waiting, scores)
+            scores.expected += len(batch.indices) + len(batch.failures)
+            for hook in hooks:
+                hook.on_scored(self, scores)
+        _read_scores(pending, scores)
+        return scores.summary()
 
     def flush(self) -> None:
         """Wait for the devices and bring the sums in `progress` up to the last step.
@@ -235,6 +237,11 @@ class Loop:
         result, self._unread = self._unread, None
         self._read(result)
         mx.nd.waitall()
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the last update; before any, that of the first."""
+        return self.schedule(max(1, self.progress.update))
 
     @property
     def between_updates(self) -> bool:
@@ -260,7 +267,7 @@ class Loop:
         self.flush()
         params = {name: param.list_data()[0] for name, param in self._params.items()}
         if not all(flag.asscalar() for flag in [mx.nd.all_finite(array) for array in params.values()]):
-            raise _diverged('the parameters are not finite', self.progress, self.progress.batch, self.trainer)
+            raise _diverged('the parameters are not finite', self.progress, self.progress.batch, self.learning_rate)
         arrays, numbers = trainer_state(self.trainer, self.names)
         state = {'params': params, 'optimizer': arrays,
                  'loop': {'seed': self.seed, 'optimizer': numbers, 'progress': dataclasses.asdict(self.progress)}}
@@ -306,8 +313,9 @@ class Loop:
         return self.mixup(batch.data, batch.label, np.random.default_rng([self.seed, self.progress.step]),
                           epoch=self.progress.epoch, rows_per_sample=self.batch_multiplier)
 
-    def _split(self, data, label) -> list[tuple]:
-        return list(zip(split_and_load(data, self.contexts, even_split=False, multiplier=self.batch_multiplier),
+    def _split(self, data, label, crops: int = 1) -> list[tuple]:
+        rows = self.batch_multiplier * crops
+        return list(zip(split_and_load(data, self.contexts, even_split=False, multiplier=rows),
                         split_and_load(label, self.contexts, even_split=False)))
 
     def _logits(self, net, x):
@@ -340,16 +348,20 @@ class Loop:
         self._gathered_batches = self._gathered_samples = 0
         self._busy: set[mx.Context] = set()
 
-    def _score(self, batch) -> list[tuple]:
-        logits = [(self._logits(self.net, x), y) for x, y in self._split(batch.data, batch.label)]
-        return [(scores, y, self.validation_loss(scores, y).sum()) for scores, y in logits]
+    def _scored(self, batch) -> list[tuple]:
+        scored = []
+        for x, y in self._split(batch.data, batch.label, self.val_crops) if len(batch.indices) else ():
+            # The network averages the segments; the mean over what is left of a sample is the mean over all its rows.
+            logits = self._logits(self.net, x).reshape((len(y), self.val_crops, -1)).mean(axis=1)
+            scored.append((logits, y, self.validation_loss(logits, y).sum()))
+        return scored
 
     def _read(self, result: StepResult | None) -> None:
         if result is None or not result.count:
             return
         loss_sum = result.loss_sum
         if not math.isfinite(loss_sum):
-            raise _diverged(f'the loss is {loss_sum / result.count}', self.progress, result.batch + 1, self.trainer)
+            raise _diverged(f'the loss is {loss_sum / result.count}', self.progress, result.batch + 1, result.lr)
         self.progress.loss_sum += loss_sum
         self.progress.correct += result.correct
         self.progress.count += result.count
@@ -364,25 +376,12 @@ def _assign(name: str, param: mx.gluon.Parameter, array: mx.nd.NDArray) -> None:
     param._finish_deferred_init()
 
 
-def _read_scores(pending: list[tuple], ranks: list[np.ndarray]) -> float:
-    """Append the rank of each sample's label to `ranks`; returns the sum of the losses."""
-    loss_sum = 0.0
-    for scores, label, loss in pending:
-        ranks.append(_label_ranks(scores.asnumpy(), label.asnumpy()))
-        loss_sum += float(loss.asscalar())
-    return loss_sum
+def _read_scores(pending: list[tuple], scores: Scores) -> None:
+    for logits, label, loss in pending:
+        scores.add(logits.asnumpy(), label.asnumpy(), float(loss.asscalar()))
 
 
-def _label_ranks(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How many classes come before the label's, or before the best of several labels."""
-    if label.ndim == 1:
-        return true_class_ranks(scores, label.astype(np.int64))
-    best_first = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), axis=1, kind='stable')
-    hit = np.take_along_axis(label > 0, best_first, axis=1) & ~np.isnan(scores).all(axis=1, keepdims=True)
-    return np.where(hit.any(axis=1), hit.argmax(axis=1), scores.shape[1])
-
-
-def _diverged(what: str, progress: Progress, batch: int, trainer) -> TrainingError:
+def _diverged(what: str, progress: Progress, batch: int, lr: float) -> TrainingError:
     return TrainingError(f'{what} after batch {batch} of epoch {progress.epoch} (update {progress.update}, learning '
-                         f'rate {trainer.learning_rate:g}); try a lower --lr, --warmup-epochs or --clip-grad. '
+                         f'rate {lr:g}); try a lower --lr, --warmup-epochs or --clip-grad. '
                          f'The last checkpoint is from before this and is kept')

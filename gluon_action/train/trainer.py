@@ -15,7 +15,8 @@ DTYPES = ('float32', 'float64', 'float16')
 
 
 def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer_params: Mapping[str, Any], *,
-                 kvstore: str | None, clip_grad: float, dtype: str) -> tuple[mx.gluon.Trainer, int]:
+                 kvstore: str | mx.kv.KVStore | None, clip_grad: float,
+                 dtype: str) -> tuple[mx.gluon.Trainer, int]:
     """Return a trainer that updates on the devices, and the number of machines that train together.
 
     Raises
@@ -23,17 +24,18 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
     UsageError
         For a key-value store that is not one of `KVSTORES`, or a negative limit.
     """
-    if kvstore is not None and kvstore not in KVSTORES:
+    kind = kvstore.type if isinstance(kvstore, mx.kv.KVStore) else kvstore or 'device'
+    if kind not in KVSTORES:
         reason = '; asynchronous ones keep the optimizer to themselves, so that its state cannot be saved' \
-            if 'async' in kvstore else ''
-        raise UsageError(f'--kvstore {kvstore!r} is not one of {", ".join(KVSTORES)}{reason}')
+            if 'async' in kind else ''
+        raise UsageError(f'--kvstore {kind!r} is not one of {", ".join(KVSTORES)}{reason}')
     if clip_grad < 0:
         raise UsageError(f'--clip-grad must be 0 (no limit) or more, got {clip_grad}')
     optimizer_params = {**optimizer_params, 'multi_precision': dtype == 'float16'}
     if clip_grad:
         optimizer_params['clip_gradient'] = clip_grad
-    # By its name, Gluon leaves a store out where there is one device only and nothing to add up.
-    store = mx.kv.create(kvstore) if kvstore and kvstore.startswith('dist') else kvstore or 'device'
+    # Given the name of a local store, Gluon leaves it out where there is one device only and nothing to add up.
+    store = kvstore if isinstance(kvstore, mx.kv.KVStore) else mx.kv.create(kind) if 'dist' in kind else kind
     trainer = mx.gluon.Trainer(list(params), optimizer, optimizer_params, kvstore=store, update_on_kvstore=False)
     return trainer, 1 if isinstance(store, str) else store.num_workers
 

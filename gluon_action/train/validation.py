@@ -1,0 +1,58 @@
+"""Scores of a validation as ranks and sums, so that batches of any size add up exactly."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import UsageError
+from ..evaluate.metrics import true_class_ranks
+
+
+class Scores:
+    """What a validation has found so far.
+
+    Attributes
+    ----------
+    expected, count : int
+        Samples that should have been scored, and that were.
+    """
+
+    def __init__(self):
+        self.expected = self.count = 0
+        self._loss_sum = 0.0
+        self._right = {1: 0, 5: 0}
+
+    def add(self, logits: np.ndarray, label: np.ndarray, loss_sum: float) -> None:
+        """Add samples: logits (N, K); labels (N,), or (N, K) where a sample has several."""
+        ranks = label_ranks(logits, label)
+        self._loss_sum += loss_sum
+        self.count += len(ranks)
+        for k in self._right:
+            self._right[k] += int((ranks < k).sum())
+
+    def top(self, k: int) -> float:
+        """Share of the expected samples whose label is among the `k` best classes (1 or 5), in 0..1."""
+        return self._right[k] / max(1, self.expected)
+
+    def summary(self) -> dict[str, float]:
+        """See `Loop.validate`.
+
+        Raises
+        ------
+        UsageError
+            When nothing was expected.
+        """
+        if not self.expected:
+            raise UsageError('nothing to validate: the validation list is empty')
+        return {'top1': self.top(1), 'top5': self.top(5), 'loss': self._loss_sum / self.count if self.count
+                else math.nan, 'count': self.count, 'expected': self.expected}
+
+
+def label_ranks(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """How many classes come before the label's, or before the best of several labels; K where nothing is hit."""
+    if label.ndim == 1:
+        return true_class_ranks(scores, label.astype(np.int64))
+    best_first = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), axis=1, kind='stable')
+    hit = np.take_along_axis(label > 0, best_first, axis=1) & ~np.isnan(scores).all(axis=1, keepdims=True)
+    return np.where(hit.any(axis=1), hit.argmax(axis=1), scores.shape[1])

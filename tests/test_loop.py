@@ -1,0 +1,493 @@
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+import gluon_action  # noqa: F401  (prepares MXNet where this file is run as a program)
+
+# isort: split
+import mxnet as mx
+
+from gluon_action.errors import CheckpointError, TrainingError, UsageError
+from gluon_action.train.checkpoint import CheckpointDir
+from gluon_action.train.hooks import Hook, SaveCheckpoints, SaveParameters
+from gluon_action.train.loop import Loop
+from gluon_action.train.losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from gluon_action.train.optimizer_state import load_states
+from gluon_action.train.schedules import make_schedule
+
+CLASSES = 3
+
+
+@dataclass
+class Batch:
+    data: mx.nd.NDArray
+    label: mx.nd.NDArray
+    indices: list
+    failures: list = field(default_factory=list)
+
+
+class Batches:
+    """A loader of made-up samples, each of `rows` rows, with VideoLoader's interface."""
+
+    def __init__(self, count=22, size=4, rows=1, missing=(), shuffle=True, several=False):
+        rng = np.random.default_rng(5)
+        self.label = rng.integers(0, CLASSES, count).astype('float32')
+        self.data = rng.normal(size=(count, rows, 3, 6, 6)).astype('float32')
+        for row, label in zip(self.data, self.label):
+            row[:, int(label)] += 1.5
+        if several:
+            self.label = np.eye(CLASSES, dtype='float32')[self.label.astype(int)]
+            self.label[:, 0] = 1
+        self.size, self.missing, self.shuffle = size, set(missing), shuffle
+        self.read = []
+
+    def __len__(self):
+        return -(-len(self.label) // self.size)
+
+    def epoch(self, epoch, start_batch=0):
+        order = np.random.default_rng([1, epoch]).permutation(len(self.label)) if self.shuffle \
+            else np.arange(len(self.label))
+        for number in range(start_batch, len(self)):
+            self.read.append((epoch, number))
+            wanted = order[number * self.size:(number + 1) * self.size].tolist()
+            indices = [index for index in wanted if index not in self.missing]
+            data = self.data[indices].reshape((-1, *self.data.shape[2:]))
+            yield Batch(mx.nd.array(data) if indices else None, mx.nd.array(self.label[indices]) if indices else None,
+                        indices, [index for index in wanted if index in self.missing])
+
+
+def contexts_of(devices):
+    return [mx.cpu(i) for i in range(devices)]
+
+
+class Consensus(mx.gluon.HybridBlock):
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def hybrid_forward(self, F, x):
+        return x.reshape((-1, self.rows, CLASSES)).mean(axis=1)
+
+
+def make_net(devices=1, dropout=0.3, frozen=False, rows=1, seed=3):
+    mx.random.seed(seed)
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Conv2D(8, 3, use_bias=False), mx.gluon.nn.BatchNorm(use_global_stats=frozen),
+            mx.gluon.nn.Activation('relu'), mx.gluon.nn.Dropout(dropout), mx.gluon.nn.Flatten(),
+            mx.gluon.nn.Dense(CLASSES))
+    if rows > 1:
+        net.add(Consensus(rows))
+    net.initialize(mx.init.Xavier(), ctx=mx.cpu())
+    net(mx.nd.zeros((rows, 3, 6, 6)))
+    net.collect_params().reset_ctx(contexts_of(devices))
+    net.hybridize()
+    return net
+
+
+def make_loop(net=None, devices=1, optimizer='sgd', optimizer_params=None, loss=None, schedule=None, **kwargs):
+    net = make_net(devices) if net is None else net
+    params = {'momentum': 0.9, 'wd': 1e-3} if optimizer_params is None else optimizer_params
+    return Loop(net, optimizer, params, loss=loss or SoftmaxCrossEntropy(), contexts=contexts_of(devices),
+                schedule=schedule or (lambda update: 0.05), **kwargs)
+
+
+def weights(loop):
+    return {name: array.asnumpy() for name, array in loop.parameters().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+
+
+def close(a, b, tolerance=1e-5):
+    return a.keys() == b.keys() and all(np.allclose(a[name], b[name], rtol=tolerance, atol=tolerance) for name in a)
+
+
+def test_the_loop_trains_as_a_bare_gluon_loop_does():
+    net = make_net(dropout=0.0)
+    trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'momentum': 0.9, 'wd': 1e-3, 'learning_rate': 0.05})
+    loss, total = mx.gluon.loss.SoftmaxCrossEntropyLoss(), 0
+    for batch in Batches().epoch(0):
+        with mx.autograd.record():
+            value = loss(net(batch.data), batch.label)
+        value.backward()
+        trainer.step(len(batch.indices))
+        total += value.sum().asscalar()
+    loop = make_loop(make_net(dropout=0.0))
+    record = loop.train_epoch(Batches(), 0)
+    expected = {name: param.data().asnumpy() for name, param in net._collect_params_with_prefix().items()}
+    assert same(weights(loop), expected) and record['loss'] == pytest.approx(total / 22, rel=1e-6)
+    assert record['update'] == record['step'] == 6 and record['samples'] == 22
+
+
+def test_training_learns_and_says_how_well():
+    history = make_loop().fit(Batches(), Batches(shuffle=False), epochs=6)
+    assert [record['epoch'] for record in history] == list(range(6))
+    assert history[-1]['loss'] < 0.5 * history[0]['loss'] and history[-1]['val_top1'] > 0.9
+    assert history[-1]['val_expected'] == history[-1]['val_count'] == 22
+
+
+def test_several_devices_train_as_one_does():
+    one, two, three = (make_loop(make_net(n, dropout=0.0, frozen=True), n) for n in (1, 2, 3))
+    for loop in (one, two, three):
+        # 21 samples in batches of 4: the last has 1, fewer than there are devices.
+        loop.fit(Batches(count=21), epochs=2)
+    assert close(weights(one), weights(two)) and close(weights(one), weights(three))
+    for param in three.trainer._params:
+        first, *others = (array.asnumpy() for array in param.list_data())
+        assert all((first == other).all() for other in others)
+
+
+def test_rows_of_a_sample_stay_on_one_device():
+    one, two = (make_loop(make_net(n, dropout=0.0, frozen=True, rows=3), n, batch_multiplier=3) for n in (1, 2))
+    for loop in (one, two):
+        loop.fit(Batches(rows=3), epochs=1)
+    assert close(weights(one), weights(two))
+
+
+@pytest.mark.parametrize('devices, kvstore', [(1, None), (1, 'local'), (1, 'store'), (2, None), (2, 'local'),
+                                              (2, 'store')])
+def test_accumulated_batches_equal_the_big_batch(devices, kvstore):
+    small, big = (make_loop(make_net(devices, dropout=0.0, frozen=True), devices, accumulate=n,
+                            kvstore=mx.kv.create('local') if kvstore == 'store' else kvstore) for n in (3, 1))
+    small.fit(Batches(size=2), epochs=3)
+    big.fit(Batches(size=6), epochs=3)
+    assert small.progress.update == big.progress.update == 12
+    assert close(weights(small), weights(big))
+
+
+def test_batches_left_over_are_stepped_and_not_carried_into_the_next_epoch():
+    loop = make_loop(make_net(dropout=0.0, frozen=True), accumulate=4)
+    loop.train_epoch(Batches(size=4), 0)  # 6 batches: 4 and 2
+    assert loop.progress.update == 2 and loop.between_updates
+    assert all((param.grad().asnumpy() == 0).all() for param in loop.trainer._params)
+
+
+def test_the_schedule_gives_the_rate_of_every_update():
+    seen, used = [], []
+
+    class Rates(Hook):
+        def on_step(self, loop, result):
+            seen.append(result.lr)
+            used.append(loop.trainer.learning_rate)
+
+    schedule = make_schedule('cosine', 0.1, 2, 3, warmup_epochs=1)
+    make_loop(schedule=schedule, accumulate=2).fit(Batches(size=4), epochs=2, hooks=[Rates()])
+    assert seen == [schedule(update) for update in (1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6)]
+    assert used[1::2] == seen[1::2]
+
+
+def test_frozen_and_unchosen_parameters_stay_as_they_are():
+    net = make_net()
+    net[1].gamma.grad_req = net[1].beta.grad_req = 'null'
+    chosen = net.collect_params('.*(weight|gamma|beta)')
+    before = {name: param.data().asnumpy() for name, param in net._collect_params_with_prefix().items()}
+    loop = make_loop(net, params=chosen)
+    loop.fit(Batches(), epochs=1)
+    after = weights(loop)
+    moved = {name for name in after if (after[name] != before[name]).any()}
+    assert moved == {'0.weight', '5.weight', '1.running_mean', '1.running_var'}
+    assert loop.names == ['0.weight', '5.weight']
+
+
+def test_nothing_to_train_is_an_error():
+    net = make_net()
+    net.collect_params().setattr('grad_req', 'null')
+    with pytest.raises(UsageError, match='frozen'):
+        make_loop(net)
+
+
+def test_no_wd_spares_biases_and_norms():
+    loop = make_loop(no_wd=True)
+    decay = {name: param.wd_mult for name, param in loop._params.items()}
+    assert {name for name, mult in decay.items() if mult == 0} >= {'1.gamma', '1.beta', '5.bias'}
+    assert decay['0.weight'] == decay['5.weight'] == 1
+
+
+def test_clipping_bounds_every_element_of_the_gradient():
+    loop = make_loop(make_net(dropout=0.0), optimizer_params={'momentum': 0, 'wd': 0}, clip_grad=1e-3,
+                     schedule=lambda update: 1.0)
+    before = weights(loop)
+    loop.step(next(Batches().epoch(0)))
+    after = weights(loop)
+    moved = [abs(after[name] - before[name]).max() for name in loop.names]
+    assert max(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_samples_that_could_not_be_read_are_counted_and_not_trained_on():
+    batches = Batches(size=4, shuffle=False, missing=(1, 8, 9, 10, 11))  # one in the first batch, all of the third
+    record = make_loop().train_epoch(batches, 0)
+    assert record['samples'] == 17 and record['failed'] == 5 and record['step'] == 6 and record['update'] == 5
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    folder = CheckpointDir(tmp_path / 'checkpoints')
+
+    class Poison(Hook):
+        def on_step(self, loop, result):
+            if result.step == 4:
+                for param in loop.trainer._params:
+                    param.data()[:] = np.inf
+
+    loop = make_loop()
+    with pytest.raises(TrainingError, match=r'loss is nan after batch 5 of epoch 0 .*learning rate 0.05.*--clip-grad'):
+        loop.fit(Batches(), epochs=1, hooks=[Poison(), SaveCheckpoints(folder, every=3)])
+    found = folder.load_latest()
+    assert found.step == 3 and all(np.isfinite(array.asnumpy()).all() for array in found.state['params'].values())
+
+
+def test_parameters_that_are_not_finite_are_not_saved():
+    loop = make_loop()
+    loop.train_epoch(Batches(), 0)
+    loop.net[5].bias.data()[:] = np.nan
+    with pytest.raises(TrainingError, match='parameters are not finite'):
+        loop.state_dict()
+
+
+@pytest.mark.parametrize('devices', (1, 2))
+def test_validation_scores_every_sample_and_counts_unread_ones_as_wrong(devices):
+    loop = make_loop(make_net(devices), devices)
+    whole, batches = Batches(count=21, size=21, shuffle=False), Batches(count=21, size=4, shuffle=False)
+    logits = loop.net(mx.nd.array(whole.data[:, 0])).asnumpy()
+    hits = logits.argmax(axis=1) == whole.label
+    losses = SoftmaxCrossEntropy()(mx.nd.array(logits), mx.nd.array(whole.label)).asnumpy()
+    scores = loop.validate(batches)
+    assert scores['top1'] == hits.mean() and scores['top5'] == 1 and scores['count'] == scores['expected'] == 21
+    assert scores['loss'] == pytest.approx(losses.mean(), rel=1e-5)
+    batches.missing = {0, 20}
+    scores = loop.validate(batches)
+    assert scores['expected'] == 21 and scores['count'] == 19 and scores['top1'] == hits[1:20].sum() / 21
+
+
+def test_crops_are_averaged_in_validation():
+    loop = make_loop(make_net(2, rows=2), 2, batch_multiplier=2, val_crops=3)
+    batches = Batches(rows=6, shuffle=False)
+    rows = np.stack([[loop.net(mx.nd.array(pair)).asnumpy()[0] for pair in sample.reshape((3, 2, 3, 6, 6))]
+                     for sample in batches.data])
+    assert loop.validate(batches)['top1'] == (rows.mean(axis=1).argmax(axis=1) == batches.label).mean()
+
+
+def test_validation_of_nothing_is_an_error():
+    with pytest.raises(UsageError, match='empty'):
+        make_loop().validate(Batches(count=0))
+
+
+def test_several_labels_are_trained_and_validated():
+    loop = make_loop(loss=SigmoidCrossEntropy())
+    history = loop.fit(Batches(several=True), Batches(several=True, shuffle=False), epochs=8)
+    assert history[-1]['loss'] < history[0]['loss'] and history[-1]['val_top1'] > 0.9
+
+
+def test_validation_does_not_smooth_the_labels():
+    plain, smooth = (make_loop(loss=SoftmaxCrossEntropy(smoothing)) for smoothing in (0.0, 0.1))
+    assert plain.validate(Batches()) == smooth.validate(Batches())
+
+
+def test_a_teacher_teaches():
+    teacher = make_net(seed=11, dropout=0.5)
+    loop = make_loop(loss=SoftmaxCrossEntropy(temperature=2, hard_weight=0.0), teacher=teacher)
+    loop.fit(Batches(), epochs=15)
+    data = mx.nd.array(Batches().data[:, 0])
+    agree = (loop.net(data).asnumpy().argmax(1) == teacher(data).asnumpy().argmax(1)).mean()
+    assert agree > 0.9 and same({'t': teacher[5].weight.data().asnumpy()},
+                                {'t': make_net(seed=11)[5].weight.data().asnumpy()})
+
+
+def test_random_draws_differ_between_steps_and_devices_and_repeat_with_the_seed():
+    def draws(seed):
+        loop, found = make_loop(make_net(2), 2, seed=seed), []
+        for step in range(2):
+            loop.progress.step = step
+            loop._seed_devices()
+            found += [mx.nd.random.uniform(shape=(4,), ctx=context).asnumpy() for context in loop.contexts]
+        return np.stack(found)
+    first = draws(1)
+    assert len({row.tobytes() for row in first}) == 4
+    assert (first == draws(1)).all() and not (first == draws(2)).any()
+
+
+class Keep(Hook):
+    """Keeps the state after every update, as a checkpoint would."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.saved = []
+
+    def on_step(self, loop, result):
+        if loop.between_updates:
+            path = CheckpointDir(self.folder / str(result.step)).save(result.step, loop.state_dict())
+            self.saved.append(path.parent)
+
+
+CASES = {
+    'sgd': {}, 'plain': dict(optimizer_params={}), 'adam': dict(optimizer='adam', optimizer_params={}),
+    'devices': dict(devices=2), 'accumulate': dict(accumulate=2, size=3),
+    'all': dict(devices=2, accumulate=3, size=3, optimizer='nag', mixup=MixUp(CLASSES, 0.4), no_wd=True,
+                loss=SoftmaxCrossEntropy(0.1), clip_grad=0.5)}
+
+
+def start(case, size=4, **kwargs):
+    kwargs = {**CASES[case], **kwargs}
+    size = kwargs.pop('size', size)
+    schedule = make_schedule('cosine', 0.05, 3, 8, warmup_epochs=1)
+    return make_loop(make_net(kwargs.get('devices', 1)), schedule=schedule, **kwargs), Batches(size=size)
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_a_run_resumed_at_any_step_ends_in_the_same_bytes(case, tmp_path):
+    loop, batches = start(case)
+    keep = Keep(tmp_path)
+    history = loop.fit(batches, Batches(shuffle=False), epochs=2, hooks=[keep])
+    for path in keep.saved[::3] + keep.saved[-1:]:
+        again, batches = start(case)
+        again.load_state_dict(CheckpointDir(path).load_latest().state)
+        done = (again.progress.epoch, again.progress.batch)
+        resumed = again.fit(batches, Batches(shuffle=False), epochs=2)
+        assert same(weights(again), weights(loop))
+        assert not batches.read or batches.read[0] >= done
+        clocks = ('seconds', 'speed')
+        assert [{k: v for k, v in r.items() if k not in clocks} for r in resumed] \
+            == [{k: v for k, v in r.items() if k not in clocks} for r in history]
+
+
+def run_and_die(folder, case, die_at):
+    """The program of the next test: train, and be killed at a step."""
+    class Die(Hook):
+        def on_step(self, loop, result):
+            if result.step == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    loop, batches = start(case)
+    checkpoints = CheckpointDir(folder)
+    found = checkpoints.load_latest()
+    if found:
+        loop.load_state_dict(found.state)
+    loop.fit(batches, Batches(shuffle=False), epochs=2, hooks=[Die(), SaveCheckpoints(checkpoints, every=2)])
+    np.savez(os.path.join(folder, 'end.npz'), **weights(loop))
+
+
+@pytest.mark.parametrize('case, kills', [('sgd', (5, 8)), ('all', (10,))])
+def test_resume_after_kill_gives_the_same_parameters(case, kills, tmp_path):
+    for die_at in (*kills, 0):
+        code = subprocess.run([sys.executable, __file__, str(tmp_path), case, str(die_at)]).returncode
+        assert code == (-signal.SIGKILL if die_at else 0)
+    loop, batches = start(case)
+    loop.fit(batches, Batches(shuffle=False), epochs=2)
+    assert same(dict(np.load(tmp_path / 'end.npz')), weights(loop))
+
+
+def test_a_state_between_the_batches_of_an_update_cannot_be_saved():
+    loop = make_loop(accumulate=2)
+    loop.step(next(Batches().epoch(0)))
+    with pytest.raises(UsageError, match='between'):
+        loop.state_dict()
+
+
+def test_a_checkpoint_of_another_run_is_refused():
+    loop = make_loop()
+    loop.train_epoch(Batches(), 0)
+    state = loop.state_dict()
+    with pytest.raises(CheckpointError, match='--seed 0, this one has --seed 1'):
+        make_loop(seed=1).load_state_dict(state)
+    with pytest.raises(CheckpointError, match=r'5.weight has shape \(3, 128\)'):
+        make_loop(make_net_of_width(7)).load_state_dict(state)
+    with pytest.raises(CheckpointError, match='another network'):
+        make_loop().load_state_dict({**state, 'params': {}})
+
+
+def make_net_of_width(width):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Conv2D(8, 3, use_bias=False, in_channels=3), mx.gluon.nn.BatchNorm(in_channels=8),
+            mx.gluon.nn.Activation('relu'), mx.gluon.nn.Dropout(0.1), mx.gluon.nn.Flatten(),
+            mx.gluon.nn.Dense(CLASSES, in_units=width))
+    net.initialize()
+    return net
+
+
+def test_one_devices_checkpoint_goes_on_on_two():
+    one = make_loop(make_net(1, frozen=True, dropout=0.0))
+    one.fit(Batches(), epochs=1)
+    two = make_loop(make_net(2, frozen=True, dropout=0.0), 2)
+    two.load_state_dict(one.state_dict())
+    for loop in (one, two):
+        loop.fit(Batches(), epochs=2)
+    assert close(weights(one), weights(two))
+
+
+def test_parameter_files_have_gluoncvs_names_and_the_best_is_one(tmp_path):
+    loop = make_loop()
+    hook = SaveParameters(tmp_path, 'ucf101', 'tiny', frequency=2)
+    history = loop.fit(Batches(), Batches(shuffle=False), epochs=5, hooks=[hook])
+    best = [record for record in history if record['best']]
+    assert all(later['val_top1'] > earlier['val_top1'] for earlier, later in zip(best, best[1:]))
+    expected = {f'{best[-1]["val_top1"]:.4f}-ucf101-tiny-{best[-1]["epoch"]:03d}-best', 'ucf101-tiny-001',
+                'ucf101-tiny-003', 'ucf101-tiny-004'}
+    assert {path.stem for path in tmp_path.glob('*.params')} == expected
+    assert {path.stem for path in tmp_path.glob('*.states')} == expected
+    net = make_net(seed=99)
+    net.load_parameters(str(tmp_path / 'ucf101-tiny-004.params'))
+    fresh = make_loop(net)
+    load_states(tmp_path / 'ucf101-tiny-004.states', fresh.trainer, fresh.names)
+    assert same(weights(fresh), weights(loop)) and fresh.trainer.optimizer.num_update == loop.progress.update
+
+
+def test_hooks_are_closed_when_training_fails():
+    closed = []
+
+    class Failing(Hook):
+        def on_step(self, loop, result):
+            raise RuntimeError('stop')
+
+        def close(self):
+            closed.append(self)
+
+    with pytest.raises(RuntimeError):
+        make_loop().fit(Batches(), epochs=1, hooks=[Failing()])
+    assert len(closed) == 1
+
+
+@pytest.mark.parametrize('kwargs, complaint', [
+    (dict(accumulate=0), '--accumulate'), (dict(clip_grad=-1), '--clip-grad'), (dict(kvstore='nfs'), "'nfs' is not"),
+    (dict(kvstore='dist_async_device'), 'cannot be saved'), (dict(dtype='float16'), 'needs --num-gpus'),
+    (dict(dtype='int8'), 'not one of'), (dict(amp=True, dtype='float64'), '--use-amp')])
+def test_what_cannot_be_is_refused_with_its_flag(kwargs, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        make_loop(**kwargs)
+
+
+def test_float64_trains():
+    assert make_loop(dtype='float64').fit(Batches(), epochs=2)[-1]['loss'] < 2
+
+
+def test_mixed_precision_on_a_cpu_learns():
+    """In a process of its own, because MXNet turns mixed precision on for the whole of one."""
+    done = subprocess.run([sys.executable, __file__, 'mixed precision'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    full, mixed, again = (float(value) for value in done.stdout.split())
+    assert mixed == pytest.approx(full, rel=0.05) and mixed != full and again == mixed
+
+
+def print_losses_in_mixed_precision(folder='/tmp'):
+    import tempfile
+    full = make_loop(make_net(dropout=0.0)).fit(Batches(), epochs=3)[-1]['loss']
+    loop = make_loop(make_net(dropout=0.0), amp=True)
+    loop.fit(Batches(), epochs=2)
+    with tempfile.TemporaryDirectory() as folder:
+        CheckpointDir(folder).save(1, loop.state_dict())
+        mixed = loop.fit(Batches(), epochs=3)[-1]['loss']
+        other = make_loop(make_net(dropout=0.0), amp=True)
+        other.load_state_dict(CheckpointDir(folder).load_latest().state)
+        again = other.fit(Batches(), epochs=3)[-1]['loss']
+    print(full, mixed, again)
+
+
+if __name__ == '__main__':
+    if sys.argv[1] == 'mixed precision':
+        print_losses_in_mixed_precision()
+    else:
+        run_and_die(sys.argv[1], sys.argv[2], int(sys.argv[3]))
