@@ -11,7 +11,8 @@ from functools import cached_property
 
 from ..errors import AnnotationError
 
-VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.mpg', '.mpeg', '.m4v', '.wmv', '.flv', '.3gp', '.gif')
+VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.mpg', '.mpeg', '.m4v', '.wmv', '.flv', '.3gp', '.ts',
+                    '.ogv', '.gif')
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp')
 #: Names that lists and folders give to a part of a data set.
 SPLITS = {'train': ('train', 'training'), 'val': ('val', 'validation', 'validate', 'test', 'testing')}

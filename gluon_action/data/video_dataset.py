@@ -219,7 +219,7 @@ class VideoClsCustom(Dataset):
         if self.transform is None:
             clip, flipped = frames.transpose(0, 3, 1, 2), False
         else:
-            with drawing_from(transform_rng) as drawing:
+            with drawing_from(transform_rng, clip_length=self.plan.frames_per_clip) as drawing:
                 clip = _to_array(self.transform(frames))
             self._check_size(clip)
             flipped = drawing.flipped

@@ -1,0 +1,113 @@
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'gluon_action'
+
+# Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
+# side by side: neither may import the other.
+BELOW = {
+    'cli': {'deploy', 'train', 'evaluate', 'model_zoo', 'nn', 'data', 'engine', 'errors'},
+    'deploy': {'train', 'evaluate', 'model_zoo', 'nn', 'data', 'engine', 'errors'},
+    'train': {'evaluate', 'model_zoo', 'nn', 'data', 'engine', 'errors'},
+    'evaluate': {'model_zoo', 'nn', 'data', 'engine', 'errors'},
+    'model_zoo': {'nn', 'engine', 'errors'},
+    'nn': {'engine', 'errors'},
+    'data': {'engine', 'errors'},
+    'engine': {'errors'},
+    'errors': set(),
+    'utils': {'train', 'data', 'model_zoo'},
+    '': {'engine', 'errors'},
+}
+MODULES = sorted(PACKAGE.rglob('*.py'))
+WITHOUT_MXNET = ['sampling', 'annotations', 'list_formats', 'official_lists', 'list_rows', 'clip_reader',
+                 'video_reader', 'workers', 'shared_queue', 'demo', 'by_name']
+
+
+def part_of(module: str) -> str:
+    """'gluon_action.data.sampling' -> 'data'; the package itself is ''."""
+    return (module.split('.') + [''])[1]
+
+
+def imported(path: Path, source: str) -> set[str]:
+    """Modules of this package that a file imports, at its top or inside functions, by full name."""
+    package = ['gluon_action', *path.relative_to(PACKAGE).parent.parts]
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[:len(package) - node.level + 1] if node.level else []
+            base = '.'.join([*start, *filter(None, [node.module])])
+            # 'from .. import data' and 'from gluon_action import data' name modules behind the word import.
+            found |= {f'{base}.{alias.name}' for alias in node.names} if base == 'gluon_action' else {base}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ('importlib.import_module', 'import_module'):
+            found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+    return {name for name in found if name.split('.')[0] == 'gluon_action' and name != 'gluon_action.__version__'}
+
+
+def wrong_arrows(path: Path, source: str) -> list[str]:
+    here = path.relative_to(PACKAGE).parts[0].removesuffix('.py').replace('__init__', '')
+    return [f'{path.relative_to(PACKAGE)} imports {name}' for name in sorted(imported(path, source))
+            if part_of(name) not in {here, *BELOW[here]}]
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints."""
+    answer = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    assert wrong_arrows(path, path.read_text()) == []
+
+
+@pytest.mark.parametrize('path, source', [
+    ('data/x.py', 'from ..model_zoo import get_model'), ('data/x.py', 'from .. import model_zoo'),
+    ('data/transforms/x.py', 'from ...train.loop import train'),
+    ('model_zoo/x.py', 'import gluon_action.data.sampling'),
+    ('nn/x.py', 'def f():\n    from gluon_action.model_zoo import registry'),
+    ('train/x.py', 'from ..utils import makedirs'),
+    ('evaluate/x.py', 'from ..cli.main import main'), ('errors.py', 'from . import engine'),
+    ('nn/x.py', 'import importlib\nimportlib.import_module("gluon_action.train")')])
+def test_a_wrong_arrow_is_seen(path, source):
+    assert len(wrong_arrows(PACKAGE / path, source)) == 1
+
+
+@pytest.mark.parametrize('path, source', [
+    ('data/x.py', 'from ..errors import UsageError'), ('train/x.py', 'from .. import data'),
+    ('cli/x.py', 'from gluon_action import __version__'), ('data/transforms/x.py', 'from ..sampling import sample_rng'),
+    ('data/x.py', 'import numpy as np')])
+def test_a_right_arrow_is_let_through(path, source):
+    assert wrong_arrows(PACKAGE / path, source) == []
+
+
+def test_every_part_has_its_place():
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix('.py') for path in MODULES}
+    assert parts - {'__init__'} <= set(BELOW)
+
+
+@pytest.mark.parametrize('statement', [
+    'import gluon_action', 'import gluon_action.data', 'import gluon_action.utils',
+    f'from gluon_action.data import {", ".join(WITHOUT_MXNET)}'])
+def test_importing_what_needs_no_mxnet_does_not_load_it(statement):
+    heavy = ('mxnet', 'gluoncv', 'matplotlib')
+    assert run(f'{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])') == '[]'
+
+
+def test_importing_the_package_makes_mxnet_importable():
+    assert run('import gluon_action, mxnet; print(mxnet.__version__)').startswith('1.')
+
+
+@pytest.mark.parametrize('package', ['data', 'utils'])
+def test_every_public_name_exists(package):
+    module = importlib.import_module(f'gluon_action.{package}')
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert set(module.__all__) <= set(dir(module))
+    assert not hasattr(module, 'no_such_name')
