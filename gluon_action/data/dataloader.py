@@ -1,0 +1,349 @@
+"""Batches: a loader whose batches depend on (seed, epoch, index) alone, batchify functions, splitting over devices."""
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+
+from ..errors import TrainingError, UsageError, VideoReadError
+from .workers import WorkerDied, WorkerPool, WorkerTimeout
+
+log = logging.getLogger(__name__)
+
+#: Bytes of finished samples that may wait for the consumer; a large `prefetch` of long clips is cut down to this.
+PREFETCH_BYTES = 1 << 30
+_ORDER = 0x07de7  # keeps the draws of the order apart from those of samples, whose key starts with seed and epoch too
+
+
+class VideoLoader:
+    """Batches of a data set, read ahead by worker processes that are kept between epochs.
+
+    The order is a permutation given by (seed, epoch), and each sample draws from its own (seed, epoch, index). So the
+    batches are the same for any number of workers, and an epoch can be entered anywhere without reading what was
+    before. One iterator is live at a time: a new epoch ends the one before.
+
+    Parameters
+    ----------
+    dataset : VideoClsCustom or alike
+        Has ``len()`` and ``load(index, epoch=, view=)``, which gives a float32 array (S, ...) and a label, a number or
+        a vector (K,), without using MXNet. ``dataset.samples[index].key`` names a sample in failures.
+        Workers see it as it is when the loader is made.
+    batch_size : int
+        B, samples of a batch.
+    shuffle : bool
+        A new permutation every epoch.
+    seed : int
+        Of the permutations.
+    last : {'keep', 'wrap', 'drop'}
+        A last batch that is not full is kept so, filled from the start of the same permutation (unless the set is
+        smaller than one batch), or dropped.
+    num_workers : int
+        Processes; 0 reads in this one, where only the data set's own timeout holds.
+    prefetch : int, optional
+        Batches to read ahead; 2 by default. At most about `PREFETCH_BYTES` wait.
+    timeout : float, optional
+        Seconds a sample may take before its worker is killed; None waits for ever.
+    on_error : {'raise', 'skip'}
+        What to do with a video that cannot be read. Other errors are always raised.
+    max_skip_share : float
+        Share of an epoch's samples that may be skipped, 0..1.
+    num_parts, part_index : int
+        Machines that train together: of every `num_parts` batches each takes its own one. With 'wrap' and 'drop' all
+        have equally many.
+
+    Raises
+    ------
+    UsageError
+        When an argument cannot be.
+    """
+
+    def __init__(self, dataset, batch_size: int, *, shuffle: bool = False, seed: int = 0, last: str = 'keep',
+                 num_workers: int = 0, prefetch: int | None = None, timeout: float | None = 60,
+                 on_error: str = 'raise', max_skip_share: float = 0.1, num_parts: int = 1, part_index: int = 0):
+        prefetch = 2 if prefetch is None else prefetch
+        _check(batch_size=(batch_size, 1, None), num_workers=(num_workers, 0, None), prefetch=(prefetch, 1, None),
+               seed=(seed, 0, None), num_parts=(num_parts, 1, None), part_index=(part_index, 0, num_parts - 1),
+               max_skip_share=(max_skip_share, 0, 1), last=(last, ('keep', 'wrap', 'drop')),
+               on_error=(on_error, ('raise', 'skip')))
+        self.dataset, self.batch_size, self.seed, self.shuffle, self.last = dataset, batch_size, seed, shuffle, last
+        self.num_workers, self.prefetch, self.timeout = num_workers, prefetch, timeout
+        self.on_error, self.max_skip_share = on_error, max_skip_share
+        self.num_parts, self.part_index = num_parts, part_index
+        self._batch_bytes = 0
+        self._turn = 0
+        self._pool = self._new_pool()  # now, before the process grows and computes
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self.batch_indices(0))
+
+    def __enter__(self) -> VideoLoader:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def batch_indices(self, epoch: int) -> list[list[int]]:
+        """Samples of every batch of an epoch, in order."""
+        size = len(self.dataset)
+        order = np.arange(size)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, epoch, _ORDER]).permutation(size)
+        together = self.batch_size * self.num_parts
+        if self.last == 'drop':
+            order = order[:size - size % together]
+        elif self.last == 'wrap' and (size >= self.batch_size or self.num_parts > 1) and size:
+            order = np.resize(order, math.ceil(size / together) * together)
+        batches = [order[i:i + self.batch_size].tolist() for i in range(0, len(order), self.batch_size)]
+        return batches[self.part_index::self.num_parts]
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Iterate over the batches of an epoch from `start_batch` on; those before are not read.
+
+        Raises
+        ------
+        VideoReadError
+            With ``on_error='raise'``, at the batch that needs a video that cannot be read.
+        TrainingError
+            With ``on_error='skip'``, when more than `max_skip_share` cannot be read.
+        UsageError
+            When there is no such batch, or the samples of a batch differ in shape.
+        """
+        batches = self.batch_indices(epoch)
+        if not 0 <= start_batch <= len(batches):
+            raise UsageError(f'start_batch must be 0..{len(batches)}, the batches of an epoch, got {start_batch}')
+        self._turn += 1
+        if self._pool:  # tasks of an epoch that was left
+            self.close()
+        read = self._read_ahead if self.num_workers else self._read_here
+        return self._assemble(self._turn, read(epoch, batches[start_batch:]), sum(map(len, batches)))
+
+    def close(self) -> None:
+        """End the workers. Safe to call again; a later epoch starts new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _new_pool(self) -> WorkerPool | None:
+        if not self.num_workers:
+            return None
+        return WorkerPool(_Load(self.dataset), self.num_workers, timeout=self.timeout,
+                          capacity=min(4096, (self.prefetch + 1) * self.batch_size))
+
+    def _read_here(self, epoch: int, batches: list[list[int]]) -> Iterator[list[tuple[int, Any]]]:
+        load = _Load(self.dataset)
+        for batch in batches:
+            answers = []
+            for index in batch:
+                try:
+                    answers.append((index, load(index, epoch)))
+                except Exception as error:
+                    answers.append((index, error))
+            yield answers
+
+    def _read_ahead(self, epoch: int, batches: list[list[int]]) -> Iterator[list[tuple[int, Any]]]:
+        """Answers batch by batch, while the workers are up to `prefetch` batches ahead."""
+        if self._pool is None:
+            self._pool = self._new_pool()
+        pool = self._pool
+        arrived: dict[tuple[int, int], Any] = {}
+        submitted = 0
+        try:
+            for number, batch in enumerate(batches):
+                while submitted < min(len(batches), number + 1 + self._window()):
+                    for place, index in enumerate(batches[submitted]):
+                        pool.submit((submitted, place), index, epoch)
+                    submitted += 1
+                keys = [(number, place) for place in range(len(batch))]
+                while not all(key in arrived for key in keys):
+                    key, answer = pool.next()
+                    arrived[key] = answer
+                yield [(index, arrived.pop(key)) for index, key in zip(batch, keys)]
+        finally:
+            if pool and pool is self._pool:  # left early; new workers are quicker than waiting for useless answers
+                self.close()
+
+    def _window(self) -> int:
+        """Batches to read ahead; one until their size is known."""
+        return max(1, min(self.prefetch, PREFETCH_BYTES // self._batch_bytes)) if self._batch_bytes else 1
+
+    def _assemble(self, turn: int, answers: Iterator[list[tuple[int, Any]]], num_samples: int) -> Iterator[Batch]:
+        skipped = 0
+        while True:
+            if turn != self._turn:
+                raise UsageError('a new epoch of this loader was begun, which ends the one before')
+            batch, loaded = Batch(None, None, [], []), []
+            for index, value in next(answers, ()):
+                if isinstance(value, Exception):
+                    batch.failures.append(self._failure(index, value))
+                else:
+                    batch.indices.append(index)
+                    loaded.append(value)
+            if not batch.indices and not batch.failures:
+                return
+            skipped += len(batch.failures)
+            if batch.failures and skipped > self.max_skip_share * num_samples:
+                raise TrainingError(f'{skipped} of {num_samples} samples could not be read, more than --max-skip-share '
+                                    f'{self.max_skip_share:g}; the last one: {batch.failures[-1].message}')
+            if loaded:
+                batch.data, batch.label = self._stack(loaded)
+            yield batch
+
+    def _stack(self, loaded: list[tuple[np.ndarray, Any]]) -> tuple[mx.nd.NDArray, mx.nd.NDArray]:
+        clips, labels = zip(*loaded)
+        shapes = {clip.shape[1:] for clip in clips}
+        if len(shapes) > 1:
+            raise UsageError(f'samples of a batch have the shapes {sorted(shapes)}; bring frames to one size with '
+                             '--new-height and --new-width or a transform that crops')
+        data = np.concatenate(clips)
+        self._batch_bytes = data.nbytes
+        return mx.nd.array(data, dtype=data.dtype), mx.nd.array(np.asarray(labels, np.float32))
+
+    def _failure(self, index: int, error: Exception) -> Failure:
+        samples = getattr(self.dataset, 'samples', None)
+        sample = samples[index] if samples else None
+        if isinstance(error, (WorkerTimeout, WorkerDied)):  # they know neither file nor line
+            where = f' ({sample.where})' if hasattr(sample, 'where') else ''
+            error = VideoReadError(getattr(sample, 'path', f'sample {index}'), 'a data worker', f'{error}{where}')
+        if self.on_error == 'raise' or not isinstance(error, VideoReadError):
+            raise error
+        log.warning('skipped: %s', error)
+        return Failure(index, getattr(sample, 'key', str(index)), str(error))
+
+
+@dataclasses.dataclass
+class Batch:
+    """One batch.
+
+    Attributes
+    ----------
+    data : mxnet.nd.NDArray or None
+        float32 (B * S, ...), the S rows of a sample together; None when no sample could be read.
+    label : mxnet.nd.NDArray or None
+        float32 (B,) or (B, K).
+    indices : list of int
+        The samples in it, in order.
+    failures : list of Failure
+        Those that should have been.
+    """
+
+    data: mx.nd.NDArray | None
+    label: mx.nd.NDArray | None
+    indices: list[int]
+    failures: list[Failure]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A sample that could not be read: its number, its name in the list, and what was wrong."""
+
+    index: int
+    key: str
+    message: str
+
+
+def tsn_mp_batchify_fn(data: Sequence) -> Any:
+    """Batch samples (S, ...) as (B * S, ...), in memory that DataLoader's workers share with their parent.
+
+    Parameters
+    ----------
+    data : list of NDArray, of tuple, or of number
+        Tuples are batched element by element.
+    """
+    if isinstance(data[0], mx.nd.NDArray):
+        shape = (sum(len(item) for item in data), *data[0].shape[1:])
+        shared = mx.nd.empty(shape, ctx=mx.Context('cpu_shared', 0), dtype=data[0].dtype)
+        return mx.nd.concat(*data, dim=0, out=shared)
+    if isinstance(data[0], tuple):
+        return [tsn_mp_batchify_fn(items) for items in zip(*data)]
+    items = np.asarray(data)
+    return mx.nd.array(items, dtype=items.dtype, ctx=mx.Context('cpu_shared', 0))
+
+
+def tsn_batchify_fn(data: Sequence) -> Any:
+    """Batch as `tsn_mp_batchify_fn` does, in ordinary memory: for a DataLoader without workers or with threads."""
+    if isinstance(data[0], mx.nd.NDArray):
+        return mx.nd.concat(*data, dim=0)
+    if isinstance(data[0], tuple):
+        return [tsn_batchify_fn(items) for items in zip(*data)]
+    items = np.asarray(data)
+    return mx.nd.array(items, dtype=items.dtype)
+
+
+def split_data(data: mx.nd.NDArray, num_slice: int, batch_axis: int = 0, even_split: bool = True,
+               multiplier: int = 1) -> list[mx.nd.NDArray]:
+    """Cut a batch into slices whose sizes differ by at most `multiplier`.
+
+    Parameters
+    ----------
+    data : NDArray
+        Its size along `batch_axis` is a multiple of `multiplier`.
+    num_slice : int
+        Slices wanted; fewer come out when there is not one `multiplier` for each.
+    batch_axis : int
+    even_split : bool
+        Raise when slices cannot be equal.
+    multiplier : int
+        Rows that belong together (the segments and crops of a video) and stay in one slice. GluonCV gives the whole
+        remainder to the last slice.
+
+    Returns
+    -------
+    list of NDArray
+
+    Raises
+    ------
+    UsageError
+        When the size does not allow it.
+    """
+    size = data.shape[batch_axis]
+    units, rest = divmod(size, multiplier)
+    if rest:
+        raise UsageError(f'a batch of {size} rows is not a multiple of {multiplier} rows (segments x crops) a sample')
+    if even_split and units % num_slice:
+        raise UsageError(f'{units} samples cannot be split evenly over {num_slice} devices; use a batch size that is a '
+                         f'multiple of {num_slice}, or even_split=False')
+    share, extra = divmod(units, num_slice)
+    ends = np.cumsum([0] + [(share + (i < extra)) * multiplier for i in range(num_slice)]).tolist()
+    return [mx.nd.slice_axis(data, axis=batch_axis, begin=begin, end=end)
+            for begin, end in itertools.pairwise(ends) if begin < end]
+
+
+def split_and_load(data: mx.nd.NDArray | np.ndarray, ctx_list: Sequence[mx.Context], batch_axis: int = 0,
+                   even_split: bool = True, multiplier: int = 1) -> list[mx.nd.NDArray]:
+    """Cut a batch into one slice a device (see `split_data`) and copy each there.
+
+    With one device the batch is not checked, only copied when it is elsewhere.
+    """
+    if not isinstance(data, mx.nd.NDArray):
+        data = mx.nd.array(data, ctx=ctx_list[0])
+    if len(ctx_list) == 1:
+        return [data.as_in_context(ctx_list[0])]
+    slices = split_data(data, len(ctx_list), batch_axis, even_split, multiplier)
+    return [part.as_in_context(ctx) for part, ctx in zip(slices, ctx_list)]
+
+
+class _Load:
+    """``dataset.load`` by position, which a pool's task is."""
+
+    def __init__(self, dataset):
+        self._dataset = dataset
+
+    def __call__(self, index: int, epoch: int) -> tuple[np.ndarray, Any]:
+        return self._dataset.load(index, epoch=epoch)
+
+
+def _check(**arguments: tuple) -> None:
+    for name, (value, low, *high) in arguments.items():
+        if isinstance(low, tuple):
+            if value not in low:
+                raise UsageError(f'{name} must be one of {", ".join(low)}, got {value!r}')
+        elif value < low or (high[0] is not None and value > high[0]):
+            allowed = f'{low} or more' if high[0] is None else f'{low}..{high[0]}'
+            raise UsageError(f'{name} must be {allowed}, got {value}')
