@@ -228,10 +228,16 @@ def test_a_folder_for_each_class(tmp_path):
 
 
 def test_a_folder_for_each_class_below_train_and_val(tmp_path):
-    touch(tmp_path / 'set', 'train/1/a.mp4', 'train/0/b.mp4', 'val/1/c.mp4')
+    touch(tmp_path / 'set', 'train/1/a.mp4', 'train/0/b.mp4', 'val/1/c.mp4', 'notes/readme.txt')
     train = read_annotations(str(tmp_path / 'set'))
     assert told(train) == [('0/b.mp4', None, 0), ('1/a.mp4', None, 1)]
     assert told(read_annotations(str(tmp_path / 'set'), split='val', classes=train.classes)) == [('1/c.mp4', None, 1)]
+
+
+def test_a_folder_without_the_split_asked_for_is_refused(tmp_path):
+    touch(tmp_path / 'set', 'train/1/a.mp4')
+    with pytest.raises(AnnotationError, match="has no folder for split 'val', only train"):
+        read_annotations(str(tmp_path / 'set'), split='val')
 
 
 # ---------------------------------------------------------------- numbering and paths
@@ -334,7 +340,7 @@ def test_arguments_that_cannot_be_are_refused(tmp_path, options, message):
         read_annotations(write(tmp_path / 'list.txt', 'a.mp4 0\n'), **options)
 
 
-@pytest.mark.parametrize('format', sorted(set(FORMATS) - {'folder', 'hmdb51'}))
+@pytest.mark.parametrize('format', sorted(FORMATS))
 def test_no_format_accepts_a_list_of_another_kind_silently(tmp_path, format):
     with pytest.raises(AnnotationError, match='list.txt|classInd.txt'):
         read_annotations(write(tmp_path / 'list.txt', 'just words on a line\n'), list_format=format)

@@ -157,14 +157,15 @@ def parse_folder(question: Question) -> ParsedList:
     """A folder for each class, of video files or frame folders; below ``train`` and ``val`` where there are such."""
     top = question.setting
     names = _subfolders(top)
-    if names and set(names) <= {name for aliases in SPLITS.values() for name in aliases}:
+    known = {name for aliases in SPLITS.values() for name in aliases}
+    if names and (set(names) <= known or set(SPLITS['train']) & set(names) and set(SPLITS['val']) & set(names)):
         split = next((name for name in SPLITS[question.split] if name in names), None)
         if split is None:
             raise AnnotationError(f'{top}: has no folder for split {question.split!r}, only {", ".join(names)}')
         top = os.path.join(top, split)
         names = _subfolders(top)
     entries = [Entry(f'{name}/{item.name}', (name,), top) for name in names
-               for item in sorted(os.scandir(os.path.join(top, name)), key=lambda item: item.name) if _is_video(item)]
+               for item in _scan(os.path.join(top, name)) if _is_video(item)]
     if not entries:
         raise AnnotationError(f'{top}: lists no videos; expected a folder for each class with videos in it')
     parsed = _named(question, entries, list(question.classes or names))
@@ -173,14 +174,21 @@ def parse_folder(question: Question) -> ParsedList:
 
 
 def _subfolders(folder: str) -> list[str]:
-    return sorted(item.name for item in os.scandir(folder) if item.is_dir() and not item.name.startswith('.'))
+    return [item.name for item in _scan(folder) if item.is_dir() and not item.name.startswith('.')]
 
 
 def _is_video(item: os.DirEntry) -> bool:
     if item.is_dir():
-        with os.scandir(item.path) as images:
-            return any(image.name.lower().endswith(IMAGE_EXTENSIONS) for image in images)
+        return any(image.name.lower().endswith(IMAGE_EXTENSIONS) for image in _scan(item.path))
     return item.name.lower().endswith(VIDEO_EXTENSIONS)
+
+
+def _scan(folder: str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as items:
+            return sorted(items, key=lambda item: item.name)
+    except OSError as error:
+        raise AnnotationError(f'{folder}: the folder cannot be read: {error.strerror}') from error
 
 
 def _named(question: Question, entries: list[Entry], classes: list[str] | None = None) -> ParsedList:
