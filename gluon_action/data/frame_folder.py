@@ -1,0 +1,94 @@
+"""Frames out of a folder of numbered pictures, by OpenCV or Pillow."""
+from __future__ import annotations
+
+import os
+import re
+
+import numpy as np
+
+from ..errors import UsageError, VideoReadError
+from .decoders import Finish, import_decoder
+
+
+class FrameFolder:
+    """A folder of pictures that `name_pattern` names, numbered without gaps from 0 or 1.
+
+    Parameters
+    ----------
+    path : str
+    name_pattern : str
+        The names, with one ``%d`` or ``%05d`` for the number.
+    decoder : {'opencv', 'pillow'}
+        Who reads the pictures. OpenCV reads quicker; Pillow is there where OpenCV's libraries are not.
+    """
+
+    fps = None
+
+    def __init__(self, path: str, name_pattern: str, decoder: str):
+        self.name = decoder
+        self._path, self._name_pattern = path, name_pattern
+        self._load = {'opencv': _load_by_opencv, 'pillow': _load_by_pillow}[decoder]()
+        names = self._numbered_names()
+        numbers = sorted(names)
+        missing = sorted(set(range(min(numbers[0], 1), numbers[-1])) - set(numbers))
+        if missing:
+            files = ', '.join(name_pattern % number for number in missing[:3])
+            more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
+            raise VideoReadError(path, self.name, f'frames are missing between its {len(numbers)}: {files}{more}')
+        self._files = [names[number] for number in numbers]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
+        """Frames of ascending numbers, each through `finish`."""
+        return [finish(self._load_one(self._files[number])) for number in numbers]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _load_one(self, name: str) -> np.ndarray:
+        picture = self._load(os.path.join(self._path, name))
+        if picture is None:
+            raise VideoReadError(self._path, self.name, f'{name} is not a picture that can be decoded')
+        return picture
+
+    def _numbered_names(self) -> dict[int, str]:
+        parts = re.fullmatch(r'(.*?)%(0?\d*)d(.*)', self._name_pattern)
+        if not parts:
+            raise UsageError(f'name_pattern {self._name_pattern!r} must hold one number such as %05d')
+        before, width, after = parts.groups()
+        name = re.compile(f'{re.escape(before)}([0-9]{{{int(width or 1)},}}){re.escape(after)}')
+        try:
+            files = os.listdir(self._path)
+        except OSError as error:
+            raise VideoReadError(self._path, self.name, f'the folder cannot be listed: {error.strerror}') from error
+        names = {int(match[1]): file for file in files if (match := name.fullmatch(file))}
+        if not names:
+            holds = f'it holds {len(files)} others, such as {min(files)}' if files else 'the folder is empty'
+            raise VideoReadError(self._path, self.name, f'no file is named like {self._name_pattern}; {holds}')
+        return names
+
+
+def _load_by_opencv():
+    cv2 = import_decoder('cv2', 'opencv-python-headless')
+
+    def load(path: str) -> np.ndarray | None:
+        picture = cv2.imread(path)
+        return None if picture is None else np.ascontiguousarray(picture[:, :, ::-1])
+    return load
+
+
+def _load_by_pillow():
+    image = import_decoder('PIL.Image', 'pillow')
+    operations = import_decoder('PIL.ImageOps', 'pillow')
+
+    def load(path: str) -> np.ndarray | None:
+        try:
+            with image.open(path) as picture:
+                return np.array(operations.exif_transpose(picture).convert('RGB'))
+        except (OSError, SyntaxError, ValueError, image.DecompressionBombError):
+            return None  # Pillow raises any of these for a damaged picture
+    return load
+
+
