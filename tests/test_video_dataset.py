@@ -237,6 +237,18 @@ def test_parts_of_a_file_are_cut_by_time(files, tmp_path):
         dataset.load(2)
 
 
+@pytest.mark.parametrize('decoder', ['auto', 'pyav', 'decord', 'opencv', 'pillow'])
+def test_a_decoder_of_files_does_not_keep_folders_from_being_read(folders, files, tmp_path, decoder):
+    (tmp_path / 'list.txt').write_text(f'{folders}/walk/a 30 0\n{files}/a.mp4 40 1\n')
+    dataset = VideoClsCustom('/', str(tmp_path / 'list.txt'), train=False, decoder=decoder, new_width=0)
+    assert barcodes(dataset.load(0)[0]) == [16]
+    if decoder in ('auto', 'pyav', 'decord'):
+        assert barcodes(dataset.load(1)[0]) == [20]
+    else:
+        with pytest.raises(UsageError, match='is a file'):
+            dataset.load(1)
+
+
 def test_a_frame_folder_that_is_shorter_than_its_list_says_is_refused(folders, tmp_path):
     setting = tmp_path / 'list.txt'
     setting.write_text('run/b 11 1\n')

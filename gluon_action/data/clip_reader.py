@@ -35,7 +35,7 @@ def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading
         Also for a frame folder with fewer frames than the list says, and a part that lies past the end.
     """
     is_folder = os.path.isdir(sample.path)
-    if is_folder:
+    if is_folder and reading['decoder'] in ('decord', 'pyav'):  # a choice for the files of a mixed list
         reading = {**reading, 'decoder': 'auto'}
     with VideoReader(sample.path, **reading) as reader:
         first, length = _part(sample, reader, is_folder)

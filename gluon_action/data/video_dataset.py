@@ -106,8 +106,8 @@ class VideoClsCustom(Dataset):
         values stay 0..255.
     seed : int
         With epoch and index it decides every random choice.
-    decoder : {'auto', 'decord', 'pyav'}
-        Reader of video files.
+    decoder : {'auto', 'pyav', 'decord', 'opencv', 'pillow'}
+        As in `VideoReader`.
     timeout : float, optional
         Seconds that reading one video may take.
     label_base, list_format, num_classes, classes, multi_label
