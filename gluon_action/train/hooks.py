@@ -26,8 +26,8 @@ class Hook:
     def on_step(self, loop: Loop, result: StepResult) -> None:
         """After each batch has been handed to the devices."""
 
-    def on_scored(self, loop: Loop, scores: Scores) -> None:
-        """After each batch of a validation; the sums are those up to the batch before it."""
+    def on_scored(self, loop: Loop, scores: Scores, batch: Any) -> None:
+        """After each batch of a validation; the sums in `scores` reach to the batch before it."""
 
     def on_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
         """After each epoch and its validation; `record` is also the last of ``loop.progress.history``."""

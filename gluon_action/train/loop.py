@@ -216,13 +216,13 @@ class Loop:
         UsageError
             When there is nothing to score.
         """
-        scores, pending = Scores(), []
+        scores, pending = Scores(len(loader)), []
         for batch in loader.epoch(0):
             waiting, pending = pending, self._scored(batch)
             _read_scores(waiting, scores)
             scores.expected += len(batch.indices) + len(batch.failures)
             for hook in hooks:
-                hook.on_scored(self, scores)
+                hook.on_scored(self, scores, batch)
         _read_scores(pending, scores)
         return scores.summary()
 

@@ -12,13 +12,19 @@ from ..evaluate.metrics import true_class_ranks
 class Scores:
     """What a validation has found so far.
 
+    Parameters
+    ----------
+    batches : int
+        How many there will be.
+
     Attributes
     ----------
     expected, count : int
         Samples that should have been scored, and that were.
     """
 
-    def __init__(self):
+    def __init__(self, batches: int):
+        self.batches = batches
         self.expected = self.count = 0
         self._loss_sum = 0.0
         self._right = {1: 0, 5: 0}

@@ -1,0 +1,255 @@
+"""What a run leaves to read: log lines, metrics, TensorBoard events, a picture of its history, its failures."""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..errors import OutputError
+from .history import plot_run
+from .hooks import Hook
+from .schedules import updates_per_epoch
+
+log = logging.getLogger(__name__)
+
+# A rate curve of this many points is smooth at any size a screen has.
+_RATE_POINTS = 400
+
+
+class RunRecords(Hook):
+    """Writes down how a run goes, in files and on the console.
+
+    In `folder`: the log in GluonCV's lines (every line also goes to ``logging``); ``metrics.jsonl`` with an object for
+    each log interval and each epoch; ``failures.jsonl`` with one for each sample that could not be read; TensorBoard
+    events under GluonCV's tags; ``history.png``. A run that goes on first drops what was recorded after the state it
+    goes on from. On a terminal a bar shows the batches, in place of the lines of each interval.
+
+    Parameters
+    ----------
+    folder : path
+        Exists.
+    logging_file : str
+        Name of the log in `folder`; lines are appended.
+    log_interval : int
+        Batches between lines; 0 for none.
+    title : str
+        Line above the picture.
+    bar : bool, optional
+        Whether to show a bar; by default when standard error is a terminal.
+
+    Raises
+    ------
+    OutputError
+        From every method, when a file cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, logging_file: str = 'train.log', log_interval: int = 50,
+                 title: str = '', bar: bool | None = None):
+        self.folder = Path(folder)
+        self.log_interval = log_interval
+        self.title = title
+        self._show_bar = sys.stderr.isatty() if bar is None else bar
+        self._open_files = contextlib.ExitStack()
+        self._bar = None
+        self._log = self._open(logging_file, 'a')
+        self._scored = 0
+
+    def say(self, line: str, *, quiet: bool = False) -> None:
+        """Write a line to the log and, unless `quiet`, to the console."""
+        self._append(self._log, line)
+        if not quiet:
+            log.info(line)
+
+    def on_start(self, loop, epochs, batches):
+        """Open the files, without what lies beyond where the run goes on."""
+        progress = loop.progress
+        self._batches = batches
+        for name in ('metrics.jsonl', 'failures.jsonl'):
+            drop_later(self.folder / name, progress.epoch, progress.step)
+        self._metrics = self._open('metrics.jsonl', 'a')
+        self._failures = None  # made when the first sample fails: no file means no failure
+        with _writing(self.folder):
+            self._events = EventsWriter(str(self.folder / 'events'))
+        self._open_files.callback(self._events.close)
+        if progress.step:
+            # TensorBoard forgets the events from this step on that the interrupted run has written.
+            self._event(progress.step, session_log=SessionLog(status=SessionLog.START))
+        if self._show_bar:
+            self._open_files.enter_context(logging_redirect_tqdm())
+        self._tick(progress)
+        self._last = None
+
+    def on_step(self, loop, result):
+        """Record the batch; numbers come from the one before it, which is the newest that is there without waiting."""
+        self._record_iteration(loop)
+        self._last = result
+        self._record_failures('train', result.epoch, result.step, result.failures)
+        if self._show_bar:
+            self._advance_bar(loop, result)
+        if self.log_interval and (result.batch + 1) % self.log_interval == 0:
+            loop.flush()
+            self._record_interval(loop, result)
+
+    def on_scored(self, loop, scores, batch):
+        """Record a batch of the validation."""
+        self._scored += 1
+        self._record_failures('val', loop.progress.epoch, loop.progress.step, batch.failures)
+        if self.log_interval and self._scored % self.log_interval == 0:
+            self.say(f'Batch [{self._scored - 1:04d}]/[{scores.batches:04d}]: acc-top1={100 * scores.top(1):f} '
+                     f'acc-top5={100 * scores.top(5):f}', quiet=self._show_bar)
+
+    def on_epoch(self, loop, record):
+        """Record the epoch and draw the history anew."""
+        self._record_iteration(loop)
+        self._scored = 0
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        for line in epoch_lines(record):
+            self.say(line)
+        self._append(self._metrics, {'kind': 'epoch', **record})
+        scalars = {'train_loss_epoch': record['loss']}
+        if 'val_top1' in record:
+            scalars |= {'val_loss_epoch': record['val_loss'], 'val_acc_top1_epoch': 100 * record['val_top1']}
+        self._scalars(record['epoch'], scalars)
+        with _writing(self.folder):
+            self._events.flush()
+        plot_run(loop.progress.history, self.folder / 'history.png', title=self.title,
+                 rates=rate_curve(loop.schedule, loop.progress.update,
+                                  updates_per_epoch(self._batches, loop.accumulate)))
+        self._tick(loop.progress)
+
+    def close(self):
+        """Close the files and take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        with _writing(self.folder):
+            self._open_files.close()
+
+    def _record_iteration(self, loop) -> None:
+        result, self._last = self._last, None
+        if result is not None and result.count:
+            self._scalars(result.step - 1, {'train_acc_top1_iter': 100 * loop.progress.accuracy,
+                                            'train_loss_iter': result.loss_sum / result.count,
+                                            'learning_rate_iter': result.lr})
+
+    def _record_interval(self, loop, result) -> None:
+        progress, now = loop.progress, time.perf_counter()
+        speed = (progress.count - self._count) / max(now - self._time, 1e-9)
+        self.say(f'Epoch[{result.epoch:03d}] Batch [{result.batch:04d}]/[{self._batches:04d}]\tSpeed: {speed:f} '
+                 f'samples/sec\t accuracy={100 * progress.accuracy:f}\t loss={progress.loss:f}\t lr={result.lr:f}',
+                 quiet=self._show_bar)
+        self._append(self._metrics, {
+            'kind': 'batch', 'epoch': result.epoch, 'batch': result.batch, 'step': result.step,
+            'update': progress.update, 'accuracy': progress.accuracy, 'loss': progress.loss, 'lr': result.lr,
+            'speed': speed})
+        with _writing(self.folder):
+            self._events.flush()
+        self._tick(progress)
+
+    def _record_failures(self, split: str, epoch: int, step: int, failures) -> None:
+        for failure in failures:
+            if self._failures is None:
+                self._failures = self._open('failures.jsonl', 'a')
+            self._append(self._failures, {'split': split, 'epoch': epoch, 'step': step, **dataclasses.asdict(failure)})
+
+    def _advance_bar(self, loop, result) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=self._batches, initial=result.batch, desc=f'epoch {result.epoch}', unit='batch',
+                             leave=False)
+        progress = loop.progress
+        self._bar.set_postfix_str(f'accuracy {100 * progress.accuracy:.1f} %, loss {progress.loss:.4f}, '
+                                  f'lr {result.lr:.3g}', refresh=False)
+        self._bar.update()
+
+    def _scalars(self, step: int, values: dict[str, float]) -> None:
+        merged = summary.scalar('unused', 0.0)
+        del merged.value[:]
+        for tag, value in values.items():
+            merged.value.extend(summary.scalar(tag, value).value)
+        self._event(step, summary=merged)
+
+    def _event(self, step: int, **content) -> None:
+        with _writing(self.folder):
+            self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    def _tick(self, progress) -> None:
+        self._time, self._count = time.perf_counter(), progress.count
+
+    def _open(self, name: str, mode: str) -> TextIO:
+        with _writing(self.folder / name):
+            return self._open_files.enter_context(open(self.folder / name, mode))
+
+    def _append(self, stream: TextIO, content: str | dict[str, Any]) -> None:
+        with _writing(Path(stream.name)):
+            stream.write((content if isinstance(content, str) else json.dumps(_finite(content))) + '\n')
+            stream.flush()
+
+
+def epoch_lines(record: dict[str, Any]) -> list[str]:
+    """GluonCV's lines of an epoch, from its record (see `Loop.fit`)."""
+    name = f'[Epoch {record["epoch"]:03d}]'
+    lines = [f'{name} training: accuracy={100 * record["accuracy"]:f}\t loss={record["loss"]:f}',
+             f'{name} speed: {int(record["speed"])} samples/sec\ttime cost: {record["seconds"]:f}']
+    if 'val_top1' in record:
+        lines.append(f'{name} validation: acc-top1={100 * record["val_top1"]:f} acc-top5={100 * record["val_top5"]:f} '
+                     f'loss={record["val_loss"]:f}')
+    return lines
+
+
+def drop_later(path: Path, epoch: int, step: int) -> None:
+    """Take out of a file of records what was written after a state: batches after `step`, and `epoch` or later ones.
+
+    A line that is torn, because the run was killed while it wrote, goes too.
+    """
+    with _writing(path):
+        if not path.exists():
+            return
+        kept = [line for line in path.read_text().splitlines() if _is_earlier(line, epoch, step)]
+        part = path.with_name(f'.{path.name}.part')
+        part.write_text(''.join(line + '\n' for line in kept))
+        os.replace(part, path)
+
+
+def rate_curve(schedule: Callable[[int], float], updates: int, per_epoch: int) -> list[tuple[float, float]]:
+    """Learning rate after `updates` of a run: points (epochs done, rate), few enough to draw."""
+    every = max(1, math.ceil(updates / _RATE_POINTS))
+    return [(update / per_epoch, schedule(update)) for update in sorted({*range(1, updates + 1, every), updates} - {0})]
+
+
+def _is_earlier(line: str, epoch: int, step: int) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    if record.get('kind') == 'epoch' or record.get('split') == 'val':
+        return record['epoch'] < epoch
+    return record['step'] <= step
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    # JSON has no NaN; readers other than Python's refuse it.
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in record.items()}
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f'cannot write {path}: {error.strerror or error}') from error

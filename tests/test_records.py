@@ -1,0 +1,240 @@
+import json
+import logging
+import os
+import re
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import mxnet as mx
+import pytest
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from test_loop import Batches, make_loop
+
+from gluon_action.errors import OutputError
+from gluon_action.train.checkpoint import CheckpointDir
+from gluon_action.train.hooks import Hook, SaveCheckpoints
+from gluon_action.train.records import RunRecords, drop_later, epoch_lines, rate_curve
+
+NUMBER = r'-?\d+\.\d{6}'
+BATCH_LINE = re.compile(rf'Epoch\[(\d{{3}})\] Batch \[(\d{{4}})\]/\[(\d{{4}})\]\tSpeed: {NUMBER} samples/sec\t '
+                        rf'accuracy={NUMBER}\t loss={NUMBER}\t lr={NUMBER}$')
+LINES = (BATCH_LINE, re.compile(rf'\[Epoch \d{{3}}\] training: accuracy={NUMBER}\t loss={NUMBER}$'),
+         re.compile(rf'\[Epoch \d{{3}}\] speed: \d+ samples/sec\ttime cost: {NUMBER}$'),
+         re.compile(rf'\[Epoch \d{{3}}\] validation: acc-top1={NUMBER} acc-top5={NUMBER} loss={NUMBER}$'),
+         re.compile(rf'Batch \[\d{{4}}\]/\[\d{{4}}\]: acc-top1={NUMBER} acc-top5={NUMBER}$'))
+
+
+@dataclass
+class Failure:
+    index: int
+    key: str = 'clip.avi'
+    message: str = 'clip.avi: cannot be read by decord: truncated'
+
+
+class FailingBatches(Batches):
+    def epoch(self, epoch, start_batch=0):
+        for batch in super().epoch(epoch, start_batch):
+            batch.failures = [Failure(index) for index in batch.failures]
+            yield batch
+
+
+def records_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def events_of(folder):
+    """Read TensorBoard's files: framed by length, two checksums, protocol buffers inside."""
+    for path in sorted(folder.glob('events.out.tfevents.*'), key=os.path.getmtime):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], 'little')
+            yield Event.FromString(data[12:12 + length])
+            data = data[16 + length:]
+
+
+def scalars_of(folder):
+    return [(value.tag, event.step, value.simple_value) for event in events_of(folder) for value in event.summary.value]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of two epochs of six batches, recorded every two."""
+    loop = make_loop()
+    loop.fit(FailingBatches(missing=(3,)), FailingBatches(shuffle=False, missing=(5,)), epochs=2,
+             hooks=[RunRecords(tmp_path, log_interval=2, title='tiny', bar=False)])
+    return loop, tmp_path
+
+
+def test_the_log_has_gluoncvs_lines(run):
+    _, folder = run
+    lines = (folder / 'train.log').read_text().splitlines()
+    assert all(any(form.match(line) for form in LINES) for line in lines)
+    assert [BATCH_LINE.match(line).groups() for line in lines if line.startswith('Epoch[')] == [
+        (epoch, batch, '0006') for epoch in ('000', '001') for batch in ('0001', '0003', '0005')]
+    assert sum(line.startswith('Batch [') for line in lines) == 6 and len(lines) == 6 + 6 + 6
+
+
+def test_lines_also_go_to_logging(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        make_loop().fit(Batches(), epochs=1, hooks=[RunRecords(tmp_path, log_interval=3, bar=False)])
+    assert [line for line in caplog.messages if 'poch' in line] == (tmp_path / 'train.log').read_text().splitlines()
+
+
+def test_the_last_line_of_an_epoch_has_its_means(run):
+    loop, folder = run
+    metrics = records_of(folder / 'metrics.jsonl')
+    last, epoch = [record for record in metrics if record['epoch'] == 1][-2:]
+    assert last['kind'] == 'batch' and epoch['kind'] == 'epoch'
+    assert last['loss'] == epoch['loss'] == loop.progress.history[1]['loss'] and last['accuracy'] == epoch['accuracy']
+
+
+def test_an_interval_of_zero_leaves_only_epochs(tmp_path):
+    make_loop().fit(Batches(), epochs=2, hooks=[RunRecords(tmp_path, log_interval=0, bar=False)])
+    assert [record['kind'] for record in records_of(tmp_path / 'metrics.jsonl')] == ['epoch', 'epoch']
+    assert len((tmp_path / 'train.log').read_text().splitlines()) == 4
+
+
+def test_failures_are_listed_and_no_file_means_none(run, tmp_path_factory):
+    _, folder = run
+    failures = records_of(folder / 'failures.jsonl')
+    assert [(f['split'], f['epoch'], f['index']) for f in failures] == [('train', 0, 3), ('val', 0, 5),
+                                                                       ('train', 1, 3), ('val', 1, 5)]
+    assert failures[0]['message'].endswith('truncated')
+    whole = tmp_path_factory.mktemp('whole')
+    make_loop().fit(Batches(), epochs=1, hooks=[RunRecords(whole, bar=False)])
+    assert not (whole / 'failures.jsonl').exists()
+
+
+def test_tensorboard_has_gluoncvs_tags_at_its_steps(run):
+    loop, folder = run
+    scalars = scalars_of(folder)
+    for tag in ('train_acc_top1_iter', 'train_loss_iter', 'learning_rate_iter'):
+        assert [step for name, step, _ in scalars if name == tag] == list(range(12))
+    for tag, key, scale in (('train_loss_epoch', 'loss', 1), ('val_loss_epoch', 'val_loss', 1),
+                            ('val_acc_top1_epoch', 'val_top1', 100)):
+        assert [(step, value) for name, step, value in scalars if name == tag] == [
+            (epoch, pytest.approx(scale * loop.progress.history[epoch][key], rel=1e-5)) for epoch in (0, 1)]
+    accuracy = [value for name, _, value in scalars if name == 'train_acc_top1_iter']
+    assert accuracy[-1] == pytest.approx(100 * loop.progress.accuracy)
+
+
+def test_the_history_is_drawn(run):
+    assert Image.open(run[1] / 'history.png').width > 1000
+
+
+def test_a_resumed_run_records_every_step_once(tmp_path):
+    class Stop(Hook):
+        def on_step(self, loop, result):
+            if result.step == 10:
+                raise KeyboardInterrupt
+
+    checkpoints = CheckpointDir(tmp_path / 'checkpoints')
+
+    def hooks(*more):
+        return [*more, RunRecords(tmp_path, log_interval=1, bar=False), SaveCheckpoints(checkpoints, every=4)]
+
+    train, val = FailingBatches(missing=(3,)), FailingBatches(shuffle=False, missing=(5,))
+    with pytest.raises(KeyboardInterrupt):
+        make_loop().fit(train, val, epochs=2, hooks=hooks(Stop()))
+    with open(tmp_path / 'metrics.jsonl', 'a') as stream:
+        stream.write('{"kind": "batch", "ep')  # killed while it wrote
+    loop = make_loop()
+    found = checkpoints.load_latest()
+    assert found.step == 6
+    loop.load_state_dict(found.state)
+    loop.fit(train, val, epochs=2, hooks=hooks())
+    metrics = records_of(tmp_path / 'metrics.jsonl')
+    assert [record['step'] for record in metrics if record['kind'] == 'batch'] == list(range(1, 13))
+    assert [record['epoch'] for record in metrics if record['kind'] == 'epoch'] == [0, 1]
+    assert [f['epoch'] for f in records_of(tmp_path / 'failures.jsonl')] == [0, 0, 1, 1]
+    assert [event.step for event in events_of(tmp_path) if event.session_log.status == SessionLog.START] == [6]
+
+
+def test_a_new_run_drops_the_records_of_the_old(tmp_path):
+    for _ in range(2):
+        make_loop().fit(Batches(), epochs=1, hooks=[RunRecords(tmp_path, log_interval=0, bar=False)])
+    assert len(records_of(tmp_path / 'metrics.jsonl')) == 1
+
+
+def test_records_are_dropped_by_their_place(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    path.write_text('\n'.join(json.dumps(record) for record in (
+        {'kind': 'batch', 'epoch': 0, 'step': 6}, {'kind': 'epoch', 'epoch': 0, 'step': 6},
+        {'split': 'val', 'epoch': 0, 'step': 6}, {'split': 'train', 'epoch': 1, 'step': 7})) + '\n')
+    drop_later(path, epoch=0, step=6)  # all batches of epoch 0 are done, its validation is not
+    assert records_of(path) == [{'kind': 'batch', 'epoch': 0, 'step': 6}]
+    drop_later(tmp_path / 'missing.jsonl', 0, 0)
+    assert os.listdir(tmp_path) == ['metrics.jsonl']
+
+
+def test_values_that_are_not_numbers_are_null(tmp_path):
+    loop = make_loop()
+    loop.fit(Batches(), FailingBatches(count=2, missing=(0, 1)), epochs=1, hooks=[RunRecords(tmp_path, bar=False)])
+    assert records_of(tmp_path / 'metrics.jsonl')[-1]['val_loss'] is None
+
+
+def test_epoch_lines_have_percent_and_seconds():
+    record = {'epoch': 7, 'accuracy': 0.5, 'loss': 1.25, 'speed': 12.7, 'seconds': 3.5, 'val_top1': 0.25,
+              'val_top5': 1.0, 'val_loss': 2.0}
+    assert epoch_lines(record) == [
+        '[Epoch 007] training: accuracy=50.000000\t loss=1.250000',
+        '[Epoch 007] speed: 12 samples/sec\ttime cost: 3.500000',
+        '[Epoch 007] validation: acc-top1=25.000000 acc-top5=100.000000 loss=2.000000']
+
+
+def test_the_rate_curve_is_short_and_reaches_both_ends():
+    curve = rate_curve(lambda update: 1 / update, 100_000, 1000)
+    assert len(curve) < 500 and curve[0] == (1 / 1000, 1) and curve[-1] == (100, 1e-5)
+    assert rate_curve(lambda update: 0.1, 0, 10) == []
+
+
+def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError, match='train.log'):
+        RunRecords(tmp_path / 'missing')
+
+
+def test_a_bar_takes_the_place_of_batch_lines_on_a_terminal(tmp_path):
+    """With a pseudo terminal, as a user has."""
+    import fcntl
+    import pty
+    import termios
+    program = ('import logging, sys\n'
+               'from test_loop import Batches, make_loop\n'
+               'from gluon_action.train.records import RunRecords\n'
+               'logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)\n'
+               'records = RunRecords(sys.argv[1], log_interval=2)\n'
+               'make_loop().fit(Batches(), Batches(), epochs=2, hooks=[records])\n')
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))  # a terminal has a size
+    environment = {**os.environ, 'PYTHONPATH': os.path.dirname(__file__), 'TQDM_MININTERVAL': '0'}
+    child = subprocess.Popen([sys.executable, '-c', program, str(tmp_path)], stdout=theirs, stderr=theirs,
+                             env=environment)
+    os.close(theirs)
+    shown = b''
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # how a terminal says that its other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    assert child.wait() == 0
+    assert b'epoch 1:' in shown and b'accuracy' in shown and b'[Epoch 001] validation' in shown
+    assert b'Epoch[001] Batch' not in shown
+    assert 'Epoch[001] Batch' in (tmp_path / 'train.log').read_text()
+
+
+def test_a_full_disk_is_an_output_error(tmp_path):
+    records = RunRecords(tmp_path, log_interval=1, bar=False)
+    records._log.close()
+    records._log = open('/dev/full', 'w')
+    with pytest.raises(OutputError, match='No space left'):
+        make_loop().fit(Batches(), epochs=1, hooks=[records])
+    with pytest.raises(OSError):
+        records._log.close()
+    mx.nd.waitall()
