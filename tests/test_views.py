@@ -33,12 +33,11 @@ def videos_of(demo, **options):
 
 
 def naive_scores(net, dataset, index, crops, size, short_side=0, average='logits', time_axis=False):
-    """View by view, each with the video read again, through GluonCV's own transforms."""
-    scores = []
+    """View by view, through GluonCV's own transforms."""
+    scores, frames = [], dataset.load_frames(index)
+    length = len(frames) // dataset.num_segments
     for segment in range(dataset.num_segments):
         for crop in range(crops):
-            frames = dataset.load_frames(index)
-            length = len(frames) // dataset.num_segments
             clip = list(frames[segment * length:(segment + 1) * length])
             if short_side:
                 clip = oracle.ShortSideRescale(short_side)(clip)
