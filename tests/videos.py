@@ -35,6 +35,7 @@ KINDS = {
     'h264_two_frames': dict(name='two.mp4', num_frames=2),
     'mpeg4_one_frame': dict(name='one.avi', codec='mpeg4', num_frames=1),
     'vp9_one_frame': dict(name='one.webm', codec='libvpx-vp9', num_frames=1, options={'deadline': 'realtime'}),
+    'h264_raw_stream': dict(name='raw.h264', options={'bf': '2', 'g': '12'}),
     'gif': dict(name='moving.gif', codec='gif', pix_fmt='rgb8', num_frames=20),
 }
 BROKEN = ('missing', 'empty', 'garbage', 'moov_missing', 'data_cut', 'audio_only', 'zero_frames')
@@ -108,11 +109,7 @@ def write_audio(path: Path, seconds: float = 0.5) -> Path:
     """An mp4 with a tone and no picture."""
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('aac', rate=16000)
-        tone = np.sin(np.arange(int(16000 * seconds)) * 0.1).astype(np.float32)[None]
-        frame = av.AudioFrame.from_ndarray(tone, format='fltp', layout='mono')
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        container.mux(stream.encode(_tone(int(16000 * seconds))) + stream.encode())
     return Path(path)
 
 
@@ -126,6 +123,71 @@ def write_frames(folder: Path, numbers=range(1, 31), *, pattern: str = 'img_%05d
     return Path(folder)
 
 
+def write_packed_avi(path: Path) -> Path:
+    """An AVI whose B-frames share a packet with the frame before, as DivX and XviD wrote them (HMDB51 has such files).
+
+    Each pair of a P- and a B-frame becomes one packet, followed by a packet that says "nothing new".
+    """
+    plain = write_video(path.with_suffix('.plain.avi'), 60, codec='mpeg4', options={'bf': '1', 'g': '12'})
+    user_data, nothing_new = b'\0\0\1\xb2DivX503b1393p', b'\0\0\1\xb6' + bytes([0b01010000, 0b11001111])
+
+    def kind(data):
+        return 'IPB'[data[data.index(b'\0\0\1\xb6') + 4] >> 6]
+
+    packets = []
+    with av.open(str(plain)) as source, av.open(str(path), 'w') as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            data = bytes(packet)
+            if data and kind(data) == 'I':
+                start = data.index(b'\0\0\1\xb6')
+                data = data[:start] + user_data + data[start:]
+            if data and kind(data) == 'B':
+                packets[-1] = (packets[-1][0] + data, packets[-1][1])
+                packets.append((nothing_new, False))
+            elif data:
+                packets.append((data, packet.is_keyframe))
+        for number, (data, is_key) in enumerate(packets):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.duration = stream, stream.time_base, 1
+            packet.pts = packet.dts = number
+            packet.is_keyframe = is_key
+            target.mux(packet)
+    plain.unlink()
+    return path
+
+
+def copy_packets(source: Path, target: Path, *, first_key: int = 0, earlier: float = 0.0) -> Path:
+    """`source` without re-encoding: from the key frame of this number on, and shown so many seconds earlier.
+
+    What would be shown before time 0 is hidden by the mp4's edit list.
+    """
+    with av.open(str(source)) as given, av.open(str(target), 'w', options={'avoid_negative_ts': 'disabled'}) as written:
+        stream = written.add_stream_from_template(given.streams.video[0])
+        keys = -1
+        for packet in given.demux(video=0):
+            keys += packet.is_keyframe
+            if not packet.size or keys < first_key:
+                continue
+            packet.pts -= int(earlier / packet.time_base)
+            packet.dts -= int(earlier / packet.time_base)
+            packet.stream = stream
+            written.mux(packet)
+    return target
+
+
+def write_song_with_cover(path: Path) -> Path:
+    """An mp3 with a picture on its cover."""
+    with av.open(str(path), 'w') as container:
+        tone, cover = container.add_stream('libmp3lame', rate=16000), container.add_stream('mjpeg', rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, 'yuvj420p'
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(barcode_frame(1, 32, 32), format='rgb24')
+        container.mux(cover.encode(picture) + cover.encode())
+        container.mux(tone.encode(_tone(8000)) + tone.encode())
+    return path
+
+
 def rotate_by_header(path: Path) -> Path:
     """Mark an mp4 as filmed with the phone on its side, as a phone does: in the track header's matrix alone."""
     content = bytearray(path.read_bytes())
@@ -134,6 +196,13 @@ def rotate_by_header(path: Path) -> Path:
     content[matrix:matrix + 20] = zero + one + zero + minus_one + zero  # 90 degrees clockwise
     path.write_bytes(content)
     return path
+
+
+def _tone(length: int) -> av.AudioFrame:
+    tone = np.sin(np.arange(length) * 0.1).astype(np.float32)[None]
+    frame = av.AudioFrame.from_ndarray(tone, format='fltp', layout='mono')
+    frame.sample_rate = 16000
+    return frame
 
 
 def _inner(part: int, length: int, parts: int) -> slice:

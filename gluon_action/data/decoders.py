@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import importlib
+import logging
 import re
 from collections.abc import Callable, Iterator
 
@@ -15,8 +16,10 @@ import numpy as np
 
 from ..errors import VideoReadError
 
-#: Bytes of a video's packets that are kept in memory, and of its decoded frames where they are counted; what is larger is
-#: read again for every `read`.
+_log = logging.getLogger(__name__)
+
+#: Bytes of a video's packets that are kept in memory, and of its decoded frames where they are counted; what is
+#: larger is read again for every `read`.
 KEEP_BYTES = 64 << 20
 
 # VP8 hides frames in packets of their own, so its packets cannot be counted as frames.
@@ -56,6 +59,7 @@ class PyavVideo:
         self._path = path
         self._av = import_decoder('av', 'av')
         self._num_threads = num_threads
+        self._damage = ''
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._container = self._open()
         try:
@@ -64,15 +68,12 @@ class PyavVideo:
             self._scan()
             self._times = self._time_table()
             self._length = len(self._times) or self._decode_everything()
-        except self._av.FFmpegError as error:
-            self.close()
-            raise DecoderTrouble(_words(error)) from error
+            if self._length == 0:
+                damage = f' that can be decoded ({self._damage})' if self._damage else ''
+                raise VideoReadError(path, self.name, f'its video stream holds no frame{damage}')
         except (DecoderTrouble, VideoReadError):
             self.close()
             raise
-        if self._length == 0:
-            self.close()
-            raise VideoReadError(path, self.name, 'its video stream holds no frame')
 
     def __len__(self) -> int:
         return self._length
@@ -80,10 +81,7 @@ class PyavVideo:
     def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
         """Frames of ascending numbers, each through `finish`."""
         self._finish = finish
-        try:
-            return self._read_by_time(numbers) if self._times else self._read_in_order(numbers)
-        except self._av.FFmpegError as error:
-            raise DecoderTrouble(_words(error)) from error
+        return self._read_by_time(numbers) if self._times else self._read_in_order(numbers)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -119,7 +117,7 @@ class PyavVideo:
                     continue
                 self._marks.append((packet.pts, packet.is_keyframe, not packet.is_discard))
                 num_bytes += packet.size
-                if packet.is_corrupt:
+                if packet.is_corrupt and self._container.format.name != 'mpegts':  # there a gap in the reception
                     raise VideoReadError(self._path, self.name, self._cut_short())
                 if num_bytes > KEEP_BYTES:
                     self._packets = None
@@ -164,11 +162,12 @@ class PyavVideo:
         wanted = [self._times[number] for number in numbers]
         found = self._decode_runs(self._runs(wanted))
         missing = set(wanted) - set(found)
-        if missing:  # a key frame that was none: decode everything from the start, skipping nothing
+        if missing:  # damaged data, or a key frame that was none: decode everything from the start, skipping nothing
             found |= self._decode_runs([(0, len(self._marks) - 1, missing)], thorough=True)
         for number, time in zip(numbers, wanted):
             if time not in found:
-                raise DecoderTrouble(f'frame {number} of {self._length} cannot be decoded')
+                cause = f'frame {number} of 0 to {self._length - 1} cannot be decoded'
+                raise VideoReadError(self._path, self.name, f'{cause} ({self._damage or "no frame has its time"})')
         return [found[time] for time in wanted]
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, int, set[int]]]:
@@ -193,12 +192,19 @@ class PyavVideo:
         packets = self._packets_again()
         for first, last, wanted in runs:
             for frame in self._decode_run(packets, first, last, set() if thorough else wanted):
-                if frame.pts in wanted and (thorough or not frame.is_corrupt):
-                    pictures[frame.pts] = self._picture(frame)
+                if frame.pts not in wanted or (frame.is_corrupt and not thorough):
+                    continue
+                if frame.is_corrupt:
+                    _log.warning('%s: frame %d is damaged, parts of it are guessed', self._path,
+                                 bisect.bisect_left(self._times, frame.pts))
+                pictures[frame.pts] = self._picture(frame)
         return pictures
 
     def _decode_run(self, packets: Iterator, first: int, last: int, wanted: set[int] = frozenset()) -> Iterator:
-        """Frames of the packets at positions first .. last; with `wanted` times, those and what they refer to."""
+        """Frames of the packets at positions first .. last; with `wanted` times, those and what they refer to.
+
+        As in FFmpeg's own programs, a packet that cannot be decoded is passed over.
+        """
         can_skip = wanted and self._context.name in _CAN_SKIP
         self._context.flush_buffers()
         try:
@@ -206,13 +212,20 @@ class PyavVideo:
                 if position >= first:
                     if can_skip:
                         self._context.skip_frame = 'DEFAULT' if packet.pts in wanted else 'NONREF'
-                    yield from self._context.decode(packet)
+                    yield from self._decode(packet)
                 if position == last:
                     break
-            yield from self._context.decode(None)
+            yield from self._decode(None)
         finally:
             self._context.skip_frame = 'DEFAULT'
             self._context.flush_buffers()
+
+    def _decode(self, packet) -> list:
+        try:
+            return self._context.decode(packet)
+        except self._av.FFmpegError as error:
+            self._damage = _words(error)
+            return []
 
     def _packets_again(self) -> Iterator:
         """(position, packet) of all packets in the order of decoding."""
@@ -231,7 +244,7 @@ class PyavVideo:
                 pictures.append(self._picture(frame))
             if number == numbers[-1]:
                 return pictures
-        raise DecoderTrouble(f'it decoded {self._length} frames once and fewer now')
+        raise VideoReadError(self._path, self.name, f'gave {self._length} frames when they were counted, fewer now')
 
     def _picture(self, frame) -> np.ndarray:
         picture = self._reformatter.reformat(frame, format='rgb24', threads=self._num_threads).to_ndarray()
@@ -243,8 +256,8 @@ class PyavVideo:
 class DecordVideo:
     """A file read by decord.
 
-    Its frame numbers are wrong in MPEG-TS and in AVI files with B-frames, and for the last frame of H.264 files with
-    open groups of pictures (decord 0.6.0); it cannot open GIF.
+    Version 0.6.0 gives wrong frames for MPEG-TS, AVI with B-frames, edit lists and open groups of pictures, repeats
+    others in place of damaged ones, and cannot open GIF or raw streams.
 
     Parameters
     ----------

@@ -28,8 +28,8 @@ class VideoReader:
         A video file, an animated GIF, or a folder of numbered pictures.
     decoder : {'auto', 'pyav', 'decord', 'opencv', 'pillow'}
         'auto' reads files with PyAV and, should that be absent or fail, with decord; folders with OpenCV, else Pillow.
-        PyAV comes first because it is exact on every kind of file that was tried and decodes less for a few frames;
-        decord 0.6 gives wrong frames for MPEG-TS, AVI with B-frames and the last frame of open groups.
+        PyAV comes first because it is exact on every kind of file that was tried (decord is not: see `DecordVideo`)
+        and decodes less to get at a few frames.
     width, height : int
         Size to resize every frame to, as ``cv2.resize`` with INTER_LINEAR does; 0 and 0 keep the native size.
     name_pattern : str
@@ -56,6 +56,7 @@ class VideoReader:
         self.path = os.fspath(path)
         self.fallback_cause = None
         self._source = None
+        self._tried: list[tuple[str, DecoderTrouble]] = []
         if decoder not in DECODERS:
             raise UsageError(f'unknown decoder {decoder!r}; there are {", ".join(DECODERS)}')
         if min(width, height) < 0 or (width > 0) != (height > 0):
@@ -100,8 +101,7 @@ class VideoReader:
         try:
             frames = dict(zip(numbers, self._source.read(numbers, self._finish)))
         except DecoderTrouble as trouble:
-            self._open_next(trouble)
-            return self.read(indices)
+            raise VideoReadError(self.path, self.decoder, str(trouble)) from trouble
         shapes = {frame.shape for frame in frames.values()}
         if len(shapes) > 1:
             sizes = ' and '.join(sorted(f'{shape[1]}x{shape[0]}' for shape in shapes))
@@ -131,30 +131,23 @@ class VideoReader:
             return [(name, lambda name=name: FrameFolder(self.path, name_pattern, name)) for name in names]
         return [(name, lambda name=name: _FILE_DECODERS[name](self.path, num_threads)) for name in names]
 
-    def _open_next(self, trouble: DecoderTrouble | None = None) -> None:
-        """Open with the next decoder; `trouble` is what the one before met."""
-        tried = [] if trouble is None else [(self.decoder, trouble)]
+    def _open_next(self) -> None:
+        """Open with the next decoder that can."""
         self.close()
         while self._choices:
             name, open_source = self._choices.pop(0)
             try:
                 source = open_source()
-            except DecoderTrouble as error:
-                tried.append((name, error))
+            except DecoderTrouble as trouble:
+                self._tried.append((name, trouble))
                 continue
-            if tried:
-                self._note_fallback(tried, source)
+            if self._tried:
+                self.fallback_cause = '; '.join(f'{name}: {trouble}' for name, trouble in self._tried)
+                _log.warning('%s: reading with %s, because %s', self.path, source.name, self.fallback_cause)
             self._source = source
             return
-        causes = [f'{name}: {error}' if len(tried) > 1 else str(error) for name, error in tried]
-        raise VideoReadError(self.path, ', '.join(name for name, _ in tried), '; '.join(causes)) from tried[-1][1]
-
-    def _note_fallback(self, tried: list[tuple[str, DecoderTrouble]], source) -> None:
-        if self._source is not None and len(source) != len(self._source):
-            raise VideoReadError(self.path, f'{self.decoder}, {source.name}', f'{tried[0][1]}; {self.decoder} counts '
-                                 f'{len(self._source)} frames and {source.name} {len(source)}')
-        self.fallback_cause = '; '.join(f'{name}: {error}' for name, error in tried)
-        _log.warning('%s: reading with %s, because %s', self.path, source.name, self.fallback_cause)
+        causes = [f'{name}: {trouble}' if len(self._tried) > 1 else str(trouble) for name, trouble in self._tried]
+        raise VideoReadError(self.path, ', '.join(name for name, _ in self._tried), '; '.join(causes))
 
     def _finish(self, frame: np.ndarray) -> np.ndarray:
         return frame if self._size is None else resize(frame, *self._size)
