@@ -1,4 +1,19 @@
-"""Metadata lives in pyproject.toml; this file keeps ``python setup.py`` style tools working."""
-from setuptools import setup
+"""Metadata lives in pyproject.toml; here is what it cannot say.
 
-setup()
+``gluon_action_startup.pth`` must lie in site-packages itself to be read when Python starts.
+"""
+import os
+import sys
+import sysconfig
+
+from setuptools import Distribution, setup
+
+
+class DistributionWithData(Distribution):
+    """Installs ``data_files`` in editable installs too: setuptools asks there for a method of this name."""
+
+    has_data = Distribution.has_data_files
+
+
+setup(distclass=DistributionWithData,
+      data_files=[(os.path.relpath(sysconfig.get_path('purelib'), sys.prefix), ['gluon_action_startup.pth'])])

@@ -1,6 +1,8 @@
 """Fixtures that several files share: small real data sets, made once a session."""
 import pytest
 
+import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
+
 
 @pytest.fixture(scope='session')
 def demo_appearance(tmp_path_factory):

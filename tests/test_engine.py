@@ -23,6 +23,11 @@ def test_importing_the_package_makes_mxnet_importable_without_loading_it():
     assert out.split() == ['False', '1.9.1']
 
 
+def test_a_program_that_imports_mxnet_first_runs_too():
+    out = python('import numpy as np, os; import mxnet as mx; print(mx.nd.ones(3).asnumpy().sum(), np.bool is bool)')
+    assert out == '3.0 True'
+
+
 def test_mxnet_gets_all_usable_cores_shared_between_devices():
     code = 'import os, gluon_action.engine as e; {}; print(os.environ["OMP_NUM_THREADS"], e.usable_cores())'
     environment = {'OMP_NUM_THREADS': ''}

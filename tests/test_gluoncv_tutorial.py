@@ -25,54 +25,36 @@ from gluon_action.model_zoo import get_model
 from gluon_action.utils import makedirs, LRSequential, LRScheduler, split_and_load, TrainingHistory
 from gluon_action.data.dataloader import tsn_mp_batchify_fn
 
-# number of GPUs to use
 num_gpus = 1
 ctx = [mx.cpu(i) for i in range(num_gpus)]
 
-# Get the model vgg16_ucf101 with temporal segment network, with 101 output classes, without pre-trained weights
 net = get_model(name='vgg16_ucf101', nclass=101, tsn=True, num_segments=3, pretrained_base=False)
 net.collect_params().reset_ctx(ctx)
 print(net)
 
 transform_train = transforms.Compose([
-    # Fix the input video frames size as 256x340 and randomly sample the cropping width and height from
-    # {256,224,192,168}. After that, resize the cropped regions to 224 x 224.
     video.VideoMultiScaleCrop(size=(224, 224), scale_ratios=[1.0, 0.875, 0.75, 0.66]),
-    # Randomly flip the video frames horizontally
     video.VideoRandomHorizontalFlip(),
-    # Transpose the video frames from height*width*num_channels to num_channels*height*width
-    # and map values from [0, 255] to [0,1]
     video.VideoToTensor(),
-    # Normalize the video frames with mean and standard deviation calculated across all images
     video.VideoNormalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 ])
 
-# Batch Size for Each GPU
 per_device_batch_size = 25
-# Number of data loader workers
 num_workers = 2
-# Calculate effective total batch size
 batch_size = per_device_batch_size * num_gpus
 
-# Set train=True for training data. Here we only use a subset of UCF101 for demonstration purpose.
-# The subset has 101 training samples, one sample per class.
 train_dataset = ucf101.classification.UCF101(train=True, num_segments=3, transform=transform_train)
 print('Load %d training samples.' % len(train_dataset))
 
 train_data = gluon.data.DataLoader(train_dataset, batch_size=batch_size,
                                    shuffle=True, num_workers=num_workers, batchify_fn=tsn_mp_batchify_fn)
 
-# Learning rate decay factor
 lr_decay = 0.1
-# Epochs where learning rate decays
 lr_decay_epoch = [30, 60, np.inf]
 
-# Stochastic gradient descent
 optimizer = 'sgd'
-# Set parameters
 optimizer_params = {'learning_rate': 0.001, 'wd': 0.0001, 'momentum': 0.9}
 
-# Define our trainer for net
 trainer = gluon.Trainer(net.collect_params(), optimizer, optimizer_params)
 
 loss_fn = gluon.loss.SoftmaxCrossEntropyLoss()
@@ -88,41 +70,32 @@ for epoch in range(epochs):
     train_metric.reset()
     train_loss = 0
 
-    # Learning rate decay
     if epoch == lr_decay_epoch[lr_decay_count]:
         trainer.set_learning_rate(trainer.learning_rate*lr_decay)
         lr_decay_count += 1
 
-    # Loop through each batch of training data
     for i, batch in enumerate(train_data):
-        # Extract data and label
         data = split_and_load(batch[0], ctx_list=ctx, batch_axis=0, multiplier=3)
         label = split_and_load(batch[1], ctx_list=ctx, batch_axis=0)
 
-        # AutoGrad
         with ag.record():
             output = [net(X) for X in data]
             loss = [loss_fn(yhat, y) for yhat, y in zip(output, label)]
 
-        # Backpropagation
         for l in loss:
             l.backward()
 
-        # Optimize
         trainer.step(batch_size)
 
-        # Update metrics
         train_loss += sum([l.sum().asscalar() for l in loss])
         train_metric.update(label, output)
 
     name, acc = train_metric.get()
 
-    # Update history and print metrics
     train_history.update([acc])
     print('[Epoch %d] train=%f loss=%f time: %f' %
         (epoch, acc, train_loss, time.time()-tic))
 
-# We can plot the metric scores with:
 train_history.plot()
 '''
 
@@ -145,9 +118,7 @@ def home(demo_appearance, tmp_path_factory):
 def test_the_tutorial_runs_line_for_line(home, tmp_path, model, name):
     environment = {key: value for key, value in os.environ.items() if key != 'MXNET_HOME'}
     environment.update(HOME=str(home), MPLBACKEND='Agg', PYTHONWARNINGS='ignore')
-    # The tutorial imports mxnet before the toolkit, which is what makes MXNet 1.9.1 importable today.
-    code = 'import gluon_action\n' + TUTORIAL.replace('from __future__ import division\n', '').replace(
-        'vgg16_ucf101', model)
+    code = TUTORIAL.replace('vgg16_ucf101', model)
     answer = subprocess.run([sys.executable, '-c', code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
