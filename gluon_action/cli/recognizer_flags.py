@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..data.list_formats import FORMATS
+
 #: Data sets that --dataset knows. The demo ones are generated, the others are looked for under --data-dir.
 DATASETS = ('ucf101', 'hmdb51', 'kinetics400', 'kinetics700', 'somethingsomethingv2', 'custom',
             'demo_appearance', 'demo_motion')
@@ -20,11 +22,11 @@ def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_heigh
                        help="folder that the list's paths start from; default ~/.mxnet/datasets/ucf101/rawframes and "
                             'the like')
     group.add_argument('--list-format', default='auto',
-                       choices=('auto', 'gluoncv', 'plain', 'csv', 'tsv', 'folder', 'ucf101', 'hmdb51', 'kinetics',
-                                'sthsthv2', 'multi'),
+                       choices=('auto', *FORMATS),
                        help='format of the list; auto looks at it')
     group.add_argument('--label-base', type=int, default=None, choices=(0, 1),
                        help='number of the first class in the list; by default 0, or what the format fixes')
+    group.add_argument('--multi-label', action='store_true', help='a video may have several labels')
     group.add_argument('--num-classes', type=int, default=None,
                        help="number of classes; by default the data set's, or the list's largest label + 1")
     group.add_argument('--num-segments', type=int, default=1, help='segments a video is divided into (TSN)')

@@ -83,8 +83,8 @@ class VideoClsCustom(Dataset):
         T, frames of a clip, and their distance.
     new_width, new_height : int
         Size that frames are resized to before `transform`, with `data_aug` 'v1' and when both are above 0.
-    target_width, target_height : int
-        Size of the frames that `transform` gives.
+    target_width, target_height : int, optional
+        Size that the frames must have after `transform`; by default whatever it gives (GluonCV: 224).
     temporal_jitter : bool
         Shift each frame of a clip by up to ``new_step - 1``.
     video_loader : bool
@@ -146,7 +146,7 @@ class VideoClsCustom(Dataset):
                  test_mode: bool = False, name_pattern: str | None = None, video_ext: str = 'mp4',
                  is_color: bool = True, modality: str = 'rgb', num_segments: int = 1, num_crop: int = 1,
                  new_length: int = 1, new_step: int = 1, new_width: int = 340, new_height: int = 256,
-                 target_width: int = 224, target_height: int = 224, temporal_jitter: bool = False,
+                 target_width: int | None = None, target_height: int | None = None, temporal_jitter: bool = False,
                  video_loader: bool = False, use_decord: bool = False, slowfast: bool = False,
                  slow_temporal_stride: int = 16, fast_temporal_stride: int = 2, data_aug: str = 'v1',
                  lazy_init: bool = False, transform: Callable | None = None, *, seed: int = 0, decoder: str = 'auto',
@@ -242,9 +242,9 @@ class VideoClsCustom(Dataset):
         if clip.ndim != 4 or clip.shape[1] != 3:
             raise UsageError(f'the transform must give frames (n, 3, H, W), it gave shape {clip.shape}; '
                              'does it end with VideoToTensor?')
-        if clip.shape[2:] != self.target_size:
+        if any(want not in (None, got) for want, got in zip(self.target_size, clip.shape[2:])):
             raise UsageError('the transform gives frames of {}x{} (height x width), but target_height and target_width '
-                             'are {}x{}; pass what it gives'.format(*clip.shape[2:], *self.target_size))
+                             'are {}x{}; pass what it gives, or neither'.format(*clip.shape[2:], *self.target_size))
         expected = self.num_segments * self.num_crop * self.plan.frames_per_clip
         if len(clip) != expected and (self.num_crop > 1 or self.plan.slowfast or len(clip) % expected):
             raise UsageError(f'the transform gives {len(clip)} frames, but num_segments {self.num_segments} x '

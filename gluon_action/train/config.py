@@ -29,6 +29,7 @@ class TrainConfig:
     val_list: str | None = None
     list_format: str = 'auto'
     label_base: int | None = None
+    multi_label: bool = False
     num_classes: int | None = None
     num_segments: int = 1
     new_length: int = 1

@@ -1,0 +1,171 @@
+"""What a `TrainConfig` stands for: data, network, loss, schedule and loop, put together."""
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+
+import mxnet as mx
+
+from ..data.by_name import open_dataset, train_transform, val_transform
+from ..data.dataloader import VideoLoader
+from ..errors import UsageError
+from ..model_zoo import ModelCard, get_model, load_weights
+from .config import TrainConfig
+from .loop import Loop
+from .losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from .schedules import make_schedule, updates_per_epoch
+
+log = logging.getLogger(__name__)
+
+#: What --label-smoothing takes from the true class.
+SMOOTHING = 0.1
+
+
+@dataclass
+class Recipe:
+    """Everything that a run is made of.
+
+    Attributes
+    ----------
+    config : TrainConfig
+    card : ModelCard
+    loop : Loop
+        Holds the network.
+    train_loader, val_loader : VideoLoader or None
+    num_classes : int
+    classes : list of str or None
+        Names, where the data set knows them.
+    rank : int
+        Number of this process among several machines; 0 writes the results.
+    """
+
+    config: TrainConfig
+    card: ModelCard
+    loop: Loop
+    train_loader: VideoLoader | None
+    val_loader: VideoLoader | None
+    num_classes: int
+    classes: list[str] | None
+    rank: int = 0
+
+
+def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context], cleanup: contextlib.ExitStack, *,
+                 restored: bool = False) -> Recipe:
+    """Open the data, build the network and the loop.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Checked by `check_config`.
+    card : ModelCard
+    contexts : list of mxnet.Context
+    cleanup : contextlib.ExitStack
+        Closes the loaders' processes in the end.
+    restored : bool
+        Whether a checkpoint will follow, so that no weights need be fetched.
+    """
+    store = mx.kv.create(config.kvstore) if (config.kvstore or '').startswith('dist') else config.kvstore
+    parts = dict(num_parts=store.num_workers, part_index=store.rank) if isinstance(store, mx.kv.KVStore) else {}
+    train_set, val_set = open_datasets(config, card)
+    data = train_set or val_set
+    if data.multi_label and config.consensus != 'avg':
+        raise UsageError(f'--consensus {config.consensus}: several labels a video need avg')
+    train_loader = val_loader = None
+    if train_set is not None:
+        train_loader = cleanup.enter_context(VideoLoader(
+            train_set, config.total_batch_size, shuffle=True, seed=config.seed, last='wrap', on_error=config.on_error,
+            max_skip_share=config.max_skip_share, **parts, **_reading(config)))
+    if val_set is not None:
+        # A video that cannot be read counts as wrong; it never stops a validation.
+        val_loader = cleanup.enter_context(VideoLoader(
+            val_set, config.total_batch_size, last='keep', on_error='skip', max_skip_share=1., **_reading(config)))
+    log.info('Load %d training samples and %d validation samples.', len(train_set or ()), len(val_set or ()))
+    net = build_network(config, card, data.num_classes, contexts, restored=restored)
+    loop = build_loop(config, net, contexts, store, len(train_loader or [0]), data.multi_label)
+    return Recipe(config, card, loop, train_loader, val_loader, data.num_classes, data.classes,
+                  parts.get('part_index', 0))
+
+
+def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
+    """Return the training and the validation set; None for the one that is not wanted."""
+    size, look = config.input_size, dict(mean=card.mean, std=card.std)
+    sides = dict(new_height=config.new_height, new_width=config.new_width)
+    shared = dict(
+        num_segments=config.num_segments, new_length=config.new_length, new_step=config.new_step,
+        data_aug=config.data_aug, target_width=size, target_height=size, video_loader=config.video_loader,
+        use_decord=config.use_decord, decoder=config.decoder, slowfast=config.slowfast,
+        slow_temporal_stride=config.slow_temporal_stride, fast_temporal_stride=config.fast_temporal_stride,
+        list_format=config.list_format, label_base=config.label_base, multi_label=config.multi_label,
+        timeout=config.decode_timeout or None, seed=config.seed, **sides)
+    train_set = val_set = None
+    names = dict(num_classes=config.num_classes)
+    if not config.eval:
+        train_set = open_dataset(
+            config.dataset, train=True, setting=config.train_list, data_dir=config.data_dir, **names, **shared,
+            transform=train_transform(config.data_aug, size, **look, **sides, scale_ratios=config.ratios,
+                                      more_fix_crop=config.more_fix_crop, max_distort=config.max_distort,
+                                      flip_prob=config.flip_prob))
+        # The training list numbers the classes; a validation folder that lacks one must not renumber them.
+        names = dict(num_classes=train_set.num_classes, classes=train_set.classes)
+    if not config.train_only:
+        val_set = open_dataset(
+            config.dataset, train=False, setting=config.val_list, data_dir=config.val_data_dir or config.data_dir,
+            num_crop=config.num_crop, **names, **shared,
+            transform=val_transform(config.data_aug, size, **look, **sides, crop_ratio=config.crop_ratio,
+                                    num_crop=config.num_crop, clip_length=config.new_length))
+    return train_set, val_set
+
+
+def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contexts: list[mx.Context], *,
+                  restored: bool = False):
+    """Return the network with the weights that the configuration asks for."""
+    options = {'dropout_ratio': config.dropout, 'use_gn': config.use_gn, 'batch_norm': config.batch_norm,
+               'use_se': config.use_se, 'last_gamma': config.last_gamma, 'input_size': config.input_size}
+    mx.random.seed(config.seed)
+    net = get_model(
+        config.model, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
+        consensus=config.consensus, partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts,
+        pretrained=(config.hashtag or True) if config.use_pretrained and not restored else False,
+        replace_head=num_classes != card.num_classes,
+        pretrained_base=config.pretrained_base and not (restored or config.resume_params or config.last_gamma),
+        **{name: value for name, value in options.items() if value})
+    if config.resume_params:
+        load_weights(net, config.resume_params, ctx=contexts)
+    if config.mode != 'imperative':
+        net.hybridize(static_alloc=True)
+    return net
+
+
+def build_loop(config: TrainConfig, net, contexts: list[mx.Context], store, batches: int, multi_label: bool) -> Loop:
+    """Return the loop over `net`; `batches` is the length of an epoch, which the schedule depends on."""
+    schedule = make_schedule(
+        config.lr_mode, config.lr, config.num_epochs, updates_per_epoch(batches, config.accumulate), decay=config.decay,
+        factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr)
+    kind = SigmoidCrossEntropy if multi_label else SoftmaxCrossEntropy
+    loss = kind(smoothing=SMOOTHING if config.label_smoothing else 0., temperature=config.temperature,
+                hard_weight=config.hard_weight)
+    mixup = None
+    if config.mixup:
+        mixup = MixUp(net.num_classes, config.mixup_alpha, until_epoch=config.num_epochs - config.mixup_off_epoch)
+    return Loop(net, 'nag' if config.slowfast else 'sgd', {'momentum': config.momentum, 'wd': config.wd}, loss=loss,
+                contexts=contexts, schedule=schedule, batch_multiplier=config.num_segments,
+                val_crops=config.num_crop, accumulate=config.accumulate, kvstore=store, clip_grad=config.clip_grad,
+                amp=config.use_amp, dtype=config.dtype, no_wd=config.no_wd, seed=config.seed, mixup=mixup,
+                teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
+
+
+def build_teacher(config: TrainConfig, num_classes: int, contexts: list[mx.Context]):
+    """Return the network that is distilled from: published weights, or those of --teacher-params."""
+    teacher = get_model(config.teacher, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
+                        pretrained=not config.teacher_params, pretrained_base=False, ctx=contexts,
+                        input_size=config.input_size)
+    if config.teacher_params:
+        load_weights(teacher, config.teacher_params, ctx=contexts)
+    teacher.hybridize(static_alloc=True)
+    return teacher
+
+
+def _reading(config: TrainConfig) -> dict:
+    return dict(num_workers=config.num_workers, prefetch=max(1, round(config.prefetch_ratio * config.num_workers)),
+                timeout=config.decode_timeout or None)

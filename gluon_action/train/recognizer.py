@@ -1,0 +1,149 @@
+"""Train a recogniser from a `TrainConfig`: open the data, build the network, run the loop, keep the results."""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import engine
+from ..model_zoo import model_card
+from .config import TrainConfig, check_config
+from .hooks import SaveCheckpoints, SaveParameters
+from .optimizer_state import load_states
+from .recipe import Recipe, build_recipe
+from .records import RunRecords
+from .run_folder import RunFolder
+from .schedules import updates_per_epoch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainResult:
+    """How a run ended.
+
+    Attributes
+    ----------
+    save_dir : Path or None
+        Where everything is; None for a run that wrote nothing.
+    best_score : float
+        Highest validation top-1 in 0..1.
+    best_epoch : int or None
+        Its epoch, from 0; None when nothing was validated.
+    history : list of dict
+        A record an epoch, see `Loop.fit`; with ``eval`` a single one.
+    """
+
+    save_dir: Path | None
+    best_score: float
+    best_epoch: int | None
+    history: list[dict[str, Any]]
+
+    def summary(self) -> str:
+        """Say in a few lines how it went and where to look."""
+        lines = []
+        if self.best_epoch is not None:
+            lines.append(f'best validation top-1 {100 * self.best_score:.2f} % in epoch {self.best_epoch} '
+                         '(one view a video: not comparable to scores over several)')
+        for name in ('history.png', 'best.params', 'train.log', 'failures.jsonl'):
+            if self.save_dir is not None and (self.save_dir / name).exists():
+                lines.append(str(self.save_dir / name))
+        return '\n'.join(lines)
+
+
+def train_recognizer(config: TrainConfig) -> TrainResult:
+    """Train a network on videos and keep everything that is learnt on the way.
+
+    Parameters
+    ----------
+    config : TrainConfig
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    UsageError
+        When choices contradict each other, or `save_dir` holds another run.
+    GluonActionError
+        When data, weights, devices or the disk fail; what was saved before is kept.
+    """
+    card = model_card(config.model)
+    check_config(config, card)
+    contexts = engine.contexts(config.num_gpus, config.num_cpus)
+    if config.eval:
+        return evaluate_only(config)
+    # A folder that cannot be written is found out before data and weights are looked for.
+    folder = RunFolder(config)
+    with contextlib.ExitStack() as cleanup:
+        recipe = build_recipe(config, card, contexts, cleanup, restored=folder.checkpoint is not None)
+        start(recipe, folder)
+        recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=config.num_epochs,
+                        hooks=hooks_for(recipe, folder) if recipe.rank == 0 else ())
+        progress = recipe.loop.progress
+        return TrainResult(folder.path, progress.best, progress.best_epoch, progress.history)
+
+
+def start(recipe: Recipe, folder: RunFolder) -> None:
+    """Put the loop where the run goes on: at a checkpoint, at given parameters, or at the beginning."""
+    config, loop = recipe.config, recipe.loop
+    if folder.checkpoint:
+        loop.load_state_dict(folder.checkpoint.state)
+        return
+    if config.resume_states:
+        load_states(config.resume_states, loop.trainer, loop.names)
+    loop.progress.epoch = config.resume_epoch
+    # The schedule goes on where that many epochs would have left it.
+    loop.progress.update = config.resume_epoch * updates_per_epoch(len(recipe.train_loader), config.accumulate)
+    loop.progress.step = config.resume_epoch * len(recipe.train_loader)
+    if recipe.rank == 0:
+        folder.describe(recipe)
+
+
+def hooks_for(recipe: Recipe, folder: RunFolder) -> list:
+    """Return what happens beside training, the checkpoint last."""
+    config = recipe.config
+    return [RunRecords(folder.path, logging_file=config.logging_file, log_interval=config.log_interval,
+                       title=f'{config.model} on {config.dataset}'),
+            SaveParameters(folder.path, config.dataset, config.model, best=not config.train_only,
+                           frequency=0 if config.train_only else config.save_frequency),
+            SaveCheckpoints(folder.checkpoints, config.checkpoint_steps, extra={'config': dataclasses.asdict(config)})]
+
+
+def evaluate_only(config: TrainConfig) -> TrainResult:
+    """Score the validation set once, with the parameters that the configuration names; nothing is written."""
+    card = model_card(config.model)
+    with contextlib.ExitStack() as cleanup:
+        recipe = build_recipe(config, card, engine.contexts(config.num_gpus, config.num_cpus), cleanup)
+        scores = recipe.loop.validate(recipe.val_loader)
+    log.info('validation: acc-top1=%f acc-top5=%f loss=%f (%d of %d videos scored)', 100 * scores['top1'],
+             100 * scores['top5'], scores['loss'], scores['count'], scores['expected'])
+    return TrainResult(None, scores['top1'], None, [{f'val_{name}': value for name, value in scores.items()}])
+
+
+def dry_run(config: TrainConfig) -> str:
+    """Build everything, train on one batch and write nothing; say what a run would be."""
+    card = model_card(config.model)
+    check_config(config, card)
+    contexts = engine.contexts(config.num_gpus, config.num_cpus)
+    with contextlib.ExitStack() as cleanup:
+        recipe = build_recipe(dataclasses.replace(config, train_only=config.train_only or config.eval, eval=False),
+                              card, contexts, cleanup)
+        loader, loop = recipe.train_loader, recipe.loop
+        batches = loader.epoch(0)
+        batch = next(batches)
+        batches.close()
+        result = loop.step(batch)
+        loss = result.loss_sum / max(1, result.count)
+    size = sum(param.data(contexts[0]).size for param in loop.net.collect_params().values())
+    lines = [f'{config.model}: {size / 1e6:.1f} million parameters, {recipe.num_classes} classes, '
+             f'on {", ".join(map(str, contexts))}',
+             f'{len(loader.dataset)} training videos in {len(loader)} batches of {config.total_batch_size}, '
+             f'{len(recipe.val_loader.dataset) if recipe.val_loader else 0} validation videos',
+             f'first batch: frames {batch.data.shape}, learning rate {result.lr:g}, loss {loss:.3f}',
+             'nothing was written']
+    return '\n'.join(lines)

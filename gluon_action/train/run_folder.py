@@ -1,0 +1,162 @@
+"""The folder of a run: whether it may be written, what it holds already, and what a resumed run goes on from."""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..errors import CheckpointError, OutputError, UsageError
+from ..evaluate.reports import write_atomically
+from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
+from .config import FREE_ON_RESUME, TrainConfig
+
+log = logging.getLogger(__name__)
+
+#: What a run leaves, beside parameters; only these are removed by --overwrite.
+_OWN = re.compile(r'(config\.json|metrics\.jsonl|history\.png|failures\.jsonl|best\.params|events\.out\.tfevents\..*)$')
+
+
+class RunFolder:
+    """Where a run keeps its results.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        `save_dir`, `resume` and `overwrite` say where, and what to do with what is there.
+
+    Attributes
+    ----------
+    path : Path
+    checkpoint : Checkpoint or None
+        What the run goes on from.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made or written.
+    UsageError
+        When it holds a run that nobody asked to go on with or to delete, or the run that goes on was another one.
+    CheckpointError
+        When there is nothing whole to go on from.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.path = Path(config.save_dir).expanduser()
+        self._make_writable()
+        self.checkpoints = CheckpointDir(self.path / 'checkpoints')
+        self.checkpoint = None
+        if config.resume:
+            self.checkpoint = self._find_checkpoint(config.resume)
+        elif self._holds_run():
+            if not config.overwrite:
+                raise UsageError(f'--save-dir {self.path} holds a run already: --resume auto goes on with it, '
+                                 '--overwrite deletes it, another --save-dir keeps both')
+            self._clear()
+        if self.checkpoint:
+            check_same_run(self.checkpoint.state['config'], config)
+            log.info('Going on from %s (epoch %d, step %d).', self.checkpoint.path,
+                     self.checkpoint.state['loop']['progress']['epoch'], self.checkpoint.step)
+
+    def describe(self, recipe) -> None:
+        """Write ``config.json``: every choice, the data, the model, and the versions."""
+        about = {
+            'config': dataclasses.asdict(self.config), 'num_classes': recipe.num_classes, 'classes': recipe.classes,
+            'model': {'name': recipe.card.name, 'source': recipe.card.source, 'mean': recipe.card.mean,
+                      'std': recipe.card.std, 'input_layout': recipe.card.input_layout},
+            'lists': {name: {'file': loader.dataset.setting, 'sha256': loader.dataset.list_sha256,
+                             'videos': len(loader.dataset)}
+                      for name, loader in (('train', recipe.train_loader), ('val', recipe.val_loader)) if loader},
+            'versions': {name: importlib.metadata.version(name) for name in ('gluon_action', 'numpy', 'decord', 'av')},
+        }
+        write_atomically(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
+
+    def _make_writable(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise OutputError(f'--save-dir {self.path} cannot be written: {error.strerror or error}') from error
+
+    def _holds_run(self) -> bool:
+        return (self.path / 'config.json').exists() or self.checkpoints.path.exists()
+
+    def _clear(self) -> None:
+        # Only what a run writes: a folder may hold other things of the user's.
+        weights = re.compile(rf'(\d\.\d{{4}}-)?{re.escape(self.config.dataset)}-{re.escape(self.config.model)}'
+                             r'-\d{3,}(-best)?\.(params|states)$')
+        try:
+            for path in self.path.iterdir():
+                if _OWN.match(path.name) or weights.match(path.name) or path.name == self.config.logging_file:
+                    path.unlink()
+            if self.checkpoints.path.exists():
+                shutil.rmtree(self.checkpoints.path)
+        except OSError as error:
+            raise OutputError(f'--overwrite: {self.path} cannot be cleared: {error.strerror or error}') from error
+
+    def _find_checkpoint(self, resume: str) -> Checkpoint | None:
+        if resume == 'auto':
+            found = self.checkpoints.load_latest()
+            if found is None:
+                log.info('No checkpoint in %s yet: starting from the beginning.', self.path)
+            return found
+        folder = Path(resume).expanduser()
+        if (folder / 'manifest.json').exists():
+            step, state = read_checkpoint(folder)
+            return Checkpoint(step, state, folder)
+        with contextlib.suppress(NotADirectoryError):
+            for place in (folder / 'checkpoints', folder):
+                found = CheckpointDir(place).load_latest() if place.is_dir() else None
+                if found is not None:
+                    return found
+        raise CheckpointError(f'--resume {resume}: no checkpoint there; give the --save-dir of a run, one of its '
+                              'checkpoints, or auto')
+
+
+def check_same_run(before: dict, config: TrainConfig) -> None:
+    """Refuse to go on with a run whose result would not be what either configuration says.
+
+    Parameters
+    ----------
+    before : dict
+        The configuration in the checkpoint.
+    config : TrainConfig
+        The one now; choices in `FREE_ON_RESUME` may differ.
+
+    Raises
+    ------
+    UsageError
+        Naming the choices that differ.
+    """
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    differing = [f'--{name.replace("_", "-")} was {before.get(name)!r} and is {now[name]!r}'
+                 for name in now if name not in FREE_ON_RESUME and before.get(name) != now[name]]
+    if differing:
+        raise UsageError(f'--resume: the run was another one: {"; ".join(differing)}. Give what it was started with, '
+                         'or start a new run from its parameters: --resume-params, with another --save-dir')
+    if before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
+        log.warning('--num-epochs was %d and is %d: the %s schedule is another one from here on.',
+                    before['num_epochs'], config.num_epochs, config.lr_mode)
+
+
+def link_best(path: Path, name: str = 'best.params') -> None:
+    """Let ``best.params`` in the folder of `path` mean `path`."""
+    link = path.parent / name
+    temporary = path.parent / f'.{name}-{os.getpid()}'
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.symlink_to(path.name)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, link)
+    except OSError as error:
+        raise OutputError(f'cannot write {link}: {error.strerror or error}') from error
