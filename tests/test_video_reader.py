@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -296,6 +297,17 @@ def test_a_frame_outside_the_video_is_refused(video, index):
     words = f'frame {index} was asked for, it has 0 to 59'
     with VideoReader(video) as reader, pytest.raises(VideoReadError, match=words):
         reader.read([5, index])
+
+
+def test_mxnet_can_be_loaded_after_decord(video):
+    program = f"""if True:
+        from gluon_action.data.video_reader import VideoReader
+        assert VideoReader({str(video)!r}, decoder='decord').read([3]).shape == (1, 64, 96, 3)
+        import mxnet
+        assert float(mxnet.nd.ones(3).sum().asscalar()) == 3
+        assert VideoReader({str(video)!r}, decoder='decord').read([3]).shape == (1, 64, 96, 3)"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_readers_let_go_of_their_files(video):

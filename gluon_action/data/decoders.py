@@ -7,6 +7,8 @@ in memory. `VideoReadError` is raised for what no decoder could read, `DecoderTr
 from __future__ import annotations
 
 import bisect
+import contextlib
+import ctypes
 import importlib
 import logging
 import re
@@ -269,7 +271,8 @@ class DecordVideo:
     name = 'decord'
 
     def __init__(self, path: str, num_threads: int = 1):
-        decord = import_decoder('decord', 'decord')
+        with _symbols_kept_apart():
+            decord = import_decoder('decord', 'decord')
         decord.logging.set_level(decord.logging.QUIET)
         self._errors = (decord.DECORDError, RuntimeError, OSError)
         try:
@@ -306,6 +309,21 @@ def import_decoder(module: str, package: str):
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
         raise DecoderTrouble(f'{package} cannot be loaded ({error}); pip install {package}') from error
+
+
+@contextlib.contextmanager
+def _symbols_kept_apart() -> Iterator[None]:
+    """Load libraries without offering their symbols to others.
+
+    decord offers its own copy of dmlc-core to the whole process, and MXNet, loaded later, takes it for its own and
+    crashes while it is imported.
+    """
+    offered = ctypes.RTLD_GLOBAL
+    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
+    try:
+        yield
+    finally:
+        ctypes.RTLD_GLOBAL = offered
 
 
 def _why_not_a_video(path: str, error: Exception) -> str:
