@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from videos import write_video
 
 from gluon_action.data.dataloader import (
     PREFETCH_BYTES,
@@ -21,6 +22,8 @@ from gluon_action.data.dataloader import (
     tsn_mp_batchify_fn,
 )
 from gluon_action.data.sampling import sample_rng
+from gluon_action.data.transforms import video
+from gluon_action.data.video_dataset import VideoClsCustom
 from gluon_action.errors import TrainingError, UsageError, VideoReadError
 
 
@@ -162,6 +165,32 @@ def test_machines_share_the_batches_of_one_order(last, size):
         assert sorted(sum(rows, [])) == list(range(size))
 
 
+@pytest.mark.parametrize('kind', ['unequal rows', 'uint8', 'odd bytes', 'not contiguous'])
+def test_clips_of_any_layout_are_stacked_alike_with_and_without_workers(kind):
+    samples, load = Samples(10), Samples(10, num_classes=3).load
+
+    def changed(index, *, epoch=0):
+        clip, label = load(index, epoch=epoch)
+        clip = {'unequal rows': clip[:1 + index % 3], 'uint8': (clip * 10).astype(np.uint8),
+                'odd bytes': (clip * 10).astype(np.uint8)[:, :1, :1, :3], 'not contiguous': clip[..., ::2]}[kind]
+        return clip, label
+
+    samples.load = changed
+    expected = told(VideoLoader(samples, 4).epoch(0))
+    assert expected[0][1].dtype == np.float32
+    assert expected[0][1][0].tolist() == changed(0)[0][0].astype(np.float32).tolist()
+    with VideoLoader(samples, 4, num_workers=2) as loader:
+        assert_same(told(loader.epoch(0)), expected)
+
+
+def test_a_batch_outlives_its_loader():
+    with VideoLoader(Samples(), 4, num_workers=2) as loader:
+        batches = list(loader.epoch(0))
+        expected = told(VideoLoader(Samples(), 4).epoch(0))
+    del loader
+    assert_same(told(batches), expected)
+
+
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_an_unreadable_video_raises_at_its_batch(num_workers):
     with VideoLoader(Samples(faults={9: unreadable}), 4, num_workers=num_workers) as loader:
@@ -218,6 +247,39 @@ def test_a_hung_sample_is_given_up_at_its_deadline(tmp_path):
                                'the reading process was killed (list.txt line 7)')
 
 
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """Seven videos, of which number 2 is cut short, and as number 5 a pipe that nobody writes to."""
+    folder = tmp_path_factory.mktemp('videos')
+    for number in (0, 1, 2, 3, 4, 6):
+        write_video(folder / f'{number}.mp4', 12 + number)
+    content = (folder / '2.mp4').read_bytes()
+    (folder / '2.mp4').write_bytes(content[:len(content) // 2])
+    os.mkfifo(folder / '5.mp4')
+    (folder / 'list.txt').write_text(''.join(f'{number}.mp4 12 {number}\n' for number in range(7)))
+    return folder
+
+
+@pytest.mark.parametrize('data_timeout, timeout', [(0.7, 30), (None, 0.7)])
+def test_real_videos_come_the_same_with_and_without_workers_and_broken_ones_are_named(videos, data_timeout, timeout):
+    """Without workers only the data set's own deadline holds, with workers only the loader's."""
+    transform = video.VideoGroupTrainTransform((32, 32), [1.0, 0.75], 0.5, 0.5)
+    dataset = VideoClsCustom(str(videos), str(videos / 'list.txt'), num_segments=2, new_width=48, new_height=40,
+                             target_width=32, target_height=32, transform=transform, timeout=data_timeout)
+    num_workers = 0 if data_timeout else 2
+    with VideoLoader(dataset, 4, num_workers=num_workers, on_error='skip', max_skip_share=0.5,
+                     timeout=timeout) as loader:
+        first, second = batches = list(loader.epoch(1))
+    for batch in batches:
+        expected = np.concatenate([dataset.load(index, epoch=1)[0] for index in batch.indices])
+        np.testing.assert_array_equal(batch.data.asnumpy(), expected)
+        assert batch.label.asnumpy().tolist() == batch.indices
+    (cut,), (hung,) = first.failures, second.failures
+    assert (cut.key, hung.key) == ('2.mp4', '5.mp4')
+    assert str(videos / '2.mp4') in cut.message and 'line 3' in cut.message
+    assert str(videos / '5.mp4') in hung.message and '0.7 s' in hung.message and 'line 6' in hung.message
+
+
 def test_a_killed_worker_is_reported_and_replaced_and_the_batches_are_right(caplog, tmp_path):
     def die_once(index):
         if not (tmp_path / 'died').exists():
@@ -267,18 +329,20 @@ def test_workers_are_kept_between_epochs_and_gone_when_closed():
 
 
 def test_read_ahead_is_bounded_in_batches_and_in_bytes(monkeypatch):
-    def furthest(samples, **options):
+    def furthest(samples, at_least, **options):
         with VideoLoader(samples, 2, num_workers=1, **options) as loader:
-            batches = loader.epoch(0)
+            batches, until = loader.epoch(0), time.monotonic() + 10
             for _ in range(4):
                 next(batches)
-            time.sleep(0.3)
+            while not samples.loads[2 * (3 + at_least) + 1] and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.1)
             return int(np.flatnonzero(samples.loads)[-1]) // 2 - 3
 
-    assert furthest(Samples(), prefetch=1) == 1
-    assert furthest(Samples(), prefetch=4) == 4
+    assert furthest(Samples(), 1, prefetch=1) == 1
+    assert furthest(Samples(), 4, prefetch=4) == 4
     monkeypatch.setattr('gluon_action.data.dataloader.PREFETCH_BYTES', 2 * 2 * Samples().load(0)[0].nbytes)
-    assert furthest(Samples(), prefetch=4) == 2
+    assert furthest(Samples(), 2, prefetch=4) == 2
     assert PREFETCH_BYTES >= 1 << 28
 
 

@@ -1,6 +1,7 @@
 """Batches: a loader whose batches depend on (seed, epoch, index) alone, batchify functions, splitting over devices."""
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import itertools
 import logging
@@ -10,6 +11,7 @@ from typing import Any
 
 import mxnet as mx
 import numpy as np
+from mxnet.base import _LIB, check_call
 
 from ..errors import TrainingError, UsageError, VideoReadError
 from .workers import WorkerDied, WorkerPool, WorkerTimeout
@@ -136,35 +138,35 @@ class VideoLoader:
         return WorkerPool(_Load(self.dataset), self.num_workers, timeout=self.timeout,
                           capacity=min(4096, (self.prefetch + 1) * self.batch_size))
 
-    def _read_here(self, epoch: int, batches: list[list[int]]) -> Iterator[list[tuple[int, Any]]]:
+    def _read_here(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
         load = _Load(self.dataset)
         for batch in batches:
-            answers = []
-            for index in batch:
+            answers = _Answers(batch)
+            for place, index in enumerate(batch):
                 try:
-                    answers.append((index, load(index, epoch)))
+                    answers.values[place] = load(index, epoch)
                 except Exception as error:
-                    answers.append((index, error))
+                    answers.values[place] = error
             yield answers
 
-    def _read_ahead(self, epoch: int, batches: list[list[int]]) -> Iterator[list[tuple[int, Any]]]:
+    def _read_ahead(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
         """Answers batch by batch, while the workers are up to `prefetch` batches ahead."""
         if self._pool is None:
             self._pool = self._new_pool()
         pool = self._pool
-        arrived: dict[tuple[int, int], Any] = {}
+        arriving: dict[int, _Answers] = {}
         submitted = 0
         try:
-            for number, batch in enumerate(batches):
+            for number in range(len(batches)):
                 while submitted < min(len(batches), number + 1 + self._window()):
+                    arriving[submitted] = _Answers(batches[submitted])
                     for place, index in enumerate(batches[submitted]):
                         pool.submit((submitted, place), index, epoch)
                     submitted += 1
-                keys = [(number, place) for place in range(len(batch))]
-                while not all(key in arrived for key in keys):
-                    key, answer = pool.next()
-                    arrived[key] = answer
-                yield [(index, arrived.pop(key)) for index, key in zip(batch, keys)]
+                while None in arriving[number].values:
+                    (batch, place), value = pool.next(lambda key, size: arriving[key[0]].memory_of(key[1], size))
+                    arriving[batch].values[place] = value
+                yield arriving.pop(number)
         finally:
             if pool and pool is self._pool:  # left early; new workers are quicker than waiting for useless answers
                 self.close()
@@ -173,37 +175,31 @@ class VideoLoader:
         """Batches to read ahead; one until their size is known."""
         return max(1, min(self.prefetch, PREFETCH_BYTES // self._batch_bytes)) if self._batch_bytes else 1
 
-    def _assemble(self, turn: int, answers: Iterator[list[tuple[int, Any]]], num_samples: int) -> Iterator[Batch]:
+    def _assemble(self, turn: int, batches: Iterator[_Answers], num_samples: int) -> Iterator[Batch]:
         skipped = 0
         while True:
             if turn != self._turn:
                 raise UsageError('a new epoch of this loader was begun, which ends the one before')
+            answers = next(batches, None)
+            if answers is None:
+                return
             batch, loaded = Batch(None, None, [], []), []
-            for index, value in next(answers, ()):
+            for index, value in zip(answers.indices, answers.values):
                 if isinstance(value, Exception):
                     batch.failures.append(self._failure(index, value))
                 else:
                     batch.indices.append(index)
                     loaded.append(value)
-            if not batch.indices and not batch.failures:
-                return
             skipped += len(batch.failures)
             if batch.failures and skipped > self.max_skip_share * num_samples:
                 raise TrainingError(f'{skipped} of {num_samples} samples could not be read, more than --max-skip-share '
                                     f'{self.max_skip_share:g}; the last one: {batch.failures[-1].message}')
             if loaded:
-                batch.data, batch.label = self._stack(loaded)
+                clips, labels = zip(*loaded)
+                batch.data = answers.stack(clips)
+                batch.label = mx.nd.array(np.asarray(labels, np.float32), ctx=mx.cpu())
+                self._batch_bytes = 4 * batch.data.size
             yield batch
-
-    def _stack(self, loaded: list[tuple[np.ndarray, Any]]) -> tuple[mx.nd.NDArray, mx.nd.NDArray]:
-        clips, labels = zip(*loaded)
-        shapes = {clip.shape[1:] for clip in clips}
-        if len(shapes) > 1:
-            raise UsageError(f'samples of a batch have the shapes {sorted(shapes)}; bring frames to one size with '
-                             '--new-height and --new-width or a transform that crops')
-        data = np.concatenate(clips)
-        self._batch_bytes = data.nbytes
-        return mx.nd.array(data, dtype=data.dtype), mx.nd.array(np.asarray(labels, np.float32))
 
     def _failure(self, index: int, error: Exception) -> Failure:
         samples = getattr(self.dataset, 'samples', None)
@@ -327,6 +323,48 @@ def split_and_load(data: mx.nd.NDArray | np.ndarray, ctx_list: Sequence[mx.Conte
         return [data.as_in_context(ctx_list[0])]
     slices = split_data(data, len(ctx_list), batch_axis, even_split, multiplier)
     return [part.as_in_context(ctx) for part, ctx in zip(slices, ctx_list)]
+
+
+class _Answers:
+    """What comes back for the samples of one batch, the clips at once in the memory of the batch's NDArray.
+
+    Copying clips of many frames again to stack them costs the training process as much time as a worker needs to
+    transform them.
+    """
+
+    def __init__(self, indices: list[int]):
+        self.indices = indices
+        self.values: list[Any] = [None] * len(indices)
+        self._array: mx.nd.NDArray | None = None
+        self._bytes = np.empty((0, 0), np.uint8)
+
+    def memory_of(self, place: int, size: int) -> memoryview | None:
+        """Where a clip of `size` bytes belongs; None when the batch's first clip had another size."""
+        if self._array is None:
+            self._array = mx.nd.empty((len(self.indices), size // 4), ctx=mx.cpu())
+            self._bytes = _memory(self._array)
+        return memoryview(self._bytes[place]) if size == self._bytes.shape[1] else None
+
+    def stack(self, clips: Sequence[np.ndarray]) -> mx.nd.NDArray:
+        """Clips behind each other, (sum of S, ...)."""
+        shapes = {clip.shape[1:] for clip in clips}
+        if len(shapes) > 1:
+            raise UsageError(f'samples of a batch have the shapes {sorted(shapes)}; bring frames to one size with '
+                             '--new-height and --new-width or a transform that crops')
+        if len(clips) == len(self._bytes) and all(
+                clip.dtype == np.float32 and clip.ctypes.data == rows.ctypes.data
+                for clip, rows in zip(clips, self._bytes)):
+            return self._array.reshape((-1, *clips[0].shape[1:]))
+        return mx.nd.array(np.concatenate(clips), dtype=np.float32, ctx=mx.cpu())
+
+
+def _memory(array: mx.nd.NDArray) -> np.ndarray:
+    """The memory of a new float32 array on the CPU as bytes (rows, size); valid while the array lives."""
+    pointer = ctypes.c_void_p()
+    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
+    rows, columns = array.shape
+    flat = np.ctypeslib.as_array(ctypes.cast(pointer, ctypes.POINTER(ctypes.c_uint8)), (4 * rows * columns,))
+    return flat.reshape(rows, 4 * columns)
 
 
 class _Load:

@@ -9,6 +9,7 @@ import pickle
 import select
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,9 @@ class SharedQueue:
         data = os.read(self._reports, 4096 * self._REPORT.size) if self.wait(0) else b''
         return [serial for serial, in self._REPORT.iter_unpack(data)]
 
-    def take_answer(self, slot: int) -> Any:
-        """The value that a worker stored, in private memory."""
-        data, *buffers = _read_pieces(self._store, slot * self._STRIDE + self._STRIDE // 2)
+    def take_answer(self, slot: int, place: Callable[[int], memoryview | None] | None = None) -> Any:
+        """The value that a worker stored, in private memory, or its first array where ``place(nbytes)`` says."""
+        data, *buffers = _read_pieces(self._store, slot * self._STRIDE + self._STRIDE // 2, place)
         return pickle.loads(data, buffers=buffers)
 
     def expect(self, index: int) -> None:
@@ -145,13 +146,15 @@ def _write_pieces(descriptor: int, offset: int, pieces: list) -> None:
             view, offset = view[written:], offset + written
 
 
-def _read_pieces(descriptor: int, offset: int) -> list[np.ndarray]:
+def _read_pieces(descriptor: int, offset: int, place: Callable[[int], memoryview | None] | None = None) -> list:
     count, = struct.unpack('<q', os.pread(descriptor, 8, offset))
     sizes = struct.unpack(f'<{count}q', os.pread(descriptor, 8 * count, offset + 8))
     offset += 8 * (count + 1)
     pieces = []
-    for size in sizes:
-        piece = np.empty(size, np.uint8)
+    for number, size in enumerate(sizes):
+        piece = place(size) if place and number == 1 else None  # the first one after the pickle itself
+        if piece is None:
+            piece = np.empty(size, np.uint8)
         view = memoryview(piece)
         while view:
             got = os.preadv(descriptor, [view], offset)
