@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,9 @@ class SaveCheckpoints(Hook):
 class SaveParameters(Hook):
     """Writes parameters and optimizer state under GluonCV's file names.
 
-    The best so far as ``<score>-<dataset>-<model>-<epoch>-best.params``, which replaces the best before it; those of
-    every `frequency` epochs and of the last as ``<dataset>-<model>-<epoch>.params``; beside each a ``.states`` that
+    The best so far as ``<score>-<dataset>-<model>-<epoch>-best.params``, which replaces the best before it and which
+    ``best.params`` stands for; those of
+    `frequency` epochs and of the last as ``<dataset>-<model>-<epoch>.params``; beside each a ``.states`` that
     `load_states` reads. On several devices the running statistics are the first one's.
 
     Parameters
@@ -112,6 +114,7 @@ class SaveParameters(Hook):
         """Write what is due."""
         if self.best and record.get('best'):
             self._write(loop, self.best_path(record))
+            link(self.best_path(record), self.folder / 'best.params')
             for earlier in (old for old in loop.progress.history[:-1] if old.get('best')):
                 self._remove(self.best_path(earlier))
         if self.frequency and (record['epoch'] + 1) % self.frequency == 0:
@@ -132,3 +135,17 @@ class SaveParameters(Hook):
                     file.unlink()
             except OSError as error:
                 raise OutputError(f'cannot remove {file}, which is no longer the best: {error.strerror}') from error
+
+
+def link(path: Path, name: Path) -> None:
+    """Let `name`, in the same folder, stand for `path`: a link, or a copy where the file system has none."""
+    temporary = name.with_name(f'.{name.name}-{os.getpid()}')
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.symlink_to(path.name)
+        except OSError:
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, name)
+    except OSError as error:
+        raise OutputError(f'cannot write {name}: {error.strerror or error}') from error

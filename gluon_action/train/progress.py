@@ -54,7 +54,7 @@ class Progress:
     def finish_epoch(self, record: dict[str, Any]) -> None:
         """Keep the record of the epoch just done, note whether it is the best, and stand at the next."""
         if 'val_top1' in record:
-            record['best'] = record['val_top1'] > self.best
+            record['best'] = self.best_epoch is None or record['val_top1'] > self.best
             if record['best']:
                 self.best, self.best_epoch = record['val_top1'], self.epoch
         self.history.append(record)

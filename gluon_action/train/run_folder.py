@@ -6,7 +6,6 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -145,18 +144,3 @@ def check_same_run(before: dict, config: TrainConfig) -> None:
     if before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
         log.warning('--num-epochs was %d and is %d: the %s schedule is another one from here on.',
                     before['num_epochs'], config.num_epochs, config.lr_mode)
-
-
-def link_best(path: Path, name: str = 'best.params') -> None:
-    """Let ``best.params`` in the folder of `path` mean `path`."""
-    link = path.parent / name
-    temporary = path.parent / f'.{name}-{os.getpid()}'
-    try:
-        temporary.unlink(missing_ok=True)
-        try:
-            temporary.symlink_to(path.name)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, temporary)
-        os.replace(temporary, link)
-    except OSError as error:
-        raise OutputError(f'cannot write {link}: {error.strerror or error}') from error
