@@ -26,10 +26,15 @@ class Finding:
     mend: str = ''
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    return make_parser('Check this installation: versions, decoders, devices. Exits 1 if something needs mending.',
+                       prog='gluon-action doctor')
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    return make_parser('Check this installation: versions, decoders, devices. Exits 1 if something needs mending.',
-                       prog='gluon-action doctor').parse_args(argv)
+    return build_parser().parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> int:

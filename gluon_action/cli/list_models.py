@@ -8,13 +8,18 @@ from ..errors import UsageError
 from .command import make_parser
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = make_parser('the models by name: data set, classes, input, published accuracy and tag',
                          prog='gluon-action list-models')
     parser.add_argument('pattern', nargs='?', default='*', help="names to list, as in 'resnet*_kinetics400'")
     parser.add_argument('--markdown', action='store_true', help='print the text of model_zoo.md')
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -13,8 +13,8 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = make_parser('Generate labelled videos: demo_appearance, where an object in the picture decides the class, '
                          'and demo_motion, where only the order of the frames does.',
                          prog='gluon-action make-demo-data', epilog=EXAMPLES)
@@ -26,7 +26,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=96, help='height of the 4:3 frames')
     parser.add_argument('--num-frames', type=int, default=24, help='frames of each video')
     parser.add_argument('--seed', type=int, default=0, help='decides every pixel')
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:

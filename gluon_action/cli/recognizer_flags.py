@@ -92,9 +92,11 @@ def check_ranges(args: argparse.Namespace, parser_error) -> None:
               'num_workers': 0, 'decode_timeout': 0, 'num_gpus': 0, 'num_cpus': 1, 'batch_size': 1, 'num_classes': 1,
               'num_epochs': 1, 'accumulate': 1, 'log_interval': 0, 'save_frequency': 0, 'prefetch_ratio': 0,
               'lr': 0, 'wd': 0, 'momentum': 0, 'warmup_epochs': 0, 'warmup_lr': 0, 'clip_grad': 0, 'mixup_alpha': 0,
-              'temperature': 0, 'slow_temporal_stride': 1, 'fast_temporal_stride': 1, 'num_iterations': 1}
+              'temperature': 0, 'slow_temporal_stride': 1, 'fast_temporal_stride': 1, 'num_iterations': 1,
+              'num_calib_batches': 1, 'mixup_off_epoch': 0, 'lr_decay': 0, 'lr_decay_period': 0, 'resume_epoch': 0,
+              'checkpoint_steps': 0, 'max_distort': 0, 'seed': 0}
     for name, least in minima.items():
         value = getattr(args, name, None)
-        if value is not None and value < least:
+        if value is not None and not value >= least:  # which nan is not either
             flag = {'num_workers': 'num-data-workers'}.get(name, name.replace('_', '-'))
             parser_error(f'--{flag} must be {least} or more, got {value}')

@@ -30,8 +30,8 @@ TRAINING_FLAGS = {
 }
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the flags: GluonCV's, under their names, and ours."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: GluonCV's flags, under their names, and ours."""
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=_EXAMPLES)
     add_model_flags(parser)
     data = add_data_flags(parser, new_width=340, new_height=256)
@@ -45,6 +45,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_training_flags(parser)
     # None tells "not given" from a number, so that --use-tsn can stand for its paper's protocol.
     parser.set_defaults(num_segments=None)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = build_parser()
     args = parser.parse_args(argv)
     check_ranges(args, parser.error)
     return args

@@ -21,8 +21,8 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line; GluonCV's flags mean what they mean there."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; GluonCV's flags mean what they mean there."""
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=EXAMPLES)
     add_data_flags(parser, new_width=0, new_height=0)
     _add_training_data_flags(parser)
@@ -38,9 +38,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     devices = add_device_flags(parser)
     devices.add_argument('--kvstore', default=None, choices=('local', 'device', 'dist_sync', 'dist_sync_device'),
                          help='where gradients are added up; dist_* over several machines')
-    devices.add_argument('--use-amp', action='store_true', help='mixed precision on GPUs')
+    devices.add_argument('--use-amp', action='store_true', help='mixed precision: float16 on GPUs, bfloat16 on CPUs')
     _add_optimisation_flags(parser)
     _add_run_flags(parser)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = build_parser()
     args = parser.parse_args(argv)
     check_ranges(args, parser.error)
     return args
@@ -49,7 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_training_data_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('training data')
     group.add_argument('--val-data-dir', default=None, help='folder of the validation list; by default --data-dir')
-    group.add_argument('--train-list', default=None, help='training videos: a list, or a folder with one folder a class')
+    group.add_argument('--train-list', default=None, help='training videos: a list, or a folder of one folder a class')
     group.add_argument('--val-list', default=None, help='list of validation videos')
     group.add_argument('--crop-ratio', type=float, default=0.875,
                        help='validation resizes the short side to input size / crop ratio, unless --new-height says')
@@ -78,8 +84,8 @@ def _add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--lr-decay', type=float, default=0.1, help='factor of a step')
     group.add_argument('--lr-decay-period', type=int, default=0, help='step every so many epochs')
     group.add_argument('--lr-decay-epoch', default='40,60', metavar='EPOCHS',
-                       help='epochs of the steps; with rates, as in 0:0.01,10:0.1,30:0.001, the rate may also go up, and '
-                            'an s after a number (500s) counts steps')
+                       help='epochs of the steps; with rates, as in 0:0.01,10:0.1,30:0.001, the rate may also go up, '
+                            'and an s after a number (500s) counts steps')
     group.add_argument('--warmup-lr', type=float, default=0., help='rate the warm-up starts from')
     group.add_argument('--warmup-epochs', type=int, default=0, help='epochs of the linear warm-up')
     group.add_argument('--clip-grad', type=float, default=0, help='limit of a gradient element; 0 for none')
@@ -107,8 +113,7 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--resume', nargs='?', const='auto', default=None, metavar='auto|DIR',
                        help='go on from the newest good checkpoint of --save-dir (or start, if none), or of DIR')
     group.add_argument('--resume-states', default='', metavar='FILE',
-                       help="optimizer state of a checkpoint, to go with --resume-params; GluonCV's .states are pickles "
-                            'and refused')
+                       help="the .states file beside the one of --resume-params; GluonCV's are pickles and refused")
     group.add_argument('--resume-epoch', type=int, default=0, help='epoch to start counting from')
     group.add_argument('--overwrite', action='store_true', help='delete the run that --save-dir holds')
     group.add_argument('--train-only', action='store_true', help='no validation, and only the last parameters')

@@ -284,7 +284,7 @@ def _to_array(clip) -> np.ndarray:
 
 
 _FLIP_REFUSED = ('{name}: its classes have sides ("from left to right"), and the transform mirrors videos; take the '
-                 'mirroring out, or pass flip_label_map={{class: class of the mirrored video}}')
+                 'mirroring out (--flip-prob 0), or pass flip_label_map={{class: class of the mirrored video}}')
 
 
 def _check_arguments(is_color: bool, modality: str, data_aug: str, use_decord: bool, decoder: str) -> None:

@@ -209,6 +209,7 @@ def _data_rules(c: TestConfig):
     asked = {n for n, given in ((c.num_crop, c.num_crop > 1), (3, c.three_crop), (10, c.ten_crop)) if given}
     yield len(asked) > 1, '--num-crop, --three-crop and --ten-crop', 'contradict each other'
     yield c.use_decord and c.decoder == 'pyav', '--use-decord', 'contradicts --decoder pyav'
+    yield c.num_gpus and c.num_cpus > 1, '--num-cpus', 'splits batches where there are no GPUs; leave out --num-gpus'
     yield (not c.slowfast and (c.slow_temporal_stride, c.fast_temporal_stride) != (16, 2),
            '--slow-temporal-stride and --fast-temporal-stride', 'mean something with --slowfast only')
     if c.crop_ratio is not None:

@@ -10,8 +10,8 @@ from ..errors import UsageError
 #: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to go on.
 FREE_ON_RESUME = frozenset({
     'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'log_interval', 'save_frequency', 'resume',
-    'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'checkpoint_steps', 'max_skip_share', 'eval',
-    'resume_params', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base'})
+    'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
+    'checkpoint_steps', 'resume_params', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base'})
 
 
 @dataclass
@@ -182,13 +182,17 @@ def _model_rules(c: TrainConfig, card):
     yield c.slowfast and frames, '--slowfast', f'{card.name} has no slow and fast pathway'
     yield (c.new_length > 1 and frames, '--new-length',
            f'{card.name} takes one frame a segment; use --num-segments for more frames')
-    tsn = c.use_tsn or c.num_segments > 1
-    yield c.consensus != 'avg' and not tsn, '--consensus', 'needs --num-segments of 2 or more'
+    yield c.consensus != 'avg' and c.num_segments == 1, '--consensus', 'needs --num-segments of 2 or more'
+    given = '--use-pretrained' if c.use_pretrained else '--resume-params' if c.resume_params else ''
+    yield (c.last_gamma and (given or c.pretrained_base), '--last-gamma',
+           f'the weights of {given} would overwrite it' if given else
+           'ImageNet weights would overwrite it; add --no-pretrained-base')
     yield (c.consensus != 'avg' and c.num_crop > 1, '--num-crop',
            f'several crops are averaged, which --consensus {c.consensus} contradicts')
 
 
 def _data_rules(c: TrainConfig, card):
+    yield c.num_gpus and c.num_cpus > 1, '--num-cpus', 'splits batches where there are no GPUs; leave out --num-gpus'
     strides = (c.slow_temporal_stride, c.fast_temporal_stride)
     yield (not c.slowfast and strides != (16, 2), '--slow-temporal-stride and --fast-temporal-stride',
            'mean something with --slowfast only')
@@ -199,7 +203,32 @@ def _data_rules(c: TrainConfig, card):
            f'must be above 0 and at most 1, got {c.scale_ratios!r}')
     yield not 0 < c.crop_ratio <= 1, '--crop-ratio', f'must be above 0 and at most 1, got {c.crop_ratio}'
     yield not 0 <= c.flip_prob <= 1, '--flip-prob', f'must be in 0..1, got {c.flip_prob}'
-    yield c.train_only and c.eval, '--train-only', 'contradicts --eval'
+    yield not 0 <= c.max_skip_share <= 1, '--max-skip-share', f'must be in 0..1, got {c.max_skip_share}'
+    yield (c.on_error == 'raise' and c.max_skip_share != 0.1, '--max-skip-share',
+           'means something with --on-error skip only')
+    yield c.num_crop > 1 and c.train_only, '--num-crop', 'is about validation; leave out --train-only'
+    yield from _size_rules(c)
+
+
+def _size_rules(c: TrainConfig):
+    """Yield (broken, flag, why): sizes and crops that the augmentation does not look at."""
+    multi_scale, resized = c.data_aug in ('v1', 'v2'), c.data_aug == 'v1' and c.new_height and c.new_width
+    yield (c.data_aug == 'v1' and bool(c.new_height) != bool(c.new_width), '--new-height and --new-width',
+           f'go together, got {c.new_height} and {c.new_width}')
+    yield (c.data_aug in ('v2', 'v4') and c.new_width, '--new-width',
+           f'means nothing with --data-aug {c.data_aug}, which keeps the shape of frames; --new-height is their short '
+           'side')
+    yield (resized and min(c.new_height, c.new_width) < c.input_size and not c.train_only, '--input-size',
+           f'{c.input_size} does not fit into frames of {c.new_width}x{c.new_height}, which validation crops from')
+    for value, default, flag in ((c.scale_ratios, '1.0, 0.875, 0.75, 0.66', '--scale-ratios'),
+                                 (c.more_fix_crop, True, '--more-fix-crop'), (c.max_distort, 1, '--max-distort')):
+        yield (value != default and not multi_scale, flag,
+               f'is about the multi-scale crop of --data-aug v1 and v2, got {c.data_aug}')
+    why = ('there is no validation' if c.train_only else
+           f'frames are resized to {c.new_width}x{c.new_height}' if resized else
+           f'--num-crop 3 resizes the short side to --input-size {c.input_size}' if c.num_crop == 3 else
+           f'--new-height {c.new_height} is the short side' if c.data_aug != 'v1' and c.new_height else '')
+    yield c.crop_ratio != 0.875 and why, '--crop-ratio', f'means nothing here: {why}'
 
 
 def _start_rules(c: TrainConfig):
@@ -210,6 +239,13 @@ def _start_rules(c: TrainConfig):
     yield (c.resume and (c.resume_params or c.resume_states or c.resume_epoch), '--resume',
            'restores everything; leave out --resume-params, --resume-states and --resume-epoch')
     yield c.resume and c.overwrite, '--overwrite', 'contradicts --resume'
+    yield c.eval and c.overwrite, '--overwrite', '--eval writes nothing'
+    yield c.train_only and c.eval, '--train-only', 'contradicts --eval'
+    yield (c.eval and not (c.use_pretrained or c.resume_params or c.resume), '--eval',
+           'no parameters to score; add --resume-params FILE, --resume or --use-pretrained')
+    yield (c.train_only and c.save_frequency not in (0, 10), '--save-frequency',
+           'means nothing with --train-only, which keeps the last parameters only')
+    yield not c.logging_file, '--logging-file', 'needs a name'
     yield (c.resume_epoch >= c.num_epochs, '--resume-epoch',
            f'{c.resume_epoch} leaves nothing of --num-epochs {c.num_epochs}')
 
@@ -222,9 +258,23 @@ def _recipe_rules(c: TrainConfig):
     yield c.temperature <= 0, '--temperature', f'must be above 0, got {c.temperature}'
     yield (not c.mixup and (c.mixup_off_epoch or c.mixup_alpha != 0.2), '--mixup-alpha and --mixup-off-epoch',
            'mean something with --mixup only')
+    yield (c.mixup and c.mixup_off_epoch >= c.num_epochs, '--mixup-off-epoch',
+           f'{c.mixup_off_epoch} leaves --mixup nothing of --num-epochs {c.num_epochs}')
     yield c.mixup_alpha <= 0, '--mixup-alpha', f'must be above 0, got {c.mixup_alpha}'
-    yield (c.lr_mode != 'step' and (c.lr_decay_period or ':' in c.lr_decay_epoch), '--lr-decay-period and rates',
-           'mean something with --lr-mode step only')
+    yield from _rate_rules(c)
     yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',
            f'{c.dtype} needs --num-gpus: MXNet has no {c.dtype} convolution on a CPU')
     yield c.use_amp and c.dtype != 'float32', '--use-amp', 'keeps float32 parameters; leave out --dtype'
+
+
+def _rate_rules(c: TrainConfig):
+    """Yield (broken, flag, why): numbers that the schedule does not look at."""
+    rates = ':' in c.lr_decay_epoch
+    for given, flag in ((c.lr_decay_period, '--lr-decay-period'), (c.lr_decay_epoch != '40,60', '--lr-decay-epoch'),
+                        (c.lr_decay != 0.1, '--lr-decay')):
+        yield given and c.lr_mode != 'step', flag, f'means something with --lr-mode step only, got {c.lr_mode}'
+    yield (c.lr_decay_period and c.lr_decay_epoch != '40,60', '--lr-decay-period',
+           'contradicts --lr-decay-epoch; both say where the rate changes')
+    for given, flag in ((c.lr != 0.1, '--lr'), (c.lr_decay != 0.1, '--lr-decay')):
+        yield given and rates, flag, f'means nothing beside the rates of --lr-decay-epoch {c.lr_decay_epoch}'
+    yield c.warmup_lr and not c.warmup_epochs, '--warmup-lr', 'needs --warmup-epochs'

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from dataclasses import dataclass
 
 import mxnet as mx
@@ -65,7 +66,7 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context
     restored : bool
         Whether a checkpoint will follow, so that no weights need be fetched.
     """
-    store = mx.kv.create(config.kvstore) if (config.kvstore or '').startswith('dist') else config.kvstore
+    store = open_store(config.kvstore) if (config.kvstore or '').startswith('dist') else config.kvstore
     parts = dict(num_parts=store.num_workers, part_index=store.rank) if isinstance(store, mx.kv.KVStore) else {}
     train_set, val_set = open_datasets(config, card)
     data = train_set or val_set
@@ -85,6 +86,20 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context
     loop = build_loop(config, net, contexts, store, len(train_loader or [0]), data.multi_label)
     return Recipe(config, card, loop, train_loader, val_loader, data.num_classes, data.classes,
                   parts.get('part_index', 0))
+
+
+def open_store(kind: str) -> mx.kv.KVStore:
+    """Return the key-value store that several machines share.
+
+    Raises
+    ------
+    UsageError
+        Where MXNet's launcher has not said who the machines are.
+    """
+    if 'DMLC_NUM_WORKER' not in os.environ:
+        raise UsageError(f"--kvstore {kind} needs MXNet's tools/launch.py, which starts this command on every machine "
+                         'and sets DMLC_NUM_WORKER and its like; on one machine pass --kvstore device')
+    return mx.kv.create(kind)
 
 
 def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
@@ -128,8 +143,7 @@ def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contex
         consensus=config.consensus, partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts,
         pretrained=(config.hashtag or True) if config.use_pretrained and not restored else False,
         replace_head=num_classes != card.num_classes,
-        pretrained_base=config.pretrained_base and not (restored or config.resume_params or config.last_gamma),
-        **{name: value for name, value in options.items() if value})
+        pretrained_base=config.pretrained_base and not (restored or config.resume_params), **options)
     if config.resume_params:
         load_weights(net, config.resume_params, ctx=contexts)
     if config.mode != 'imperative':
