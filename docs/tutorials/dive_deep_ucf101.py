@@ -55,7 +55,7 @@ print(net)
 # a download and without a GPU, we go on with ResNet-18 and frames of 64 pixels. On a machine with GPUs the contexts
 # would be ``[mx.gpu(i) for i in range(num_gpus)]``.
 ctx = [mx.cpu(0)]
-demo = make_demo('demo_appearance', 'demo_data/appearance')
+demo = make_demo('demo_appearance', 'demo_data/tutorial', train_per_class=12, val_per_class=2)
 net = get_model('resnet18_v1b_ucf101', nclass=len(demo.classes), tsn=True, num_segments=3, pretrained_base=False)
 net.collect_params().reset_ctx(ctx)
 net.hybridize()
