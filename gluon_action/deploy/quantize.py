@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -51,12 +53,25 @@ def calibrate(config: TestConfig) -> str:
     _log.info('Calibrating on %d views of %s', len(data), dataset.samples[0].source)
     quantized = quantize(network.block, data, batch_size=config.batch_size, dtype=config.quantized_dtype,
                          mode=config.calib_mode, keep_concat='inceptionv3' not in config.model)
+    export(quantized, prefix)
+    return str(prefix)
+
+
+def export(net: gluon.HybridBlock, prefix: Path) -> None:
+    """Write ``prefix-symbol.json`` and ``prefix-0000.params``, each whole or not at all.
+
+    Raises
+    ------
+    OutputError
+    """
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        quantized.export(str(prefix), epoch=0)
+        with tempfile.TemporaryDirectory(dir=prefix.parent, prefix='.export-') as folder:
+            net.export(f'{folder}/net', epoch=0)
+            for ending in ('-0000.params', '-symbol.json'):
+                os.replace(f'{folder}/net{ending}', f'{prefix}{ending}')
     except (OSError, mx.MXNetError) as error:
         raise OutputError(f'{prefix}-symbol.json: cannot be written: {error}') from error
-    return str(prefix)
 
 
 def quantize(net: gluon.HybridBlock, data: mx.nd.NDArray, *, batch_size: int = 32, dtype: str = 'auto',
@@ -77,14 +92,22 @@ def quantize(net: gluon.HybridBlock, data: mx.nd.NDArray, *, batch_size: int = 3
         Ranges are the extremes that were seen; lose the least information; or are found anew in every batch.
     keep_concat : bool
         Leave concatenations in float32: their inputs would have to share one range.
+
+    Returns
+    -------
+    SymbolBlock
+        Ready for ``export``; takes any number of rows.
     """
     batches = mx.io.NDArrayIter(data, batch_size=min(batch_size, len(data)), last_batch_handle='discard')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # it announces its removal from an MXNet 2 that never came
-        return quantization.quantize_net(
+        quantized = quantization.quantize_net(
             net, quantized_dtype=dtype, quantize_mode='full', exclude_layers=[],
             exclude_layers_match=['concat'] if keep_concat else [], calib_data=batches, calib_mode=mode,
             num_calib_examples=len(data), ctx=mx.cpu())
+    quantized.hybridize()
+    quantized(data[:1]).wait_to_read()  # what was never run is exported without parameters
+    return quantized
 
 
 def collect_views(dataset, recipe: ViewRecipe, num_segments: int, count: int) -> mx.nd.NDArray:

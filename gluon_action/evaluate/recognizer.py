@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -201,7 +202,9 @@ def _exported(config: TestConfig, recipe: views.ViewRecipe, contexts: Sequence[m
             raise UsageError(f'--model-prefix {config.model_prefix}: {path} does not exist; net.export(prefix) makes '
                              'it and its companion')
     try:
-        block = gluon.SymbolBlock.imports(symbol, ['data'], params, ctx=list(contexts))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that the type of 'data' is open, as it should be
+            block = gluon.SymbolBlock.imports(symbol, ['data'], params, ctx=list(contexts))
     except (mx.MXNetError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
@@ -311,7 +314,8 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         'views': config.protocol, 'num_segments': config.segments, 'crops': config.crops,
         'crop_size': config.input_size, 'resize': config.resize, 'sampling': _sampling(config),
         'mean': list(recipe.mean), 'std': list(recipe.std), 'value_range': list(recipe.value_range),
-        'average': config.averaged, 'consensus': config.consensus, 'dtype': config.dtype,
+        'average': config.averaged, 'consensus': config.consensus,
+        'views_per_score': network.views_per_score, 'dtype': config.dtype,
         'decoder': 'decord' if config.use_decord else config.decoder,
         'published': list(card.accuracy) if card is not None and config.use_pretrained else []}
     return {**found, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),

@@ -15,6 +15,9 @@ from ..errors import OutputError, UsageError
 from .metrics import ClassificationMeter
 
 RESULTS = 'results.json'
+_NAMES = {'results': RESULTS, 'scores': 'scores.npz', 'failures': 'failures.jsonl',
+          'per_class': 'per_class_accuracy.png', 'confusion': 'confusion_matrix.png',
+          'confusions_json': 'top_confusions.json', 'confusions': 'top_confusions.txt'}
 _LONGEST_NAME = 30  # characters of a class name in a plot; Something-Something's are whole sentences
 _MOST_LABELS = 130  # classes that get a label each on the axes of the confusion matrix
 
@@ -72,25 +75,20 @@ def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[s
     Raises
     ------
     OutputError
-        When one cannot be written; what was there under its name is kept.
+        When one cannot be written; there is no ``results.json`` then.
     """
-    directory = Path(directory)
-    files = {'scores': directory / 'scores.npz', 'failures': directory / 'failures.jsonl'}
-    with contextlib.suppress(FileNotFoundError):
-        (directory / RESULTS).unlink()  # until all of the new report is there, there is none
+    files = {kind: Path(directory) / name for kind, name in _NAMES.items()}
+    for path in files.values():  # results.json first: until all of the new report is there, there is none
+        path.unlink(missing_ok=True)
     write_scores(files['scores'], keys, labels, scores, scored, classes)
     write_atomically(files['failures'], ''.join(json.dumps(f, ensure_ascii=False) + '\n' for f in failures))
     if meter is not None:
-        files |= {'per_class': directory / 'per_class_accuracy.png', 'confusion': directory / 'confusion_matrix.png',
-                  'confusions_json': directory / 'top_confusions.json',
-                  'confusions': directory / 'top_confusions.txt'}
         plot_per_class(meter, classes, files['per_class'])
         plot_confusion(meter, classes, files['confusion'])
         write_atomically(files['confusions_json'], to_json(confusion_rows(meter, classes)))
         write_atomically(files['confusions'], confusion_text(meter, classes))
-    files['results'] = directory / RESULTS
     write_atomically(files['results'], to_json(result))
-    return files
+    return {kind: path for kind, path in files.items() if path.exists()}
 
 
 def write_scores(path: Path, keys: Sequence[str], labels: np.ndarray, scores: np.ndarray, scored: np.ndarray,

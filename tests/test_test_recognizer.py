@@ -1,0 +1,372 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluon_action import model_zoo
+from gluon_action.cli import test_recognizer as command
+from gluon_action.cli.command import run
+from gluon_action.errors import UsageError
+from gluon_action.evaluate import recognizer
+from gluon_action.evaluate.config import TestConfig, check_config
+
+MODEL = 'resnet18_v1b_ucf101'
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory, demo_appearance):
+    """A network of 8 classes whose scores spread over them."""
+    mx.random.seed(3)
+    net = model_zoo.get_model(MODEL, nclass=len(demo_appearance.classes), pretrained_base=False, input_size=32)
+    net.output.initialize(mx.init.Normal(0.5), force_reinit=True)
+    path = tmp_path_factory.mktemp('weights') / 'net.params'
+    net.save_parameters(str(path))
+    return path
+
+
+@pytest.fixture
+def flags(demo_appearance, weights, tmp_path):
+    """The flags of a small test; later ones override earlier ones."""
+    return [*small_test(demo_appearance, weights), '--save-dir', str(tmp_path / 'out')]
+
+
+def small_test(demo, weights):
+    return ['--model', MODEL, '--dataset', 'custom', '--data-dir', str(demo.video_dir), '--val-list',
+            str(demo.val_list), '--resume-params', str(weights), '--input-size', '32', '--new-height', '48',
+            '--new-width', '64', '-j', '0']
+
+
+def start(argv):
+    return run(command.parse_args, command.main, [str(item) for item in argv])
+
+
+def score(argv):
+    """Run in this process; returns results.json, scores.npz and the folder."""
+    assert start(argv) == 0
+    folder = Path(argv[len(argv) - 1 - argv[::-1].index('--save-dir') + 1])
+    return json.loads((folder / 'results.json').read_text()), np.load(folder / 'scores.npz'), folder
+
+
+def test_results_carry_numbers_and_their_protocol(flags, demo_appearance, weights, caplog):
+    caplog.set_level(logging.INFO)
+    results, scores, folder = score([*flags, '--num-segments', '3', '--ten-crop'])
+    labels = [int(line.split()[2]) for line in demo_appearance.val_list.read_text().splitlines()]
+    assert scores['labels'].tolist() == labels
+    assert results['top1'] == pytest.approx((scores['scores'].argmax(axis=1) == labels).mean())
+    assert results['n_expected'] == results['n_scored'] == len(labels)
+    protocol = results['protocol']
+    assert (protocol['views'], protocol['resize'], protocol['average']) == ('3x10', '64x48', 'logits')
+    digest = subprocess.run(['sha256sum', weights, demo_appearance.val_list], capture_output=True, text=True)
+    sums = [line.split()[0] for line in digest.stdout.splitlines()]
+    assert [protocol['weights']['sha256'], protocol['list_sha256']] == sums
+    assert results['versions']['mxnet'] == mx.__version__
+    assert TestConfig(**results['config']).protocol == '3x10'
+    last = f'Test accuracy: acc-top1={100 * results["top1"]:.6f} acc-top5={100 * results["top5"]:.6f}'
+    assert last in caplog.messages and last in (folder / 'test.log').read_text()
+    assert any(message.startswith('Protocol: 3x10 views') for message in caplog.messages)
+
+
+def test_scores_equal_those_of_the_segment_network_on_the_same_views(flags, demo_appearance, weights):
+    from gluoncv.data.transforms import video as oracle
+    _, scores, _ = score([*flags, '--num-segments', '3'])
+    net = model_zoo.get_model(MODEL, nclass=8, pretrained_base=False, num_segments=3, input_size=32)
+    net.load_parameters(str(weights))
+    dataset = recognizer.open_test_set(config_of([*flags, '--num-segments', '3']))
+    transform = oracle.VideoGroupValTransform(32, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    for index in (0, 5, 11):
+        clip = np.stack(transform(list(dataset.load_frames(index))))
+        np.testing.assert_allclose(scores['scores'][index], net(mx.nd.array(clip)).asnumpy()[0], rtol=1e-4, atol=1e-4)
+
+
+def config_of(argv):
+    return command.config_from(command.parse_args(argv))
+
+
+def test_three_crops_rescale_frames_that_they_would_not_cover(flags):
+    results, _, _ = score([*flags, '--three-crop'])
+    assert results['protocol']['resize'] == '64x48, short side 32'
+    results, _, _ = score([*flags, '--three-crop', '--new-height', '32', '--overwrite'])
+    assert results['protocol']['resize'] == '64x32'
+
+
+def test_failed_videos_count_as_wrong_and_are_named(flags, plain, demo_appearance, tmp_path, capsys):
+    lines = demo_appearance.val_list.read_text().splitlines()
+    (tmp_path / 'garbage.mp4').write_bytes(b'garbage' * 99)
+    paths = [f'{demo_appearance.video_dir}/{line}' for line in lines]
+    (tmp_path / 'list.txt').write_text('\n'.join([f'{tmp_path}/garbage.mp4 5 1', f'{tmp_path}/gone.mp4 5 2', *paths]))
+    argv = [*flags, '--data-dir', '/', '--val-list', str(tmp_path / 'list.txt'), '--overwrite']
+    assert start(argv) == 1
+    assert f'2 of {len(lines) + 2} videos could not be scored' in capsys.readouterr().err
+    results, scores, folder = score([*argv, '--failure-limit', '0.5'])
+    assert (results['n_expected'], results['n_scored'], results['n_failed']) == (len(lines) + 2, len(lines), 2)
+    assert results['top1'] == pytest.approx(plain[0]['top1'] * len(lines) / (len(lines) + 2))
+    failures = [json.loads(line) for line in (folder / 'failures.jsonl').read_text().splitlines()]
+    assert [failure['index'] for failure in failures] == [0, 1]
+    assert 'list.txt' in failures[0]['message'] and failures[0]['key'].endswith('garbage.mp4')
+    assert np.isnan(scores['scores'][:2]).all() and scores['scored'].tolist() == [False] * 2 + [True] * len(lines)
+
+
+def test_a_list_without_one_readable_video_gives_zero_and_fails(flags, tmp_path):
+    (tmp_path / 'list.txt').write_text('a.mp4 5 0\nb.mp4 5 1\n')
+    assert start([*flags, '--val-list', tmp_path / 'list.txt']) == 1
+    results = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert (results['top1'], results['n_expected'], results['n_scored']) == (0, 2, 0)
+
+
+def test_existing_results_are_kept_unless_overwritten(flags, capsys):
+    _, _, folder = score(flags)
+    before = (folder / 'results.json').read_bytes()
+    assert start([*flags, '--num-segments', '2']) == 2
+    assert '--overwrite' in capsys.readouterr().err
+    assert (folder / 'results.json').read_bytes() == before
+    assert score([*flags, '--num-segments', '2', '--overwrite'])[0]['protocol']['views'] == '2x1'
+
+
+@pytest.fixture(scope='module')
+def plain(demo_appearance, weights, tmp_path_factory):
+    """What the flags give as they are."""
+    return score([*small_test(demo_appearance, weights), '--save-dir', str(tmp_path_factory.mktemp('plain'))])
+
+
+# Choices that can be told apart are made in one run.
+@pytest.mark.parametrize('extra, seen', [
+    (['--use-tsn', '--average', 'softmax', '--decoder', 'pyav'],
+     [lambda now, was: now[0]['protocol']['num_segments'] == 25,
+      lambda now, was: np.allclose(now[1]['scores'].sum(axis=1), 1),
+      lambda now, was: now[0]['protocol']['decoder'] == 'pyav']),
+    (['--num-segments', '4', '--batch-size', '5', '--log-interval', '4', '--logging-file', 'a.log', '--use-decord'],
+     [lambda now, was: differ(now, was),
+      lambda now, was: 'batch size is set to 5 on 1 CPUs' in (now[2] / 'a.log').read_text(),
+      lambda now, was: (now[2] / 'a.log').read_text().count('is done') == 4 and log(was).count('is done') == 0,
+      lambda now, was: now[0]['protocol']['decoder'] == 'decord']),
+    (['-j', '2', '--num-cpus', '2', '--mode', 'imperative'],
+     [lambda now, was: not differ(now, was),
+      lambda now, was: 'batch size is set to 64 on 2 CPUs' in log(now)]),
+    (['--num-crop', '10', '--use-softmax', '--logging-file', ''],
+     [lambda now, was: now[0]['protocol']['views'] == '1x10',
+      lambda now, was: np.allclose(now[1]['scores'].sum(axis=1), 1),
+      lambda now, was: 'test.log' not in os.listdir(now[2])]),
+    (['--new-step', '4'], [lambda now, was: differ(now, was)]),
+    (['--new-height', '40'], [lambda now, was: differ(now, was)]),
+    (['--new-width', '90'], [lambda now, was: differ(now, was)]),
+    (['--input-size', '48'], [lambda now, was: differ(now, was)]),
+    (['--data-aug', 'v2', '--new-height', '40'],
+     [lambda now, was: now[0]['protocol']['resize'] == 'native size, short side 40' and differ(now, was)]),
+    (['--new-height', '0', '--new-width', '0', '--crop-ratio', '0.5'],
+     [lambda now, was: now[0]['protocol']['resize'] == 'native size, short side 64' and differ(now, was)]),
+    (['--num-segments', '3', '--consensus', 'max'],
+     [lambda now, was: now[0]['protocol']['views_per_score'] == 3 and differ(now, was)]),
+], ids=lambda value: ' '.join(value) if isinstance(value[0], str) else '')
+def test_every_choice_changes_what_it_says(flags, plain, extra, seen):
+    now = score([*flags, *extra])
+    assert all(see(now, plain) for see in seen)
+
+
+def differ(now, was):
+    return not np.allclose(now[1]['scores'], was[1]['scores'], rtol=1e-4, atol=1e-4)
+
+
+def log(outcome):
+    return (outcome[2] / 'test.log').read_text()
+
+
+def test_labels_that_start_at_1_and_several_labels_a_video(flags, demo_appearance, tmp_path):
+    lines = [line.split() for line in demo_appearance.val_list.read_text().splitlines()]
+    (tmp_path / 'from_1.txt').write_text('\n'.join(f'{path} {n} {int(label) + 1}' for path, n, label in lines))
+    shifted, scores, _ = score([*flags, '--val-list', str(tmp_path / 'from_1.txt'), '--label-base', '1'])
+    assert scores['labels'].tolist() == [int(label) for _, _, label in lines]
+    (tmp_path / 'multi.txt').write_text('\n'.join(f'{path} {label} 7' for path, n, label in lines))
+    results, scores, folder = score([*flags, '--val-list', str(tmp_path / 'multi.txt'), '--multi-label', '--overwrite',
+                                     '--list-format', 'multi_label'])
+    assert scores['labels'].shape == scores['scores'].shape and (scores['labels'][:, 7] == 1).all()
+    assert 0 < results['mean_average_precision'] <= 1 and 'top1' not in results
+    assert not (folder / 'confusion_matrix.png').exists()
+
+
+def test_options_of_reading_reach_the_data_set(flags, demo_appearance, tmp_path):
+    config = config_of([*flags, '--decode-timeout', '7', '--video-loader', '--val-data-dir',
+                                str(demo_appearance.video_dir), '--data-dir', '/nowhere'])
+    dataset = recognizer.open_test_set(config)
+    assert dataset.timeout == 7 and dataset.root == str(demo_appearance.video_dir)
+    assert recognizer.open_test_set(config_of([*flags, '--decode-timeout', '0'])).timeout is None
+
+
+def test_prefetch_ratio_times_workers_is_what_is_read_ahead(flags, monkeypatch):
+    asked = {}
+
+    def stop(*args, **kwargs):
+        asked.update(kwargs)
+        raise UsageError('seen enough')
+
+    monkeypatch.setattr(recognizer.views, 'score_videos', stop)
+    assert start([*flags, '-j', '3', '--prefetch-ratio', '4']) == 2
+    assert asked['prefetch'] == 12 and asked['num_workers'] == 3
+
+
+@pytest.mark.parametrize('flag', command.TRAINING_FLAGS)
+def test_training_flags_are_refused_by_name_unless_left_at_their_default(flags, flag, capsys):
+    default = command.TRAINING_FLAGS[flag]
+    if isinstance(default, bool):
+        assert start([*flags, flag]) == 2
+    else:
+        other = 'x' if default is None or isinstance(default, str) else default + 1
+        assert start([*flags, flag, other]) == 2
+        if default not in (None, ''):
+            assert config_of([*flags, flag, str(default)]) == config_of(flags)
+    assert f'{flag}' in capsys.readouterr().err
+
+
+def test_every_flag_of_gluoncvs_test_script_is_known():
+    known = {option for action in _actions() for option in action.option_strings}
+    assert GLUONCV_FLAGS <= known
+
+
+GLUONCV_FLAGS = set('''--dataset --data-dir --val-data-dir --train-list --val-list --batch-size --dtype --model-prefix
+--deploy --quantized --num-iterations --num-gpus -j --num-data-workers --num-epochs --lr --momentum --wd --lr-mode
+--lr-decay --lr-decay-period --lr-decay-epoch --warmup-lr --warmup-epochs --last-gamma --mode --model --input-size
+--crop-ratio --use-pretrained --hashtag --use_se --mixup --mixup-alpha --mixup-off-epoch --label-smoothing --no-wd
+--teacher --temperature --hard-weight --batch-norm --save-frequency --save-dir --resume-epoch --resume-params
+--resume-states --log-interval --logging-file --use-gn --eval --num-segments --use-tsn --new-height --new-width
+--new-length --new-step --num-classes --ten-crop --three-crop --use-amp --prefetch-ratio --input-5d --use-softmax
+--video-loader --use-decord --slowfast --slow-temporal-stride --fast-temporal-stride --num-crop --data-aug --benchmark
+--calibration --num-calib-batches --quantized-dtype --calib-mode'''.split())
+
+
+def _actions():
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def catch(self, *args, **kwargs):
+        seen.extend(self._actions)
+        raise Stop
+
+    import argparse
+    original, argparse.ArgumentParser.parse_args = argparse.ArgumentParser.parse_args, catch
+    try:
+        command.parse_args([])
+    except Stop:
+        return seen
+    finally:
+        argparse.ArgumentParser.parse_args = original
+
+
+@pytest.mark.parametrize('extra, code, told', [
+    (['--model', 'resnet18_v1b_ucf11'], 1, 'did you mean resnet18_v1b_ucf101'),
+    (['--resume-params', ''], 2, 'no weights to test'),
+    (['--resume-params', '/gone.params'], 1, '/gone.params'),
+    (['--use-pretrained'], 2, '--resume-params and --use-pretrained: contradict'),
+    (['--hashtag', 'd6dc1bba'], 2, 'add --use-pretrained'),
+    (['--num-classes', '101'], 1, '101'),
+    (['--val-list', '/gone.txt'], 1, '/gone.txt'),
+    (['--num-classes', '5'], 1, 'out of range'),
+    (['--num-gpus', '8'], 1, '--num-gpus 8'),
+    (['--save-dir', '/proc/results'], 1, '/proc/results'),
+    (['--new-length', '8'], 2, 'use --num-segments for more frames'),
+    (['--slowfast'], 2, 'no slow and fast pathway'),
+    (['--fast-temporal-stride', '4'], 2, 'with --slowfast only'),
+    (['--input-5d'], 2, 'takes frames (N, C, H, W)'),
+    (['--batch-norm'], 2, 'no batch-normalised variant'),
+    (['--use_se'], 2, 'no squeeze-and-excitation'),
+    (['--use-gn'], 1, 'net.params'),
+    (['--dtype', 'float16'], 2, 'needs --num-gpus'),
+    (['--resume-params', '', '--deploy'], 2, 'needs --model-prefix'),
+    (['--model-prefix', 'x'], 2, 'add --deploy'),
+    (['--resume-params', '', '--deploy', '--model-prefix', '/gone'], 2, '/gone-symbol.json does not exist'),
+    (['--resume-params', '', '--quantized'], 1, '--calibration'),
+    (['--ten-crop', '--three-crop'], 2, 'contradict each other'),
+    (['--use-softmax', '--average', 'logits'], 2, 'contradicts --average logits'),
+    (['--use-decord', '--decoder', 'pyav'], 2, 'contradicts --decoder pyav'),
+    (['--input-size', '64'], 2, '--input-size: 64 does not fit'),
+    (['--crop-ratio', '0.5'], 2, '--new-height 0 --new-width 0'),
+    (['--new-height', '0'], 2, 'go together'),
+    (['--consensus', 'max'], 2, 'needs --num-segments of 2'),
+    (['--failure-limit', '2'], 2, '0..1'),
+    (['--train-list', 'x'], 2, '--calibration only'),
+    (['--calib-mode', 'entropy'], 2, 'with --calibration only'),
+    (['--num-iterations', '7'], 2, 'with --benchmark only'),
+    (['--calibration', '--num-gpus', '1'], 2, 'int8 runs on CPUs only'),
+    (['--calibration', '--benchmark'], 2, 'contradicts --calibration'),
+])
+def test_what_cannot_be_is_refused_with_the_way_out(flags, capsys, extra, code, told):
+    assert start([*flags, *extra]) == code
+    error = capsys.readouterr().err
+    assert told in error and 'Traceback' not in error
+
+
+def test_numbers_that_cannot_be_are_refused_by_argparse(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        start([*flags, '--batch-size', '0'])
+    assert stop.value.code == 2
+    assert '--batch-size must be 1 or more' in capsys.readouterr().err
+
+
+def test_default_folder_names_model_data_and_protocol():
+    config = TestConfig(model=MODEL, resume_params='x', use_tsn=True, ten_crop=True)
+    assert config.results_dir == f'results/{MODEL}-ucf101-25x10'
+    check_config(config, model_zoo.model_card(MODEL))
+
+
+def test_exported_network_scores_like_the_one_of_the_zoo(flags, weights, tmp_path):
+    _, expected, _ = score([*flags, '--num-segments', '2'])
+    for segments in (1, 2):
+        net = model_zoo.get_model(MODEL, nclass=8, pretrained_base=False, num_segments=segments, input_size=32)
+        net.load_parameters(str(weights))
+        net.hybridize()
+        net(mx.nd.zeros((segments, 3, 32, 32)))
+        net.export(str(tmp_path / f'net{segments}'))
+        results, found, _ = score([*flags, '--resume-params', '', '--num-segments', '2', '--deploy', '--model-prefix',
+                                   str(tmp_path / f'net{segments}'), '--overwrite'])
+        np.testing.assert_allclose(found['scores'], expected['scores'], atol=1e-4)
+        assert results['protocol']['views_per_score'] == segments
+
+
+def test_a_torn_export_is_an_error_that_names_the_files(flags, tmp_path, capsys):
+    (tmp_path / 'net-symbol.json').write_text('{"nodes": [')
+    (tmp_path / 'net-0000.params').write_bytes(b'')
+    assert start([*flags, '--resume-params', '', '--deploy', '--model-prefix', str(tmp_path / 'net')]) == 1
+    assert 'net-symbol.json' in capsys.readouterr().err
+
+
+def test_calibration_makes_an_int8_network_that_scores_alike(flags, plain, tmp_path, capsys):
+    expected = plain[1]
+    argv = [*flags, '--calibration', '--num-calib-batches', '2', '--batch-size', '8', '--overwrite']
+    assert start(argv) == 0
+    prefix = tmp_path / 'out' / f'{MODEL}-quantized-naive'
+    assert f'--deploy --model-prefix {prefix}' in capsys.readouterr().out
+    assert '"quantized": "true"' in Path(f'{prefix}-symbol.json').read_text()
+    results, found, _ = score([*flags, '--resume-params', '', '--deploy', '--model-prefix', str(prefix), '--overwrite'])
+    agree = (found['scores'].argmax(axis=1) == expected['scores'].argmax(axis=1)).mean()
+    spread = expected['scores'].std()
+    assert agree >= 0.8 and np.abs(found['scores'] - expected['scores']).mean() < 0.3 * spread
+    assert start(argv[:-1]) == 2  # the int8 files are there already
+    assert not [name for name in os.listdir(tmp_path / 'out') if name.startswith('.export')]
+
+
+def test_benchmark_prints_gluoncvs_line_and_writes_nothing(flags, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    argv = [*flags, '--resume-params', '', '--benchmark', '--num-iterations', '2', '--batch-size', '2']
+    assert start(argv) == 0
+    assert caplog.messages[-1].startswith('With batch size 2 , 2 batches, throughput is ')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_print_config_is_json_of_every_choice(flags, capsys):
+    assert start([*flags, '--num-segments', '25', '--print-config']) == 0
+    assert json.loads(capsys.readouterr().out)['num_segments'] == 25
+
+
+def test_help_of_the_script_is_instant_because_mxnet_is_not_loaded():
+    script = Path(__file__).parents[1] / 'scripts' / 'test_recognizer.py'
+    code = f'import runpy, sys; sys.argv = ["x", "--help"]\ntry: runpy.run_path({str(script)!r}, run_name="__main__")' \
+           '\nexcept SystemExit as stop: print(stop.code, "mxnet" in sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith('0 False\n')
+    assert '--ten-crop' in done.stdout
