@@ -338,4 +338,4 @@ def _words(error: Exception) -> str:
     """The first telling line of a decoder's message, without its source lines and addresses."""
     text = getattr(error, 'strerror', None) or str(error)
     line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    return re.sub(r'^(\[[0-9:]+\] )?(\S+\.cc:[0-9]+: )?', '', line.strip())
+    return re.sub(r'^((\[[0-9:]+\] )?\S+\.cc:[0-9]+: )+', '', line.strip())
