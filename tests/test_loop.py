@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -451,6 +452,27 @@ def test_hooks_are_closed_when_training_fails():
     assert len(closed) == 1
 
 
+@pytest.mark.slow
+def test_two_machines_train_as_one_does(tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, 'DMLC_PS_ROOT_URI': '127.0.0.1', 'DMLC_PS_ROOT_PORT': str(port), 'DMLC_NUM_SERVER': '1',
+              'DMLC_NUM_WORKER': '2', 'DMLC_INTERFACE': 'lo', 'DMLC_NODE_HOST': '127.0.0.1'}
+    machines = [subprocess.Popen([sys.executable, __file__, 'two machines', str(tmp_path)],
+                                 env={**common, 'DMLC_ROLE': role})
+                for role in ('scheduler', 'server', 'worker', 'worker')]
+    try:
+        assert [machine.wait(timeout=120) for machine in machines] == [0, 0, 0, 0]
+    finally:
+        for machine in machines:
+            machine.kill()
+    first, second = (dict(np.load(tmp_path / f'{rank}.npz')) for rank in (0, 1))
+    one = make_loop(make_net(dropout=0.0, frozen=True), accumulate=2)
+    one.fit(Batches(count=24), epochs=3)
+    assert same(first, second) and close(first, weights(one))
+
+
 @pytest.mark.parametrize('kwargs, complaint', [
     (dict(accumulate=0), '--accumulate'), (dict(clip_grad=-1), '--clip-grad'), (dict(kvstore='nfs'), "'nfs' is not"),
     (dict(kvstore='dist_async_device'), 'cannot be saved'), (dict(dtype='float16'), 'needs --num-gpus'),
@@ -472,7 +494,22 @@ def test_mixed_precision_on_a_cpu_learns():
     assert mixed == pytest.approx(full, rel=0.05) and mixed != full and again == mixed
 
 
-def print_losses_in_mixed_precision(folder='/tmp'):
+def train_half_of_every_batch(folder):
+    """The program of each machine; MXNet turns scheduler and server away when it is imported."""
+    store = mx.kv.create('dist_sync')
+
+    class Half(Batches):
+        def epoch(self, epoch, start_batch=0):
+            for batch in super().epoch(epoch, start_batch):
+                mine = slice(store.rank, None, 2)
+                yield Batch(batch.data[mine], batch.label[mine], batch.indices[mine])
+
+    loop = make_loop(make_net(dropout=0.0, frozen=True), kvstore=store, accumulate=2)
+    loop.fit(Half(count=24), epochs=3)
+    np.savez(os.path.join(folder, f'{store.rank}.npz'), **weights(loop))
+
+
+def print_losses_in_mixed_precision():
     import tempfile
     full = make_loop(make_net(dropout=0.0)).fit(Batches(), epochs=3)[-1]['loss']
     loop = make_loop(make_net(dropout=0.0), amp=True)
@@ -489,5 +526,7 @@ def print_losses_in_mixed_precision(folder='/tmp'):
 if __name__ == '__main__':
     if sys.argv[1] == 'mixed precision':
         print_losses_in_mixed_precision()
+    elif sys.argv[1] == 'two machines':
+        train_half_of_every_batch(sys.argv[2])
     else:
         run_and_die(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,6 +1,7 @@
 """How a run went, as pictures: one curve plot in GluonCV's manner, and the three panels of a whole run."""
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from ..errors import OutputError, UsageError
 
 # Colour-blind safe (Okabe and Ito); training is blue and validation vermilion in every panel.
-_TRAIN, _VALIDATION, _RATE = '#0072B2', '#D55E00', '#009E73'
+_TRAIN, _VALIDATION, _TOP5, _RATE = '#0072B2', '#D55E00', '#E69F00', '#009E73'
 
 
 class TrainingHistory:
@@ -123,16 +124,18 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
     if title:
         figure.suptitle(title)
     _curve(accuracy, epochs, 'accuracy', 'train', _TRAIN, scale=100)
+    _curve(accuracy, epochs, 'val_top5', 'validation, top-5', _TOP5, scale=100, linestyle=':')
     _curve(accuracy, epochs, 'val_top1', 'validation', _VALIDATION, scale=100, best=True)
-    _curve(accuracy, epochs, 'val_top5', 'validation top-5', _VALIDATION, scale=100, linestyle=':')
     _curve(loss, epochs, 'loss', 'train', _TRAIN)
     _curve(loss, epochs, 'val_loss', 'validation', _VALIDATION)
+    marker = None if rates else 'o'
     rates = list(rates) or [(record['epoch'] + 1, record['lr']) for record in epochs if record.get('lr') is not None]
     rate.plot([place for place, _ in rates], [value for _, value in rates], color=_RATE, linewidth=2,
-              marker=_marker(len(rates)))
-    accuracy.set(title='accuracy', ylabel='top-1, %', ylim=(0, 101))
-    loss.set(title='loss', ylim=(0, None))
-    rate.set(title='learning rate', ylim=(0, None))
+              marker=marker)
+    accuracy.set(title='accuracy', ylabel='top-1, %', ylim=(0, 104))
+    for axes, name in ((loss, 'loss'), (rate, 'learning rate')):
+        top = max([value for line in axes.lines for value in line.get_ydata() if math.isfinite(value)] + [1e-12])
+        axes.set(title=name, ylim=(-0.02 * top, 1.06 * top))  # from just below 0, so that a curve at 0 is seen
     rate.ticklabel_format(axis='y', style='sci', scilimits=(-3, 3))
     last = max([record['epoch'] + 1 for record in epochs] + [place for place, _ in rates] + [1])
     for axes in (accuracy, loss, rate):
@@ -152,7 +155,7 @@ def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=Fals
     if best:
         top = max(range(len(ys)), key=ys.__getitem__)
         label = f'{label} (best {ys[top]:.1f} after epoch {xs[top]})'
-        axes.plot(xs[top], ys[top], marker='*', markersize=13, color=color, zorder=3)
+        axes.plot(xs[top], ys[top], marker='*', markersize=13, color=color, zorder=3, clip_on=False)
     axes.plot(xs, ys, color=color, label=label, linewidth=2, linestyle=linestyle, marker=_marker(len(xs)), markersize=4)
 
 

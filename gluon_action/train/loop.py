@@ -18,7 +18,7 @@ from .hooks import Hook
 from .losses import count_correct
 from .optimizer_state import restore_trainer_state, trainer_state
 from .progress import Progress, StepResult
-from .trainer import choose_parameters, make_trainer, set_precision, unique_parameters
+from .trainer import choose_parameters, make_trainer, set_precision, start_store, unique_parameters
 from .validation import Scores
 
 
@@ -195,6 +195,8 @@ class Loop:
             self.progress.update += 1
             self.trainer.set_learning_rate(self.schedule(self.progress.update))
             self._clear_idle_devices()
+            if self.num_workers > 1:
+                start_store(self.trainer)
             self.trainer.step(self._gathered_samples * self.num_workers)
             if self.accumulate > 1:
                 for param in self.trainer._params:

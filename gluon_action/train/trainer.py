@@ -40,6 +40,19 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
     return trainer, 1 if isinstance(store, str) else store.num_workers
 
 
+def start_store(trainer: mx.gluon.Trainer) -> None:
+    """Give every machine the parameters of the first one, before the first gradients are exchanged.
+
+    Gluon does it within the first step, without waiting. MXNet may then answer a machine that asks for a parameter
+    with the gradient that another has sent under the same key, and the two go on from different parameters.
+    """
+    if not trainer._kv_initialized:
+        trainer._init_kvstore()
+        trainer._init_params()
+        mx.nd.waitall()
+        trainer._kvstore._barrier()
+
+
 def unique_parameters(net: mx.gluon.Block) -> dict[str, mx.gluon.Parameter]:
     """Parameters by their key in a parameter file, each once. Gluon's own names carry counters of the process."""
     names: dict[mx.gluon.Parameter, str] = {}

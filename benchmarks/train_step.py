@@ -1,0 +1,197 @@
+"""Seconds of a training step: our loop next to a bare Gluon loop, and next to the same networks in PyTorch.
+
+VGG16 and ResNet-50 over three segments of one video, 224 x 224, SGD with momentum, on all cores. The frameworks live in
+a process each and take turns; our loop and the bare one share process and network. Prints a table, then one JSON object
+a row. PyTorch is needed here only: ``pip install torch==2.13.0``, or name another interpreter that has it.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+SEGMENTS, SIZE, CLASSES = 3, 224, 101
+NETWORKS = {'vgg16': 'vgg16_ucf101', 'resnet50': 'resnet50_v1b_ucf101'}
+TARGETS = {'vgg16': 0.70, 'resnet50': 0.85}
+LOOP_TARGET = 1.03
+
+
+def main() -> None:
+    args = parse_args()
+    if args.serve:
+        return serve(*args.serve)
+    rows = []
+    for network in args.networks:
+        rows += measure(network, args)
+    print(f'{"row":<44} {"ours":>8} {"peer":>8} {"ratio":>7} {"target":>7}')
+    for row in rows:
+        print(f'{row["name"]:<44} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {row["target"]:>7.2f}')
+    for row in rows:
+        print(json.dumps(row))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument('--rounds', type=int, default=7, help='turns of each; the median counts')
+    parser.add_argument('--steps', type=int, default=3, help='steps a turn')
+    parser.add_argument('--torch-python', default=sys.executable, help='interpreter that has PyTorch')
+    parser.add_argument('--serve', nargs=2, metavar=('FRAMEWORK', 'NETWORK'), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure(network: str, args: argparse.Namespace) -> list[dict]:
+    """Alternate between the processes and return the rows of a network: medians, and median ratios of neighbours."""
+    ours, peer = Server(sys.executable, 'mxnet', network), Server(args.torch_python, 'torch', network)
+    turns = {'loop': [], 'bare': [], 'torch': []}
+    for number in range(args.rounds):
+        # The order changes, so that a machine that slows down while it warms up wrongs nobody.
+        order = [('loop', ours), ('bare', ours), ('torch', peer)]
+        for name, server in order if number % 2 else order[::-1]:
+            turns[name].append(server.seconds(name, args.steps))
+    ours.close()
+    peer.close()
+    rows = [('loop', 'bare', f'{network} x {SEGMENTS}: loop over bare Gluon', LOOP_TARGET),
+            ('loop', 'torch', f'{network} x {SEGMENTS}: step over PyTorch', TARGETS[network])]
+    return [{'name': label, 'ours': statistics.median(turns[a]), 'peer': statistics.median(turns[b]),
+             'ratio': statistics.median(x / y for x, y in zip(turns[a], turns[b])), 'target': target}
+            for a, b, label, target in rows]
+
+
+class Server:
+    """A process that trains one network and reports the seconds of the steps it is asked for."""
+
+    def __init__(self, python: str, framework: str, network: str):
+        self.process = subprocess.Popen([python, __file__, '--serve', framework, network], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self._answer()  # ready: warmed up
+
+    def seconds(self, name: str, steps: int) -> float:
+        """Seconds a step, over `steps` of them."""
+        self.process.stdin.write(f'{name} {steps}\n')
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> float:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f'{" ".join(self.process.args)} ended with {self.process.wait()}')
+        return float(line)
+
+
+def serve(framework: str, network: str) -> None:
+    trainers = mxnet_trainers(network) if framework == 'mxnet' else torch_trainers(network)
+    for train in trainers.values():
+        train(2)  # the first steps make primitives and allocate
+    print(0.0, flush=True)
+    for line in sys.stdin:
+        name, steps = line.split()
+        started = time.perf_counter()
+        trainers[name](int(steps))
+        print((time.perf_counter() - started) / int(steps), flush=True)
+
+
+def mxnet_trainers(network: str) -> dict:
+    import gluon_action  # noqa: F401  (threads first, then MXNet)
+
+    # isort: split
+    import mxnet as mx
+
+    from gluon_action.model_zoo import get_model
+    from gluon_action.train.loop import Loop
+    from gluon_action.train.losses import SoftmaxCrossEntropy
+    settings = {'momentum': 0.9, 'wd': 1e-4}
+    net = get_model(NETWORKS[network], nclass=CLASSES, tsn=True, num_segments=SEGMENTS, pretrained_base=False)
+    net.hybridize(static_alloc=True)
+    data, label = mx.nd.random.normal(shape=(SEGMENTS, 3, SIZE, SIZE)), mx.nd.array([1])
+    net(data)
+    loop = Loop(net, 'sgd', settings, loss=SoftmaxCrossEntropy(), contexts=[mx.cpu()], schedule=lambda update: 1e-4,
+                batch_multiplier=SEGMENTS)
+    trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {**settings, 'learning_rate': 1e-4},
+                               update_on_kvstore=False)
+    criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    batch = SimpleNamespace(data=data, label=label, indices=[0], failures=[])
+
+    def bare(steps: int) -> None:
+        for _ in range(steps):
+            with mx.autograd.record():
+                loss = criterion(net(data), label)
+            loss.backward()
+            trainer.step(1)
+        mx.nd.waitall()
+
+    return {'bare': bare,
+            'loop': lambda steps: loop.train_epoch(SimpleNamespace(epoch=lambda epoch, start: [batch] * steps), 0)}
+
+
+def torch_trainers(network: str) -> dict:
+    import torch
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    layout = torch.channels_last if network == 'resnet50' else torch.contiguous_format
+    net = (torch_resnet50 if network == 'resnet50' else torch_vgg16)(torch.nn).to(memory_format=layout).train()
+    data = torch.randn(SEGMENTS, 3, SIZE, SIZE).contiguous(memory_format=layout)
+    label = torch.tensor([1])
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            logits = net(data).reshape(-1, SEGMENTS, CLASSES).mean(1)
+            loss = torch.nn.functional.cross_entropy(logits, label)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return {'torch': train}
+
+
+def torch_vgg16(nn):
+    layers, channels = [], 3
+    for width in (64, 64, 'pool', 128, 128, 'pool', 256, 256, 256, 'pool', 512, 512, 512, 'pool', 512, 512, 512,
+                  'pool'):
+        if width == 'pool':
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+            channels = width
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * 7 * 7, 4096), nn.ReLU(inplace=True), nn.Dropout(0.9),
+                         nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(0.9), nn.Linear(4096, CLASSES))
+
+
+def torch_resnet50(nn):
+    class Bottleneck(nn.Module):
+        def __init__(self, inputs, width, stride):
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+                nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+                nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width))
+            self.shortcut = nn.Identity() if stride == 1 and inputs == 4 * width else nn.Sequential(
+                nn.Conv2d(inputs, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width))
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.relu(self.body(x) + self.shortcut(x))
+
+    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True),
+              nn.MaxPool2d(3, 2, 1)]
+    channels = 64
+    for width, blocks, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for block in range(blocks):
+            layers.append(Bottleneck(channels, width, stride if block == 0 else 1))
+            channels = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.9), nn.Linear(channels, CLASSES))
+
+
+if __name__ == '__main__':
+    main()
