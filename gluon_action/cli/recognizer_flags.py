@@ -47,7 +47,7 @@ def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_heigh
                             'by default each may be a file or a folder of frames')
     group.add_argument('--use-decord', action='store_true', help='the same as --decoder decord')
     group.add_argument('--decoder', default='auto', choices=('auto', 'decord', 'pyav'),
-                       help='who reads video files; auto takes decord and falls back to PyAV')
+                       help='who reads video files; auto takes PyAV, and decord for what PyAV has no decoder for')
     group.add_argument('--decode-timeout', type=float, default=60., metavar='SECONDS',
                        help='a video that takes longer to read has failed; 0 for no limit')
     group.add_argument('-j', '--num-data-workers', dest='num_workers', type=int, default=4,
