@@ -52,18 +52,19 @@ def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_heigh
                        help='a video that takes longer to read has failed; 0 for no limit')
     group.add_argument('-j', '--num-data-workers', dest='num_workers', type=int, default=4,
                        help='processes that read videos; results do not depend on it')
-    group.add_argument('--prefetch-ratio', type=float, default=2., help='batches read ahead, times the workers')
+    group.add_argument('--prefetch-ratio', type=float, default=2.,
+                       help='batches (in a test: videos) read ahead, times the workers')
     group.add_argument('--slowfast', action='store_true', help='sample frames for a SlowFast network')
     group.add_argument('--slow-temporal-stride', type=int, default=16, help='stride of the slow pathway')
     group.add_argument('--fast-temporal-stride', type=int, default=2, help='stride of the fast pathway')
     return group
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add what decides the network and where its weights come from."""
+def add_model_flags(parser: argparse.ArgumentParser, *, use_tsn: str) -> argparse._ArgumentGroup:
+    """Add what decides the network and where its weights come from; `use_tsn` says what that flag means."""
     group = parser.add_argument_group('model')
     group.add_argument('--model', required=True, help='name in the model zoo; gluon-action list-models shows them')
-    group.add_argument('--use-tsn', action='store_true', help='wrap the network in temporal segment consensus')
+    group.add_argument('--use-tsn', action='store_true', help=use_tsn)
     group.add_argument('--use-pretrained', action='store_true', help="download the model's published weights")
     group.add_argument('--hashtag', default='', help='which published weights, with --use-pretrained')
     group.add_argument('--resume-params', default='', metavar='FILE', help='parameters to start from')

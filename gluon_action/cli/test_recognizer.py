@@ -33,7 +33,7 @@ TRAINING_FLAGS = {
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: GluonCV's flags, under their names, and ours."""
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=_EXAMPLES)
-    add_model_flags(parser)
+    add_model_flags(parser, use_tsn="the TSN paper's 25 segments, unless --num-segments says otherwise")
     data = add_data_flags(parser, new_width=340, new_height=256)
     data.add_argument('--val-list', default=None, help="list of the videos to score; by default the data set's")
     data.add_argument('--val-data-dir', default=None, help="folder of --val-list's paths, where it is not --data-dir")

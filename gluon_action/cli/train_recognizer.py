@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=EXAMPLES)
     add_data_flags(parser, new_width=0, new_height=0)
     _add_training_data_flags(parser)
-    model = add_model_flags(parser)
+    model = add_model_flags(parser, use_tsn='wrap the network in temporal segment consensus')
     model.add_argument('--no-pretrained-base', dest='pretrained_base', action='store_false',
                        help='start the body at random instead of from ImageNet weights, which are downloaded')
     model.add_argument('--consensus', default='avg', choices=('avg', 'max', 'weighted'),
@@ -61,7 +61,7 @@ def _add_training_data_flags(parser: argparse.ArgumentParser) -> None:
                        help='validation resizes the short side to input size / crop ratio, unless --new-height says')
     group.add_argument('--scale-ratios', default='1.0, 0.875, 0.75, 0.66', help='sides of the multi-scale crop')
     group.add_argument('--more-fix-crop', action='store_false',
-                       help='crop at the 5 corners and the centre only, instead of 13 places')
+                       help='crop at the 4 corners and the centre only, instead of 13 places')
     group.add_argument('--max-distort', type=int, default=1, help='how far the two scale ratios of a crop may differ')
     group.add_argument('--flip-prob', type=float, default=0.5, help='share of clips that are mirrored')
     group.add_argument('--num-crop', type=int, default=1, choices=(1, 3, 10), help='crops of a validation frame')
@@ -105,7 +105,8 @@ def _add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
 def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('run')
     group.add_argument('--save-dir', default='params', help='where everything is written')
-    group.add_argument('--save-frequency', type=int, default=10, help='epochs between saved parameters; 0 for none')
+    group.add_argument('--save-frequency', type=int, default=10,
+                       help='epochs between saved parameters; 0 for none but the best and the last')
     group.add_argument('--checkpoint-steps', type=int, default=0,
                        help='steps between checkpoints to resume from; 0 for one an epoch')
     group.add_argument('--logging-file', default='train.log', help='log file in --save-dir')
