@@ -206,6 +206,14 @@ def test_a_list_of_failures_only_has_no_scores(tmp_path):
     assert found.scores.shape == (2, 0) and len(found.failures) == 2
 
 
+def test_scores_that_are_not_finite_are_failures(demo_appearance):
+    dataset = videos_of(demo_appearance)
+    found = score_videos(lambda x: mx.nd.concat(x.mean(axis=(2, 3)), mx.nd.ones((len(x), 1)) / 0, dim=1), dataset,
+                         ViewRecipe(size=32), indices=[0, 1])
+    assert not found.scored.any() and [failure.index for failure in found.failures] == [0, 1]
+    assert 'not finite' in found.failures[0].message
+
+
 @pytest.mark.parametrize('consensus', ['max', 'weighted'])
 def test_consensus_inside_of_the_network_is_taken_over_the_segments_of_each_crop(demo_appearance, consensus):
     net = model_zoo.get_model('resnet18_v1b_ucf101', nclass=4, pretrained_base=False, num_segments=3,

@@ -15,7 +15,8 @@ from mxnet.contrib import quantization
 
 from ..errors import OutputError, UsageError, VideoReadError
 from ..evaluate.config import TestConfig
-from ..evaluate.recognizer import build_network, check_test, open_test_set
+from ..evaluate.network import build_network, check_test
+from ..evaluate.recognizer import open_test_set
 from ..evaluate.views import ViewRecipe, read_frames
 
 _log = logging.getLogger(__name__)

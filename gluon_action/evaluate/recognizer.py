@@ -2,30 +2,26 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import logging
 import math
-import os
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-from mxnet import gluon
 
-from .. import engine, model_zoo
+from .. import engine
 from ..data.by_name import open_dataset
-from ..errors import ModelError, OutputError, UsageError, WeightsError
-from ..model_zoo import weights as zoo_weights
+from ..errors import OutputError
 from . import views
-from .config import TestConfig, check_config
+from .config import TestConfig
 from .metrics import ClassificationMeter, cross_entropy, multi_label_scores
+from .network import Network, build_network, card_of, check_test
 from .reports import open_report, write_report
 
 _log = logging.getLogger(__name__)
@@ -85,11 +81,6 @@ def test_recognizer(config: TestConfig) -> TestResult:
 test_recognizer.__test__ = False  # nor is this a test
 
 
-def check_test(config: TestConfig) -> None:
-    """Raise `UsageError` for choices that cannot be for this model."""
-    check_config(config, _card(config))
-
-
 def open_test_set(config: TestConfig, train: bool = False):
     """Open the videos to score, or with `train` the training list, sampled for testing all the same."""
     decoder = 'decord' if config.use_decord else config.decoder
@@ -103,69 +94,6 @@ def open_test_set(config: TestConfig, train: bool = False):
         slow_temporal_stride=config.slow_temporal_stride, fast_temporal_stride=config.fast_temporal_stride,
         timeout=config.decode_timeout or None, list_format=config.list_format, label_base=config.label_base,
         num_classes=config.num_classes, multi_label=config.multi_label)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network ready to score views, and where it came from.
-
-    Attributes
-    ----------
-    block : callable
-        Views to scores.
-    recipe : ViewRecipe
-        How views are made for it.
-    views_per_score : int
-        Rows of input that it makes one score of.
-    weights : dict
-        ``source`` and ``sha256``, of the file where there is one, else of the parameters.
-    classes : list of str or None
-        What it knows of its classes.
-    """
-
-    block: gluon.HybridBlock
-    recipe: views.ViewRecipe
-    views_per_score: int
-    weights: dict
-    classes: list[str] | None
-
-
-def build_network(config: TestConfig, num_classes: int | None, contexts: Sequence[mx.Context]) -> Network:
-    """Build the network that scores views, with its weights.
-
-    Segments are averaged outside of the network, so it is built for single views; only a consensus that is not the
-    average stays inside.
-
-    Parameters
-    ----------
-    num_classes : int or None
-        Classes of the data set; those of ``--num-classes`` or of the file of weights come first.
-    """
-    card = _card(config)
-    recipe = view_recipe(config, card)
-    if config.deploy:
-        block, group, source, path = *_exported(config, recipe, contexts), f'{config.model_prefix}-0000.params'
-    else:
-        group = config.segments if config.consensus != 'avg' else 1
-        block, source, path = _from_zoo(config, num_classes, group, contexts)
-    if config.dtype != 'float32':
-        block.cast(config.dtype)
-    if config.mode != 'imperative':
-        block.hybridize(static_alloc=True, static_shape=True)
-    _log.info('Successfully loaded model %s', 'deploy' if config.deploy else config.model)
-    if path:
-        described = {'source': source, 'sha256': _file_hash(path), 'sha256_of': 'file'}
-    else:
-        described = {'source': source, 'sha256': _parameter_hash(block), 'sha256_of': 'parameters'}
-    return Network(block, recipe, group, described, getattr(block, 'classes', None))
-
-
-def view_recipe(config: TestConfig, card) -> views.ViewRecipe:
-    """Return how views are cut and normalised: by the card, or as for ImageNet where there is none."""
-    known = {} if card is None else {'mean': card.mean, 'std': card.std, 'value_range': card.value_range}
-    time_axis = config.input_5d or (card is not None and card.input_layout == 'NCTHW')
-    return views.ViewRecipe(crops=config.crops, size=config.input_size, short_side=config.short_side,
-                            time_axis=time_axis, **known)
 
 
 def run_benchmark(config: TestConfig) -> float:
@@ -184,57 +112,6 @@ def run_benchmark(config: TestConfig) -> float:
     _log.info('With batch size %d , %d batches, throughput is %f imgs/sec', config.batch_size, config.num_iterations,
               speed)
     return speed
-
-
-def _card(config: TestConfig):
-    try:
-        return model_zoo.model_card(config.model)
-    except ModelError:
-        if config.deploy:  # an exported network need not be the zoo's
-            return None
-        raise
-
-
-def _exported(config: TestConfig, recipe: views.ViewRecipe, contexts: Sequence[mx.Context]):
-    symbol, params = f'{config.model_prefix}-symbol.json', f'{config.model_prefix}-0000.params'
-    for path in (symbol, params):
-        if not os.path.isfile(path):
-            raise UsageError(f'--model-prefix {config.model_prefix}: {path} does not exist; net.export(prefix) makes '
-                             'it and its companion')
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that the type of 'data' is open, as it should be
-            block = gluon.SymbolBlock.imports(symbol, ['data'], params, ctx=list(contexts))
-    except (mx.MXNetError, ValueError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
-    group = views.views_per_score(block, recipe, config.segments, config.new_length, contexts[0])
-    return block, group, symbol
-
-
-def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts: Sequence[mx.Context]):
-    name, pretrained = config.model, config.hashtag or config.use_pretrained
-    if config.quantized:
-        name, pretrained = f'{config.model}_int8', True
-        if name not in model_zoo.list_models():
-            raise ModelError(f'--quantized: the zoo has no {name}; make int8 weights with --calibration and test them '
-                             'with --deploy --model-prefix')
-    arrays = zoo_weights.read_parameters(config.resume_params) if config.resume_params else {}
-    head = arrays.get('output.weight')
-    nclass = config.num_classes or (len(head) if head is not None else None) or num_classes
-    if pretrained:
-        nclass = config.num_classes or model_zoo.model_card(name).num_classes
-    variants = {option: True for option in ('use_gn', 'use_se', 'batch_norm') if getattr(config, option)}
-    net = model_zoo.get_model(name, nclass=nclass, pretrained=pretrained, pretrained_base=False, num_segments=group,
-                              consensus=config.consensus, input_size=config.input_size, ctx=list(contexts), **variants)
-    if config.resume_params:
-        zoo_weights.assign(net, arrays, config.resume_params, ctx=list(contexts))
-        _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)
-        return net, config.resume_params, config.resume_params
-    if pretrained:
-        _log.info('Pre-trained model is successfully loaded from the model zoo.')
-        return net, f'{name}, published weights' + (f' {config.hashtag}' if config.hashtag else ''), None
-    return net, 'random', None
 
 
 def _score(config: TestConfig, network: Network, dataset, contexts: Sequence[mx.Context]):
@@ -306,7 +183,7 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         multi = multi_label_scores(scores.scores, _label_table(scores.labels, scores.scores.shape[1]))
         found = {'mean_average_precision': multi.mean_average_precision, 'hit1': multi.hit_at[1],
                  'hit5': multi.hit_at[5]}
-    card = _card(config)
+    card = card_of(config)
     recipe = network.recipe
     protocol = {
         'dataset': config.dataset, 'split': 'val', 'list': dataset.samples[0].source,
@@ -358,19 +235,6 @@ def _label_table(labels: list, num_classes: int) -> np.ndarray:
     for row, classes in zip(table, labels):
         row[list(classes)] = 1
     return table
-
-
-def _file_hash(path: str) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def _parameter_hash(block: gluon.HybridBlock) -> str:
-    digest = hashlib.sha256()
-    for name, parameter in sorted(block._collect_params_with_prefix().items()):
-        digest.update(name.encode())
-        digest.update(parameter.data(parameter.list_ctx()[0]).asnumpy().tobytes())
-    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -180,6 +180,8 @@ def score_videos(net, dataset, recipe: ViewRecipe, *, contexts: Sequence[mx.Cont
         else:
             num_views = batcher.add(position, frames, dataset.num_segments)
     batcher.finish()
+    failures += [Failure(indices[i], samples[i].key, f'{samples[i].path}: the network gave scores that are not finite')
+                 for i in collected.not_finite]
     scores, scored = collected.table()
     return VideoScores([s.key for s in samples], [s.label for s in samples], scores, scored, failures, num_views,
                        decodes)
@@ -296,6 +298,7 @@ class _Collector:
         self.on_video = on_video
         self.sums: dict[int, list] = {}  # position -> [sum (K,), scores still to come, scores in all]
         self.means: dict[int, np.ndarray | None] = {}
+        self.not_finite: list[int] = []
         self.reported = 0
 
     def begin(self, position: int, num_scores: int) -> None:
@@ -307,7 +310,10 @@ class _Collector:
         entry[1] -= 1
         if entry[1] == 0:
             del self.sums[position]
-            self._settle(position, np.asarray(entry[0] / entry[2], np.float32))
+            mean = np.asarray(entry[0] / entry[2], np.float32)
+            if not np.isfinite(mean).all():
+                self.not_finite.append(position)
+            self._settle(position, mean if np.isfinite(mean).all() else None)
 
     def fail(self, position: int) -> None:
         self._settle(position, None)

@@ -1,0 +1,157 @@
+"""The network that a test scores views with: from the zoo or exported, with its weights and where they came from."""
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mxnet as mx
+from mxnet import gluon
+
+from .. import model_zoo
+from ..errors import ModelError, UsageError, WeightsError
+from ..model_zoo import weights as zoo_weights
+from .config import TestConfig, check_config
+from .views import ViewRecipe, views_per_score
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to score views, and where it came from.
+
+    Attributes
+    ----------
+    block : callable
+        Views to scores.
+    recipe : ViewRecipe
+        How views are made for it.
+    views_per_score : int
+        Rows of input that it makes one score of.
+    weights : dict
+        ``source`` and ``sha256``, of the file where there is one, else of the parameters.
+    classes : list of str or None
+        What it knows of its classes.
+    """
+
+    block: gluon.HybridBlock
+    recipe: ViewRecipe
+    views_per_score: int
+    weights: dict
+    classes: list[str] | None
+
+
+def build_network(config: TestConfig, num_classes: int | None, contexts: Sequence[mx.Context]) -> Network:
+    """Build the network that scores views, with its weights.
+
+    Segments are averaged outside of the network, so it is built for single views; only a consensus that is not the
+    average stays inside.
+
+    Parameters
+    ----------
+    num_classes : int or None
+        Classes of the data set; those of ``--num-classes`` or of the file of weights come first.
+    """
+    card = card_of(config)
+    recipe = view_recipe(config, card)
+    if config.deploy:
+        block, group, source, path = *_exported(config, recipe, contexts), f'{config.model_prefix}-0000.params'
+    else:
+        group = config.segments if config.consensus != 'avg' else 1
+        block, source, path = _from_zoo(config, num_classes, group, contexts)
+    if config.dtype != 'float32':
+        block.cast(config.dtype)
+    if config.mode != 'imperative':
+        block.hybridize(static_alloc=True, static_shape=True)
+    _log.info('Successfully loaded model %s', 'deploy' if config.deploy else config.model)
+    if path:
+        described = {'source': source, 'sha256': _file_hash(path), 'sha256_of': 'file'}
+    else:
+        described = {'source': source, 'sha256': _parameter_hash(block), 'sha256_of': 'parameters'}
+    return Network(block, recipe, group, described, getattr(block, 'classes', None))
+
+
+def view_recipe(config: TestConfig, card) -> ViewRecipe:
+    """Return how views are cut and normalised: by the card, or as for ImageNet where there is none."""
+    known = {} if card is None else {'mean': card.mean, 'std': card.std, 'value_range': card.value_range}
+    time_axis = config.input_5d or (card is not None and card.input_layout == 'NCTHW')
+    return ViewRecipe(crops=config.crops, size=config.input_size, short_side=config.short_side, time_axis=time_axis,
+                      **known)
+
+
+def check_test(config: TestConfig) -> None:
+    """Raise `UsageError` for choices that cannot be for this model."""
+    check_config(config, card_of(config))
+
+
+def card_of(config: TestConfig):
+    """Return the card of the model; None for an exported network that the zoo does not know."""
+    try:
+        return model_zoo.model_card(config.model)
+    except ModelError:
+        if config.deploy:  # an exported network need not be the zoo's
+            return None
+        raise
+
+
+def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Context]):
+    symbol, params = f'{config.model_prefix}-symbol.json', f'{config.model_prefix}-0000.params'
+    for path in (symbol, params):
+        if not os.path.isfile(path):
+            raise UsageError(f'--model-prefix {config.model_prefix}: {path} does not exist; net.export(prefix) makes '
+                             'it and its companion')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that the type of 'data' is open, as it should be
+            block = gluon.SymbolBlock.imports(symbol, ['data'], params, ctx=list(contexts))
+    except (mx.MXNetError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
+    group = views_per_score(block, recipe, config.segments, config.new_length, contexts[0])
+    return block, group, symbol
+
+
+def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts: Sequence[mx.Context]):
+    name, pretrained = config.model, config.hashtag or config.use_pretrained
+    if config.quantized:
+        name, pretrained = f'{config.model}_int8', True
+        if name not in model_zoo.list_models():
+            raise ModelError(f'--quantized: the zoo has no {name}; make int8 weights with --calibration and test them '
+                             'with --deploy --model-prefix')
+    arrays = zoo_weights.read_parameters(config.resume_params) if config.resume_params else {}
+    trained = arrays.get('tsn_consensus.weight')
+    if trained is not None and config.consensus != 'weighted':
+        raise UsageError(f'{config.resume_params} has a weighted consensus of {trained.shape[1]} segments; pass '
+                         f'--consensus weighted --num-segments {trained.shape[1]}')
+    head = arrays.get('output.weight')
+    nclass = config.num_classes or (len(head) if head is not None else None) or num_classes
+    if pretrained:
+        nclass = config.num_classes or model_zoo.model_card(name).num_classes
+    variants = {option: True for option in ('use_gn', 'use_se', 'batch_norm') if getattr(config, option)}
+    net = model_zoo.get_model(name, nclass=nclass, pretrained=pretrained, pretrained_base=False, num_segments=group,
+                              consensus=config.consensus, input_size=config.input_size, ctx=list(contexts), **variants)
+    if config.resume_params:
+        zoo_weights.assign(net, arrays, config.resume_params, ctx=list(contexts))
+        _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)
+        return net, config.resume_params, config.resume_params
+    if pretrained:
+        _log.info('Pre-trained model is successfully loaded from the model zoo.')
+        return net, f'{name}, published weights' + (f' {config.hashtag}' if config.hashtag else ''), None
+    return net, 'random', None
+
+
+def _file_hash(path: str) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _parameter_hash(block: gluon.HybridBlock) -> str:
+    digest = hashlib.sha256()
+    for name, parameter in sorted(block._collect_params_with_prefix().items()):
+        digest.update(name.encode())
+        digest.update(parameter.data(parameter.list_ctx()[0]).asnumpy().tobytes())
+    return digest.hexdigest()
