@@ -428,7 +428,8 @@ def test_parameter_files_have_gluoncvs_names_and_the_best_is_one(tmp_path):
     assert all(later['val_top1'] > earlier['val_top1'] for earlier, later in zip(best, best[1:]))
     expected = {f'{best[-1]["val_top1"]:.4f}-ucf101-tiny-{best[-1]["epoch"]:03d}-best', 'ucf101-tiny-001',
                 'ucf101-tiny-003', 'ucf101-tiny-004'}
-    assert {path.stem for path in tmp_path.glob('*.params')} == expected
+    assert {path.stem for path in tmp_path.glob('*.params')} == expected | {'best'}
+    assert os.readlink(tmp_path / 'best.params').endswith('-best.params')
     assert {path.stem for path in tmp_path.glob('*.states')} == expected
     net = make_net(seed=99)
     net.load_parameters(str(tmp_path / 'ucf101-tiny-004.params'))
