@@ -81,7 +81,8 @@ class SaveParameters(Hook):
 
     The best so far as ``<score>-<dataset>-<model>-<epoch>-best.params``, which replaces the best before it and which
     ``best.params`` stands for; those of every `frequency` epochs and of the last as
-    ``<dataset>-<model>-<epoch>.params``; beside each a ``.states`` that `load_states` reads. On several devices the running statistics are the first one's.
+    ``<dataset>-<model>-<epoch>.params``; beside each a ``.states`` that `load_states` reads. On
+    several devices the running statistics are the first one's.
 
     Parameters
     ----------
