@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import engine
+from ..errors import CheckpointError
 from ..model_zoo import model_card
 from .config import TrainConfig, check_config
 from .hooks import SaveCheckpoints, SaveParameters
@@ -117,8 +118,14 @@ def hooks_for(recipe: Recipe, folder: RunFolder) -> list:
 def evaluate_only(config: TrainConfig) -> TrainResult:
     """Score the validation set once, with the parameters that the configuration names; nothing is written."""
     card = model_card(config.model)
+    checkpoint = RunFolder(config).checkpoint if config.resume else None
+    if config.resume and checkpoint is None:
+        raise CheckpointError(f'--eval: {config.save_dir} holds no checkpoint; give parameters with --resume-params')
     with contextlib.ExitStack() as cleanup:
-        recipe = build_recipe(config, card, engine.contexts(config.num_gpus, config.num_cpus), cleanup)
+        recipe = build_recipe(config, card, engine.contexts(config.num_gpus, config.num_cpus), cleanup,
+                              restored=checkpoint is not None)
+        if checkpoint is not None:
+            recipe.loop.load_state_dict(checkpoint.state)
         scores = recipe.loop.validate(recipe.val_loader)
     log.info('validation: acc-top1=%f acc-top5=%f loss=%f (%d of %d videos scored)', 100 * scores['top1'],
              100 * scores['top5'], scores['loss'], scores['count'], scores['expected'])

@@ -49,7 +49,8 @@ class RunFolder:
     def __init__(self, config: TrainConfig):
         self.config = config
         self.path = Path(config.save_dir).expanduser()
-        self._make_writable()
+        if not config.eval:  # which writes nothing
+            self._make_writable()
         self.checkpoints = CheckpointDir(self.path / 'checkpoints')
         self.checkpoint = None
         if config.resume:
