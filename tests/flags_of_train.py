@@ -1,0 +1,362 @@
+"""What shows each flag of the training command."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+from flags_world import (
+    NAME,
+    RESNET,
+    TEACHER,
+    added_up_by,
+    batch_of,
+    body,
+    changes,
+    configured,
+    datasets,
+    deadlines,
+    drawn,
+    dropouts,
+    first_clip,
+    frames,
+    fresh,
+    gammas_at_0,
+    label,
+    layers,
+    learning,
+    learnt,
+    mixed_late,
+    opened_by,
+    processes,
+    ran,
+    rates,
+    read_ahead,
+    recipe,
+    records,
+    refused,
+    same,
+    scored,
+    seen,
+    traceback_row,
+    train_here,
+    train_paths,
+    updates,
+    val_paths,
+    validated_clip,
+)
+
+from gluon_action import model_zoo
+from gluon_action.cli import train_recognizer
+from gluon_action.errors import DeviceError, TrainingError, UsageError, VideoReadError, WeightsError
+from gluon_action.train import recognizer as trainer
+from gluon_action.train.recipe import build_recipe
+from gluon_action.train.run_folder import RunFolder
+
+
+@seen('--val-data-dir', '{elsewhere}')
+def only_validation_moves(world, output, *flags):
+    assert train_paths(world, *flags) == train_paths(world)
+    assert all(path.startswith(world.paths['elsewhere']) for path in val_paths(world, *flags))
+
+
+@seen('--on-error', 'skip')
+def a_broken_video_is_skipped(world, output, *flags):
+    broken = ('--train-list', '{bad}', '--data-dir', '{elsewhere}', '--batch-size', '9')
+    with pytest.raises(VideoReadError, match='garbage'):
+        batch_of(world, *broken)
+    batch = batch_of(world, *broken, *flags, '--max-skip-share', '0.5')
+    assert len(batch.indices) == 8 and 'garbage.mp4' in batch.failures[0].message
+
+
+@seen('--max-skip-share', '0')
+def no_skipped_video_is_borne(world, output, *flags):
+    skip = ('--train-list', '{bad}', '--data-dir', '{elsewhere}', '--batch-size', '9', '--on-error', 'skip')
+    assert batch_of(world, *skip, '--max-skip-share', '0.2').failures
+    with pytest.raises(TrainingError, match='--max-skip-share 0'):
+        batch_of(world, *skip, *flags)
+
+
+@seen('--no-pretrained-base')
+def without_it_imagenet_weights_are_wanted(world, output, *flags):
+    argv = world.train_argv(*RESNET)
+    argv.remove(*flags)
+    args = train_recognizer.parse_args(argv)
+    assert configured(world, *RESNET, *flags).pretrained_base is False and recipe(world, *RESNET, *flags)
+    with pytest.raises(WeightsError, match='resnet18_v1b-2d9d980c.*--no-pretrained-base'):
+        build_recipe(train_recognizer.config_from(args), model_zoo.model_card(args.model), [mx.cpu()], world.cleanup)
+
+
+@seen('--resume-params', '{other}')
+def the_network_starts_from_the_file(world, output, *flags):
+    file = mx.nd.load(world.paths['other'])
+    start = recipe(world, *flags).loop.parameters()
+    assert all(same(start[name].asnumpy(), file[name].asnumpy()) for name in file)
+
+
+@seen('--resume-states', '{states}')
+def the_optimizer_goes_on_with_its_momentum(world, output, *flags):
+    folder = ran(world)
+    params = folder / f'custom-{NAME}-001.params'
+    world.paths['states'] = str(params.with_suffix('.states'))
+    again = [*('--resume-params', str(params), '--resume-epoch', '1', '--num-epochs', '2'), '--lr', '0.01']
+    without, with_states = ran(world, *again), ran(world, *again, *flags)
+    a, b = (mx.nd.load(str(place / f'custom-{NAME}-001.params')) for place in (without, with_states))
+    assert any(not same(a[name].asnumpy(), b[name].asnumpy()) for name in a)
+
+
+@seen('--resume-epoch', '1')
+def epochs_are_counted_from_it(world, output, *flags):
+    assert [record['epoch'] for record in records(ran(world))] == [0, 1]
+    late = records(ran(world, *flags, '--lr-decay-epoch', '1'))
+    assert [(record['epoch'], record['step']) for record in late] == [(1, 4)]
+    assert late[0]['lr'] == pytest.approx(0.01)  # the schedule stands where that epoch begins
+
+
+@seen('--num-gpus', '99')
+def gpus_that_are_not_there_are_an_error(world, output, *flags):
+    with pytest.raises(DeviceError, match='--num-gpus 99'):
+        fresh(world, *flags)
+
+
+@seen('--num-cpus', '3')
+def batches_are_split_over_cpus(world, output, *flags):
+    made = recipe(world, *flags)
+    assert made.train_loader.batch_size == 12 and made.loop.contexts == [mx.cpu(i) for i in range(3)]
+
+
+@seen('--use-amp')
+def layers_compute_in_half(world, output, *flags):
+    # MXNet turns mixed precision on for the process, so it is a process of its own.
+    code = """
+import contextlib, sys
+import flags_world as train
+train.register_tiny()
+with contextlib.ExitStack() as cleanup:
+    config = train.train_recognizer.config_from(train.train_recognizer.parse_args(sys.argv[1:]))
+    made = train.build_recipe(config, train.model_zoo.model_card(config.model), [train.mx.cpu()], cleanup)
+    made.loop.step(next(made.train_loader.epoch(0)))
+    made.loop.flush()
+    ones = train.mx.nd.ones((4, 4))
+    print('AMP', train.mx.nd.FullyConnected(ones, ones, no_bias=True, num_hidden=4).dtype,
+          hasattr(made.loop.trainer, '_amp_loss_scaler'))
+"""
+    argv = world.train_argv(*flags)
+    done = subprocess.run([sys.executable, '-c', code, *argv], capture_output=True, text=True, timeout=200,
+                          cwd=Path(__file__).parent)
+    assert re.search('AMP .*(bfloat16|float16).* True', done.stdout), done.stdout + done.stderr
+
+
+@seen('--mixup-off-epoch', '1')
+def the_last_epoch_is_not_mixed(world, output, *flags):
+    assert not same(mixed_late(world, '--mixup'), np.arange(4).reshape(4, 1))
+    assert same(mixed_late(world, '--mixup', *flags), np.arange(4, dtype=np.float32).reshape(4, 1))
+
+
+@seen('--no-wd')
+def beta_gamma_and_bias_do_not_decay(world, output, *flags):
+    def decays(*flags):
+        optimizer = fresh(world, '--wd', '0.5', *flags).loop.trainer.optimizer
+        return {param.name.rsplit('_', 1)[1]: optimizer._get_wd(index)
+                for index, param in optimizer.param_dict.items()}
+    assert decays() == {'weight': 0.5, 'gamma': 0.5, 'beta': 0.5, 'bias': 0.5}
+    assert decays(*flags) == {'weight': 0.5, 'gamma': 0, 'beta': 0, 'bias': 0}
+
+
+BUSY = ('--log-interval', '1', '--save-frequency', '1', '--checkpoint-steps', '1', '--logging-file', 'other.log')
+
+
+def left(pattern, log=None):
+    """Files that a run leaves, or lines in its log, that match; for rows that share one run."""
+    def look(world, *flags):
+        folder = ran(world, *(BUSY if flags else ()))
+        if log:
+            text = (folder / ('other.log' if flags else 'train.log')).read_text()
+            return len(re.findall(pattern, text))
+        return sorted(str(path.relative_to(folder)) for path in folder.glob(pattern))
+    return look
+
+
+@seen('--save-dir', '{tmp}/here')
+def everything_is_in_save_dir(world, output, *flags):
+    trainer.train_recognizer(configured(world, '--num-epochs', '1', *flags))
+    found = os.listdir(world.folder / 'here')
+    assert {'config.json', 'train.log', 'metrics.jsonl', 'history.png', 'best.params', 'checkpoints'} <= set(found)
+
+
+@seen('--num-epochs', '1')
+def fewer_epochs_are_trained(world, output, *flags):
+    assert len(records(ran(world))) == 2 and len(records(ran(world, *flags))) == 1
+
+
+@seen('--resume', 'auto')
+def a_run_goes_on(world, output, *flags):
+    folder = world.new_folder()
+    shutil.copytree(ran(world), folder, dirs_exist_ok=True, symlinks=True)
+    again = ('--save-dir', str(folder), '--num-epochs', '3')
+    with pytest.raises(UsageError, match='--resume auto'):
+        trainer.train_recognizer(configured(world, *again))
+    history = trainer.train_recognizer(configured(world, *again, *flags)).history
+    assert [record['epoch'] for record in history] == [0, 1, 2] and len(records(folder)) == 3
+    assert json.dumps(history[:2]) == json.dumps(RunFolder(configured(
+        world, '--save-dir', str(ran(world)), *flags)).checkpoint.state['loop']['progress']['history'])
+
+
+@seen('--overwrite')
+def the_run_before_is_deleted(world, output, *flags):
+    folder = world.new_folder()
+    shutil.copytree(ran(world), folder, dirs_exist_ok=True, symlinks=True)
+    again = ('--save-dir', str(folder), '--num-epochs', '1')
+    with pytest.raises(UsageError, match='--overwrite'):
+        trainer.train_recognizer(configured(world, *again))
+    trainer.train_recognizer(configured(world, *again, *flags))
+    assert len(records(folder)) == 1 and not (folder / f'custom-{NAME}-001.params').exists()
+
+
+@seen('--train-only')
+def nothing_is_validated(world, output, *flags):
+    folder = ran(world, *flags)
+    assert not any('val_top1' in record for record in records(folder))
+    assert sorted(path.name for path in folder.glob('*.params')) == [f'custom-{NAME}-001.params']
+    assert datasets(world, *flags)[1] is None
+
+
+@seen('--eval')
+def a_validation_is_all(world, output, *flags):
+    folder = ran(world)
+    best = max(records(folder), key=lambda record: record['val_top1'])
+    result = trainer.train_recognizer(configured(world, *flags, '--resume-params', str(folder / 'best.params')))
+    assert result.save_dir is None and result.history[0]['val_top1'] == best['val_top1']
+    assert result.history[0]['val_loss'] == pytest.approx(best['val_loss'], rel=1e-5)
+    assert not (world.folder / 'never').exists()
+    last = trainer.train_recognizer(configured(world, *flags, '--resume', str(folder)))
+    assert last.history[0]['val_loss'] == pytest.approx(records(folder)[-1]['val_loss'], rel=1e-5)
+    with pytest.raises(UsageError, match='--eval: no parameters'):
+        configured(world, *flags)
+
+
+@seen('--print-config')
+def choices_are_printed_as_json(world, output, *flags):
+    assert train_here(world, '--lr', '0.5', *flags) == 0
+    assert json.loads(output.readouterr().out)['lr'] == 0.5 and not (world.folder / 'never').exists()
+
+
+@seen('--dry-run')
+def one_batch_is_trained_and_nothing_written(world, output, *flags):
+    assert train_here(world, *flags) == 0
+    told = output.readouterr().out
+    assert '8 training videos in 2 batches of 4' in told and re.search(r'loss \d', told) and 'nothing was' in told
+    assert not (world.folder / 'never').exists()
+
+
+TRAIN_ROWS = {
+    '--debug': traceback_row(lambda world: [train_recognizer, *world.train_argv('--model', 'none')]),
+    # data
+    '--dataset': changes(lambda *a: recipe(*a).num_classes, '--dataset', 'ucf101', to=101),
+    '--data-dir': changes(train_paths, '--data-dir', '{elsewhere}'),
+    '--val-data-dir': only_validation_moves,
+    '--train-list': changes(train_paths, '--train-list', '{two}', given=('--num-classes', '8')),
+    '--val-list': changes(val_paths, '--val-list', '{two}'),
+    '--list-format': changes(lambda *a: datasets(*a)[0].samples[7].label, '--list-format', 'multi_label_frames',
+                             given=('--multi-label', '--train-list', '{multi}', '--train-only'), to=(7,)),
+    '--label-base': changes(label, '--label-base', '1', to=0,
+                            given=('--train-list', '{from1}', '--val-list', '{from1}')),
+    '--multi-label': changes(lambda *a: batch_of(*a).label.shape, '--multi-label', to=(4, 8),
+                             given=('--train-list', '{multi}', '--val-list', '{multi}')),
+    '--num-classes': changes(lambda *a: scored(*a).shape, '--num-classes', '11', to=(2, 11)),
+    '--num-segments': changes(first_clip, '--num-segments', '3', to=(3, 3, 32, 32)),
+    '--new-length': refused('--new-length', '8', because='takes one frame a segment'),
+    '--new-step': changes(frames, '--new-step', '4'),
+    '--new-height': changes(lambda *a: frames(*a).shape, '--new-height', '36',
+                            given=('--new-height', '40', '--new-width', '48'), to=(8, 1, 36, 48, 3)),
+    '--new-width': changes(lambda *a: frames(*a).shape, '--new-width', '50',
+                           given=('--new-height', '40', '--new-width', '48'), to=(8, 1, 40, 50, 3)),
+    '--input-size': changes(first_clip, '--input-size', '24', to=(1, 3, 24, 24)),
+    '--crop-ratio': changes(validated_clip, '--crop-ratio', '0.5'),
+    '--data-aug': changes(drawn, '--data-aug', 'v4'),
+    '--scale-ratios': changes(drawn, '--scale-ratios', '0.5'),
+    '--more-fix-crop': changes(drawn, '--more-fix-crop'),
+    '--max-distort': changes(drawn, '--max-distort', '0'),
+    '--flip-prob': changes(drawn, '--flip-prob', '1'),
+    '--num-crop': changes(lambda *a: (validated_clip(*a).shape, recipe(*a).loop.val_crops), '--num-crop', '10',
+                          to=((10, 3, 32, 32), 10)),
+    '--video-loader': changes(lambda *a: os.path.basename(train_paths(*a)[0]), '--video-loader', to='v.mp4',
+                              given=('--data-dir', '{both_dir}', '--train-list', '{both}', '--train-only')),
+    '--use-decord': changes(opened_by, '--use-decord', to='decord'),
+    '--decoder': changes(opened_by, '--decoder', 'decord', to='decord'),
+    '--decode-timeout': changes(deadlines, '--decode-timeout', '7', to=[7, 7, 7]),
+    '--on-error': a_broken_video_is_skipped,
+    '--max-skip-share': no_skipped_video_is_borne,
+    '--num-data-workers': changes(processes, '--num-data-workers', '1', to=[1, 1]),
+    '--prefetch-ratio': changes(read_ahead, '--prefetch-ratio', '5', given=('-j', '1'), to=5),
+    '--slowfast': refused('--slowfast', because='no slow and fast pathway'),
+    '--slow-temporal-stride': refused('--slow-temporal-stride', '8', because='with --slowfast only'),
+    '--fast-temporal-stride': refused('--fast-temporal-stride', '4', because='with --slowfast only'),
+    # model
+    '--model': changes(layers, *RESNET),
+    '--use-tsn': changes(lambda *a: layers(*a)[-1], '--use-tsn', to='TSN'),
+    '--consensus': changes(scored, '--consensus', 'max', given=('--num-segments', '2')),
+    '--use-pretrained': changes(body, '--use-pretrained'),
+    '--hashtag': changes(body, '--hashtag', '{tag}', given=('--use-pretrained',)),
+    '--no-pretrained-base': without_it_imagenet_weights_are_wanted,
+    '--resume-params': the_network_starts_from_the_file,
+    '--resume-states': the_optimizer_goes_on_with_its_momentum,
+    '--resume-epoch': epochs_are_counted_from_it,
+    '--mode': changes(lambda *a: recipe(*a).loop.net._active, '--mode', 'imperative', to=False),
+    '--dtype': refused('--dtype', 'float16', because='needs --num-gpus'),
+    '--dropout': changes(dropouts, '--dropout', '0', to=[0.0]),
+    '--last-gamma': changes(lambda *a: len(gammas_at_0(*a)), '--last-gamma', given=RESNET, to=8),
+    '--use_se': refused('--use_se', because='no squeeze-and-excitation'),
+    '--use-gn': changes(lambda *a: 'BatchNorm' in layers(*a), '--use-gn', given=RESNET, to=False),
+    '--batch-norm': changes(lambda *a: 'BatchNorm' in layers(*a), '--batch-norm', given=('--model', 'vgg16_ucf101'),
+                            to=True),
+    '--input-5d': refused('--input-5d', because='takes frames (N, C, H, W), not clips'),
+    '--partial-bn': changes(learning, '--partial-bn', to=['layers.1.gamma']),
+    '--freeze-bn': changes(learning, '--freeze-bn', to=[]),
+    # devices
+    '--num-gpus': gpus_that_are_not_there_are_an_error,
+    '--num-cpus': batches_are_split_over_cpus,
+    '--kvstore': changes(added_up_by, '--kvstore', 'local', given=('--num-cpus', '2'), to='local'),
+    '--use-amp': layers_compute_in_half,
+    # optimisation
+    '--batch-size': changes(lambda *a: len(batch_of(*a).indices), '--batch-size', '3', to=3),
+    '--num-epochs': fewer_epochs_are_trained,
+    '--lr': changes(learnt, '--lr', '0.2'),
+    '--momentum': changes(learnt, '--momentum', '0.5'),
+    '--wd': changes(learnt, '--wd', '0.1'),
+    '--no-wd': beta_gamma_and_bias_do_not_decay,
+    '--lr-mode': changes(rates, '--lr-mode', 'poly'),
+    '--lr-decay': changes(rates, '--lr-decay', '0.5', given=('--lr-decay-epoch', '1'), to=[0.1] * 3 + [0.05] * 5),
+    '--lr-decay-period': changes(rates, '--lr-decay-period', '1', to=[0.1] * 3 + [0.01] * 5),
+    '--lr-decay-epoch': changes(rates, '--lr-decay-epoch', '0:0.01,1:0.3', to=[0.01] * 3 + [0.3] * 5),
+    '--warmup-lr': changes(rates, '--warmup-lr', '0.05', given=('--warmup-epochs', '1')),
+    '--warmup-epochs': changes(rates, '--warmup-epochs', '1'),
+    '--clip-grad': changes(learnt, '--clip-grad', '0.001'),
+    '--accumulate': changes(updates, '--accumulate', '2', to=0),
+    '--mixup': changes(learnt, '--mixup'),
+    '--mixup-alpha': changes(learnt, '--mixup-alpha', '9', given=('--mixup',)),
+    '--mixup-off-epoch': the_last_epoch_is_not_mixed,
+    '--label-smoothing': changes(learnt, '--label-smoothing'),
+    '--teacher': changes(learnt, *TEACHER),
+    '--teacher-params': changes(learnt, '--teacher-params', '{other}', given=TEACHER),
+    '--temperature': changes(learnt, '--temperature', '2', given=TEACHER),
+    '--hard-weight': changes(learnt, '--hard-weight', '0.9', given=TEACHER),
+    '--seed': changes(learnt, '--seed', '7'),
+    # run
+    '--save-dir': everything_is_in_save_dir,
+    '--save-frequency': changes(left(f'custom-{NAME}-000.params'), *BUSY),
+    '--checkpoint-steps': changes(left('checkpoints/step-*3'), *BUSY),
+    '--logging-file': changes(left('*.log'), *BUSY, to=['other.log']),
+    '--log-interval': changes(left(r'Epoch\[\d+\] Batch', log=True), *BUSY, to=4),
+    '--resume': a_run_goes_on,
+    '--overwrite': the_run_before_is_deleted,
+    '--train-only': nothing_is_validated,
+    '--eval': a_validation_is_all,
+    '--print-config': choices_are_printed_as_json,
+    '--dry-run': one_batch_is_trained_and_nothing_written,
+}

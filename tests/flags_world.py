@@ -1,0 +1,358 @@
+"""What flags are tried on: data, lists, weights, a tiny network; and the kinds of rows that tell what a flag does."""
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+from contextlib import ExitStack
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import gluon
+from PIL import Image
+
+from gluon_action import model_zoo
+from gluon_action.cli import train_recognizer
+from gluon_action.cli.command import run
+from gluon_action.errors import UsageError
+from gluon_action.model_zoo import registry
+from gluon_action.model_zoo.tsn import ActionRec, over_segments
+from gluon_action.train import config as train_config
+from gluon_action.train import recognizer as trainer
+from gluon_action.train.recipe import build_recipe, open_datasets
+
+NAME = 'tiny_ucf101'
+RESNET = ('--model', 'resnet18_v1b_ucf101')
+TEACHER = ('--teacher', NAME, '--teacher-params', '{weights}')
+
+
+class Tiny(ActionRec):
+    """Two convolutions: every option of a run can be tried on it in no time."""
+
+    def __init__(self, nclass, dropout_ratio=0.5, **head):
+        super().__init__(nclass, feat_dim=16, **head)
+        self.layers = gluon.nn.HybridSequential()
+        for channels in (8, 16):
+            self.layers.add(gluon.nn.Conv2D(channels, 3, 2, use_bias=False), gluon.nn.BatchNorm(),
+                            gluon.nn.Activation('relu'))
+        self.layers.add(gluon.nn.GlobalAvgPool2D(), gluon.nn.Flatten(), gluon.nn.Dropout(dropout_ratio))
+        self._add_head()
+
+    def body(self, x):
+        return self.layers(x)
+
+
+def build_tiny(nclass, *, tsn, num_segments, num_crop, consensus, **options):
+    return over_segments(Tiny(nclass, **options), tsn, num_segments, num_crop, consensus)
+
+
+def save_tiny(folder, nclass, seed):
+    """The parameters of a random network of 2 convolutions, and their SHA-1."""
+    mx.random.seed(seed)
+    net = Tiny(nclass, init_std=0.5)
+    net.initialize(mx.init.Xavier())
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    path = folder / f'{nclass}-{seed}.params'
+    net.save_parameters(str(path))
+    return path, hashlib.sha1(path.read_bytes()).hexdigest()
+
+
+def register_tiny(published=()):
+    registry.register_model(model_zoo.ModelCard.of_2d(
+        NAME, family='Tiny', dataset='ucf101', supports=('partial_bn', 'bn_frozen'), dropout_ratio=0.5, init_std=0.1,
+        published=tuple((sha1[:8], sha1, 50.0, 1) for _, sha1 in published)))(build_tiny)
+
+
+class World:
+    """Data, lists and weights that the options are tried on, and what they make, each made once."""
+
+    def __init__(self, folder, demo):
+        self.folder, self.made, self.cleanup = folder, {}, ExitStack()
+        self.videos, self.train = demo.video_dir, [line.split() for line in demo.train_list.read_text().splitlines()]
+        self.val = [line.split() for line in demo.val_list.read_text().splitlines()]
+        self.paths = {'videos': str(demo.video_dir), 'closed': 'http://127.0.0.1:9/', 'tmp': str(folder)}
+        self._write_lists()
+        self.paths['weights'], self.paths['other'] = (str(save_tiny(folder, 8, seed)[0]) for seed in (1, 2))
+        self.published = [save_tiny(folder, 101, seed) for seed in (3, 4)]
+        (folder / 'models').mkdir()
+        for path, sha1 in self.published:
+            shutil.copy(path, folder / 'models' / f'{NAME}-{sha1[:8]}.params')
+        self.paths['tag'] = self.published[1][1][:8]
+
+    def _write_lists(self):
+        elsewhere = self.folder / 'elsewhere'
+        elsewhere.mkdir()
+        for place in self.videos.iterdir():
+            os.symlink(place, elsewhere / place.name)
+        (elsewhere / 'garbage.mp4').write_bytes(b'garbage' * 99)
+        both = self.folder / 'both'
+        (both / 'v').mkdir(parents=True)
+        shutil.copy(self.videos / self.train[0][0], both / 'v.mp4')
+        for number in range(1, 13):
+            Image.new('RGB', (48, 40), (20 * number, 0, 0)).save(both / 'v' / f'img_{number:05d}.jpg')
+        train, val = self.train[::3], self.val[::2]
+        self._list('train', train)
+        self._list('val', val)
+        self._list('two', train[2:4])
+        self._list('from1', [(path, frames, int(label) + 1) for path, frames, label in train])
+        self._list('multi', [(path, int(label) // 2, label) for path, _, label in train])
+        self._list('bad', [*train, ('garbage.mp4', 5, 1)])
+        self._list('both', [('v', 12, 0)])
+        self.paths.update(elsewhere=str(elsewhere), both_dir=str(both))
+
+    def _list(self, name, rows):
+        path = self.folder / f'{name}.txt'
+        path.write_text('\n'.join(' '.join(map(str, row)) for row in rows))
+        self.paths[name] = str(path)
+
+    def once(self, function, *key):
+        key = (function.__name__, *key)
+        if key not in self.made:
+            self.made[key] = function(self, *key[1:])
+        return self.made[key]
+
+    def new_folder(self):
+        path = self.folder / f'run{len(list(self.folder.glob("run*")))}'
+        path.mkdir()
+        return path
+
+    def train_argv(self, *flags):
+        base = ('--model', NAME, '--dataset', 'custom', '--data-dir', '{videos}', '--train-list', '{train}',
+                '--val-list', '{val}', '--input-size', '32', '-j', '0', '--no-pretrained-base', '--batch-size', '4',
+                '--num-epochs', '2', '--save-dir', '{tmp}/never')
+        return [str(item).format(**self.paths) for item in (*base, *flags)]
+
+    def test_argv(self, *flags):
+        base = ('--model', NAME, '--dataset', 'custom', '--data-dir', '{videos}', '--val-list', '{val}',
+                '--resume-params', '{weights}', '--input-size', '32', '--new-height', '48', '--new-width', '64',
+                '-j', '0', '--save-dir', '{tmp}/never')
+        return [str(item).format(**self.paths) for item in (*base, *flags)]
+
+
+# What a training command makes of its flags.
+
+def configured(world, *flags):
+    config = train_recognizer.config_from(train_recognizer.parse_args(world.train_argv(*flags)))
+    train_config.check_config(config, model_zoo.model_card(config.model))
+    return config
+
+
+def datasets(world, *flags):
+    """The training and the validation set."""
+    config = configured(world, *flags)
+    return open_datasets(config, model_zoo.model_card(config.model))
+
+
+def fresh(world, *flags):
+    """A recipe of its own, for what trains it."""
+    config = configured(world, *flags)
+    contexts = trainer.engine.contexts(config.num_gpus, config.num_cpus)
+    return build_recipe(config, model_zoo.model_card(config.model), contexts, world.cleanup)
+
+
+def recipe(world, *flags):
+    """A recipe that is looked at only."""
+    return world.once(fresh, *flags)
+
+
+def batch_of(world, *flags):
+    return next(recipe(world, *flags).train_loader.epoch(0))
+
+
+def learnt(world, *flags):
+    """The first layers and the head after two steps."""
+    made = fresh(world, *flags)
+    for batch in made.train_loader.epoch(0):
+        made.loop.step(batch)
+    return np.concatenate([array.asnumpy().ravel() for array in made.loop.parameters().values()])
+
+
+def trained(world, *flags):
+    """The folder that a run leaves."""
+    folder = world.new_folder()
+    trainer.train_recognizer(configured(world, *flags, '--save-dir', str(folder)))
+    return folder
+
+
+def ran(world, *flags):
+    return world.once(trained, *flags)
+
+
+def records(folder, kind='epoch'):
+    lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    return [line for line in lines if line['kind'] == kind]
+
+
+def train_here(world, *flags):
+    return run(train_recognizer.parse_args, train_recognizer.main, world.train_argv(*flags))
+
+
+def drawn(world, *flags):
+    """Three videos, each as four epochs draw it."""
+    videos = datasets(world, *flags)[0]
+    return np.stack([videos.load(index, epoch=epoch)[0] for index in range(3) for epoch in range(4)])
+
+
+def frames(world, *flags):
+    videos = datasets(world, *flags)[0]
+    return np.stack([videos.load_frames(index) for index in range(8)])
+
+
+def first_clip(world, *flags):
+    return datasets(world, *flags)[0].load(0)[0].shape
+
+
+def validated_clip(world, *flags):
+    return datasets(world, *flags)[1].load(0)[0]
+
+
+def label(world, *flags):
+    return datasets(world, *flags)[0].load(0)[1]
+
+
+def train_paths(world, *flags):
+    return [sample.path for sample in datasets(world, *flags)[0].samples]
+
+
+def val_paths(world, *flags):
+    return [sample.path for sample in datasets(world, *flags)[1].samples]
+
+
+def opened_by(world, *flags):
+    from gluon_action.data.video_reader import VideoReader
+    videos = datasets(world, *flags)[0]
+    with VideoReader(videos.samples[0].path, **videos.reading) as reader:
+        return reader.decoder
+
+
+def deadlines(world, *flags):
+    made = recipe(world, *flags)
+    return [made.train_loader.timeout, made.val_loader.timeout, made.train_loader.dataset.timeout]
+
+
+def processes(world, *flags):
+    made = recipe(world, *flags)
+    pools = [loader._pool for loader in (made.train_loader, made.val_loader)]
+    return [0 if pool is None else len(pool.pids) for pool in pools]
+
+
+def read_ahead(world, *flags):
+    return recipe(world, *flags).train_loader.prefetch
+
+
+def printed(world, *flags):
+    return re.sub(r'\n.*name=.*', '', repr(recipe(world, *flags).loop.net))
+
+
+def layers(world, *flags):
+    found = []
+    recipe(world, *flags).loop.net.apply(lambda block: found.append(type(block).__name__))
+    return found
+
+
+def scored(world, *flags):
+    """Scores of two videos that are not trained on."""
+    made = recipe(world, *flags)
+    rows = 2 * made.config.num_segments
+    x = mx.nd.array(np.random.default_rng(0).normal(size=(rows, 3, 32, 32)))
+    return made.loop.net(x).asnumpy()
+
+
+def body(world, *flags):
+    """The weights of the first layer that has some."""
+    return next(array.asnumpy() for name, array in recipe(world, *flags).loop.parameters().items() if 'weight' in name)
+
+
+def dropouts(world, *flags):
+    found = []
+    recipe(world, *flags).loop.net.apply(lambda block: found.append(getattr(block, '_rate', None)))
+    return [rate for rate in found if rate is not None]
+
+
+def learning(world, *flags):
+    return [name for name in recipe(world, *flags).loop.names if 'gamma' in name]
+
+
+def gammas_at_0(world, *flags):
+    found = recipe(world, *flags).loop.parameters()
+    return [name for name, array in found.items() if 'gamma' in name and not array.asnumpy().any()]
+
+
+def rates(world, *flags):
+    made = recipe(world, '--batch-size', '2', *flags)
+    assert len(made.train_loader) == 4
+    return [round(made.loop.schedule(update), 8) for update in range(1, 9)]
+
+
+def added_up_by(world, *flags):
+    made = fresh(world, *flags)
+    made.loop.step(next(made.train_loader.epoch(0)))
+    return made.loop.trainer._kvstore.type
+
+
+def updates(world, *flags):
+    made = fresh(world, *flags)
+    made.loop.step(next(made.train_loader.epoch(0)))
+    return made.loop.progress.update
+
+
+def mixed_late(world, *flags):
+    mixup = recipe(world, *flags).loop.mixup
+    data = mx.nd.arange(4).reshape((4, 1))
+    return mixup(data, mx.nd.arange(4), np.random.default_rng(1), epoch=1)[0].asnumpy()
+
+
+# Kinds of rows. Each is called with the world and pytest's capture of output.
+
+ANY = object()
+
+
+def same(a, b):
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.shape(a) == np.shape(b) and bool(np.all(np.asarray(a) == np.asarray(b)))
+    return a == b
+
+
+def changes(look, *flags, given=(), to=ANY):
+    """What `look` finds differs when `flags` are added to `given`, and is `to`."""
+    def row(world, output):
+        before, after = look(world, *given), look(world, *given, *flags)
+        assert not same(before, after), f'{flags} changes nothing: {after}'
+        if to is not ANY:
+            assert same(after, to), after
+    row.flags = flags
+    return row
+
+
+def refused(*flags, because, config=None, error=UsageError):
+    """Using the flag is an error that names it and says why."""
+    def row(world, output):
+        with pytest.raises(error) as caught:
+            (config or configured)(world, *flags)
+        assert because in str(caught.value), caught.value
+        assert any(flag in str(caught.value) for flag in flags)
+    row.flags = flags
+    return row
+
+
+def seen(*flags):
+    """The row is the function: what `flags` do takes more than one look."""
+    def decorate(function):
+        @functools.wraps(function)
+        def row(world, output):
+            return function(world, output, *flags)
+        row.flags = flags
+        return row
+    return decorate
+
+
+def traceback_row(argv):
+    @seen('--debug')
+    def row(world, output, *flags):
+        for extra in ((), flags):
+            module, *rest = argv(world)
+            assert run(module.parse_args, module.main, [*rest, *extra]) != 0
+            assert ('Traceback' in output.readouterr().err) == bool(extra)
+    return row
