@@ -298,6 +298,7 @@ def _live(function: Callable, queue: SharedQueue, index: int, parent: int, mask:
             claimed = queue.claim(index)
             if claimed is not None:
                 _work(function, queue, index, *claimed)
+                gc.collect(1)  # decoders tie their frames into cycles, which Python would leave until there are many
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
