@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import engine
 from ..data.by_name import open_dataset
-from ..errors import OutputError
+from ..errors import AnnotationError, OutputError
 from . import views
 from .config import TestConfig
 from .metrics import ClassificationMeter, cross_entropy, multi_label_scores
@@ -67,6 +67,7 @@ def test_recognizer(config: TestConfig) -> TestResult:
         dataset = open_test_set(config)
         contexts = engine.contexts(config.num_gpus, config.num_cpus)
         network = build_network(config, dataset.num_classes, contexts)
+        _check_labels(dataset.samples, getattr(network.block, 'num_classes', None))
         scores, meter = _score(config, network, dataset, contexts)
         results = _summary(config, dataset, network, scores, meter)
         results['seconds'] = round(time.time() - start, 1)
@@ -112,6 +113,14 @@ def run_benchmark(config: TestConfig) -> float:
     _log.info('With batch size %d , %d batches, throughput is %f imgs/sec', config.batch_size, config.num_iterations,
               speed)
     return speed
+
+
+def _check_labels(samples: Sequence, num_classes: int | None) -> None:
+    for sample in samples if num_classes else ():
+        highest = max(sample.label) if isinstance(sample.label, tuple) else sample.label
+        if highest >= num_classes:
+            raise AnnotationError(f'{sample.where}: label {highest} is out of range 0..{num_classes - 1}: the network '
+                                  f'knows {num_classes} classes; check --val-list, --label-base and the weights')
 
 
 def _score(config: TestConfig, network: Network, dataset, contexts: Sequence[mx.Context]):

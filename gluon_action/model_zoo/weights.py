@@ -180,8 +180,8 @@ def _check_shapes(net: Recognizer, params: dict, arrays: dict, source: str | os.
     if heads and heads == wrong and params[heads[0]].shape[1:] == arrays[heads[0]].shape[1:]:
         there, here = arrays[heads[0]].shape[0], params[heads[0]].shape[0]
         raise WeightsError(f'{source} was trained on {there} classes, this network has {here}; build it with '
-                           f'nclass={there}, or keep the body and start a new head: ignore_head=True in load_weights, '
-                           'replace_head=True in get_model')
+                           f'nclass={there} (--num-classes {there}), or keep the body and start a new head: '
+                           'ignore_head=True in load_weights, replace_head=True in get_model')
     if wrong:
         example = f'{wrong[0]} is {arrays[wrong[0]].shape} in the file and {params[wrong[0]].shape} in the network'
         raise WeightsError(f'{source} does not fit a {_title(net)}: {len(wrong)} shapes differ, {example}; was it '

@@ -127,6 +127,10 @@ class CheckpointDir:
                                   + f'; start anew without --resume, or remove {self.path}')
         return None
 
+    def newest(self) -> Path | None:
+        """The checkpoint that `load_latest` would look at first, unread."""
+        return next(iter(self._newest_first()), None)
+
     def clear(self) -> None:
         """Remove every checkpoint: what a run that starts anew in this directory does first.
 

@@ -106,8 +106,10 @@ def load_states(path: str | os.PathLike, trainer: mx.gluon.Trainer, names: Seque
     Raises
     ------
     CheckpointError
-        When it is not such a file, or is of another run.
+        When it is missing, is not such a file, or is of another run.
     """
+    if not os.path.isfile(path):
+        raise CheckpointError(f'{path}: no such file; leave out --resume-states to start with a fresh optimizer')
     try:
         arrays = mx.nd.load(os.fspath(path))
         numbers = json.loads(arrays.pop(_NUMBERS_KEY).asnumpy().tobytes())

@@ -4,12 +4,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import engine
-from ..errors import CheckpointError
+from ..errors import CheckpointError, VideoReadError
 from ..model_zoo import model_card
 from .config import TrainConfig, check_config
 from .hooks import SaveCheckpoints, SaveParameters
@@ -81,6 +82,7 @@ def train_recognizer(config: TrainConfig) -> TrainResult:
     # A folder that cannot be written is found out before data and weights are looked for.
     folder = RunFolder(config)
     with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(_telling_how_to_go_on(folder))
         recipe = build_recipe(config, card, contexts, cleanup, restored=folder.checkpoint is not None)
         start(recipe, folder)
         recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=config.num_epochs,
@@ -91,18 +93,35 @@ def train_recognizer(config: TrainConfig) -> TrainResult:
 
 def start(recipe: Recipe, folder: RunFolder) -> None:
     """Put the loop where the run goes on: at a checkpoint, at given parameters, or at the beginning."""
-    config, loop = recipe.config, recipe.loop
     if folder.checkpoint:
-        loop.load_state_dict(folder.checkpoint.state)
-        return
+        recipe.loop.load_state_dict(folder.checkpoint.state)
+    else:
+        _start_anew(recipe)
+    if recipe.rank == 0:
+        folder.begin(recipe)
+
+
+def _start_anew(recipe: Recipe) -> None:
+    config, loop = recipe.config, recipe.loop
     if config.resume_states:
         load_states(config.resume_states, loop.trainer, loop.names)
     loop.progress.epoch = config.resume_epoch
     # The schedule goes on where that many epochs would have left it.
     loop.progress.update = config.resume_epoch * updates_per_epoch(len(recipe.train_loader), config.accumulate)
     loop.progress.step = config.resume_epoch * len(recipe.train_loader)
-    if recipe.rank == 0:
-        folder.describe(recipe)
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.info('Interrupted. %s', folder.way_on())
+        raise
+    except VideoReadError as error:
+        raise VideoReadError(error.path, error.decoder,
+                             f'{error.cause}. Mend the video, take it off the list, or leave out what cannot be read '
+                             f'with --on-error skip. {folder.way_on()}') from error
 
 
 def hooks_for(recipe: Recipe, folder: RunFolder) -> list:

@@ -131,7 +131,7 @@ class RunRecords(Hook):
         plot_run(loop.progress.history, self.folder / 'history.png', title=self.title,
                  rates=rate_curve(loop.schedule, loop.progress.update,
                                   updates_per_epoch(self._batches, loop.accumulate)))
-        self._tick(loop.progress)
+        self._time, self._count = time.perf_counter(), 0  # the next epoch counts its samples from 0
 
     def close(self):
         """Close the files and take the bar away."""

@@ -59,14 +59,19 @@ class RunFolder:
             if not config.overwrite:
                 raise UsageError(f'--save-dir {self.path} holds a run already: --resume auto goes on with it, '
                                  '--overwrite deletes it, another --save-dir keeps both')
-            self._clear()
         if self.checkpoint:
             check_same_run(self.checkpoint.state['config'], config)
             log.info('Going on from %s (epoch %d, step %d).', self.checkpoint.path,
                      self.checkpoint.state['loop']['progress']['epoch'], self.checkpoint.step)
 
-    def describe(self, recipe) -> None:
-        """Write ``config.json``: every choice, the data, the model, and the versions."""
+    def begin(self, recipe) -> None:
+        """Delete the run that is to be overwritten and write ``config.json``.
+
+        It holds every choice, the data, the model, and the versions. Called once data and weights are there, so that
+        a mistyped path does not cost the old run, whose parameters the new one may have started from.
+        """
+        if self.config.overwrite:
+            self._clear()
         about = {
             'config': dataclasses.asdict(self.config), 'num_classes': recipe.num_classes, 'classes': recipe.classes,
             'model': {'name': recipe.card.name, 'source': recipe.card.source, 'mean': recipe.card.mean,
@@ -77,6 +82,13 @@ class RunFolder:
             'versions': {name: importlib.metadata.version(name) for name in ('gluon_action', 'numpy', 'decord', 'av')},
         }
         write_atomically(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
+
+    def way_on(self) -> str:
+        """Say what the same command with ``--resume auto`` would go on from."""
+        newest = self.checkpoints.newest()
+        if newest is None:
+            return f'{self.path} holds no checkpoint yet: the same command starts anew with --overwrite.'
+        return f'The same command with --resume auto goes on from {newest}.'
 
     def _make_writable(self) -> None:
         try:

@@ -1,0 +1,430 @@
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluon_action import model_zoo
+from gluon_action.cli import train_recognizer as command
+from gluon_action.cli.command import run
+from gluon_action.data.dataloader import VideoLoader
+from gluon_action.train.config import TrainConfig
+from gluon_action.train.recipe import open_datasets
+
+SCRIPT = Path(__file__).parents[1] / 'scripts' / 'train_recognizer.py'
+MODEL = 'resnet18_v1b_custom'
+LAST = f'custom-{MODEL}-001.params'
+STEPS = 12  # 2 epochs of 24 videos, 4 a step
+
+
+def disposable():
+    """An empty folder for a run, which leaves hundreds of megabytes: in memory where there is plenty, and removed."""
+    memory = Path('/dev/shm')
+    plenty = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4e9
+    return tempfile.TemporaryDirectory(prefix='run-', dir=memory if plenty else None)
+
+
+@pytest.fixture
+def folder():
+    with disposable() as place:
+        yield Path(place)
+
+
+@pytest.fixture(scope='module')
+def flags(demo_appearance):
+    """The flags of a small run; later ones override earlier ones."""
+    return ['--model', MODEL, '--dataset', 'custom', '--data-dir', demo_appearance.video_dir,
+            '--train-list', demo_appearance.train_list, '--val-list', demo_appearance.val_list,
+            '--no-pretrained-base', '--use-tsn', '--num-segments', 3, '--input-size', 32, '--batch-size', 4,
+            '--num-epochs', 2, '--lr', 0.01, '-j', 0, '--log-interval', 1]
+
+
+@pytest.fixture(scope='module')
+def whole(flags):
+    """The folder of a run that nothing interrupted, and what it printed. It has two workers, most others have none."""
+    with disposable() as folder:
+        process = start(flags, '-j', 2, '--save-dir', folder)
+        output = process.communicate(timeout=200)[0]
+        assert process.returncode == 0, output
+        yield Path(folder), output
+
+
+def start(*flags):
+    """The command as a process at the head of a group of its own."""
+    # A single thread each: the tests of a machine with few cores do not wait for one another, and sums that are
+    # compared to the last bit are added up in one order.
+    flat = [str(item) for part in flags for item in (part if isinstance(part, list) else [part])]
+    return subprocess.Popen([sys.executable, str(SCRIPT), *flat], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, start_new_session=True, env={**os.environ, 'OMP_NUM_THREADS': '1',
+                                                                    '_GLUON_ACTION_OMP': ''})
+
+
+def finish(*flags):
+    process = start(*flags)
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def here(*flags):
+    """The command in this process; returns its exit code."""
+    return run(command.parse_args, command.main,
+               [str(item) for part in flags for item in (part if isinstance(part, list) else [part])])
+
+
+def stop(process, when, how=signal.SIGKILL, delay=0.0):
+    """Send a signal to the process's group once `when()` holds; returns what was printed."""
+    deadline = time.monotonic() + 200
+    while not when():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(delay)
+    os.killpg(process.pid, how)
+    return process.communicate(timeout=60)[0]
+
+
+def after_step(folder, step):
+    return lambda: any(int(path.name[5:]) >= step for path in folder.glob('checkpoints/step-*'))
+
+
+def said(folder):
+    log = folder / 'train.log'
+    return log.read_text() if log.exists() else ''
+
+
+def in_validation(folder, epoch, batch=1):
+    """Whether the log shows so many batches of a validation."""
+    def look():
+        epochs = said(folder).split('] validation: ')
+        return len(epochs) > epoch and epochs[epoch].count(']: acc-top1=') >= batch
+    return look
+
+
+def metrics(folder):
+    """The records of a run, but for how long it took."""
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key not in ('seconds', 'speed')} for record in records]
+
+
+def state(folder):
+    """Contents of every file of parameters that a run leaves, its last checkpoint among them, by name."""
+    newest = max(folder.glob('checkpoints/step-*'), key=lambda path: path.name)
+    files = [*folder.glob('*.params'), *folder.glob('*.states'), *newest.glob('*.params')]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def assert_same(folder, reference):
+    assert metrics(folder) == metrics(reference)
+    found, expected = state(folder), state(reference)
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_a_run_leaves_what_the_readme_names(whole):
+    folder, output = whole
+    names = {path.name for path in folder.iterdir() if not path.name.startswith('events.out.tfevents')}
+    record = json.loads((folder / 'metrics.jsonl').read_text().splitlines()[-1])
+    best = max((line for line in metrics(folder) if line['kind'] == 'epoch'), key=lambda line: line['val_top1'])
+    best_name = f'{best["val_top1"]:.4f}-custom-{MODEL}-{best["epoch"]:03d}-best'
+    assert names == {'history.png', 'train.log', 'metrics.jsonl', 'config.json', 'checkpoints', 'best.params',
+                     f'{best_name}.params', f'{best_name}.states', LAST, LAST.replace('.params', '.states')}
+    assert len(list(folder.glob('events.out.tfevents.*'))) == 1
+    assert sorted(path.name for path in folder.glob('checkpoints/*')) == [f'step-{STEPS // 2:08d}', f'step-{STEPS:08d}']
+    assert (folder / 'best.params').read_bytes() == (folder / f'{best_name}.params').read_bytes()
+    assert record['kind'] == 'epoch' and record['epoch'] == 1 and record['step'] == STEPS
+    assert str(folder / 'history.png') in output and str(folder / 'best.params') in output
+
+
+def test_the_log_has_gluoncvs_lines_and_no_speed_below_zero(whole):
+    lines = (whole[0] / 'train.log').read_text().splitlines()
+    assert [line.split('\t')[0] for line in lines if line.startswith('Epoch[001]')] == [
+        f'Epoch[001] Batch [{batch:04d}]/[0006]' for batch in range(6)]
+    assert [line.split(': ')[0] for line in lines if line.startswith('[Epoch 001]')] == [
+        '[Epoch 001] training', '[Epoch 001] speed', '[Epoch 001] validation']
+    speeds = [record.get('speed', 1) for record in map(json.loads, (whole[0] / 'metrics.jsonl').open())]
+    assert min(speeds) > 0
+
+
+def test_config_json_holds_choices_classes_lists_and_versions(whole, demo_appearance):
+    about = json.loads((whole[0] / 'config.json').read_text())
+    assert about['config']['lr'] == 0.01 and about['config']['use_tsn'] is True
+    assert about['num_classes'] == 8 and about['lists']['val']['videos'] == 16
+    assert about['lists']['train']['file'] == str(demo_appearance.train_list)
+    assert about['versions']['numpy'] == np.__version__
+
+
+def test_parameters_of_a_run_load_into_the_network_of_the_zoo(whole):
+    net = model_zoo.get_model(MODEL, nclass=8, tsn=True, num_segments=3, pretrained_base=False)
+    net.load_parameters(str(whole[0] / LAST))
+    assert np.isfinite(net(mx.nd.zeros((3, 3, 32, 32))).asnumpy()).all()
+
+
+def test_every_validation_video_is_scored_whatever_the_batch_size(whole):
+    epochs = [record for record in metrics(whole[0]) if record['kind'] == 'epoch']
+    assert [(record['val_count'], record['val_expected']) for record in epochs] == [(16, 16)] * 2
+
+
+@pytest.mark.parametrize('batch_size', [5, 40])
+def test_eval_scores_what_the_run_scored(whole, flags, tmp_path, caplog, batch_size):
+    caplog.set_level('INFO')
+    assert here(flags, '--eval', '--resume-params', whole[0] / LAST, '--batch-size', batch_size,
+                '--save-dir', tmp_path / 'none') == 0
+    last = metrics(whole[0])[-1]
+    found = dict(pair.split('=') for pair in caplog.messages[-1].split() if '=' in pair)
+    assert float(found['acc-top1']) == pytest.approx(100 * last['val_top1'])
+    assert float(found['acc-top5']) == pytest.approx(100 * last['val_top5'])
+    assert float(found['loss']) == pytest.approx(last['val_loss'], rel=1e-3)
+    assert '(16 of 16 videos scored)' in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_writes_nothing(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert here(flags, '--dry-run') == 0
+    assert list(tmp_path.iterdir()) == []
+    said = capsys.readouterr().out
+    assert '8 classes' in said and '24 training videos in 6 batches of 4, 16 validation videos' in said
+
+
+def test_print_config_says_what_would_run_and_writes_nothing(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert here(flags, '--print-config') == 0
+    assert json.loads(capsys.readouterr().out)['num_segments'] == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_within_an_epoch_with_workers_and_resumed_without(whole, flags, folder):
+    rng = np.random.default_rng(0)
+    flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1]
+    killed = start(flags, '-j', 2)
+    stop(killed, after_step(folder, int(rng.integers(1, 5))), delay=rng.uniform(0, 0.2))
+    assert killed.returncode == -signal.SIGKILL and not (folder / LAST).exists()
+    assert 'Going on from' in finish(flags, '--resume', 'auto')
+    assert_same(folder, whole[0])
+
+
+def test_killed_in_a_validation_and_again_with_a_torn_checkpoint(whole, flags, folder):
+    """Without workers from end to end, and equal to the run that had two."""
+    flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1, '--resume']
+    stop(start(flags), in_validation(folder, epoch=0, batch=2))
+    assert [record['epoch'] for record in metrics(folder) if record['kind'] == 'epoch'] == []
+    stop(start(flags), after_step(folder, 9))
+    newest, before, *_ = sorted(folder.glob('checkpoints/step-*'), reverse=True)
+    os.truncate(newest / 'params.params', 1_000_000)
+    output = finish(flags)
+    assert f'{newest} is refused: params.params has 1000000 bytes' in output
+    assert f'Going on from {before}' in output
+    assert_same(folder, whole[0])
+
+
+def test_killed_with_several_devices_and_gathered_gradients(flags, folder):
+    flags = [*flags, '--num-cpus', 2, '--batch-size', 2, '--accumulate', 2, '--checkpoint-steps', 1]
+    finish(flags, '--save-dir', folder / 'whole')
+    killed = folder / 'killed'
+    stop(start(flags, '--save-dir', killed), after_step(killed, 4), delay=0.1)
+    finish(flags, '--save-dir', killed, '--resume')
+    assert_same(killed, folder / 'whole')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', range(6))
+def test_killed_three_times_at_random_moments(whole, flags, folder, seed):
+    rng = np.random.default_rng(seed)
+    flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1, '--resume']
+    for step in sorted(rng.choice(np.arange(1, STEPS), 3, replace=False)):
+        stop(start(flags, '-j', int(rng.integers(3))), after_step(folder, step), delay=rng.uniform(0, 0.5))
+    finish(flags)
+    assert_same(folder, whole[0])
+
+
+def test_interrupted_from_the_keyboard(whole, flags, folder):
+    flags = [*flags, '--save-dir', folder]
+    process = start(flags, '-j', 2)
+    output = stop(process, lambda: 'Epoch[001] Batch [0001]' in said(folder), signal.SIGINT)
+    assert process.returncode == 130
+    assert 'Traceback' not in output
+    checkpoint, = folder.glob('checkpoints/step-*')
+    assert f'The same command with --resume auto goes on from {checkpoint}.' in output
+    assert members(process.pid) == []
+    finish(flags, '--resume')
+    assert_same(folder, whole[0])
+
+
+def members(group):
+    """Living processes of a process group."""
+    found = []
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            kind, _, owner = path.read_text().rpartition(')')[2].split()[:3]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(owner) == group and kind != 'Z':
+            found.append(path.parent.name)
+    return found
+
+
+def test_a_resumed_run_reads_nothing_that_it_has_done(flags, demo_appearance, folder, capsys):
+    """The videos of the batches before the interruption are gone when the run goes on."""
+    videos = folder / 'videos'
+    shutil.copytree(demo_appearance.video_dir, videos)
+    flags = [*flags, '--data-dir', videos, '--save-dir', folder / 'run', '--num-epochs', 1, '--checkpoint-steps', 1]
+    config = TrainConfig(model=MODEL, dataset='custom', data_dir=str(videos), batch_size=4, num_segments=3,
+                         train_list=str(demo_appearance.train_list), val_list=str(demo_appearance.val_list))
+    train_set, _ = open_datasets(config, model_zoo.model_card(MODEL))
+    with VideoLoader(train_set, 4, shuffle=True, seed=0, last='wrap') as loader:
+        batches = loader.batch_indices(0)
+    last = Path(train_set.samples[batches[4][0]].path)
+    last.rename(last.with_suffix('.away'))
+    assert here(flags) == 1
+    assert f'{last}: cannot be read' in capsys.readouterr().err
+    last.with_suffix('.away').rename(last)
+    for index in sum(batches[:4], []):
+        Path(train_set.samples[index].path).unlink()
+    assert here(flags, '--resume') == 0
+    assert metrics(folder / 'run')[-1]['samples'] == 24
+
+
+@pytest.fixture(scope='module')
+def one_epoch(flags):
+    """A run of one epoch that a test may spoil a copy of."""
+    with disposable() as folder:
+        assert here(flags, '--num-epochs', 1, '--save-dir', folder, '--save-frequency', 0) == 0
+        yield Path(folder)
+
+
+@pytest.fixture
+def spoilt(one_epoch, folder):
+    shutil.copytree(one_epoch, folder / 'run', symlinks=True)
+    return folder / 'run'
+
+
+def test_a_folder_with_a_run_is_not_written_into(flags, spoilt, capsys):
+    before = {path: path.stat().st_mtime_ns for path in spoilt.rglob('*')}
+    assert here(flags, '--save-dir', spoilt) == 2
+    said = capsys.readouterr().err
+    assert f'--save-dir {spoilt} holds a run already' in said
+    assert '--resume auto' in said and '--overwrite' in said
+    assert {path: path.stat().st_mtime_ns for path in spoilt.rglob('*')} == before
+
+
+def test_overwrite_deletes_the_run_and_nothing_else(flags, spoilt):
+    (spoilt / 'notes.txt').write_text('mine')
+    (spoilt / 'other.params').write_text('mine')
+    old = {path.name for path in spoilt.iterdir()} - {'notes.txt', 'other.params'}
+    assert here(flags, '--save-dir', spoilt, '--overwrite', '--num-epochs', 1, '--train-only') == 0
+    assert (spoilt / 'notes.txt').exists() and (spoilt / 'other.params').exists()
+    assert not (spoilt / 'best.params').exists()
+    assert [name for name in old if 'tfevents' in name and (spoilt / name).exists()] == []
+
+
+def test_overwrite_costs_nothing_when_the_new_run_cannot_start(flags, spoilt, capsys):
+    before = {path: path.stat().st_mtime_ns for path in spoilt.rglob('*')}
+    assert here(flags, '--save-dir', spoilt, '--overwrite', '--train-list', 'nowhere.txt') == 1
+    assert 'nowhere.txt: the list does not exist' in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in spoilt.rglob('*')} == before
+
+
+def test_a_run_is_not_resumed_as_another_one(flags, spoilt, capsys):
+    assert here(flags, '--save-dir', spoilt, '--resume', '--lr', 0.5, '--num-segments', 2) == 2
+    said = capsys.readouterr().err
+    assert '--lr was 0.01 and is 0.5' in said and '--num-segments was 3 and is 2' in said
+    assert '--resume-params' in said
+
+
+def test_a_run_without_any_good_checkpoint_says_which_and_why(flags, spoilt, capsys):
+    checkpoint, = spoilt.glob('checkpoints/step-*')
+    (checkpoint / 'manifest.json').write_text('{"manifest":')
+    assert here(flags, '--save-dir', spoilt, '--resume') == 1
+    said = capsys.readouterr().err
+    assert f'{checkpoint} is refused: manifest.json is torn' in said and 'start anew without --resume' in said
+
+
+def test_resume_from_nowhere_is_refused(flags, tmp_path, capsys):
+    assert here(flags, '--save-dir', tmp_path / 'run', '--resume', tmp_path / 'nowhere') == 1
+    said = capsys.readouterr().err
+    assert f'--resume {tmp_path / "nowhere"}: no checkpoint there' in said and '--save-dir of a run' in said
+
+
+def test_a_full_disk_keeps_the_last_good_state(one_epoch, flags, spoilt, capsys):
+    """A limit on the size of files stands for the disk: no file of parameters can be written."""
+    before = {path.name: path.read_bytes() for path in spoilt.glob('checkpoints/*/*')}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, hard))
+    try:
+        assert here(flags, '--save-dir', spoilt, '--resume', '--checkpoint-steps', 2) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = capsys.readouterr().err
+    assert f'cannot save the checkpoint {spoilt / "checkpoints"}' in said
+    assert 'the checkpoints before it are kept' in said and 'Traceback' not in said
+    assert {path.name: path.read_bytes() for path in spoilt.glob('checkpoints/*/*')} == before
+    assert [path.name for path in spoilt.glob('checkpoints/.*')] == []
+    assert here(flags, '--save-dir', spoilt, '--resume', '--train-only') == 2  # another run
+    assert here(flags, '--save-dir', spoilt, '--resume') == 0
+    assert metrics(spoilt)[-1]['step'] == STEPS  # one epoch more than it was started for
+    assert json.loads((spoilt / 'config.json').read_text())['config']['num_epochs'] == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 150 MB; a checkpoint takes 90."""
+    place = tmp_path / 'disk'
+    place.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', 'size=150m', 'tmpfs', str(place)], capture_output=True).returncode == 0
+    if not mounted:
+        pytest.skip('only root may mount')
+    yield place
+    subprocess.run(['umount', str(place)], check=True)
+
+
+def remount(place, option):
+    subprocess.run(['mount', '-o', f'remount,{option}', str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_and_one_that_turns_read_only(whole, flags, small_disk):
+    flags = [*flags, '--save-dir', small_disk, '--checkpoint-steps', 1, '--resume']
+    process = start(flags)
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 1, output
+    assert f'cannot save the checkpoint {small_disk / "checkpoints" / "step-00000002"}' in output
+    assert 'MB are free' in output and 'Traceback' not in output
+    assert [path.name for path in small_disk.glob('checkpoints/*')] == ['step-00000001']
+    remount(small_disk, 'ro')
+    assert here(flags) == 1
+    remount(small_disk, 'rw,size=600m')
+    assert 'Going on from' in finish(flags)
+    assert_same(small_disk, whole[0])
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_at_once(flags, tmp_path, capsys):
+    (tmp_path / 'file').write_text('in the way')
+    place = tmp_path / 'file' / 'run'
+    assert here(flags, '--save-dir', place, '--train-list', 'nowhere.txt') == 1
+    assert f'--save-dir {place} cannot be written: Not a directory' in capsys.readouterr().err
+
+
+def test_the_training_folder_numbers_the_classes(demo_appearance, tmp_path):
+    """A validation folder that lacks the first class does not shift the others."""
+    for split, classes in (('train', ('Crescent', 'PlainCross', 'Star')), ('val', ('PlainCross', 'Star'))):
+        for name in classes:
+            target = tmp_path / split / name
+            target.mkdir(parents=True)
+            for video in (demo_appearance.video_dir / name).iterdir():
+                (target / video.name).symlink_to(video)
+    config = TrainConfig(model=MODEL, dataset='custom', data_dir=str(tmp_path / 'train'),
+                         train_list=str(tmp_path / 'train'), val_list=str(tmp_path / 'val'),
+                         val_data_dir=str(tmp_path / 'val'))
+    train_set, val_set = open_datasets(config, model_zoo.model_card(MODEL))
+    assert train_set.classes == val_set.classes == ['Crescent', 'PlainCross', 'Star']
+    assert {Path(sample.path).parent.name: sample.label for sample in val_set.samples} == {'PlainCross': 1, 'Star': 2}
