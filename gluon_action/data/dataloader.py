@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import gc
 import itertools
 import logging
 import math
@@ -147,6 +148,7 @@ class VideoLoader:
                     answers.values[place] = load(index, epoch)
                 except Exception as error:
                     answers.values[place] = error
+                gc.collect(1)  # as workers do: a decoder's frames must not wait for Python to see their cycle
             yield answers
 
     def _read_ahead(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
