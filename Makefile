@@ -5,6 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 CONSTRAINTS := constraints.txt
 DEMO_DIR := runs/demo
+DEMO_NET := --model resnet18_v1b_custom --use-tsn --input-size 64
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -32,11 +33,13 @@ setup: $(VENV)/.installed-cpu  ## make .venv and install the CPU build
 .PHONY: demo
 demo: $(VENV)/.installed-cpu  ## set up, then train and test a recogniser on generated videos
 	$(PY) scripts/train_recognizer.py --dataset demo_appearance --data-dir $(DEMO_DIR)/videos \
-	  --model resnet18_v1b_ucf101 --no-pretrained-base --use-tsn --num-segments 3 --input-size 64 $(DEMO_FLAGS) \
+	  $(DEMO_NET) --num-segments 3 --no-pretrained-base --dropout 0 --data-aug v3 --new-height 64 --new-width 74 \
+	  --batch-size 16 --lr 0.02 --warmup-epochs 1 --lr-mode cosine --num-epochs 14 --log-interval 10 -j 2 \
 	  --save-dir $(DEMO_DIR)/train --resume auto
 	$(PY) scripts/test_recognizer.py --dataset demo_appearance --data-dir $(DEMO_DIR)/videos \
-	  --model resnet18_v1b_ucf101 --resume-params $(DEMO_DIR)/train/best.params --num-segments 5 --three-crop \
-	  --input-size 64 --save-dir $(DEMO_DIR)/test --overwrite
+	  $(DEMO_NET) --num-segments 5 --three-crop --new-height 0 --new-width 0 -j 2 \
+	  --resume-params $(DEMO_DIR)/train/best.params --save-dir $(DEMO_DIR)/test --overwrite
+	@echo 'Look at $(DEMO_DIR)/train/history.png and $(DEMO_DIR)/test/confusion_matrix.png'
 
 .PHONY: test
 test: $(VENV)/.installed-cpu+test  ## set up and pass the tests

@@ -14,7 +14,7 @@ class AnnotationError(GluonActionError, ValueError):
     """A list of videos that cannot be read, or a line in it; the message names file and line."""
 
 
-class ModelError(GluonActionError, ValueError):
+class ModelError(UsageError):
     """An unknown model, or one asked for what it cannot do."""
 
 

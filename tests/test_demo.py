@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from gluon_action.data.demo import make_demo, render_motion
+from gluon_action.data.demo import find_demo, make_demo, render_motion
 from gluon_action.errors import OutputError, UsageError
 
 SMALL = dict(train_per_class=1, val_per_class=1, size=(48, 36), num_frames=6)
@@ -173,3 +173,11 @@ def test_the_command_refuses_a_read_only_place(tmp_path, capsys):
     tmp_path.chmod(0o500)
     assert run(parse_args, main, ['demo_motion', '--root', str(tmp_path / 'demo')]) == 1
     assert 'could not be written' in capsys.readouterr().err
+
+
+def test_finished_data_of_other_settings_are_found_as_they_are(tmp_path):
+    made = make_demo('demo_motion', tmp_path, **SMALL)
+    assert find_demo('demo_motion', tmp_path) == made
+    assert find_demo('demo_appearance', tmp_path) is None
+    made.ucf_test_list.unlink()
+    assert find_demo('demo_motion', tmp_path) is None

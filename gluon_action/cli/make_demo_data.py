@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('names', nargs='*', metavar='NAME', default=['demo_appearance', 'demo_motion'],
                         help='demo_appearance, demo_motion or both')
     parser.add_argument('--root', default='demo_data', help='each data set becomes a folder in here')
-    parser.add_argument('--train-per-class', type=int, default=40, help='training videos of each class')
+    parser.add_argument('--train-per-class', type=int, default=60, help='training videos of each class')
     parser.add_argument('--val-per-class', type=int, default=10, help='validation videos of each class')
     parser.add_argument('--size', type=int, default=96, help='height of the 4:3 frames')
     parser.add_argument('--num-frames', type=int, default=24, help='frames of each video')

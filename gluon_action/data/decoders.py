@@ -87,7 +87,8 @@ class PyavVideo:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._packets = self._frames = None
+        # The finisher belongs to the reader: kept, it would hold both until the garbage is collected.
+        self._packets = self._frames = self._finish = None
         self._container.close()
 
     def _open(self):

@@ -14,7 +14,7 @@ import numpy as np
 from ..engine import usable_cores
 from ..errors import OutputError, UsageError
 
-_FORMAT = 1  # raised when the same settings would give other videos
+_FORMAT = 2  # raised when the same settings would give other videos
 _CLIPS_PER_GROUP = 4  # UCF101 names clips by group (one source) and number in it; a group never spans two splits
 _FPS = 12
 
@@ -45,7 +45,7 @@ class DemoData:
     class_ind: Path
 
 
-def make_demo(name: str, root: str | os.PathLike, *, seed: int = 0, train_per_class: int = 40, val_per_class: int = 10,
+def make_demo(name: str, root: str | os.PathLike, *, seed: int = 0, train_per_class: int = 60, val_per_class: int = 10,
               size: int | tuple[int, int] = 96, num_frames: int = 24, progress: bool = False) -> DemoData:
     """Make a demo data set of H.264 files, or what is missing of it.
 
@@ -180,12 +180,12 @@ def _dotted_triangle(u, v):
     return (v < 0.7) & (1.7 * abs(u) - v < 0.95), np.hypot((u / 0.36) % 1 - 0.5, (v / 0.36) % 1 - 0.5) > 0.32
 
 
-def _hollow_square(u, v):
-    return (_square(u, v) < 0.9) & (_square(u, v) > 0.55), np.True_
+def _grid_diamond(u, v):
+    return abs(u) + abs(v) < 1.1, ((u / 0.44) % 1 < 0.3) | ((v / 0.44) % 1 < 0.3)
 
 
-def _plain_cross(u, v):
-    return (np.minimum(abs(u), abs(v)) < 0.28) & (_square(u, v) < 1), np.True_
+def _pinwheel_disc(u, v):
+    return u * u + v * v < 1, np.sin(3 * np.arctan2(v, u)) > 0
 
 
 def _ring_target(u, v):
@@ -205,8 +205,8 @@ _OBJECTS = {
     'CheckedSquare': _checked_square,
     'Crescent': _crescent,
     'DottedTriangle': _dotted_triangle,
-    'HollowSquare': _hollow_square,
-    'PlainCross': _plain_cross,
+    'GridDiamond': _grid_diamond,
+    'PinwheelDisc': _pinwheel_disc,
     'RingTarget': _ring_target,
     'Star': _star,
     'StripedDisc': _striped_disc,
@@ -252,6 +252,19 @@ def _claim(root: Path, settings: dict) -> None:
         raise OutputError(f'{root} is not empty and was not made by this command; choose another folder')
     else:
         _write_text(record, json.dumps(settings, indent=1) + '\n')
+
+
+def find_demo(name: str, root: Path) -> DemoData | None:
+    """Return the data set that `root` holds, whatever its settings were; None if it is not there or not finished."""
+    data = _layout(Path(root), name)
+    record = data.root / 'demo.json'
+    try:
+        settings = json.loads(record.read_text())
+        # The lists are written when all videos are there.
+        whole = data.class_ind.exists() and data.ucf_test_list.exists()
+        return data if whole and (settings['name'], settings['format']) == (name, _FORMAT) else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _layout(root: Path, name: str) -> DemoData:

@@ -1,1 +1,18 @@
 """Training: the loop, schedules, losses, checkpoints and the records of a run."""
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {'TrainConfig': 'config', 'TrainResult': 'recognizer', 'train_recognizer': 'recognizer', 'Loop': 'loop',
+          'TrainingHistory': 'history', 'LRScheduler': 'schedules', 'LRSequential': 'schedules'}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
