@@ -1,0 +1,45 @@
+"""What the run that wrote a file of parameters says about itself in the ``config.json`` beside it."""
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Read the ``config.json`` of the run that `path` belongs to.
+
+    Parameters
+    ----------
+    path : path
+        A file of parameters, or a folder inside a run (``--save-dir`` itself, ``checkpoints`` or one of those). Links
+        are followed, as ``best.params`` is one and may be linked to from elsewhere.
+
+    Returns
+    -------
+    dict or None
+        With ``classes`` (list of str, or None), ``num_classes`` (int, or None), ``config``, ``model``, ``lists`` and
+        ``versions`` as the run wrote them. `classes` and `num_classes` are checked, the others are as found. None
+        when nothing is there, it cannot be read, or it is something else of that name.
+    """
+    place = Path(path).expanduser()
+    try:
+        place = place.resolve()
+        # A checkpoint lies two folders below the run's.
+        folders = [place, *place.parents][:3] if place.is_dir() else [place.parent]
+        file = next((folder / 'config.json' for folder in folders if (folder / 'config.json').is_file()), None)
+        about = json.loads(file.read_text(encoding='utf-8')) if file else None
+    except (OSError, ValueError, RecursionError, RuntimeError):  # RuntimeError: links in a circle
+        return None
+    if not isinstance(about, dict) or not isinstance(about.get('config'), dict):
+        return None
+    return {**about, 'classes': _names(about.get('classes')), 'num_classes': _count(about.get('num_classes'))}
+
+
+def _names(value: Any) -> list[str] | None:
+    return value if isinstance(value, list) and value and all(isinstance(name, str) for name in value) else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
