@@ -427,4 +427,29 @@ def test_the_training_folder_numbers_the_classes(demo_appearance, tmp_path):
                          val_data_dir=str(tmp_path / 'val'))
     train_set, val_set = open_datasets(config, model_zoo.model_card(MODEL))
     assert train_set.classes == val_set.classes == ['Crescent', 'PinwheelDisc', 'Star']
-    assert {Path(sample.path).parent.name: sample.label for sample in val_set.samples} == {'PinwheelDisc': 1, 'Star': 2}
+    assert labels(val_set) == {'PinwheelDisc': 1, 'Star': 2}
+
+
+def labels(videos):
+    return {Path(sample.path).parent.name: sample.label for sample in videos.samples}
+
+
+@pytest.mark.parametrize('given', [
+    dict(resume_params='run/x.params'), dict(resume_params='link.params'), dict(resume='run'),
+    dict(resume='auto', save_dir='run'), dict(resume='run/checkpoints/step-00000001')])
+def test_a_run_that_is_evaluated_numbers_the_classes(demo_appearance, tmp_path, given):
+    """The folder that is scored lacks the first class of the run."""
+    for name in ('PinwheelDisc', 'Star'):
+        shutil.copytree(demo_appearance.video_dir / name, tmp_path / 'val' / name)
+    (tmp_path / 'run' / 'checkpoints' / 'step-00000001').mkdir(parents=True)
+    (tmp_path / 'run' / 'x.params').touch()
+    (tmp_path / 'link.params').symlink_to(tmp_path / 'run' / 'x.params')
+    about = {'config': {}, 'classes': ['Crescent', 'PinwheelDisc', 'Star'], 'num_classes': 3}
+    (tmp_path / 'run' / 'config.json').write_text(json.dumps(about))
+    given = {name: value if value == 'auto' else str(tmp_path / value) for name, value in given.items()}
+    config = TrainConfig(model=MODEL, dataset='custom', data_dir=str(tmp_path / 'val'), val_list=str(tmp_path / 'val'),
+                         eval=True, **given)
+    val_set = open_datasets(config, model_zoo.model_card(MODEL))[1]
+    assert val_set.num_classes == 3 and labels(val_set) == {'PinwheelDisc': 1, 'Star': 2}
+    (tmp_path / 'run' / 'config.json').unlink()
+    assert labels(open_datasets(config, model_zoo.model_card(MODEL))[1]) == {'PinwheelDisc': 0, 'Star': 1}

@@ -5,11 +5,13 @@ import contextlib
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import mxnet as mx
 
 from ..data.by_name import open_dataset, train_transform, val_transform
 from ..data.dataloader import VideoLoader
+from ..data.run_config import read_run_config
 from ..errors import UsageError
 from ..model_zoo import ModelCard, get_model, load_weights
 from .config import TrainConfig
@@ -123,6 +125,8 @@ def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
                                       flip_prob=config.flip_prob))
         # The training list numbers the classes; a validation folder that lacks one must not renumber them.
         names = dict(num_classes=train_set.num_classes, classes=train_set.classes)
+    else:
+        names = classes_of_run(config)
     if not config.train_only:
         val_set = open_dataset(
             config.dataset, train=False, setting=config.val_list, data_dir=config.val_data_dir or config.data_dir,
@@ -130,6 +134,20 @@ def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
             transform=val_transform(config.data_aug, size, **look, **sides, crop_ratio=config.crop_ratio,
                                     num_crop=config.num_crop, clip_length=config.new_length))
     return train_set, val_set
+
+
+def classes_of_run(config: TrainConfig) -> dict[str, Any]:
+    """Return how the run that is evaluated numbered its classes, as arguments of a data set.
+
+    Without this, a validation folder or a list of names that lacks a class would number the others anew. Where the
+    parameters are of no run, or ``--num-classes`` says otherwise, the list numbers the classes.
+    """
+    place = config.save_dir if config.resume == 'auto' else config.resume or config.resume_params
+    about = (read_run_config(place) if place else None) or {}
+    if config.num_classes not in (None, about.get('num_classes')):
+        return {'num_classes': config.num_classes}
+    found = {'num_classes': about.get('num_classes') or config.num_classes, 'classes': about.get('classes')}
+    return {name: value for name, value in found.items() if value}
 
 
 def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contexts: list[mx.Context], *,
