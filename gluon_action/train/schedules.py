@@ -102,7 +102,7 @@ def parse_decay(text: str) -> list[tuple[float, str, float | None]]:
     changes = [_parse_change(part.strip(), text) for part in text.split(',') if part.strip()]
     if len({rate is None for _, _, rate in changes}) > 1:
         raise UsageError(f'step schedule {text!r} mixes places with and without a rate; '
-                         f"write '40,60' (--lr-decay-epoch) or '0:0.01,40:0.001' (--lr-steps)")
+                         f"write --lr-decay-epoch '40,60' or '0:0.01,40:0.001'")
     if len({unit for _, unit, _ in changes}) > 1:
         raise UsageError(f'step schedule {text!r} mixes epochs and steps; give all of them in one unit')
     places = [place for place, _, _ in changes]
