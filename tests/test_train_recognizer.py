@@ -17,8 +17,10 @@ from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer as command
 from gluon_action.cli.command import run
 from gluon_action.data.dataloader import VideoLoader
+from gluon_action.errors import UsageError
 from gluon_action.train.config import TrainConfig
 from gluon_action.train.recipe import open_datasets
+from gluon_action.train.run_folder import check_same_data
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'train_recognizer.py'
 MODEL = 'resnet18_v1b_custom'
@@ -339,6 +341,31 @@ def test_a_run_is_not_resumed_as_another_one(flags, spoilt, capsys):
     said = capsys.readouterr().err
     assert '--lr was 0.01 and is 0.5' in said and '--num-segments was 3 and is 2' in said
     assert '--resume-params' in said
+
+
+def test_a_run_is_not_resumed_on_a_list_whose_content_has_changed(flags, demo_appearance, folder, capsys):
+    lists = {}
+    for split, source in (('train', demo_appearance.train_list), ('val', demo_appearance.val_list)):
+        lists[split] = folder / f'{split}.txt'
+        lists[split].write_text('\n'.join(source.read_text().splitlines()[::4]))
+    flags = [*flags, '--train-list', lists['train'], '--val-list', lists['val'], '--save-dir', folder / 'run',
+             '--num-classes', 8, '--save-frequency', 0]
+    assert here(flags, '--num-epochs', 1) == 0
+    for split, path in lists.items():
+        text = path.read_text()
+        path.write_text('\n'.join(text.splitlines()[1:]))
+        assert here(flags, '--resume') == 2
+        assert f'the content of --{split}-list is not what the run was started with' in capsys.readouterr().err
+        path.write_text(text)
+    assert metrics(folder / 'run')[-1]['epoch'] == 0
+
+
+def test_other_data_are_told_from_the_same():
+    now = {'lists': {'train': 'a', 'val': 'b'}, 'classes': ['x', 'y']}
+    for before in ({}, now, {**now, 'lists': {'train': 'a'}}):  # the first is of an earlier version
+        check_same_data(before, now)
+    with pytest.raises(UsageError, match=r"the classes were \['y', 'x'\] and are \['x', 'y'\]"):
+        check_same_data({**now, 'classes': ['y', 'x']}, now)
 
 
 def test_a_run_without_any_good_checkpoint_says_which_and_why(flags, spoilt, capsys):

@@ -17,7 +17,7 @@ from .hooks import SaveCheckpoints, SaveParameters
 from .optimizer_state import load_states
 from .recipe import Recipe, build_recipe
 from .records import RunRecords
-from .run_folder import RunFolder
+from .run_folder import RunFolder, data_of
 from .schedules import updates_per_epoch
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def train_recognizer(config: TrainConfig) -> TrainResult:
 def start(recipe: Recipe, folder: RunFolder) -> None:
     """Put the loop where the run goes on: at a checkpoint, at given parameters, or at the beginning."""
     if folder.checkpoint:
+        folder.check_data(recipe)
         recipe.loop.load_state_dict(folder.checkpoint.state)
     else:
         _start_anew(recipe)
@@ -131,7 +132,8 @@ def hooks_for(recipe: Recipe, folder: RunFolder) -> list:
                        title=f'{config.model} on {config.dataset}'),
             SaveParameters(folder.path, config.dataset, config.model, best=not config.train_only,
                            frequency=0 if config.train_only else config.save_frequency),
-            SaveCheckpoints(folder.checkpoints, config.checkpoint_steps, extra={'config': dataclasses.asdict(config)})]
+            SaveCheckpoints(folder.checkpoints, config.checkpoint_steps,
+                            extra={'config': dataclasses.asdict(config), **data_of(recipe)})]
 
 
 def evaluate_only(config: TrainConfig) -> TrainResult:

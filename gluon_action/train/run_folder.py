@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError, OutputError, UsageError
 from ..evaluate.reports import write_atomically
@@ -63,6 +64,17 @@ class RunFolder:
             check_same_run(self.checkpoint.state['config'], config)
             log.info('Going on from %s (epoch %d, step %d).', self.checkpoint.path,
                      self.checkpoint.state['loop']['progress']['epoch'], self.checkpoint.step)
+
+    def check_data(self, recipe) -> None:
+        """Refuse to go on with lists or classes that are not those the run was started with.
+
+        Raises
+        ------
+        UsageError
+            Naming the list whose content has changed under the same name.
+        """
+        if self.checkpoint:
+            check_same_data(self.checkpoint.state, data_of(recipe))
 
     def begin(self, recipe) -> None:
         """Delete the run that is to be overwritten and write ``config.json``.
@@ -131,6 +143,39 @@ class RunFolder:
                     return found
         raise CheckpointError(f'--resume {resume}: no checkpoint there; give the --save-dir of a run, one of its '
                               'checkpoints, or auto')
+
+
+def data_of(recipe) -> dict[str, Any]:
+    """Return what tells whether the data of a run are the same: SHA-256 of each list, and the classes in order."""
+    loaders = {'train': recipe.train_loader, 'val': recipe.val_loader}
+    return {'lists': {name: loader.dataset.list_sha256 for name, loader in loaders.items() if loader is not None},
+            'classes': recipe.classes}
+
+
+def check_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on when the content of a list has changed, which its name does not tell.
+
+    Parameters
+    ----------
+    before : dict
+        The state in the checkpoint; ``lists`` and ``classes`` are missing where an earlier version wrote it.
+    now : dict
+        From `data_of`.
+
+    Raises
+    ------
+    UsageError
+        Naming the list, or the classes that differ.
+    """
+    lists = before.get('lists') or {}
+    changed = [f'--{name}-list' for name, sha256 in now['lists'].items() if lists.get(name, sha256) != sha256]
+    if changed:
+        raise UsageError(f'--resume: the content of {" and ".join(changed)} is not what the run was started with. '
+                         'Restore it, or start a new run from its parameters: --resume-params, with another '
+                         '--save-dir')
+    if before.get('classes', now['classes']) != now['classes']:
+        raise UsageError(f'--resume: the classes were {before["classes"]} and are {now["classes"]}. Restore them, or '
+                         'start a new run: with another --save-dir')
 
 
 def check_same_run(before: dict, config: TrainConfig) -> None:
