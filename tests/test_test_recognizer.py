@@ -127,6 +127,62 @@ def test_a_list_without_one_readable_video_gives_zero_and_fails(flags, tmp_path)
     assert (results['top1'], results['n_expected'], results['n_scored']) == (0, 2, 0)
 
 
+@pytest.fixture
+def folders(demo_appearance, val_list, tmp_path):
+    """A folder for each class of the demo but the first."""
+    for line in val_list.read_text().splitlines():
+        path, _, label = line.split()
+        if label != '0':
+            folder = tmp_path / 'val' / demo_appearance.classes[int(label)]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / Path(path).name).symlink_to(f'{demo_appearance.video_dir}/{path}')
+    return tmp_path / 'val'
+
+
+def run_of(folder, weights, **about):
+    """A run with these weights, and a link to them from elsewhere."""
+    (folder / 'run').mkdir()
+    (folder / 'run' / 'best.params').write_bytes(weights.read_bytes())
+    (folder / 'run' / 'config.json').write_text(json.dumps({'config': {}, **about}))
+    (folder / 'link.params').symlink_to(folder / 'run' / 'best.params')
+    return str(folder / 'link.params')
+
+
+def test_a_validation_folder_that_lacks_a_class_is_numbered_as_in_training(flags, folders, weights, plain,
+                                                                           demo_appearance, tmp_path):
+    linked = run_of(tmp_path, weights, classes=list(demo_appearance.classes), num_classes=8)
+    argv = [*flags, '--data-dir', str(folders), '--val-list', str(folders), '--resume-params', linked]
+    results, scores, _ = score(argv)
+    assert scores['classes'].tolist() == list(demo_appearance.classes)
+    expected = dict(zip(plain[1]['labels'].tolist(), plain[1]['scores']))
+    assert sorted(scores['labels']) == list(range(1, 8))
+    for label, row in zip(scores['labels'].tolist(), scores['scores']):
+        np.testing.assert_allclose(row, expected[label], rtol=1e-4, atol=1e-4)
+
+
+def test_names_that_cannot_be_numbered_as_in_training_are_refused(flags, folders, weights, demo_appearance, tmp_path,
+                                                                  capsys):
+    argv = [*flags, '--data-dir', str(folders), '--val-list', str(folders)]
+    assert start(argv) == 1
+    error = capsys.readouterr().err
+    assert 'names 7 classes and the network knows 8' in error and 'config.json' in error
+    (folders / demo_appearance.classes[0]).mkdir()
+    assert start(argv) == 0
+    others = run_of(tmp_path, weights, classes=[f'{name} or so' for name in demo_appearance.classes], num_classes=8)
+    assert start([*argv, '--overwrite', '--resume-params', others]) == 1
+    assert 'is not one of the 8 classes' in capsys.readouterr().err
+
+
+def test_a_list_that_numbers_its_names_in_another_way_than_the_run_is_refused(flags, folders, weights, demo_appearance,
+                                                                              tmp_path, capsys):
+    backwards = list(demo_appearance.classes)[::-1]
+    linked = run_of(tmp_path, weights, classes=list(demo_appearance.classes), num_classes=8)
+    (tmp_path / 'labels.json').write_text(json.dumps({name: number for number, name in enumerate(backwards)}))
+    (tmp_path / 'val.json').write_text(json.dumps([{'id': 'a', 'template': backwards[0]}]))
+    assert start([*flags, '--val-list', tmp_path / 'val.json', '--resume-params', linked]) == 1
+    assert 'numbers its classes in another way than config.json' in capsys.readouterr().err
+
+
 def test_existing_results_are_kept_unless_overwritten(flags, capsys):
     _, _, folder = score(flags)
     before = (folder / 'results.json').read_bytes()

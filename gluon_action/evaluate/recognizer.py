@@ -16,7 +16,9 @@ import mxnet as mx
 import numpy as np
 
 from .. import engine
-from ..data.by_name import open_dataset
+from ..data.by_name import DEMOS, open_dataset
+from ..data.list_rows import ClassNames
+from ..data.run_config import read_run_config
 from ..errors import AnnotationError, OutputError
 from . import views
 from .config import TestConfig
@@ -67,8 +69,12 @@ def test_recognizer(config: TestConfig) -> TestResult:
         dataset = open_test_set(config)
         contexts = engine.contexts(config.num_gpus, config.num_cpus)
         network = build_network(config, dataset.num_classes, contexts)
-        _check_labels(dataset.samples, getattr(network.block, 'num_classes', None))
+        known = getattr(network.block, 'num_classes', None)
+        _check_labels(dataset.samples, known)
+        _check_names(config, dataset, known)
         scores, meter = _score(config, network, dataset, contexts)
+        if known is None:  # an exported network tells by its scores only
+            _check_names(config, dataset, scores.scores.shape[1])
         results = _summary(config, dataset, network, scores, meter)
         results['seconds'] = round(time.time() - start, 1)
         files = write_report(
@@ -83,7 +89,13 @@ test_recognizer.__test__ = False  # nor is this a test
 
 
 def open_test_set(config: TestConfig, train: bool = False):
-    """Open the videos to score, or with `train` the training list, sampled for testing all the same."""
+    """Open the videos to score, or with `train` the training list, sampled for testing all the same.
+
+    Classes are numbered as in the run that `resume_params` come from, where its ``config.json`` lies beside them: a
+    validation list that lacks a class must not renumber the others.
+    """
+    run = _run_of(config)
+    names = {'classes': run['classes']} if run.get('classes') else {}
     decoder = 'decord' if config.use_decord else config.decoder
     return open_dataset(
         config.dataset, train=train, setting=config.train_list if train else config.val_list,
@@ -94,7 +106,7 @@ def open_test_set(config: TestConfig, train: bool = False):
         use_decord=config.use_decord, decoder=decoder, slowfast=config.slowfast,
         slow_temporal_stride=config.slow_temporal_stride, fast_temporal_stride=config.fast_temporal_stride,
         timeout=config.decode_timeout or None, list_format=config.list_format, label_base=config.label_base,
-        num_classes=config.num_classes, multi_label=config.multi_label)
+        num_classes=config.num_classes or run.get('num_classes'), multi_label=config.multi_label, **names)
 
 
 def run_benchmark(config: TestConfig) -> float:
@@ -113,6 +125,29 @@ def run_benchmark(config: TestConfig) -> float:
     _log.info('With batch size %d , %d batches, throughput is %f imgs/sec', config.batch_size, config.num_iterations,
               speed)
     return speed
+
+
+def _run_of(config: TestConfig) -> dict:
+    return (read_run_config(config.resume_params) if config.resume_params else None) or {}
+
+
+def _check_names(config: TestConfig, dataset, num_classes: int | None) -> None:
+    """Refuse a list whose class names number the classes in another way than the network does."""
+    names, run = dataset.classes, _run_of(config).get('classes')
+    if names is None or num_classes is None or config.dataset in DEMOS:
+        return
+    if run is not None:
+        known = ClassNames(run)
+        moved = next((name for number, name in enumerate(names) if known.find(name) != number), None)
+        if moved is not None:
+            raise AnnotationError(f'{dataset.setting}: numbers its classes in another way than config.json beside '
+                                  f'{config.resume_params}: {moved!r} is {names.index(moved)} in the list and '
+                                  f'{known.find(moved)} there; check --val-list and --resume-params')
+    elif len(names) != num_classes and (dataset.PRESET is None or names != list(dataset.PRESET.classes)):
+        raise AnnotationError(
+            f'{dataset.setting}: names {len(names)} classes and the network knows {num_classes}, so which name has '
+            'which number cannot be told; put config.json of the training run beside --resume-params, add the missing '
+            'classes (an empty folder each, where classes are folders), or give --val-list with class numbers')
 
 
 def _check_labels(samples: Sequence, num_classes: int | None) -> None:
