@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -20,7 +22,7 @@ from gluon_action.data.dataloader import VideoLoader
 from gluon_action.errors import UsageError
 from gluon_action.train.config import TrainConfig
 from gluon_action.train.recipe import open_datasets
-from gluon_action.train.run_folder import check_same_data
+from gluon_action.train.run_folder import RunFolder, check_same_data
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'train_recognizer.py'
 MODEL = 'resnet18_v1b_custom'
@@ -322,9 +324,12 @@ def test_a_folder_with_a_run_is_not_written_into(flags, spoilt, capsys):
 def test_overwrite_deletes_the_run_and_nothing_else(flags, spoilt):
     (spoilt / 'notes.txt').write_text('mine')
     (spoilt / 'other.params').write_text('mine')
+    (spoilt / 'checkpoints' / 'notes.txt').write_text('mine')
     old = {path.name for path in spoilt.iterdir()} - {'notes.txt', 'other.params'}
     assert here(flags, '--save-dir', spoilt, '--overwrite', '--num-epochs', 1, '--train-only') == 0
     assert (spoilt / 'notes.txt').exists() and (spoilt / 'other.params').exists()
+    assert (spoilt / 'checkpoints' / 'notes.txt').exists()
+    assert [path.name for path in spoilt.glob('checkpoints/step-*')] == [f'step-{STEPS // 2:08d}']
     assert not (spoilt / 'best.params').exists()
     assert [name for name in old if 'tfevents' in name and (spoilt / name).exists()] == []
 
@@ -334,6 +339,46 @@ def test_overwrite_costs_nothing_when_the_new_run_cannot_start(flags, spoilt, ca
     assert here(flags, '--save-dir', spoilt, '--overwrite', '--train-list', 'nowhere.txt') == 1
     assert 'nowhere.txt: the list does not exist' in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in spoilt.rglob('*')} == before
+
+
+@pytest.mark.parametrize('name', ['best.params', 'history.png', 'metrics.jsonl', 'my.log', f'custom-{MODEL}-003.params',
+                                  f'0.5000-custom-{MODEL}-003-best.states'])
+@pytest.mark.parametrize('resume', [None, 'auto'])
+def test_a_file_under_a_name_of_a_run_is_not_replaced(tmp_path, name, resume):
+    config = TrainConfig(model=MODEL, dataset='custom', save_dir=str(tmp_path), logging_file='my.log', resume=resume)
+    (tmp_path / 'notes.txt').write_text('mine')
+    RunFolder(config)
+    (tmp_path / name).write_text('mine')
+    with pytest.raises(UsageError, match=f'holds {re.escape(name)}, which a run would replace.*--overwrite'):
+        RunFolder(config)
+    if resume is None:
+        RunFolder(dataclasses.replace(config, overwrite=True))
+    else:  # a run that ended before its first checkpoint starts again
+        (tmp_path / 'config.json').write_text('{}')
+        assert RunFolder(config).checkpoint is None
+
+
+@pytest.mark.parametrize('flag', ['resume_params', 'resume_states', 'teacher_params'])
+def test_overwrite_does_not_delete_what_the_new_run_starts_from(tmp_path, flag):
+    folder, link = tmp_path / 'run', tmp_path / 'link'
+    folder.mkdir()
+    (folder / 'best.params').write_text('learnt')
+    link.symlink_to(folder / 'best.params')
+    for place in (folder / 'best.params', link):
+        config = TrainConfig(model=MODEL, save_dir=str(folder), overwrite=True, **{flag: str(place)})
+        with pytest.raises(UsageError, match=f'--{flag.replace("_", "-")} {place} lies in --save-dir'):
+            RunFolder(config)
+    RunFolder(dataclasses.replace(config, save_dir=str(tmp_path / 'other')))
+
+
+def test_a_run_does_not_go_on_in_the_folder_of_another(one_epoch, tmp_path):
+    config = TrainConfig(**json.loads((one_epoch / 'config.json').read_text())['config'])
+    config = dataclasses.replace(config, resume=str(one_epoch))
+    for folder in (one_epoch, tmp_path):
+        assert RunFolder(dataclasses.replace(config, save_dir=str(folder))).checkpoint.step == STEPS // 2
+    (tmp_path / 'config.json').write_text('{}')
+    with pytest.raises(UsageError, match=f'{tmp_path} holds a run already'):
+        RunFolder(dataclasses.replace(config, save_dir=str(tmp_path)))
 
 
 def test_a_run_is_not_resumed_as_another_one(flags, spoilt, capsys):

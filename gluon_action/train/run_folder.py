@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import logging
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,8 @@ class RunFolder:
     OutputError
         When the folder cannot be made or written.
     UsageError
-        When it holds a run that nobody asked to go on with or to delete, or the run that goes on was another one.
+        When it holds a run, or files under the names of one, that nobody asked to go on with or to delete; or the run
+        that goes on was another one.
     CheckpointError
         When there is nothing whole to go on from.
     """
@@ -56,10 +56,8 @@ class RunFolder:
         self.checkpoint = None
         if config.resume:
             self.checkpoint = self._find_checkpoint(config.resume)
-        elif self._holds_run():
-            if not config.overwrite:
-                raise UsageError(f'--save-dir {self.path} holds a run already: --resume auto goes on with it, '
-                                 '--overwrite deletes it, another --save-dir keeps both')
+        if not config.eval:
+            self._check_occupied()
         if self.checkpoint:
             check_same_run(self.checkpoint.state['config'], config)
             log.info('Going on from %s (epoch %d, step %d).', self.checkpoint.path,
@@ -80,7 +78,7 @@ class RunFolder:
         """Delete the run that is to be overwritten and write ``config.json``.
 
         It holds every choice, the data, the model, and the versions. Called once data and weights are there, so that
-        a mistyped path does not cost the old run, whose parameters the new one may have started from.
+        a mistyped path does not cost the old run.
         """
         if self.config.overwrite:
             self._clear()
@@ -110,19 +108,52 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f'--save-dir {self.path} cannot be written: {error.strerror or error}') from error
 
-    def _holds_run(self) -> bool:
-        return (self.path / 'config.json').exists() or self.checkpoints.path.exists()
+    def _check_occupied(self) -> None:
+        if self.config.overwrite:
+            self._check_start_is_kept()
+            return
+        if self.config.resume and (self.checkpoint is None or self._is_ours(self.checkpoint)):
+            holds_run = False  # it is the one that goes on; or it ended before its first checkpoint, and starts again
+            strange = [] if self._holds_run() else self._written()
+        else:
+            holds_run, strange = self._holds_run(), self._written()
+        if holds_run:
+            raise UsageError(f'--save-dir {self.path} holds a run already: --resume auto goes on with it, '
+                             '--overwrite deletes it, another --save-dir keeps both')
+        if strange:
+            raise UsageError(f'--save-dir {self.path} holds {", ".join(path.name for path in strange)}, which a run '
+                             'would replace or add to: --overwrite deletes that, another --save-dir keeps it')
 
-    def _clear(self) -> None:
-        # Only what a run writes: a folder may hold other things of the user's.
+    def _check_start_is_kept(self) -> None:
+        folder = self.path.resolve()
+        for name in ('resume_params', 'resume_states', 'teacher_params'):
+            given = getattr(self.config, name)
+            if given and Path(given).expanduser().resolve().is_relative_to(folder):
+                raise UsageError(f'--overwrite: --{name.replace("_", "-")} {given} lies in --save-dir {self.path}, '
+                                 'whose run is deleted before the new one has saved anything; move the file out of '
+                                 'there, or give another --save-dir')
+
+    def _holds_run(self) -> bool:
+        return (self.path / 'config.json').exists() or self.checkpoints.newest() is not None
+
+    def _is_ours(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.path.resolve().parent == self.checkpoints.path.resolve()
+
+    def _written(self) -> list[Path]:
+        # What a run writes, beside checkpoints: a folder may hold other things of the user's.
         weights = re.compile(rf'(\d\.\d{{4}}-)?{re.escape(self.config.dataset)}-{re.escape(self.config.model)}'
                              r'-\d{3,}(-best)?\.(params|states)$')
+        return sorted(path for path in self.path.iterdir() if _OWN.match(path.name) or weights.match(path.name)
+                      or path.name == self.config.logging_file)
+
+    def _clear(self) -> None:
         try:
-            for path in self.path.iterdir():
-                if _OWN.match(path.name) or weights.match(path.name) or path.name == self.config.logging_file:
-                    path.unlink()
-            if self.checkpoints.path.exists():
-                shutil.rmtree(self.checkpoints.path)
+            for path in self._written():
+                path.unlink()
+            self.checkpoints.clear()
+            with contextlib.suppress(FileNotFoundError):
+                if not any(self.checkpoints.path.iterdir()):
+                    self.checkpoints.path.rmdir()
         except OSError as error:
             raise OutputError(f'--overwrite: {self.path} cannot be cleared: {error.strerror or error}') from error
 
