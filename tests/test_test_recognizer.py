@@ -153,6 +153,7 @@ def test_a_validation_folder_that_lacks_a_class_is_numbered_as_in_training(flags
     linked = run_of(tmp_path, weights, classes=list(demo_appearance.classes), num_classes=8)
     argv = [*flags, '--data-dir', str(folders), '--val-list', str(folders), '--resume-params', linked]
     results, scores, _ = score(argv)
+    assert results['protocol']['list'] == str(folders)
     assert scores['classes'].tolist() == list(demo_appearance.classes)
     expected = dict(zip(plain[1]['labels'].tolist(), plain[1]['scores']))
     assert sorted(scores['labels']) == list(range(1, 8))
@@ -190,6 +191,14 @@ def test_existing_results_are_kept_unless_overwritten(flags, capsys):
     assert '--overwrite' in capsys.readouterr().err
     assert (folder / 'results.json').read_bytes() == before
     assert score([*flags, '--num-segments', '2', '--overwrite'])[0]['protocol']['views'] == '2x1'
+
+
+def test_files_of_other_origin_are_kept_unless_overwritten(flags, tmp_path, capsys):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'failures.jsonl').write_text('{}')
+    assert start(flags) == 2
+    assert 'failures.jsonl exists; pass --overwrite' in capsys.readouterr().err
+    assert (tmp_path / 'out' / 'failures.jsonl').read_text() == '{}'
 
 
 @pytest.fixture(scope='module')
@@ -344,6 +353,16 @@ def test_a_weighted_consensus_asks_for_its_segments(flags, tmp_path, capsys):
     assert '--consensus weighted --num-segments 3' in capsys.readouterr().err
     results, _, _ = score([*argv, '--consensus', 'weighted', '--num-segments', '3'])
     assert results['protocol']['consensus'] == 'weighted'
+
+
+def test_a_run_with_the_maximum_for_consensus_asks_for_it(flags, weights, tmp_path, capsys):
+    linked = run_of(tmp_path, weights, config={'consensus': 'max', 'num_segments': 3})
+    argv = [*flags, '--resume-params', linked]
+    assert start([*argv, '--num-segments', '3']) == 2
+    assert 'pass --consensus max' in capsys.readouterr().err
+    results, _, _ = score([*argv, '--num-segments', '3', '--consensus', 'max'])
+    assert results['protocol']['consensus'] == 'max'
+    score([*argv, '--overwrite'])  # the maximum of one segment is that segment
 
 
 def test_numbers_that_cannot_be_are_refused_by_argparse(flags, capsys):

@@ -12,6 +12,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from .. import model_zoo
+from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError, WeightsError
 from ..model_zoo import weights as zoo_weights
 from .config import TestConfig, check_config
@@ -127,6 +128,7 @@ def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts:
     if trained is not None and config.consensus != 'weighted':
         raise UsageError(f'{config.resume_params} has a weighted consensus of {trained.shape[1]} segments; pass '
                          f'--consensus weighted --num-segments {trained.shape[1]}')
+    _check_consensus(config)
     head = arrays.get('output.weight')
     nclass = config.num_classes or (len(head) if head is not None else None) or num_classes
     if pretrained:
@@ -142,6 +144,14 @@ def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts:
         _log.info('Pre-trained model is successfully loaded from the model zoo.')
         return net, f'{name}, published weights' + (f' {config.hashtag}' if config.hashtag else ''), None
     return net, 'random', None
+
+
+def _check_consensus(config: TestConfig) -> None:
+    # A maximum leaves no trace among the parameters; the run that wrote them tells.
+    run = (read_run_config(config.resume_params) if config.resume_params else None) or {}
+    if run.get('config', {}).get('consensus') == 'max' and config.consensus != 'max' and config.segments > 1:
+        raise UsageError(f'{config.resume_params} was trained with the maximum over segments, as config.json beside it '
+                         f'says, and --consensus is {config.consensus}; pass --consensus max')
 
 
 def _file_hash(path: str) -> str:
