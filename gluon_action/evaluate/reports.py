@@ -28,13 +28,14 @@ def open_report(directory: str | os.PathLike, overwrite: bool = False) -> Path:
     Raises
     ------
     UsageError
-        When it holds a result already and `overwrite` is False.
+        When it holds a file that the report would replace, and `overwrite` is False.
     OutputError
         When it cannot be made or written to.
     """
     directory = Path(directory).expanduser()
-    if (directory / RESULTS).exists() and not overwrite:
-        raise UsageError(f'{directory / RESULTS} exists; pass --overwrite to replace it, or another --save-dir')
+    there = next((directory / name for name in _NAMES.values() if (directory / name).exists()), None)
+    if there is not None and not overwrite:
+        raise UsageError(f'{there} exists; pass --overwrite to replace the report, or another --save-dir')
     probe = directory / f'.probe-{os.getpid()}'
     try:
         directory.mkdir(parents=True, exist_ok=True)
