@@ -230,7 +230,7 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
     card = card_of(config)
     recipe = network.recipe
     protocol = {
-        'dataset': config.dataset, 'split': 'val', 'list': dataset.samples[0].source,
+        'dataset': config.dataset, 'split': 'val', 'list': dataset.setting,
         'list_sha256': dataset.list_sha256, 'model': config.model, 'weights': network.weights,
         'views': config.protocol, 'num_segments': config.segments, 'crops': config.crops,
         'crop_size': config.input_size, 'resize': config.resize, 'sampling': _sampling(config),
