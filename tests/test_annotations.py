@@ -68,7 +68,9 @@ def test_a_forced_format_settles_what_the_line_leaves_open(tmp_path):
     setting = write(tmp_path / 'list.txt', 'take 1 0\ntake 2 1\n')
     assert told(read_annotations(setting, list_format='path_label')) == [('take 1', None, 0), ('take 2', None, 1)]
     setting = write(tmp_path / 'multi.txt', 'a 1 0\nb 2 1\n')
-    assert read_annotations(setting, multi_label=True).samples[0].label == (0, 1)
+    with pytest.raises(AnnotationError, match='line 1: 1 may be a label .* multi_label_frames'):
+        read_annotations(setting, multi_label=True)
+    assert read_annotations(setting, multi_label=True, list_format='multi_label').samples[0].label == (0, 1)
     videos = read_annotations(setting, multi_label=True, list_format='multi_label_frames')
     assert told(videos) == [('a', 1, (0,)), ('b', 2, (1,))]
 
@@ -249,6 +251,15 @@ def test_label_base_one_is_subtracted(tmp_path):
     assert [sample.label for sample in videos.samples] == [0, 4]
 
 
+def test_a_training_list_that_starts_at_1_asks_which_base_is_meant(tmp_path):
+    setting = write(tmp_path / 'list.txt', 'a.mp4 9 1\nb.mp4 9 3\nc.mp4 9 2\n')
+    with pytest.raises(AnnotationError, match='list.txt: labels run from 1 to 3: .* --label-base 1, or --label-base 0'):
+        read_annotations(setting)
+    assert told(read_annotations(setting, label_base=1))[0] == ('a.mp4', 9, 0)
+    for known in (dict(label_base=0), dict(num_classes=4), dict(classes=['a', 'b', 'c', 'd']), dict(split='val')):
+        assert told(read_annotations(setting, **known))[0] == ('a.mp4', 9, 1)
+
+
 def test_class_count_is_the_highest_label_where_nothing_else_says(tmp_path):
     assert read_annotations(write(tmp_path / 'list.txt', 'a.mp4 0\nb.mp4 6\n')).num_classes == 7
 
@@ -287,7 +298,9 @@ def test_the_digest_is_that_of_the_file(tmp_path):
      'list.txt line 1: label 0 is out of range 1 and up; the list starts at 0: pass --label-base 0'),
     ('a.mp4 0\nb.mp4 -2\n', {}, 'list.txt line 2: label -2 is out of range 0 and up'),
     ('a.mp4 9 0\nb.mp4 9 1.5\n', {}, "list.txt line 2: label '1.5' is not an integer"),
-    ('a.mp4 0\nb.mp4 walk\n', {}, "list.txt line 2: label 'walk' is not an integer"),
+    ('a.mp4 0\nb.mp4 walk\n', {}, "list.txt line 2: label 'walk' is not an integer; give classes by number, or name "
+     'them in a format that says which there are: --list-format folder'),
+    ('a.mp4,9,1\nb.mp4,8,0\n', dict(multi_label=True), 'list.txt line 1: 9 may be a label or the number of frames'),
     ('a.mp4 0\nb.mp4 walk\n', dict(classes=['run']),
      "list.txt line 2: label 'walk' is not an integer, nor the name of one of 1 classes"),
     ('a.mp4 9 0\nb.mp4 x 0\nc.mp4 9 0\n', {}, "list.txt line 2: the number of frames, 'x', is not an integer"),

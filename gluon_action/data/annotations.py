@@ -94,7 +94,8 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
     list_format : str
         One of `FORMATS`, or 'auto' to look at the list.
     label_base : {0, 1, None}
-        The number of the first class in the list. None is 0, except for official lists that say otherwise.
+        The number of the first class in the list. None is 0, except for official lists that say otherwise; a training
+        list whose labels start at 1 is refused then, where no number of classes is known either.
     num_classes : int, optional
         Labels must be below it.
     classes : sequence of str, optional
@@ -136,12 +137,18 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
     labels = _number_labels(parsed.entries, label_base or 0, names)
     limit = num_classes or (len(names) if names else None)
     _check_range(parsed.entries, labels, limit, label_base)
+    if split == 'train' and label_base is None and limit is None:
+        _check_base(setting, labels)
     places = _Places(parsed.root or root, video_ext, prefer_files, inside=parsed.root is None)
     samples = [Sample(path=places.find(entry, must_exist), label=numbers if multi_label else numbers[0],
                       num_frames=entry.num_frames, line=entry.line, source=entry.source, key=_key(entry),
                       start=entry.start, end=entry.end) for entry, numbers in zip(parsed.entries, labels)]
     _check_repeats(samples)
     return VideoList(samples, names, parsed.format, limit or 1 + max(map(max, labels)), _digest(parsed, samples))
+
+
+_NAMES_ALLOWED = ('give classes by number, or name them in a format that says which there are: --list-format folder, '
+                  'kinetics, hmdb51, somethingsomethingv2, or ucf101 with classInd.txt beside the list')
 
 
 def _check_present(setting: str) -> None:
@@ -168,7 +175,8 @@ def _number_labels(entries: list[Entry], base: int, classes: list[str] | None) -
                 number = label
             if number is None:
                 known = f', nor the name of one of {len(classes)} classes' if classes else ''
-                raise AnnotationError(f'{where(entry.source, entry.line)}: label {label!r} is not an integer{known}')
+                raise AnnotationError(f'{where(entry.source, entry.line)}: label {label!r} is not an integer{known}; '
+                                      f'{_NAMES_ALLOWED}')
             numbers.append(number)
         labels.append(tuple(sorted(set(numbers))))
     return labels
@@ -191,6 +199,13 @@ def _check_range(entries: list[Entry], labels: list[tuple[int, ...]], limit: int
             advice = '; the list starts at 0: pass --label-base 0'
         raise AnnotationError(f'{where(entry.source, entry.line)}: label {wrong[0] + first} is out of range '
                               f'{allowed}{advice}')
+
+
+def _check_base(setting: str, labels: list[tuple[int, ...]]) -> None:
+    """Refuse a training list whose first class has no video: far more often its numbers start at 1."""
+    if min(map(min, labels)) == 1 and max(map(max, labels)) > 1:  # of a single class it may be any
+        raise AnnotationError(f'{setting}: labels run from 1 to {max(map(max, labels))}: did the list start at 1? pass '
+                              '--label-base 1, or --label-base 0 if class 0 is meant to have no videos')
 
 
 def _key(entry: Entry) -> str:

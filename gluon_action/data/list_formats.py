@@ -62,13 +62,25 @@ def detect_format(question: Question) -> str:
     if names:
         return 'kinetics' if 'youtube_id' in names else 'table'
     if question.multi_label:
-        tails = [_label_tail(text)[1] for _, text in question.lines]
-        framed = all(len(tail) == 2 for tail in tails) and any(',' in tail[1] for tail in tails)
-        return 'multi_label_frames' if framed else 'multi_label'
+        return _detect_multi_label(question, delimiter)
     if official.looks_like_ucf101(question):
         return 'ucf101'
     columns = Counter(_columns(text, delimiter, where(setting, line)) for line, text in question.lines)
     return 'path_label' if columns[2] > columns[3] else 'gluoncv'
+
+
+def _detect_multi_label(question: Question, delimiter: str | None) -> str:
+    tails = [_label_tail(text)[1] for _, text in question.lines]
+    if all(len(tail) == 2 for tail in tails) and any(',' in tail[1] for tail in tails):
+        return 'multi_label_frames'
+    if delimiter == ',':
+        tails = [split_row(text, delimiter, 0, where(question.setting, line))[1:] for line, text in question.lines]
+    if all(len(tail) > 1 and is_integer(tail[0]) for tail in tails):
+        line, text = question.lines[0]
+        raise AnnotationError(f'{where(question.setting, line)}: {tails[0][0]} may be a label or the number of frames; '
+                              'pass --list-format multi_label (path, labels) or multi_label_frames (path, number of '
+                              f'frames, labels); got {text!r}')
+    return 'multi_label'
 
 
 def _columns(text: str, delimiter: str | None, place: str) -> int:
