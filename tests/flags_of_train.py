@@ -182,6 +182,15 @@ def left(pattern, log=None):
     return look
 
 
+@seen('--logging-file', 'other.log')
+def the_log_has_that_name(world, output, *flags):
+    assert set(flags) < set(BUSY) and left('*.log')(world, *BUSY) == ['other.log']
+    for name, why in (('a/b.log', 'not a path'), ('..', 'not a path'), ('/x', 'not a path'),
+                      ('best.params', 'something else'), ('checkpoints', 'something else')):
+        with pytest.raises(UsageError, match=f'--logging-file: .*{why}'):
+            configured(world, flags[0], name)
+
+
 @seen('--save-dir', '{tmp}/here')
 def everything_is_in_save_dir(world, output, *flags):
     trainer.train_recognizer(configured(world, '--num-epochs', '1', *flags))
@@ -236,6 +245,11 @@ def a_validation_is_all(world, output, *flags):
     assert not (world.folder / 'never').exists()
     last = trainer.train_recognizer(configured(world, *flags, '--resume', str(folder)))
     assert last.history[0]['val_loss'] == pytest.approx(records(folder)[-1]['val_loss'], rel=1e-5)
+    free = ('--batch-size', '3', '--num-cpus', '2', '--seed', '5', '--val-list', '{two}', '--momentum', '0')
+    other = trainer.train_recognizer(configured(world, *flags, *free, '--resume', str(folder)))
+    assert other.history[0]['val_expected'] == 2
+    with pytest.raises(UsageError, match='--eval: .* another network: --num-segments was 1 and is 2'):
+        trainer.train_recognizer(configured(world, *flags, '--resume', str(folder), '--num-segments', '2'))
     with pytest.raises(UsageError, match='--eval: no parameters'):
         configured(world, *flags)
 
@@ -352,7 +366,7 @@ TRAIN_ROWS = {
     '--save-dir': everything_is_in_save_dir,
     '--save-frequency': changes(left(f'custom-{NAME}-000.params'), *BUSY),
     '--checkpoint-steps': changes(left('checkpoints/step-*3'), *BUSY),
-    '--logging-file': changes(left('*.log'), *BUSY, to=['other.log']),
+    '--logging-file': the_log_has_that_name,
     '--log-interval': changes(left(r'Epoch\[\d+\] Batch', log=True), *BUSY, to=4),
     '--resume': a_run_goes_on,
     '--overwrite': the_run_before_is_deleted,

@@ -22,6 +22,7 @@ from gluon_action.data.dataloader import VideoLoader
 from gluon_action.errors import UsageError
 from gluon_action.train.config import TrainConfig
 from gluon_action.train.recipe import open_datasets
+from gluon_action.train.recognizer import TrainResult
 from gluon_action.train.run_folder import RunFolder, check_same_data
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'train_recognizer.py'
@@ -147,6 +148,15 @@ def test_a_run_leaves_what_the_readme_names(whole):
     assert (folder / 'best.params').read_bytes() == (folder / f'{best_name}.params').read_bytes()
     assert record['kind'] == 'epoch' and record['epoch'] == 1 and record['step'] == STEPS
     assert str(folder / 'history.png') in output and str(folder / 'best.params') in output
+    assert '(3 views a video, 3x1 segments x crops: not comparable' in output
+
+
+def test_the_summary_says_the_views_and_names_the_log(tmp_path):
+    (tmp_path / 'my.log').touch()
+    said = TrainResult(tmp_path, 0.5, 3, [], segments=2, crops=10, logging_file='my.log').summary()
+    assert said.splitlines() == ['best validation top-1 50.00 % in epoch 3 (20 views a video, 2x10 segments x crops: '
+                                 'not comparable to scores over other views)', str(tmp_path / 'my.log')]
+    assert '(1 view a video, 1x1' in TrainResult(tmp_path, 0.5, 3, []).summary()
 
 
 def test_the_log_has_gluoncvs_lines_and_no_speed_below_zero(whole):

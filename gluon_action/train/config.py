@@ -13,6 +13,12 @@ FREE_ON_RESUME = frozenset({
     'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
     'checkpoint_steps', 'resume_params', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base'})
 
+#: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
+OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')
+
+#: What a run writes under names of its own, beside parameters, checkpoints, TensorBoard events and the log.
+RUN_FILES = ('config.json', 'metrics.jsonl', 'history.png', 'failures.jsonl', 'best.params')
+
 
 @dataclass
 class TrainConfig:
@@ -246,6 +252,10 @@ def _start_rules(c: TrainConfig):
     yield (c.train_only and c.save_frequency not in (0, 10), '--save-frequency',
            'means nothing with --train-only, which keeps the last parameters only')
     yield not c.logging_file, '--logging-file', 'needs a name'
+    yield (any(sign in c.logging_file for sign in '/\\') or c.logging_file in ('.', '..'), '--logging-file',
+           f'is the name of a file in --save-dir, not a path, got {c.logging_file!r}')
+    yield (c.logging_file in (*RUN_FILES, 'checkpoints'), '--logging-file',
+           f'{c.logging_file} is what the run writes something else to; take another name')
     yield (c.resume_epoch >= c.num_epochs, '--resume-epoch',
            f'{c.resume_epoch} leaves nothing of --num-epochs {c.num_epochs}')
 

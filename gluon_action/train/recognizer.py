@@ -12,6 +12,7 @@ from typing import Any
 from .. import engine
 from ..errors import CheckpointError, VideoReadError
 from ..model_zoo import model_card
+from ..model_zoo.weights import assign
 from .config import TrainConfig, check_config
 from .hooks import SaveCheckpoints, SaveParameters
 from .optimizer_state import load_states
@@ -37,20 +38,29 @@ class TrainResult:
         Its epoch, from 0; None when nothing was validated.
     history : list of dict
         A record an epoch, see `Loop.fit`; with ``eval`` a single one.
+    segments, crops : int
+        How many of them of each video were scored together in the validation.
+    logging_file : str
+        Name of the log in `save_dir`.
     """
 
     save_dir: Path | None
     best_score: float
     best_epoch: int | None
     history: list[dict[str, Any]]
+    segments: int = 1
+    crops: int = 1
+    logging_file: str = 'train.log'
 
     def summary(self) -> str:
         """Say in a few lines how it went and where to look."""
         lines = []
         if self.best_epoch is not None:
+            views = self.segments * self.crops
             lines.append(f'best validation top-1 {100 * self.best_score:.2f} % in epoch {self.best_epoch} '
-                         '(one view a video: not comparable to scores over several)')
-        for name in ('history.png', 'best.params', 'train.log', 'failures.jsonl'):
+                         f'({views} view{"s" * (views > 1)} a video, {self.segments}x{self.crops} segments x crops: '
+                         'not comparable to scores over other views)')
+        for name in ('history.png', 'best.params', self.logging_file, 'failures.jsonl'):
             if self.save_dir is not None and (self.save_dir / name).exists():
                 lines.append(str(self.save_dir / name))
         return '\n'.join(lines)
@@ -88,7 +98,8 @@ def train_recognizer(config: TrainConfig) -> TrainResult:
         recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=config.num_epochs,
                         hooks=hooks_for(recipe, folder) if recipe.rank == 0 else ())
         progress = recipe.loop.progress
-        return TrainResult(folder.path, progress.best, progress.best_epoch, progress.history)
+        return TrainResult(folder.path, progress.best, progress.best_epoch, progress.history, config.num_segments,
+                           config.num_crop, config.logging_file)
 
 
 def start(recipe: Recipe, folder: RunFolder) -> None:
@@ -143,14 +154,16 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
     if config.resume and checkpoint is None:
         raise CheckpointError(f'--eval: {config.save_dir} holds no checkpoint; give parameters with --resume-params')
     with contextlib.ExitStack() as cleanup:
-        recipe = build_recipe(config, card, engine.contexts(config.num_gpus, config.num_cpus), cleanup,
-                              restored=checkpoint is not None)
+        contexts = engine.contexts(config.num_gpus, config.num_cpus)
+        recipe = build_recipe(config, card, contexts, cleanup, restored=checkpoint is not None)
         if checkpoint is not None:
-            recipe.loop.load_state_dict(checkpoint.state)
+            # The parameters alone: seed, optimizer and devices of the run do not matter here.
+            assign(recipe.loop.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
         scores = recipe.loop.validate(recipe.val_loader)
     log.info('validation: acc-top1=%f acc-top5=%f loss=%f (%d of %d videos scored)', 100 * scores['top1'],
              100 * scores['top5'], scores['loss'], scores['count'], scores['expected'])
-    return TrainResult(None, scores['top1'], None, [{f'val_{name}': value for name, value in scores.items()}])
+    return TrainResult(None, scores['top1'], None, [{f'val_{name}': value for name, value in scores.items()}],
+                       config.num_segments, config.num_crop)
 
 
 def dry_run(config: TrainConfig) -> str:

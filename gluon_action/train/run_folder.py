@@ -14,12 +14,12 @@ from typing import Any
 from ..errors import CheckpointError, OutputError, UsageError
 from ..evaluate.reports import write_atomically
 from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
-from .config import FREE_ON_RESUME, TrainConfig
+from .config import FREE_ON_RESUME, OF_THE_NETWORK, RUN_FILES, TrainConfig
 
 log = logging.getLogger(__name__)
 
-#: What a run leaves, beside parameters; only these are removed by --overwrite.
-_OWN = re.compile(r'(config\.json|metrics\.jsonl|history\.png|failures\.jsonl|best\.params|events\.out\.tfevents\..*)$')
+#: What a run leaves, beside parameters and the log; only these are removed by --overwrite.
+_OWN = re.compile(rf'({"|".join(map(re.escape, RUN_FILES))}|events\.out\.tfevents\..*)$')
 
 
 class RunFolder:
@@ -217,7 +217,7 @@ def check_same_run(before: dict, config: TrainConfig) -> None:
     before : dict
         The configuration in the checkpoint.
     config : TrainConfig
-        The one now; choices in `FREE_ON_RESUME` may differ.
+        The one now; choices in `FREE_ON_RESUME` may differ, and where it only evaluates, all but `OF_THE_NETWORK`.
 
     Raises
     ------
@@ -225,11 +225,15 @@ def check_same_run(before: dict, config: TrainConfig) -> None:
         Naming the choices that differ.
     """
     now = json.loads(json.dumps(dataclasses.asdict(config)))
+    names = OF_THE_NETWORK if config.eval else [name for name in now if name not in FREE_ON_RESUME]
     differing = [f'--{name.replace("_", "-")} was {before.get(name)!r} and is {now[name]!r}'
-                 for name in now if name not in FREE_ON_RESUME and before.get(name) != now[name]]
+                 for name in names if before.get(name) != now[name]]
+    if differing and config.eval:
+        raise UsageError(f'--eval: the parameters are of another network: {"; ".join(differing)}. Give what the run '
+                         'was started with')
     if differing:
         raise UsageError(f'--resume: the run was another one: {"; ".join(differing)}. Give what it was started with, '
                          'or start a new run from its parameters: --resume-params, with another --save-dir')
-    if before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
+    if not config.eval and before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
         log.warning('--num-epochs was %d and is %d: the %s schedule is another one from here on.',
                     before['num_epochs'], config.num_epochs, config.lr_mode)
