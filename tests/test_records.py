@@ -170,6 +170,20 @@ def test_records_are_dropped_by_their_place(tmp_path):
     assert os.listdir(tmp_path) == ['metrics.jsonl']
 
 
+def test_lines_that_no_run_has_written_stay(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    foreign = (b'7\n[]\nnull\n"x"\n{"kind": "epoch"}\n{"kind": "batch", "epoch": "a", "step": 9}\n'
+               b'notes \xff\n\n{"a": 1}\n')
+    for torn in (b'', b'{"kind": "batch", "ep'):
+        path.write_bytes(foreign + b'{"kind": "batch", "epoch": 0, "step": 9}\n' + torn)
+        drop_later(path, epoch=0, step=6)
+        assert path.read_bytes() == foreign
+    whole = b'{"kind": "batch", "epoch": 0, "step": 5}'
+    path.write_bytes(foreign + whole)
+    drop_later(path, epoch=0, step=6)
+    assert path.read_bytes() == foreign + whole + b'\n'
+
+
 def test_values_that_are_not_numbers_are_null(tmp_path):
     loop = make_loop()
     loop.fit(Batches(), FailingBatches(count=2, missing=(0, 1)), epochs=1, hooks=[RunRecords(tmp_path, bar=False)])

@@ -214,14 +214,17 @@ def epoch_lines(record: dict[str, Any]) -> list[str]:
 def drop_later(path: Path, epoch: int, step: int) -> None:
     """Take out of a file of records what was written after a state: batches after `step`, and `epoch` or later ones.
 
-    A line that is torn, because the run was killed while it wrote, goes too.
+    The last line goes too when it is torn, because the run was killed while it wrote. What no run has written stays.
     """
     with _writing(path):
         if not path.exists():
             return
-        kept = [line for line in path.read_text().splitlines() if _is_earlier(line, epoch, step)]
+        *lines, last = path.read_text('utf-8', 'surrogateescape').split('\n')
+        if _record(last) is not None:
+            lines.append(last)
+        kept = [line for line in lines if _is_earlier(line, epoch, step)]
         part = path.with_name(f'.{path.name}.part')
-        part.write_text(''.join(line + '\n' for line in kept))
+        part.write_text(''.join(line + '\n' for line in kept), 'utf-8', 'surrogateescape')
         os.replace(part, path)
 
 
@@ -232,13 +235,23 @@ def rate_curve(schedule: Callable[[int], float], updates: int, per_epoch: int) -
 
 
 def _is_earlier(line: str, epoch: int, step: int) -> bool:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return False
+    record = _record(line)
+    if record is None:
+        return True
     if record.get('kind') == 'epoch' or record.get('split') == 'val':
         return record['epoch'] < epoch
     return record['step'] <= step
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    # None for what a run does not write.
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not {'kind', 'split'} & record.keys():
+        return None
+    return record if all(isinstance(record.get(key), int) for key in ('epoch', 'step')) else None
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
