@@ -18,6 +18,7 @@ import pytest
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer as command
 from gluon_action.cli.command import run
+from gluon_action.data import by_name
 from gluon_action.data.dataloader import VideoLoader
 from gluon_action.errors import UsageError
 from gluon_action.train.config import TrainConfig
@@ -389,6 +390,18 @@ def test_a_run_does_not_go_on_in_the_folder_of_another(one_epoch, tmp_path):
     (tmp_path / 'config.json').write_text('{}')
     with pytest.raises(UsageError, match=f'{tmp_path} holds a run already'):
         RunFolder(dataclasses.replace(config, save_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize('flag', ['--lr', '--wd', '--prefetch-ratio', '--temperature', '--dropout', '--decode-timeout'])
+def test_a_number_without_end_is_refused(flags, capsys, flag):
+    with pytest.raises(SystemExit) as stopped:
+        here(flags, flag, 'inf')
+    assert stopped.value.code == 2 and f'{flag} must be a finite number, got inf' in capsys.readouterr().err
+
+
+def test_the_data_sets_of_the_flag_are_those_that_can_be_opened():
+    choices = next(action.choices for action in command.build_parser()._actions if action.dest == 'dataset')
+    assert list(choices) == [*by_name.PRESETS, 'custom', *by_name.DEMOS] and len(choices) == 8
 
 
 def test_a_run_is_not_resumed_as_another_one(flags, spoilt, capsys):

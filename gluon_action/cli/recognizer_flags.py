@@ -5,12 +5,13 @@ What they ask for is opened by `gluon_action.data.by_name.open_dataset` and its 
 from __future__ import annotations
 
 import argparse
+import math
 
+from ..data.by_name import DEMOS, PRESETS
 from ..data.list_formats import FORMATS
 
 #: Data sets that --dataset knows. The demo ones are generated, the others are looked for under --data-dir.
-DATASETS = ('ucf101', 'hmdb51', 'kinetics400', 'kinetics700', 'somethingsomethingv2', 'custom',
-            'demo_appearance', 'demo_motion')
+DATASETS = (*PRESETS, 'custom', *DEMOS)
 
 
 def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_height: int) -> argparse._ArgumentGroup:
@@ -101,3 +102,6 @@ def check_ranges(args: argparse.Namespace, parser_error) -> None:
         if value is not None and not value >= least:  # which nan is not either
             flag = {'num_workers': 'num-data-workers'}.get(name, name.replace('_', '-'))
             parser_error(f'--{flag} must be {least} or more, got {value}')
+    for name, value in vars(args).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            parser_error(f'--{name.replace("_", "-")} must be a finite number, got {value}')
