@@ -17,7 +17,7 @@ from ..errors import OutputError, UsageError, VideoReadError
 from ..evaluate.config import TestConfig
 from ..evaluate.network import build_network, check_test
 from ..evaluate.recognizer import open_test_set
-from ..evaluate.views import ViewRecipe, read_frames
+from ..evaluate.views import ViewRecipe, rescaled_frames
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def collect_views(dataset, recipe: ViewRecipe, num_segments: int, count: int) ->
     views, failure = [], None
     for turn, index in enumerate(np.linspace(0, len(dataset) - 1, num_videos).astype(int)):
         try:
-            frames = read_frames(dataset, recipe.short_side, int(index))
+            frames = rescaled_frames(dataset, recipe.short_side, int(index))
         except VideoReadError as error:
             failure = error
             _log.warning('not calibrated on: %s', error)

@@ -170,7 +170,7 @@ def score_videos(net, dataset, recipe: ViewRecipe, *, contexts: Sequence[mx.Cont
     collected = _Collector([s.label for s in samples], on_video)
     batcher = _Batcher(net, recipe, contexts or [mx.cpu()], batch_size, average, dtype, views_per_score, collected)
     failures, num_views, decodes = [], 0, 0
-    frames_of = partial(read_frames, dataset, recipe.short_side)
+    frames_of = partial(rescaled_frames, dataset, recipe.short_side)
     for position, frames in _in_order(frames_of, indices, num_workers, prefetch or 2 * num_workers, timeout):
         decodes += 1
         if isinstance(frames, Exception):
@@ -248,7 +248,7 @@ def views_per_score(net, recipe: ViewRecipe, num_segments: int, clip_length: int
                      'the --num-segments, --new-length, --input-size and crops that it was exported for')
 
 
-def read_frames(dataset, short_side: int, index: int) -> np.ndarray:
+def rescaled_frames(dataset, short_side: int, index: int) -> np.ndarray:
     """Frames uint8 (S * T, H, W, 3) of one video, rescaled to `short_side` unless it is 0.
 
     Runs in the worker processes; it is the only place where a video is opened.
