@@ -1,7 +1,13 @@
 """Fixtures that several files share: small real data sets, made once a session."""
+import signal
+
 import pytest
 
 import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
+
+# A shell starts background jobs with Ctrl-C ignored, and so would be the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')

@@ -302,7 +302,7 @@ def _actions():
 
 
 @pytest.mark.parametrize('extra, code, told', [
-    (['--model', 'resnet18_v1b_ucf11'], 1, 'did you mean resnet18_v1b_ucf101'),
+    (['--model', 'resnet18_v1b_ucf11'], 2, 'did you mean resnet18_v1b_ucf101'),
     (['--resume-params', ''], 2, 'no weights to test'),
     (['--resume-params', '/gone.params'], 1, '/gone.params'),
     (['--use-pretrained'], 2, '--resume-params and --use-pretrained: contradict'),
@@ -323,7 +323,7 @@ def _actions():
     (['--resume-params', '', '--deploy'], 2, 'needs --model-prefix'),
     (['--model-prefix', 'x'], 2, 'add --deploy'),
     (['--resume-params', '', '--deploy', '--model-prefix', '/gone'], 2, '/gone-symbol.json does not exist'),
-    (['--resume-params', '', '--quantized'], 1, '--calibration'),
+    (['--resume-params', '', '--quantized'], 2, '--calibration'),
     (['--ten-crop', '--three-crop'], 2, 'contradict each other'),
     (['--use-softmax', '--average', 'logits'], 2, 'contradicts --average logits'),
     (['--use-decord', '--decoder', 'pyav'], 2, 'contradicts --decoder pyav'),
