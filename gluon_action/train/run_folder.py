@@ -226,7 +226,8 @@ def check_same_run(before: dict, config: TrainConfig) -> None:
     """
     now = json.loads(json.dumps(dataclasses.asdict(config)))
     names = OF_THE_NETWORK if config.eval else [name for name in now if name not in FREE_ON_RESUME]
-    differing = [f'--{name.replace("_", "-")} was {before.get(name)!r} and is {now[name]!r}'
+    flags = {name: name if name == 'use_se' else name.replace('_', '-') for name in now}  # --use_se is GluonCV's
+    differing = [f'--{flags[name]} was {before.get(name)!r} and is {now[name]!r}'
                  for name in names if before.get(name) != now[name]]
     if differing and config.eval:
         raise UsageError(f'--eval: the parameters are of another network: {"; ".join(differing)}. Give what the run '
