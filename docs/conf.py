@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault('MPLBACKEND', 'agg')
 
-import gluon_action  # noqa: E402  (prepares MXNet before the gallery imports it)
+import gluon_action
 
 project = 'gluon_action'
 author = 'the gluon_action developers'
@@ -21,7 +21,9 @@ html_show_sourcelink = False
 
 autosummary_generate = True
 autodoc_typehints = 'none'
-autodoc_default_options = {'members': True, 'show-inheritance': True}
+# Re-exported names are documented where they live.
+autodoc_default_options = {'members': True, 'show-inheritance': True, 'ignore-module-all': True}
+autosummary_ignore_module_all = True
 numpydoc_show_class_members = False
 myst_heading_anchors = 2
 

@@ -21,20 +21,21 @@ The names are GluonCV's: a script written for it runs here when ``gluoncv`` is r
 # %%
 # Libraries
 # ---------
-# Importing ``gluon_action`` first makes MXNet importable with a numpy of today.
+# Once ``gluon_action`` is installed, MXNet can be imported with a numpy of today, in any order.
 import time
 
-import gluon_action as gcv
 import mxnet as mx
+from mxnet import autograd as ag
+from mxnet import gluon
+from mxnet.gluon.data.vision import transforms
+
+import gluon_action as gcv
 from gluon_action.data import ucf101
 from gluon_action.data.dataloader import tsn_mp_batchify_fn
 from gluon_action.data.demo import make_demo
 from gluon_action.data.transforms import video
 from gluon_action.model_zoo import get_model
 from gluon_action.utils import TrainingHistory, split_and_load
-from mxnet import autograd as ag
-from mxnet import gluon
-from mxnet.gluon.data.vision import transforms
 
 print('gluon_action', gcv.__version__, 'on MXNet', mx.__version__)
 

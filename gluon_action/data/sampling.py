@@ -86,7 +86,7 @@ def dense_starts(num_frames: int, num_clips: int, clip_length: int, mode: str,
 
 def clip_indices(starts: Sequence[int], num_frames: int, new_length: int, new_step: int,
                  jitter: Sequence[int] | None = None) -> list[int]:
-    """Frames of the clips that begin at `starts`: `new_length` frames, `new_step` apart.
+    """Return the frames of clips of `new_length` frames that are `new_step` apart, given where they start.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def slowfast_indices(starts: Sequence[int], num_frames: int, new_length: int, sl
 
 
 def temporal_jitter(new_length: int, new_step: int, rng: np.random.Generator) -> list[int]:
-    """Random shifts ``0 .. new_step - 1``, one for each frame of a clip, shared by all clips of a video."""
+    """Random shifts below `new_step`, one for each frame of a clip, shared by all clips of a video."""
     return [int(shift) for shift in rng.integers(new_step, size=new_length)]
 
 
