@@ -32,6 +32,9 @@ def prepare() -> None:
     set_threads()
     if cuda_wheel_installed():
         preload_cuda_libraries()
+    else:
+        # On a CPU, updating several parameters in one operator takes a third longer than one after the other.
+        os.environ.setdefault('MXNET_OPTIMIZER_AGGREGATION_SIZE', '0')
 
 
 def _restore_numpy_names() -> None:
