@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from mxnet.gluon.data import Dataset
 
 from ..errors import UsageError, VideoReadError
 from .annotations import Sample, VideoList, read_annotations
+from .by_name import default_root
 from .clip_reader import FramePlan, read_clip
 from .list_rows import ClassNames
 from .sampling import sample_rng
@@ -39,16 +39,11 @@ class Preset:
 
     def root(self, train: bool) -> str:
         """Folder of the training or validation videos."""
-        return _datasets_home(self.train_root if train else self.val_root)
+        return default_root(self.train_root if train else self.val_root)
 
     def setting(self, train: bool) -> str:
         """The training or validation list."""
-        return _datasets_home(self.train_list if train else self.val_list)
-
-
-def _datasets_home(path: str) -> str:
-    home = os.environ.get('MXNET_HOME') or os.path.join(os.path.expanduser('~'), '.mxnet')
-    return os.path.join(home, 'datasets', path)
+        return default_root(self.train_list if train else self.val_list)
 
 
 class VideoClsCustom(Dataset):
