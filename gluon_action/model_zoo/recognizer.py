@@ -46,6 +46,9 @@ class Recognizer(gluon.HybridBlock):
         """Return the batch normalisations in order; partial BN keeps the first one learning."""
         return batch_norms(self)
 
+    def plan_for(self, frames: int, height: int, width: int) -> None:
+        """Lay the network out for an input of this size, where its layers depend on it; most do not."""
+
     def load_parameters(self, filename, ctx=None, allow_missing: bool = False, ignore_extra: bool = False,
                         cast_dtype: bool = True, dtype_source: str = 'current') -> None:
         """Load a file of this network or of GluonCV's, with or without segments; arguments as in Gluon.

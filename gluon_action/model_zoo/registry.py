@@ -20,12 +20,15 @@ _DATASETS = {
     'hmdb51': ('hmdb51', 51, 'HMDB51Attr'),
     'kinetics400': ('kinetics400', 400, 'Kinetics400Attr'),
     'sthsthv2': ('somethingsomethingv2', 174, 'SomethingSomethingV2Attr'),
+    'kinetics600': ('kinetics600', 600, ''),
+    'kinetics700': ('kinetics700', 700, 'Kinetics700Attr'),
     'custom': ('custom', 400, ''),
 }
 
 #: Options of `get_model` that only some models have; None, or False where there is no such option, asks for nothing.
 _OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 'batch_norm', 'use_gn', 'use_se',
-            'last_gamma', 'use_kinetics_pretrain')
+            'last_gamma', 'use_kinetics_pretrain', 'final_endpoint', 'first_temporal_kernel_size',
+            'temporal_conv_startat', 'gating_startat', 'depth_multiplier', 'min_depth')
 
 _BUILDERS: dict[str, Callable[..., Recognizer]] = {}
 _CARDS: dict[str, ModelCard] = {}
@@ -45,10 +48,14 @@ class ModelCard:
         Classes of that data set.
     input_layout : {'NCHW', 'NCTHW'}
         Axes of the input: frames, or clips of `clip_length` frames `clip_stride` apart.
+    channels : int
+        Channels of a frame: 3 of RGB, 2 of optical flow.
+    modality : {'rgb', 'flow'}
+        What the channels are.
     input_size : int
         Height and width in pixels that the published weights were trained at.
     mean, std : tuple of float
-        Per channel, RGB, for pixels in `value_range`.
+        Per channel, for pixels in `value_range`.
     source, licence : str
         Paper; licence of the published weights.
     accuracy : tuple of dict
@@ -72,6 +79,8 @@ class ModelCard:
     dataset: str
     num_classes: int
     input_layout: str = 'NCHW'
+    channels: int = 3
+    modality: str = 'rgb'
     input_size: int = 224
     clip_length: int = 1
     clip_stride: int = 1
@@ -109,6 +118,30 @@ class ModelCard:
                            for tag, _, top1, segments in published),
             supports=frozenset(options), defaults={'dropout_ratio': dropout_ratio, 'init_std': init_std}, **fields)
 
+    @classmethod
+    def of_clips(cls, name: str, *, dataset: str, published: tuple = (), supports: tuple[str, ...] = (),
+                 clip_length: int, clip_stride: int = 1, dropout_ratio: float, **fields) -> ModelCard:
+        """Return the card of a network for clips.
+
+        Parameters
+        ----------
+        dataset : str
+            Data set as GluonCV's model names spell it, or ``'kinetics600'``.
+        published : tuple of (str, str, float, str)
+            Tag, SHA-1, top-1 in percent, protocol as segments x crops.
+        clip_length, clip_stride : int
+            Frames of a clip and their distance in training.
+        **fields
+            Further attributes of the card.
+        """
+        return cls(
+            name, dataset=_DATASETS[dataset][0], num_classes=_DATASETS[dataset][1], input_layout='NCTHW',
+            clip_length=clip_length, clip_stride=clip_stride, weights={tag: sha1 for tag, sha1, _, _ in published},
+            accuracy=tuple({'top1': top1, 'protocol': protocol, 'tag': tag, 'train_segments': 1}
+                           for tag, _, top1, protocol in published),
+            supports=frozenset({'dropout_ratio', 'feat_ext', 'input_size', 'clip_length', *supports}),
+            **{**fields, 'defaults': {'dropout_ratio': dropout_ratio, **fields.get('defaults', {})}})
+
     def labels(self) -> list[str] | None:
         """Return the names of the classes in order, or None where the data set is the user's."""
         for name, _, attribute in _DATASETS.values():
@@ -117,16 +150,18 @@ class ModelCard:
                 return list(getattr(gluoncv.data, attribute)().classes)
         return None
 
-    def input_shape(self, rows: int = 1, size: int | None = None) -> tuple[int, ...]:
-        """Return the shape of an input of `rows` frames or clips, `size` pixels high and wide."""
+    def input_shape(self, rows: int = 1, size: int | None = None, frames: int | None = None) -> tuple[int, ...]:
+        """Return the shape of an input of `rows` frames, or clips of `frames`, `size` pixels high and wide."""
         size = size or self.input_size
-        return (rows, 3, size, size) if self.input_layout == 'NCHW' else (rows, 3, self.clip_length, size, size)
+        time = () if self.input_layout == 'NCHW' else (frames or self.clip_length,)
+        return (rows, self.channels, *time, size, size)
 
 
 def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = False,
               pretrained_base: bool | str = True, tsn: bool = False, use_tsn: bool = False, num_segments: int = 1,
-              num_crop: int = 1, partial_bn: bool = False, bn_frozen: bool = False, replace_head: bool = False,
-              ctx: mx.Context | list[mx.Context] | None = None, root: str | None = None, **options) -> Recognizer:
+              num_crop: int = 1, clip_length: int | None = None, partial_bn: bool = False, bn_frozen: bool = False,
+              replace_head: bool = False, ctx: mx.Context | list[mx.Context] | None = None,
+              root: str | None = None, **options) -> Recognizer:
     """Return a network by name, its parameters initialised and all shapes known.
 
     Parameters
@@ -144,6 +179,8 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
         Work over segments even if there is only one. Several segments or crops always do.
     num_segments, num_crop : int
         Rows of the input that make one video are ``num_segments * num_crop``, segments outermost.
+    clip_length : int, optional
+        Frames of a clip that the network is laid out for, and exported with; by default the card's.
     partial_bn, bn_frozen : bool
         Freeze all batch normalisations but the first, or all: statistics, gamma and beta.
     replace_head : bool
@@ -156,12 +193,14 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
         consensus : {'avg', 'max', 'weighted'}; dropout_ratio, init_std : float, by default the model's; input_size :
         int, pixels; feat_ext : bool, return features instead of scores; batch_norm : bool, variant of VGG16;
         use_gn, last_gamma : bool, variants of ResNet; use_kinetics_pretrain : bool, start ``*_custom`` models from
-        Kinetics400 weights, by default what `pretrained_base` says.
+        Kinetics400 weights, by default what `pretrained_base` says; final_endpoint : str, where I3D and S3D stop;
+        those of S3D, see :class:`gluon_action.model_zoo.s3dg.S3D`.
 
     Returns
     -------
     Recognizer
-        Hybridizable; frames (B * num_segments * num_crop, 3, H, W) to scores (B, nclass).
+        Hybridizable; frames (B * num_segments * num_crop, 3, H, W), or for networks of clips (B * num_segments *
+        num_crop, C, T, H, W), to scores (B, nclass).
 
     Raises
     ------
@@ -174,8 +213,10 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
     settings, kinetics = _settings(card, options, pretrained)
     nclass = card.num_classes if nclass is None else nclass
     size = settings.pop('input_size', card.input_size)
+    _check_sampling(card, tsn or use_tsn, clip_length)
+    frames = clip_length or card.clip_length
     for option, value in (('nclass', nclass), ('num_segments', num_segments), ('num_crop', num_crop),
-                          ('input_size', size)):
+                          ('input_size', size), ('clip_length', frames)):
         if not isinstance(value, int) or value < 1:
             raise ModelError(f'{card.name}: {option} is a whole number from 1, got {value!r}')
     if settings.get('last_gamma') and (pretrained or pretrained_base):
@@ -183,7 +224,8 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
                          'use it with pretrained_base=False')
     net = _BUILDERS[card.name](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop, **settings)
     net.card = card
-    settle_shapes(net, card.input_shape(num_segments * num_crop, size))
+    net.plan_for(frames, size, size)
+    settle_shapes(net, card.input_shape(num_segments * num_crop, size, frames))
     _freeze(net, partial_bn, bn_frozen)
 
     devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx or [mx.cpu()])
@@ -255,6 +297,13 @@ def _settings(card: ModelCard, options: dict, pretrained: bool | str) -> tuple[d
     if not 0 <= rate < 1:
         raise ModelError(f'{card.name}: dropout_ratio is at least 0 and less than 1, got {rate!r}')
     return settings, settings.pop('use_kinetics_pretrain', None)
+
+
+def _check_sampling(card: ModelCard, tsn: bool, clip_length: int | None) -> None:
+    if clip_length is not None and card.input_layout == 'NCHW':
+        raise ModelError(f'{card.name} takes frames, not clips; leave out clip_length, got {clip_length}')
+    if tsn and 'tsn' not in card.supports:
+        raise ModelError(f'{card.name} takes clips and averages over segments as it is; leave out tsn (--use-tsn)')
 
 
 def _freeze(net: Recognizer, partial_bn: bool, bn_frozen: bool) -> None:
