@@ -196,6 +196,12 @@ def _model_rules(c: TestConfig, card):
     yield c.slowfast and frames, '--slowfast', f'{c.model} has no slow and fast pathway'
     yield (c.new_length > 1 and frames, '--new-length',
            f'{c.model} takes one frame a segment; use --num-segments for more frames')
+    clips = card is not None and card.input_layout == 'NCTHW' and not c.deploy
+    yield (clips and c.new_length == 1 and not c.input_5d, '--new-length',
+           f'{c.model} takes clips; pass the frames it was trained with, for published weights --new-length '
+           f'{card.clip_length if card else 1}, or --input-5d for clips of one frame')
+    yield (c.consensus != 'avg' and clips, '--consensus',
+           f'{c.model} averages over segments; consensus is a choice of temporal segment networks')
     yield (c.consensus != 'avg' and c.segments == 1, '--consensus', 'needs --num-segments of 2 or more')
     yield c.consensus != 'avg' and c.deploy, '--consensus', 'an exported network holds its own'
     yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',

@@ -12,6 +12,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from .. import model_zoo
+from ..data.clip_reader import FramePlan
 from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError, WeightsError
 from ..model_zoo import weights as zoo_weights
@@ -99,6 +100,15 @@ def card_of(config: TestConfig):
         raise
 
 
+def clip_option(card, config) -> dict[str, int]:
+    """Return ``clip_length`` for `get_model` as a configuration of training or testing takes clips; {} for frames."""
+    if card.input_layout == 'NCHW':
+        return {}
+    plan = FramePlan('val', 1, config.new_length, config.new_step, slowfast=config.slowfast,
+                     slow_stride=config.slow_temporal_stride, fast_stride=config.fast_temporal_stride)
+    return {'clip_length': plan.frames_per_clip}
+
+
 def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Context]):
     symbol, params = f'{config.model_prefix}-symbol.json', f'{config.model_prefix}-0000.params'
     for path in (symbol, params):
@@ -129,13 +139,15 @@ def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts:
         raise UsageError(f'{config.resume_params} has a weighted consensus of {trained.shape[1]} segments; pass '
                          f'--consensus weighted --num-segments {trained.shape[1]}')
     _check_consensus(config)
-    head = arrays.get('output.weight')
+    card = model_zoo.model_card(name)
+    head = arrays.get(card.head)
     nclass = config.num_classes or (len(head) if head is not None else None) or num_classes
     if pretrained:
-        nclass = config.num_classes or model_zoo.model_card(name).num_classes
+        nclass = config.num_classes or card.num_classes
     variants = {option: True for option in ('use_gn', 'use_se', 'batch_norm') if getattr(config, option)}
     net = model_zoo.get_model(name, nclass=nclass, pretrained=pretrained, pretrained_base=False, num_segments=group,
-                              consensus=config.consensus, input_size=config.input_size, ctx=list(contexts), **variants)
+                              input_size=config.input_size, ctx=list(contexts), **clip_option(card, config),
+                              consensus=None if config.consensus == 'avg' else config.consensus, **variants)
     if config.resume_params:
         zoo_weights.assign(net, arrays, config.resume_params, ctx=list(contexts))
         _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)

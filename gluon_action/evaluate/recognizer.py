@@ -97,6 +97,7 @@ def open_test_set(config: TestConfig, train: bool = False):
     run = _run_of(config)
     names = {'classes': run['classes']} if run.get('classes') else {}
     decoder = 'decord' if config.use_decord else config.decoder
+    card = card_of(config)
     return open_dataset(
         config.dataset, train=train, setting=config.train_list if train else config.val_list,
         data_dir=config.data_dir if train else config.val_data_dir or config.data_dir, test_mode=True,
@@ -105,7 +106,8 @@ def open_test_set(config: TestConfig, train: bool = False):
         target_height=config.input_size, data_aug=config.data_aug, video_loader=config.video_loader,
         use_decord=config.use_decord, decoder=decoder, slowfast=config.slowfast,
         slow_temporal_stride=config.slow_temporal_stride, fast_temporal_stride=config.fast_temporal_stride,
-        timeout=config.decode_timeout or None, list_format=config.list_format, label_base=config.label_base,
+        modality=card.modality if card else 'rgb', timeout=config.decode_timeout or None,
+        list_format=config.list_format, label_base=config.label_base,
         num_classes=config.num_classes or run.get('num_classes'), multi_label=config.multi_label, **names)
 
 
@@ -115,7 +117,8 @@ def run_benchmark(config: TestConfig) -> float:
     contexts = engine.contexts(config.num_gpus, config.num_cpus)
     network = build_network(config, config.num_classes, contexts)
     rows = config.batch_size * config.segments
-    shape = (rows, config.new_length, config.input_size, config.input_size, 3)
+    channels = len(network.recipe.mean)
+    shape = (rows, config.new_length, config.input_size, config.input_size, channels)
     data = network.recipe.to_network(mx.nd.random.randint(0, 255, shape=shape, ctx=contexts[0]), config.dtype)
     for n in range(-5, config.num_iterations):
         if n == 0:

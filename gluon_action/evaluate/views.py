@@ -74,12 +74,12 @@ class ViewRecipe:
                 yield horizontal_flip(view) if mirrored else view
 
     def to_network(self, views: mx.nd.NDArray, dtype: str = 'float32') -> mx.nd.NDArray:
-        """Normalise views uint8 (V, T, H, W, 3) on their device: (V, 3, T, H, W), or (V, 3, H, W) of single frames."""
+        """Normalise views uint8 (V, T, H, W, C) on their device: (V, C, T, H, W), or (V, C, H, W) of single frames."""
         low, high = self.value_range
         std = np.asarray(self.std, np.float64)
         scale = (high - low) / 255. / std
         shift = (low - np.asarray(self.mean, np.float64)) / std
-        scale, shift = (mx.nd.array(v.reshape(3, 1, 1, 1), dtype='float32', ctx=views.context) for v in (scale, shift))
+        scale, shift = (mx.nd.array(v.reshape(-1, 1, 1, 1), dtype='float32', ctx=views.context) for v in (scale, shift))
         views = mx.nd.transpose(views.astype('float32'), (0, 4, 1, 2, 3))
         views = mx.nd.broadcast_add(mx.nd.broadcast_mul(views, scale.expand_dims(0)), shift.expand_dims(0))
         if views.shape[2] == 1 and not self.time_axis:

@@ -72,6 +72,8 @@ class ModelCard:
         Options of `get_model` that mean something here.
     defaults : dict
         Values of options that differ between models.
+    head : str
+        Key of the head's weights in a parameter file; their first axis is the classes.
     """
 
     name: str
@@ -95,6 +97,7 @@ class ModelCard:
     starts_from: str = ''
     supports: frozenset[str] = frozenset()
     defaults: dict = field(default_factory=dict)
+    head: str = 'output.weight'
 
     @classmethod
     def of_2d(cls, name: str, *, dataset: str, published: tuple = (), supports: tuple[str, ...] = (),

@@ -13,7 +13,8 @@ from ..data.by_name import open_dataset, train_transform, val_transform
 from ..data.dataloader import VideoLoader
 from ..data.run_config import read_run_config
 from ..errors import UsageError
-from ..model_zoo import ModelCard, get_model, load_weights
+from ..evaluate.network import clip_option
+from ..model_zoo import ModelCard, get_model, load_weights, model_card
 from .config import TrainConfig
 from .loop import Loop
 from .losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
@@ -113,8 +114,8 @@ def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
         data_aug=config.data_aug, target_width=size, target_height=size, video_loader=config.video_loader,
         use_decord=config.use_decord, decoder=config.decoder, slowfast=config.slowfast,
         slow_temporal_stride=config.slow_temporal_stride, fast_temporal_stride=config.fast_temporal_stride,
-        list_format=config.list_format, label_base=config.label_base, multi_label=config.multi_label,
-        timeout=config.decode_timeout or None, seed=config.seed, **sides)
+        modality=card.modality, list_format=config.list_format, label_base=config.label_base,
+        multi_label=config.multi_label, timeout=config.decode_timeout or None, seed=config.seed, **sides)
     train_set = val_set = None
     names = dict(num_classes=config.num_classes)
     if not config.eval:
@@ -154,11 +155,12 @@ def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contex
                   restored: bool = False):
     """Return the network with the weights that the configuration asks for."""
     options = {'dropout_ratio': config.dropout, 'use_gn': config.use_gn, 'batch_norm': config.batch_norm,
-               'use_se': config.use_se, 'last_gamma': config.last_gamma, 'input_size': config.input_size}
+               'use_se': config.use_se, 'last_gamma': config.last_gamma, 'input_size': config.input_size,
+               'consensus': None if config.consensus == 'avg' else config.consensus, **clip_option(card, config)}
     mx.random.seed(config.seed)
     net = get_model(
         config.model, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
-        consensus=config.consensus, partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts,
+        partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts,
         pretrained=(config.hashtag or True) if config.use_pretrained and not restored else False,
         replace_head=num_classes != card.num_classes,
         pretrained_base=config.pretrained_base and not (restored or config.resume_params), **options)
@@ -189,9 +191,13 @@ def build_loop(config: TrainConfig, net, contexts: list[mx.Context], store, batc
 
 def build_teacher(config: TrainConfig, num_classes: int, contexts: list[mx.Context]):
     """Return the network that is distilled from: published weights, or those of --teacher-params."""
+    card, student = model_card(config.teacher), model_card(config.model)
+    if (card.input_layout, card.modality) != (student.input_layout, student.modality):
+        raise UsageError(f'--teacher {card.name} looks at other input than {student.name}: {card.input_layout} of '
+                         f'{card.modality} against {student.input_layout} of {student.modality}')
     teacher = get_model(config.teacher, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
                         pretrained=not config.teacher_params, pretrained_base=False, ctx=contexts,
-                        input_size=config.input_size)
+                        input_size=config.input_size, **clip_option(card, config))
     if config.teacher_params:
         load_weights(teacher, config.teacher_params, ctx=contexts)
     teacher.hybridize(static_alloc=True)
