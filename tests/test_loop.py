@@ -133,6 +133,36 @@ def test_training_learns_and_says_how_well():
     assert history[-1]['val_expected'] == history[-1]['val_count'] == 22
 
 
+class Quietness:
+    """A validation of another kind: how small the logits are."""
+
+    decides = 'quiet'
+
+    def __init__(self, batches):
+        self.batches, self.expected, self.largest = batches, 0, 0.
+
+    def add(self, logits, label, loss_sum):
+        self.largest = max(self.largest, float(abs(logits).max()))
+
+    def summary(self):
+        return {'quiet': -self.largest if self.expected > 5 else float('nan'), 'batches': self.batches}
+
+
+@pytest.mark.parametrize('count, defined', [(22, True), (4, False)])
+def test_a_validation_may_score_otherwise_and_decide_what_is_best(tmp_path, count, defined):
+    loop = make_loop(scores=Quietness)
+    saved = SaveParameters(tmp_path, 'made', 'up', frequency=0, score='val_quiet')
+    history = loop.fit(Batches(), Batches(count=count, shuffle=False), epochs=4, hooks=[saved])
+    assert history[0]['val_batches'] == -(-count // 4) and 'val_top1' not in history[0]
+    scores = [record['val_quiet'] for record in history]
+    if defined:
+        best = int(np.argmax(scores))
+        assert loop.progress.best == scores[best] and [record['best'] for record in history][best]
+        assert (tmp_path / 'best.params').resolve().name == f'{scores[best]:.4f}-made-up-{best:03d}-best.params'
+    else:
+        assert not any(record['best'] for record in history) and not (tmp_path / 'best.params').exists()
+
+
 def test_several_devices_train_as_one_does():
     one, two, three = (make_loop(make_net(n, dropout=0.0, frozen=True), n) for n in (1, 2, 3))
     for loop in (one, two, three):

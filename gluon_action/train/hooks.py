@@ -94,17 +94,21 @@ class SaveParameters(Hook):
         Epochs between files; 0 for none but the best and the last.
     best : bool
         Whether to write the best.
+    score : str
+        Entry of the record that goes before the name of the best.
     """
 
-    def __init__(self, folder: str | os.PathLike, dataset: str, model: str, *, frequency: int = 10, best: bool = True):
+    def __init__(self, folder: str | os.PathLike, dataset: str, model: str, *, frequency: int = 10, best: bool = True,
+                 score: str = 'val_top1'):
         self.folder = Path(folder)
         self.name = f'{dataset}-{model}'
         self.frequency = frequency
         self.best = best
+        self.score = score
 
     def best_path(self, record: Mapping[str, Any]) -> Path:
         """The file of the best parameters, for the record of their epoch."""
-        return self.folder / f'{record["val_top1"]:.4f}-{self.name}-{record["epoch"]:03d}-best.params'
+        return self.folder / f'{record[self.score]:.4f}-{self.name}-{record["epoch"]:03d}-best.params'
 
     def path(self, epoch: int) -> Path:
         """The file of the parameters after `epoch`, counted from 0."""

@@ -65,6 +65,9 @@ class Loop:
     teacher : mxnet.gluon.HybridBlock, optional
         Network to distil from, initialised on `contexts`.
     mixup : MixUp, optional
+    scores : callable
+        ``scores(batches)`` collects a validation as `Scores` does, the default; its ``decides`` names the entry of the
+        summary whose highest value is the best.
 
     Attributes
     ----------
@@ -84,11 +87,12 @@ class Loop:
                  batch_multiplier: int = 1, val_crops: int = 1, accumulate: int = 1,
                  kvstore: str | mx.kv.KVStore | None = None, clip_grad: float = 0, amp: bool = False,
                  dtype: str = 'float32', params: mx.gluon.ParameterDict | None = None, no_wd: bool = False,
-                 seed: int = 0, teacher: mx.gluon.HybridBlock | None = None, mixup=None):
+                 seed: int = 0, teacher: mx.gluon.HybridBlock | None = None, mixup=None,
+                 scores: Callable[[int], Any] = Scores):
         self.net, self.teacher, self.loss, self.mixup, self.schedule = net, teacher, loss, mixup, schedule
         self.contexts, self.accumulate = list(contexts), accumulate
         self.batch_multiplier, self.val_crops = batch_multiplier, val_crops
-        self.dtype, self.seed, self.amp = dtype, seed, amp
+        self.dtype, self.seed, self.amp, self.scores = dtype, seed, amp, scores
         self.validation_loss = loss.plain() if hasattr(loss, 'plain') else loss
         self.progress = Progress()
         set_precision([net] if teacher is None else [net, teacher], contexts, dtype, amp)
@@ -110,7 +114,7 @@ class Loop:
         train_loader, val_loader : VideoLoader
             ``len(loader)`` batches an epoch, which ``loader.epoch(epoch, start_batch)`` yields.
         epochs : int
-            Epochs of the whole run.
+            Epochs of the whole run; ``math.inf`` for one that goes on until it is interrupted.
         hooks : sequence of Hook
 
         Returns
@@ -133,7 +137,7 @@ class Loop:
                 record = self.train_epoch(train_loader, progress.epoch, progress.batch, hooks)
                 if val_loader is not None:
                     record |= {f'val_{name}': value for name, value in self.validate(val_loader, hooks).items()}
-                progress.finish_epoch(record)
+                progress.finish_epoch(record, f'val_{self.scores.decides}')
                 for hook in hooks:
                     hook.on_epoch(self, record)
             for hook in hooks:
@@ -209,16 +213,16 @@ class Loop:
         Returns
         -------
         dict
-            ``top1`` and ``top5`` in 0..1 over the ``expected`` samples, of which one that could not be read is wrong;
-            ``loss``, the mean over the ``count`` that were scored. A sample with several labels is right when the best
-            class (one of the best five) is one of them.
+            What `scores` finds. By default ``top1`` and ``top5`` in 0..1 over the ``expected`` samples, of which one
+            that could not be read is wrong, and ``loss``, the mean over the ``count`` that were scored. A sample with
+            several labels is right when the best class (one of the best five) is one of them.
 
         Raises
         ------
         UsageError
             When there is nothing to score.
         """
-        scores, pending = Scores(len(loader)), []
+        scores, pending = self.scores(len(loader)), []
         for batch in loader.epoch(0):
             waiting, pending = pending, self._scored(batch)
             _read_scores(waiting, scores)

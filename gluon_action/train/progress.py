@@ -1,6 +1,7 @@
 """Where a run stands, and what one trained batch gave."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,12 +52,13 @@ class Progress:
             self.loss_sum, self.correct, self.count, self.failed = 0.0, 0, 0, 0
         self.epoch, self.batch = epoch, batch
 
-    def finish_epoch(self, record: dict[str, Any]) -> None:
-        """Keep the record of the epoch just done, note whether it is the best, and stand at the next."""
-        if 'val_top1' in record:
-            record['best'] = self.best_epoch is None or record['val_top1'] > self.best
+    def finish_epoch(self, record: dict[str, Any], score: str = 'val_top1') -> None:
+        """Keep the record of the epoch just done, note whether its `score` is the best, and stand at the next."""
+        if score in record:
+            # A score that the validation set leaves undefined is never the best.
+            record['best'] = record[score] > (-math.inf if self.best_epoch is None else self.best)
             if record['best']:
-                self.best, self.best_epoch = record['val_top1'], self.epoch
+                self.best, self.best_epoch = record[score], self.epoch
         self.history.append(record)
         self.epoch, self.batch = self.epoch + 1, 0
 

@@ -23,6 +23,9 @@ class Scores:
         Samples that should have been scored, and that were.
     """
 
+    #: The entry of the summary whose highest value is the best.
+    decides = 'top1'
+
     def __init__(self, batches: int):
         self.batches = batches
         self.expected = self.count = 0
