@@ -20,6 +20,7 @@ from gluon_action.train.loop import Loop
 from gluon_action.train.losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from gluon_action.train.optimizer_state import load_states
 from gluon_action.train.schedules import make_schedule
+from gluon_action.train.trainer import choose_parameters
 
 CLASSES = 3
 
@@ -131,6 +132,27 @@ def test_training_learns_and_says_how_well():
     assert [record['epoch'] for record in history] == list(range(6))
     assert history[-1]['loss'] < 0.5 * history[0]['loss'] and history[-1]['val_top1'] > 0.9
     assert history[-1]['val_expected'] == history[-1]['val_count'] == 22
+
+
+@pytest.mark.parametrize('devices, accumulate', [(1, 1), (2, 1), (1, 3)])
+def test_the_l1_term_has_the_gradient_of_the_absolute_value(devices, accumulate):
+    l1, size = 0.02, Batches(count=12)
+    plain, pulled = (make_loop(make_net(devices, dropout=0.0, frozen=True), devices, optimizer_params={'wd': 0.},
+                               no_wd=True, accumulate=accumulate, l1=value) for value in (0, l1))
+    before = weights(plain)
+    for loop in (plain, pulled):
+        for batch in list(size.epoch(0))[:accumulate]:
+            loop.step(batch)
+    for name, array in weights(pulled).items():
+        expected = weights(plain)[name] - (0.05 * l1 * np.sign(before[name]) if name.endswith('weight') else 0)
+        assert np.allclose(array, expected, rtol=1e-5, atol=1e-7), name
+
+
+def test_a_negative_l1_term_and_one_in_mixed_precision_are_refused():
+    with pytest.raises(UsageError, match='L1 term cannot be negative, got -0.001'):
+        make_loop(l1=-1e-3)
+    with pytest.raises(UsageError, match='mixed precision scales the gradients'):
+        choose_parameters({}, None, accumulate=1, no_wd=False, l1=1e-3, amp=True)
 
 
 class Quietness:

@@ -18,7 +18,7 @@ from .hooks import Hook
 from .losses import count_correct
 from .optimizer_state import restore_trainer_state, trainer_state
 from .progress import Progress, StepResult
-from .trainer import choose_parameters, make_trainer, set_precision, start_store, unique_parameters
+from .trainer import add_l1, choose_parameters, make_trainer, set_precision, start_store, unique_parameters
 from .validation import Scores
 
 
@@ -60,6 +60,8 @@ class Loop:
         The parameters to train; all by default. Those whose ``grad_req`` is ``'null'`` are never trained.
     no_wd : bool
         Spare beta, gamma and bias the weight decay.
+    l1 : float
+        Adds ``l1 * sum(abs(w))`` to the loss, over the parameters that `wd` is for.
     seed : int
         With the step and the device, decides every random draw on a device.
     teacher : mxnet.gluon.HybridBlock, optional
@@ -87,17 +89,17 @@ class Loop:
                  batch_multiplier: int = 1, val_crops: int = 1, accumulate: int = 1,
                  kvstore: str | mx.kv.KVStore | None = None, clip_grad: float = 0, amp: bool = False,
                  dtype: str = 'float32', params: mx.gluon.ParameterDict | None = None, no_wd: bool = False,
-                 seed: int = 0, teacher: mx.gluon.HybridBlock | None = None, mixup=None,
+                 l1: float = 0, seed: int = 0, teacher: mx.gluon.HybridBlock | None = None, mixup=None,
                  scores: Callable[[int], Any] = Scores):
         self.net, self.teacher, self.loss, self.mixup, self.schedule = net, teacher, loss, mixup, schedule
         self.contexts, self.accumulate = list(contexts), accumulate
-        self.batch_multiplier, self.val_crops = batch_multiplier, val_crops
+        self.batch_multiplier, self.val_crops, self.l1 = batch_multiplier, val_crops, l1
         self.dtype, self.seed, self.amp, self.scores = dtype, seed, amp, scores
         self.validation_loss = loss.plain() if hasattr(loss, 'plain') else loss
         self.progress = Progress()
         set_precision([net] if teacher is None else [net, teacher], contexts, dtype, amp)
         self._params = unique_parameters(net)
-        trained = choose_parameters(self._params, params, accumulate=accumulate, no_wd=no_wd)
+        trained = choose_parameters(self._params, params, accumulate=accumulate, no_wd=no_wd, l1=l1, amp=amp)
         self.names = list(trained)
         self.trainer, self.num_workers = make_trainer(trained.values(), optimizer, {
             **optimizer_params, 'learning_rate': schedule(1)}, kvstore=kvstore, clip_grad=clip_grad, dtype=dtype)
@@ -199,6 +201,7 @@ class Loop:
             self.progress.update += 1
             self.trainer.set_learning_rate(self.schedule(self.progress.update))
             self._clear_idle_devices()
+            add_l1(self.trainer, self.l1 * self._gathered_samples)
             if self.num_workers > 1:
                 start_store(self.trainer)
             self.trainer.step(self._gathered_samples * self.num_workers)

@@ -40,6 +40,18 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
     return trainer, 1 if isinstance(store, str) else store.num_workers
 
 
+def add_l1(trainer: mx.gluon.Trainer, strength: float) -> None:
+    """Add the gradient of ``strength * sum(abs(w))`` to those that wait for an update, once however many devices.
+
+    Parameters with ``wd_mult`` 0 are spared, as they are by the weight decay.
+    """
+    for param in trainer._params if strength else ():
+        if param.wd_mult:
+            gradient, weight = param.list_grad()[0], param.list_data()[0]
+            # The update of signSGD with gradient and weight in each other's place: one pass, no array in between.
+            mx.nd.signsgd_update(gradient, weight, lr=-strength * param.wd_mult, out=gradient)
+
+
 def start_store(trainer: mx.gluon.Trainer) -> None:
     """Give every machine the parameters of the first one, before the first gradients are exchanged.
 
@@ -62,7 +74,8 @@ def unique_parameters(net: mx.gluon.Block) -> dict[str, mx.gluon.Parameter]:
 
 
 def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: mx.gluon.ParameterDict | None, *,
-                      accumulate: int, no_wd: bool) -> dict[str, mx.gluon.Parameter]:
+                      accumulate: int, no_wd: bool, l1: float = 0,
+                      amp: bool = False) -> dict[str, mx.gluon.Parameter]:
     """Return the parameters to train, by name, ready to gather the gradients of `accumulate` batches.
 
     Parameters
@@ -74,14 +87,19 @@ def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: mx.gluon
     accumulate : int
     no_wd : bool
         Spare beta, gamma and bias the weight decay.
+    l1, amp
+        As in `Loop`; checked against each other.
 
     Raises
     ------
     UsageError
-        When nothing is left to train.
+        When nothing is left to train, or a number cannot be.
     """
     if accumulate < 1:
         raise UsageError(f'--accumulate must be 1 or more, got {accumulate}')
+    if l1 < 0 or l1 and amp:
+        raise UsageError('an L1 term cannot be negative' + ', and mixed precision scales the gradients that it would '
+                         'be added to' * amp + f', got {l1}')
     wanted = set(params.values() if chosen is None else chosen.values())
     trained = {name: params[name] for name in sorted(params)
                if params[name].grad_req != 'null' and params[name] in wanted}
