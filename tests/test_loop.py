@@ -127,6 +127,13 @@ def test_the_loop_trains_as_a_bare_gluon_loop_does():
     assert record['update'] == record['step'] == 6 and record['samples'] == 22
 
 
+def test_a_step_gives_the_logits_and_labels_that_it_was_made_with():
+    loop, batch = make_loop(make_net(2, dropout=0.0, frozen=True), 2), next(Batches().epoch(0))
+    expected = loop.net(batch.data).asnumpy()
+    logits, labels = (np.concatenate([part.asnumpy() for part in parts]) for parts in zip(*loop.step(batch).outputs))
+    assert np.allclose(logits, expected, atol=1e-5) and (labels == batch.label.asnumpy()).all()
+
+
 def test_training_learns_and_says_how_well():
     history = make_loop().fit(Batches(), Batches(shuffle=False), epochs=6)
     assert [record['epoch'] for record in history] == list(range(6))

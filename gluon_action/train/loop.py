@@ -171,14 +171,15 @@ class Loop:
 
     def step(self, batch) -> StepResult:
         """Forward, backward and, when enough batches are gathered, update. Does not wait for the devices."""
-        progress, losses, correct = self.progress, [], []
+        progress, losses, correct, outputs = self.progress, [], [], []
         if len(batch.indices):
             self._seed_devices()
             with autograd.record():
                 for x, y in self._split(*self._mixed(batch)):
                     logits = self._logits(self.net, x)
                     losses.append(self.loss(logits, y, *self._taught(x)))
-                    correct.append(count_correct(logits.detach(), y))
+                    outputs.append((logits.detach(), y))
+                    correct.append(count_correct(*outputs[-1]))
                     self._busy.add(x.context)
                 self._backward(losses)
             loss_sums = [loss.detach().sum() for loss in losses]
@@ -193,7 +194,7 @@ class Loop:
         progress.step += 1
         progress.failed += len(batch.failures)
         return StepResult(progress.epoch, progress.batch - 1, progress.step, lr, len(batch.indices), batch.failures,
-                          loss_sums, correct)
+                          loss_sums, correct, outputs)
 
     def update(self) -> None:
         """Turn the gradients gathered so far into one update of the parameters."""

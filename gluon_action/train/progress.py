@@ -77,6 +77,8 @@ class StepResult:
         Samples.
     failures : list
         The loader's record of samples that could not be read.
+    outputs : list of (NDArray, NDArray)
+        Logits (N, K) and labels, (N,) or (N, K), on each device.
     """
 
     epoch: int
@@ -87,6 +89,7 @@ class StepResult:
     failures: list
     _loss_sums: list = field(repr=False)
     _correct: list = field(repr=False)
+    outputs: list = field(repr=False, default_factory=list)
 
     @property
     def loss_sum(self) -> float:
