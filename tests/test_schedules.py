@@ -5,6 +5,7 @@ import pytest
 from gluon_action.errors import UsageError
 from gluon_action.train.schedules import (
     MODES,
+    PRESETS,
     LRScheduler,
     LRSequential,
     decay_factor,
@@ -78,6 +79,51 @@ def test_warmup_rises_to_the_first_rate_and_does_not_shift_the_others():
 def test_a_decay_that_cannot_be_read_is_named(text, complaint):
     with pytest.raises(UsageError, match=complaint):
         parse_decay(text)
+
+
+#: Steps and rates as kinetics-i3d states them for its two streams.
+PUBLISHED = {'i3d-rgb': [(0, 97, 1e-1), (97, 108, 1e-2), (108, 115, 1e-3)],
+             'i3d-flow': [(0, 97, 1e-1), (97, 104.5, 1e-2), (104.5, 115, 1e-3), (115, 140, 1e-1), (140, 150, 1e-2),
+                          (150, 155, 1e-3)]}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_presets_give_the_published_rate_in_every_stretch(name):
+    schedule = make_schedule('step', 0.1, 155, 1000, decay=name)
+    assert PRESETS[name].num_steps == PUBLISHED[name][-1][1] * 1000
+    for first, end, rate in PUBLISHED[name]:
+        assert [schedule(t) for t in (first * 1000, (first + end) * 500, end * 1000 - 1)] == pytest.approx([rate] * 3)
+
+
+def test_the_flow_preset_rises_again_at_115k_steps():
+    schedule = make_schedule('step', 0.1, 155, 1000, decay='i3d-flow')
+    assert schedule(114_999) == pytest.approx(0.001) and schedule(115_000) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('text', ['i3d-flow@1550', 'i3d-flow@run'])
+def test_a_preset_can_be_squeezed_into_other_steps(text):
+    whole = make_schedule('step', 0.1, 155, 1000, decay='i3d-flow')
+    short = make_schedule('step', 0.1, 5, 310, decay=text)
+    assert [short(t) for t in range(1550)] == [whole(100 * t) for t in range(1550)]
+
+
+def test_a_preset_starts_from_the_given_rate_and_falls_by_the_given_factor():
+    schedule = make_schedule('step', 0.4, 1, 1150, decay='i3d-rgb@run', factor=0.5)
+    assert [schedule(t) for t in (0, 970, 1080)] == [0.4, 0.2, 0.1]
+
+
+def test_warmup_does_not_shift_a_preset():
+    schedule = make_schedule('step', 0.1, 115, 10, warmup_epochs=5, decay='i3d-rgb@run')
+    assert [schedule(t) for t in (0, 50, 969, 970)] == pytest.approx([0, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize('text, complaint', [
+    ('i3d', "no preset 'i3d', only i3d-rgb and i3d-flow"), ('ten', "'40,60'"), ('i3d-flow@', "got ''"),
+    ('i3d-flow@0', "'i3d-flow@20000'"), ('i3d-flow@-5', "'i3d-flow@20000'"), ('i3d-flow@2.5', "'i3d-flow@20000'"),
+    ('i3d-flow@all', "'i3d-flow@run'"), ('i3d-rgb,40', 'no preset')])
+def test_a_preset_that_cannot_be_read_is_named(text, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        make_schedule('step', 0.1, 3, 5, decay=text)
 
 
 def test_an_empty_decay_changes_nothing():

@@ -1,14 +1,44 @@
-"""Learning rate as a function of the step: constant, step, linear, poly, cosine, lists of rates, and warmup."""
+"""Learning rate as a function of the step: constant, step, linear, poly, cosine, lists of rates, presets, warmup."""
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mxnet import lr_scheduler
 
 from ..errors import UsageError
 
 MODES = ('constant', 'step', 'linear', 'poly', 'cosine')
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published step schedule.
+
+    Attributes
+    ----------
+    num_steps : int
+        Its length in updates.
+    changes : tuple of (int, int)
+        Updates, and how many times the first rate is multiplied by the decay factor from there on. The count may fall
+        again, which is a rise of the rate.
+    source : str
+        Where it is from.
+    """
+
+    num_steps: int
+    changes: tuple[tuple[int, int], ...]
+    source: str
+
+
+#: Schedules that ``--lr-decay-epoch`` takes by name.
+PRESETS = {
+    'i3d-rgb': Preset(115_000, ((0, 0), (97_000, 1), (108_000, 2)), 'kinetics-i3d, RGB stream'),
+    # An initial run of 115k steps did not suffice for flow: the rate starts again from the top.
+    'i3d-flow': Preset(155_000, ((0, 0), (97_000, 1), (104_500, 2), (115_000, 0), (140_000, 1), (150_000, 2)),
+                       'kinetics-i3d, flow stream'),
+}
 
 
 def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *, warmup_epochs: int = 0,
@@ -27,8 +57,8 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
     warmup_epochs : int
         Epochs that rise from `warmup_lr` to the rate that follows, in 0..num_epochs.
     decay : str or sequence of float
-        For mode ``'step'``: where the rate changes, see `parse_decay`. Epochs count from the start of the run,
-        so the warmup does not shift them.
+        For mode ``'step'``: where the rate changes, see `parse_decay`, or a preset, see `preset_rates`. Epochs count
+        from the start of the run, so the warmup does not shift them.
     factor : float
         Factor of each change when `decay` names no rates.
     power : float
@@ -59,19 +89,64 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
         raise UsageError(f'--warmup-epochs {warmup_epochs} is outside 0..{num_epochs} (--num-epochs)')
     steps, rates = [], []
     if mode == 'step':
+        steps, rates = _changes(decay, lr, factor, num_epochs, iters_per_epoch)
         offset = warmup_epochs * iters_per_epoch
-        changes = parse_decay(decay) if isinstance(decay, str) else [(float(epoch), 'epoch', None) for epoch in decay]
-        at = [round(where * (iters_per_epoch if unit == 'epoch' else 1)) - offset for where, unit, _ in changes]
-        if changes and changes[0][2] is not None:
-            rates = [(step, rate) for step, (_, _, rate) in zip(at, changes)]
-            lr = rate_at(0, rates)
-        else:
-            steps = at
+        steps, rates = [step - offset for step in steps], [(step - offset, rate) for step, rate in rates]
+        lr = rate_at(0, rates) if rates else lr
     return LRSequential([
         LRScheduler('linear', base_lr=warmup_lr, target_lr=lr, nepochs=warmup_epochs, iters_per_epoch=iters_per_epoch),
         LRScheduler(mode, base_lr=lr, target_lr=target_lr, niters=(num_epochs - warmup_epochs) * iters_per_epoch,
                     step_iter=steps, step_factor=factor, power=power, rates=rates),
     ])
+
+
+def _changes(decay: str | Sequence[float], lr: float, factor: float, num_epochs: int,
+             iters_per_epoch: int) -> tuple[list[int], list[tuple[int, float]]]:
+    """Return the updates at which the rate is multiplied by the factor, or else updates and the rate from each on."""
+    if isinstance(decay, str) and is_preset(decay):
+        return [], preset_rates(decay, lr, factor, num_epochs * iters_per_epoch)
+    changes = parse_decay(decay) if isinstance(decay, str) else [(float(epoch), 'epoch', None) for epoch in decay]
+    at = [round(where * (iters_per_epoch if unit == 'epoch' else 1)) for where, unit, _ in changes]
+    if changes and changes[0][2] is not None:
+        return [], [(step, rate) for step, (_, _, rate) in zip(at, changes)]
+    return at, []
+
+
+def is_preset(text: str) -> bool:
+    """Whether a step schedule is written as the name of a preset."""
+    return text.strip()[:1].isalpha()
+
+
+def preset_rates(text: str, lr: float, factor: float, num_updates: int) -> list[tuple[int, float]]:
+    """Updates and the rate from each on, of a schedule in `PRESETS`.
+
+    Parameters
+    ----------
+    text : str
+        ``'i3d-flow'``: as published, at its own steps. ``'i3d-flow@20000'``: the same in 20000 steps, every place in
+        proportion. ``'i3d-flow@run'``: in the steps of the run.
+    lr : float
+        Rate at the start; 0.1 as published.
+    factor : float
+        What the rate is multiplied by at a fall; 0.1 as published.
+    num_updates : int
+        Updates of the run.
+
+    Raises
+    ------
+    UsageError
+        For a name that is not in `PRESETS`, or a length that is no whole number from 1.
+    """
+    name, at, length = text.strip().partition('@')
+    preset = PRESETS.get(name.lower())
+    if preset is None:
+        raise UsageError(f'step schedule {text!r}: there is no preset {name!r}, only {" and ".join(PRESETS)}; allowed '
+                         "besides are epochs ('40,60'), epoch:rate ('0:0.01,40:0.001') and step:rate ('500s:0.01')")
+    if at and length != 'run' and not (length.isdecimal() and int(length)):
+        raise UsageError(f'step schedule {text!r}: after @ stands the number of steps that {name} is to take, or run '
+                         f"for those of the run, got {length!r}; write '{name}@20000' or '{name}@run'")
+    num_steps = preset.num_steps if not at else num_updates if length == 'run' else int(length)
+    return [(round(step * num_steps / preset.num_steps), lr * factor ** falls) for step, falls in preset.changes]
 
 
 def updates_per_epoch(num_batches: int, accumulate: int = 1) -> int:
