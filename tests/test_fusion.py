@@ -180,7 +180,7 @@ def test_cross_validation_never_fits_on_the_video_it_fuses(tmp_path, streams):
     assert folds.shape == (5, 2) and mean == pytest.approx(folds.mean(axis=0))
     result = fused(streams, tmp_path / 'crossed', fit=[])
     np.testing.assert_allclose(result.scores, fuse(np.float32(scores), by_video, 'logits'), rtol=1e-3)
-    assert 'fitted on videos of this very set' in result.results['protocol']['warning']
+    assert 'cross-validation' in result.results['protocol']['warning']
 
 
 def test_folds_do_not_depend_on_the_order_of_the_videos():

@@ -146,8 +146,8 @@ def _weights(config: FusionConfig, streams: Sequence[ScoreFile], videos: Videos,
     elif not config.fit:
         weights, per_video, folds = cross_validate(table, videos.labels, videos.keys, complete, kind)
         return weights, {'weights_from': 'cross-validation on the same videos', 'fold_weights': folds.tolist(),
-                         'warning': 'the weights were fitted on videos of this very set (each fold on the others), so '
-                                    'the numbers are a little better than on videos that had no part in it'}, per_video
+                         'warning': 'the weights were fitted on other videos of this very set (cross-validation), not '
+                                    'on a validation set; say so where the number is quoted'}, per_video
     else:
         weights, origin = _fitted(config.fit, streams, kind)
     return weights, origin, np.repeat(weights[:, None], len(videos.keys), axis=1)
