@@ -85,7 +85,8 @@ def _add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--lr-decay-period', type=int, default=0, help='step every so many epochs')
     group.add_argument('--lr-decay-epoch', default='40,60', metavar='EPOCHS',
                        help='epochs of the steps; with rates, as in 0:0.01,10:0.1,30:0.001, the rate may also go up, '
-                            'and an s after a number (500s) counts steps')
+                            'and an s after a number (500s) counts steps; or a published schedule by name: i3d-rgb, '
+                            'i3d-flow; i3d-flow@20000 takes as many steps, i3d-flow@run those of the run')
     group.add_argument('--warmup-lr', type=float, default=0., help='rate the warm-up starts from')
     group.add_argument('--warmup-epochs', type=int, default=0, help='epochs of the linear warm-up')
     group.add_argument('--clip-grad', type=float, default=0, help='limit of a gradient element; 0 for none')
