@@ -8,6 +8,7 @@ from mxnet import gluon
 
 from ..errors import ModelError
 from ..nn import BatchNorm, Consensus, SameConv3D, SameMaxPool3D, SizedBlock
+from ..nn.same import Size
 from .recognizer import Recognizer
 from .registry import ModelCard, register_model
 
@@ -36,7 +37,7 @@ ENDPOINTS = (*LAYERS, 'Logits')
 
 # DeepMind's checkpoints name this one unit differently from the same unit of all other blocks.
 _SECOND_OF_BRANCH_2 = {'Mixed_5b': 'Conv3d_0a_3x3'}
-_BATCH_NORM = {'epsilon': 1e-3, 'momentum': 0.999}
+BATCH_NORM = {'epsilon': 1e-3, 'momentum': 0.999}
 
 
 class Chain(SizedBlock):
@@ -57,11 +58,11 @@ class Chain(SizedBlock):
 class Unit(SizedBlock):
     """Convolution with SAME padding, batch normalisation without gamma, ReLU."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: tuple[int, int, int], stride: int = 1, **kwargs):
+    def __init__(self, in_channels: int, channels: int, kernel: Size, stride: int = 1, **kwargs):
         super().__init__(**kwargs)
         with self.name_scope():
             self.conv = SameConv3D(channels, kernel, stride, in_channels=in_channels, use_bias=False, prefix='conv_')
-            self.bn = BatchNorm(ndim=5, scale=False, in_channels=channels, prefix='bn_', **_BATCH_NORM)
+            self.bn = BatchNorm(ndim=5, scale=False, in_channels=channels, prefix='bn_', **BATCH_NORM)
 
     def hybrid_forward(self, F, x):
         """Clips (N, C, T, H, W) to (N, channels, T', H', W')."""
@@ -115,6 +116,23 @@ class Head(SizedBlock):
         return F.mean(self.Conv3d_0c_1x1(self.pooled(F, x)), axis=(2, 3, 4))
 
 
+class Parts:
+    """What I3D is made of; other networks of its shape are made of other parts."""
+
+    def width(self, channels: int) -> int:
+        """Return how many channels stand for those of the table."""
+        return channels
+
+    def pool(self, window: Size, stride: int | Size, **kwargs) -> gluon.HybridBlock:
+        """Return a maximum pooling."""
+        return SameMaxPool3D(window, stride, **kwargs)
+
+    def unit(self, stage: str, in_channels: int, channels: int, kernel: Size, stride: int, *, last: bool,
+             **kwargs) -> gluon.HybridBlock:
+        """Return a convolution unit of `stage`; `last` says that it ends a branch of an inception block."""
+        return Unit(in_channels, channels, kernel, stride, **kwargs)
+
+
 class I3D(SizedBlock, Recognizer):
     """Inception-v1 for clips.
 
@@ -130,6 +148,8 @@ class I3D(SizedBlock, Recognizer):
         Clips of a video; their scores are averaged.
     feat_ext : bool
         Return features (B, D) instead of scores (B, K).
+    parts : Parts, optional
+        What it is made of.
     final_endpoint : str
         Stage to stop at, one of `endpoints`. Before ``'Logits'`` the result is that stage's output for every clip,
         (N, C, T, H, W), and clips of a video are not averaged.
@@ -144,7 +164,8 @@ class I3D(SizedBlock, Recognizer):
     head_prefixes = ('Logits.',)
 
     def __init__(self, nclass: int, *, channels: int = 3, dropout_ratio: float = 0.5, num_segments: int = 1,
-                 num_crop: int = 1, feat_ext: bool = False, final_endpoint: str = 'Logits', **kwargs):
+                 num_crop: int = 1, feat_ext: bool = False, final_endpoint: str = 'Logits',
+                 parts: Parts | None = None, **kwargs):
         super().__init__(**kwargs)
         self.num_classes, self.channels, self.feat_ext = nclass, channels, feat_ext
         self.num_segments, self.num_crop = num_segments, num_crop
@@ -153,7 +174,7 @@ class I3D(SizedBlock, Recognizer):
         with self.name_scope():
             width = channels
             for name, layer in LAYERS.items():
-                stage, width = self._stage(name, layer, width)
+                stage, width = _stage(parts or Parts(), name, layer, width)
                 setattr(self, name, stage)
             self.feat_dim = width
             self.Logits = Head(width, nclass, dropout_ratio, prefix='Logits_')
@@ -163,46 +184,6 @@ class I3D(SizedBlock, Recognizer):
     def endpoints(self) -> tuple[str, ...]:
         """Names of the stages in order."""
         return ENDPOINTS
-
-    def _stage(self, name: str, layer: tuple, in_channels: int) -> tuple[gluon.HybridBlock, int]:
-        prefix = f'{name}_'
-        if layer[0] is None:
-            return self._pool(*layer[1:], prefix=prefix), in_channels
-        if len(layer) == 3:
-            width = self._width(layer[0])
-            return self._unit(name, in_channels, width, *layer[1:], last=name != 'Conv3d_2b_1x1', prefix=prefix), width
-        widths = [self._width(channels) for channels in layer]
-        return (Mixed(self._branches(name, in_channels, widths), prefix=prefix),
-                widths[0] + widths[2] + widths[4] + widths[5])
-
-    def _branches(self, block: str, in_channels: int, widths: list[int]) -> list[Chain]:
-        zero, one_a, one_b, two_a, two_b, three = widths
-        second = _SECOND_OF_BRANCH_2.get(block, 'Conv3d_0b_3x3')
-        # (name, channels before, channels after, kernel) of each unit
-        branches = ((('Conv3d_0a_1x1', in_channels, zero, 1),),
-                    (('Conv3d_0a_1x1', in_channels, one_a, 1), ('Conv3d_0b_3x3', one_a, one_b, 3)),
-                    (('Conv3d_0a_1x1', in_channels, two_a, 1), (second, two_a, two_b, 3)),
-                    (('Conv3d_0b_1x1', in_channels, three, 1),))
-        chains = []
-        for number, units in enumerate(branches):
-            layers = {'MaxPool3d_0a_3x3': self._pool((3, 3, 3), 1)} if number == 3 else {}
-            for unit in units:
-                name, before, after, kernel = unit
-                layers[name] = self._unit(block, before, after, (kernel,) * 3, 1, last=unit is units[-1],
-                                          prefix=f'{block}_Branch_{number}_{name}_')
-            chains.append(Chain(layers))
-        return chains
-
-    def _width(self, channels: int) -> int:
-        return channels
-
-    def _pool(self, window, stride, **kwargs) -> gluon.HybridBlock:
-        return SameMaxPool3D(window, stride, **kwargs)
-
-    def _unit(self, block: str, in_channels: int, channels: int, kernel: tuple[int, int, int], stride: int, *,
-              last: bool, **kwargs) -> Unit:
-        """Return a unit of `block`; `last` ones end a branch, or stand alone behind the stem."""
-        return Unit(in_channels, channels, kernel, stride, **kwargs)
 
     def _fit(self, size):
         for name in LAYERS:
@@ -236,6 +217,38 @@ class I3D(SizedBlock, Recognizer):
 
     def _called(self) -> str:
         return self.card.name if self.card else type(self).__name__
+
+
+def _stage(parts: Parts, name: str, layer: tuple, in_channels: int) -> tuple[gluon.HybridBlock, int]:
+    """Return the stage of this name and the channels of its output."""
+    prefix = f'{name}_'
+    if layer[0] is None:
+        return parts.pool(*layer[1:], prefix=prefix), in_channels
+    if len(layer) == 3:
+        width = parts.width(layer[0])
+        return parts.unit(name, in_channels, width, *layer[1:], last=True, prefix=prefix), width
+    widths = [parts.width(channels) for channels in layer]
+    branches = _branches(parts, name, in_channels, widths)
+    return Mixed(branches, prefix=prefix), widths[0] + widths[2] + widths[4] + widths[5]
+
+
+def _branches(parts: Parts, block: str, in_channels: int, widths: list[int]) -> list[Chain]:
+    zero, one_a, one_b, two_a, two_b, three = widths
+    second = _SECOND_OF_BRANCH_2.get(block, 'Conv3d_0b_3x3')
+    # (name, channels before, channels after, kernel) of each unit
+    branches = ((('Conv3d_0a_1x1', in_channels, zero, 1),),
+                (('Conv3d_0a_1x1', in_channels, one_a, 1), ('Conv3d_0b_3x3', one_a, one_b, 3)),
+                (('Conv3d_0a_1x1', in_channels, two_a, 1), (second, two_a, two_b, 3)),
+                (('Conv3d_0b_1x1', in_channels, three, 1),))
+    chains = []
+    for number, units in enumerate(branches):
+        layers = {'MaxPool3d_0a_3x3': parts.pool((3, 3, 3), 1)} if number == 3 else {}
+        for unit in units:
+            name, before, after, kernel = unit
+            layers[name] = parts.unit(block, before, after, (kernel,) * 3, 1, last=unit is units[-1],
+                                      prefix=f'{block}_Branch_{number}_{name}_')
+        chains.append(Chain(layers))
+    return chains
 
 
 def endpoint_named(name: str, option: str) -> str:
