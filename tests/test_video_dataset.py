@@ -372,7 +372,7 @@ def test_official_json_of_something_something(files, tmp_path):
 # ---------------------------------------------------------------- arguments that cannot be
 
 @pytest.mark.parametrize('options, message', [
-    (dict(modality='flow'), 'only colour frames'), (dict(is_color=False), 'only colour frames'),
+    (dict(modality='depth'), 'modality must be one of rgb, flow'), (dict(is_color=False), 'only colour frames'),
     (dict(data_aug='v9'), 'data_aug must be one of v1'), (dict(use_decord=True, decoder='pyav'), 'contradicts decoder'),
     (dict(num_segments=0), 'num_segments must be 1 or more'), (dict(new_step=0), 'new_step must be 1 or more'),
     (dict(slowfast=True, new_step=2, new_length=32), 'needs new_step=1'),

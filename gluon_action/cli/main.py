@@ -14,6 +14,7 @@ COMMANDS = {
     'train': ('train_recognizer', 'train a recogniser (scripts/train_recognizer.py)'),
     'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
+    'extract-flow': ('extract_flow', 'optical flow of videos, for two streams (scripts/extract_flow.py)'),
     'list-models': ('list_models', 'the model zoo'),
     'make-demo-data': ('make_demo_data', 'generate the videos that everything can be tried on'),
 }

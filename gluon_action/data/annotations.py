@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import AnnotationError, UsageError
+from .flow_folder import flow_name, is_video_name
 from .list_formats import FORMATS, parse_list
 from .list_rows import SPLITS, VIDEO_EXTENSIONS, ClassNames, Entry, ParsedList, Question, is_integer, where
 
-__all__ = ['FORMATS', 'Sample', 'VideoList', 'read_annotations']
+__all__ = ['FORMATS', 'Sample', 'VideoList', 'list_videos', 'read_annotations']
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class VideoList:
 def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto', label_base: int | None = None,
                      num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
                      video_ext: str = 'mp4', split: str = 'train', must_exist: bool = False,
-                     prefer_files: bool = False) -> VideoList:
+                     prefer_files: bool = False, modality: str = 'rgb') -> VideoList:
     """Read a list of videos, whatever its format.
 
     Parameters
@@ -111,6 +112,9 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
         videos on a network disk are read in seconds.
     prefer_files : bool
         Where both the folder ``v`` and the file ``v.mp4`` exist, take the file.
+    modality : {'rgb', 'flow'}
+        With 'flow', `root` is the folder that optical flow was extracted to, and the sample of ``a/b.mp4`` has the
+        path ``root/a/b``. Where the list is a folder of videos, flow is looked for in `root` all the same.
 
     Returns
     -------
@@ -139,12 +143,42 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
     _check_range(parsed.entries, labels, limit, label_base)
     if split == 'train' and label_base is None and limit is None:
         _check_base(setting, labels)
-    places = _Places(parsed.root or root, video_ext, prefer_files, inside=parsed.root is None)
+    if modality == 'flow':
+        places = _FlowPlaces(root, os.path.relpath(parsed.root, setting) if parsed.root else '')
+    else:
+        places = _Places(parsed.root or root, video_ext, prefer_files, inside=parsed.root is None)
     samples = [Sample(path=places.find(entry, must_exist), label=numbers if multi_label else numbers[0],
-                      num_frames=entry.num_frames, line=entry.line, source=entry.source, key=_key(entry),
+                      num_frames=places.num_frames(entry), line=entry.line, source=entry.source, key=_key(entry),
                       start=entry.start, end=entry.end) for entry, numbers in zip(parsed.entries, labels)]
     _check_repeats(samples)
     return VideoList(samples, names, parsed.format, limit or 1 + max(map(max, labels)), _digest(parsed, samples))
+
+
+def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', multi_label: bool = False,
+                video_ext: str = 'mp4') -> list[str]:
+    """Paths of all videos that a list names in any of its splits, whatever their labels; each once.
+
+    Arguments are those of `read_annotations`, which says what a list may be.
+
+    Raises
+    ------
+    AnnotationError
+        When the list cannot be read for any split.
+    """
+    setting, root = os.path.expanduser(str(setting)), os.path.expanduser(str(root))
+    _check_present(setting)
+    found, troubles = {}, []
+    for split in SPLITS:
+        try:
+            parsed = parse_list(Question(setting, split, multi_label), list_format)
+        except AnnotationError as error:  # lists that know several splits need not have this one
+            troubles.append(error)
+            continue
+        places = _Places(parsed.root or root, video_ext, prefer_files=False, inside=parsed.root is None)
+        found |= dict.fromkeys(places.find(entry, must_exist=False) for entry in parsed.entries)
+    if not found:
+        raise troubles[0] if troubles else AnnotationError(f'{setting}: lists no videos')
+    return list(found)
 
 
 _NAMES_ALLOWED = ('give classes by number, or name them in a format that says which there are: --list-format folder, '
@@ -243,6 +277,10 @@ class _Places:
         bare = self.prefer_files and '.' not in os.path.basename(paths[0])
         return paths[0] + self.extension if bare else paths[0]
 
+    def num_frames(self, entry: Entry) -> int | None:
+        """Frames that may be taken, where the list says so."""
+        return entry.num_frames
+
     def _check_inside(self, entry: Entry, path: str) -> None:
         if not os.path.abspath(path).startswith(self._top + os.sep):
             raise AnnotationError(f'{where(entry.source, entry.line)}: {entry.path} lies outside the data folder '
@@ -256,6 +294,28 @@ class _Places:
             except OSError:
                 self._folders[folder] = frozenset()
         return name in self._folders[folder]
+
+
+class _FlowPlaces(_Places):
+    """Finds the flow of an entry below `root`: the entry's path without its extension, behind `prefix`."""
+
+    def __init__(self, root: str, prefix: str):
+        super().__init__(root, '', prefer_files=False, inside=True)
+        self.prefix = prefix
+
+    def find(self, entry: Entry, must_exist: bool) -> str:
+        names = [flow_name(os.path.join(self.prefix, place)) for place in entry.places or (entry.path,)]
+        paths = [os.path.join(self.root, name) for name in names]
+        if self._top is not None:
+            self._check_inside(entry, paths[0])
+        found = next((path for path in paths if self._exists(path)), None)
+        if must_exist and not found:
+            raise AnnotationError(f'{where(entry.source, entry.line)}: {paths[0]} does not exist; check --data-dir')
+        return found or paths[0]
+
+    def num_frames(self, entry: Entry) -> int | None:
+        """Files are read whole, whatever the list counted."""
+        return None if is_video_name(entry.path) else entry.num_frames
 
 
 def _check_repeats(samples: list[Sample]) -> None:

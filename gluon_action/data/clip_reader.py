@@ -27,7 +27,8 @@ def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading
     Returns
     -------
     uint8 ndarray (S * T, H, W, 3)
-        RGB frames, clip after clip.
+        RGB frames, clip after clip. Of flow (S * T, H, W, 2): a clip of T that starts at i shows how the video moves
+        from frame i to frame i + T.
 
     Raises
     ------
@@ -35,7 +36,8 @@ def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading
         Also for a frame folder with fewer frames than the list says, and a part that lies past the end.
     """
     is_folder = os.path.isdir(sample.path)
-    if is_folder and reading['decoder'] in ('decord', 'pyav'):  # a choice for the files of a mixed list
+    is_flow = reading.get('modality') == 'flow'
+    if (is_folder or is_flow) and reading['decoder'] in ('decord', 'pyav'):  # a choice for the files of a mixed list
         reading = {**reading, 'decoder': 'auto'}
     with VideoReader(sample.path, **reading) as reader:
         first, length = _part(sample, reader, is_folder)
@@ -88,7 +90,9 @@ class FramePlan:
 def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, int]:
     """First frame and number of frames that a sample means."""
     length = len(reader)
-    if is_folder and sample.num_frames is not None:
+    if reader.modality == 'flow' and sample.num_frames is not None:
+        length = max(1, min(length, (sample.num_frames - 1) // reader.stride))
+    elif is_folder and sample.num_frames is not None:
         if sample.num_frames > length:
             raise VideoReadError(sample.path, reader.decoder,
                                  f'the list says {sample.num_frames} frames, the folder has {length}')

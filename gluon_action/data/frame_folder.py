@@ -20,14 +20,16 @@ class FrameFolder:
         The names, with one ``%d`` or ``%05d`` for the number.
     decoder : {'opencv', 'pillow'}
         Who reads the pictures. OpenCV reads quicker; Pillow is there where OpenCV's libraries are not.
+    gray : bool
+        Read pictures of one channel, (H, W).
     """
 
     fps = None
 
-    def __init__(self, path: str, name_pattern: str, decoder: str):
+    def __init__(self, path: str, name_pattern: str, decoder: str, gray: bool = False):
         self.name = decoder
         self._path, self._name_pattern = path, name_pattern
-        self._load = {'opencv': _load_by_opencv, 'pillow': _load_by_pillow}[decoder]()
+        self._load = {'opencv': _load_by_opencv, 'pillow': _load_by_pillow}[decoder](gray)
         names = self._numbered_names()
         numbers = sorted(names)
         missing = sorted(set(range(min(numbers[0], 1), numbers[-1])) - set(numbers))
@@ -70,23 +72,25 @@ class FrameFolder:
         return names
 
 
-def _load_by_opencv():
+def _load_by_opencv(gray: bool):
     cv2 = import_decoder('cv2', 'opencv-python-headless')
 
     def load(path: str) -> np.ndarray | None:
+        if gray:
+            return cv2.imread(path, cv2.IMREAD_GRAYSCALE)
         picture = cv2.imread(path)
         return None if picture is None else np.ascontiguousarray(picture[:, :, ::-1])
     return load
 
 
-def _load_by_pillow():
+def _load_by_pillow(gray: bool):
     image = import_decoder('PIL.Image', 'pillow')
     operations = import_decoder('PIL.ImageOps', 'pillow')
 
     def load(path: str) -> np.ndarray | None:
         try:
             with image.open(path) as picture:
-                return np.array(operations.exif_transpose(picture).convert('RGB'))
+                return np.array(operations.exif_transpose(picture).convert('L' if gray else 'RGB'))
         except (OSError, SyntaxError, ValueError, image.DecompressionBombError):
             return None  # Pillow raises any of these for a damaged picture
     return load

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from .clip_reader import FramePlan, read_clip
 from .list_rows import ClassNames
 from .sampling import sample_rng
 from .transforms.video import drawing_from
+from .video_reader import MODALITIES
 from .workers import WorkerError, call_with_deadline
 
 DATA_AUGS = ('v1', 'v2', 'v3', 'v4')
@@ -25,11 +27,11 @@ DATA_AUGS = ('v1', 'v2', 'v3', 'v4')
 class Preset:
     """What sets a published data set apart: where GluonCV's preparation scripts put it, and its classes.
 
-    Paths start from ``$MXNET_HOME`` (``~/.mxnet``) ``/datasets``. `sided` is whether a mirrored video has another
-    class.
+    Paths start from ``$MXNET_HOME`` (``~/.mxnet``) ``/datasets``. `classes` is None where the lists name them. `sided`
+    is whether a mirrored video has another class.
     """
 
-    classes: Sequence[str]
+    classes: Sequence[str] | None
     train_root: str
     val_root: str
     train_list: str
@@ -37,8 +39,10 @@ class Preset:
     name_pattern: str = 'img_%05d.jpg'
     sided: bool = False
 
-    def root(self, train: bool) -> str:
-        """Folder of the training or validation videos."""
+    def root(self, train: bool, modality: str = 'rgb') -> str:
+        """Folder of the training or validation videos, or of the optical flow of both."""
+        if modality == 'flow':
+            return default_root(self.train_root.split('/')[0] + '/flow')
         return default_root(self.train_root if train else self.val_root)
 
     def setting(self, train: bool) -> str:
@@ -54,7 +58,8 @@ class VideoClsCustom(Dataset):
     Parameters
     ----------
     root : str
-        Folder that the list's paths start from. The presets have a default.
+        Folder that the list's paths start from; with `modality` 'flow' the folder that ``scripts/extract_flow.py``
+        wrote to, where the flow of ``a/b.mp4`` is the folder ``a/b``. The presets have a default.
     setting : str
         The list: a file in any of the formats of `read_annotations`, or a folder with one folder a class. The presets
         have a default, the training or the validation list according to `train` (GluonCV: always the training list).
@@ -63,13 +68,14 @@ class VideoClsCustom(Dataset):
     test_mode : bool
         Segments as in testing, whatever `train` is.
     name_pattern : str
-        Names of the images in a frame folder, numbered from 1; 'img_%05d.jpg' or the preset's.
+        Names of the images in a frame folder, numbered from 1; 'img_%05d.jpg' or the preset's. Those of flow hold
+        ``%s`` for the axis too, as in 'flow_%s_%05d.jpg'; by default they are what the folder holds.
     video_ext : str
         Extension of paths that the list gives without.
     is_color : bool
         Must be True.
-    modality : str
-        Must be 'rgb'.
+    modality : {'rgb', 'flow'}
+        Read pictures (C is 3), or optical flow (C is 2: x and y) from the same list.
     num_segments : int
         S, parts of a video, of each of which one clip is taken (TSN).
     num_crop : int
@@ -97,8 +103,8 @@ class VideoClsCustom(Dataset):
     lazy_init : bool
         Do not read the list.
     transform : callable, optional
-        Takes frames uint8 (n, H, W, 3), gives frames float (n * C, 3, h, w). By default frames are only transposed:
-        values stay 0..255.
+        Takes frames uint8 (n, H, W, 3), gives frames float (n * C, 3, h, w); of flow (n, H, W, 2) and
+        (n * C, 2, h, w). By default frames are only transposed: values stay 0..255.
     seed : int
         With epoch and index it decides every random choice.
     decoder : {'auto', 'pyav', 'decord', 'opencv', 'pillow'}
@@ -153,7 +159,8 @@ class VideoClsCustom(Dataset):
         if preset is None and (root is None or setting is None):
             raise UsageError(f'{type(self).__name__} needs root, the folder of the videos, and setting, their list')
         _check_arguments(is_color, modality, data_aug, use_decord, decoder)
-        self.root = preset.root(train) if root is None else root
+        self.modality, self.channels = modality, 2 if modality == 'flow' else 3
+        self.root = preset.root(train, modality) if root is None else root
         self.setting = preset.setting(train) if setting is None else setting
         self.train, self.test_mode = train, test_mode
         self.num_segments, self.num_crop = num_segments, num_crop
@@ -164,17 +171,19 @@ class VideoClsCustom(Dataset):
         self.plan = FramePlan(mode, num_segments, new_length, new_step, temporal_jitter, slowfast,
                               slow_temporal_stride, fast_temporal_stride)
         resized = data_aug == 'v1' and new_width > 0 and new_height > 0
+        if name_pattern is None and modality == 'rgb':
+            name_pattern = preset.name_pattern if preset else 'img_%05d.jpg'
         self.reading = dict(decoder='decord' if use_decord else decoder, width=new_width if resized else 0,
-                            height=new_height if resized else 0,
-                            name_pattern=name_pattern or (preset.name_pattern if preset else 'img_%05d.jpg'))
-        if preset is not None and classes is None and num_classes in (None, len(preset.classes)):
-            classes = preset.classes
+                            height=new_height if resized else 0, name_pattern=name_pattern, modality=modality)
+        known = preset.classes if preset is not None else None
+        if known and classes is None and num_classes in (None, len(known)):
+            classes = known
         videos = VideoList([], list(classes) if classes else None, list_format, num_classes or len(classes or ()), '')
         if not lazy_init:
             videos = read_annotations(
                 self.setting, self.root, list_format=list_format, label_base=label_base, num_classes=num_classes,
                 classes=classes, multi_label=multi_label, video_ext=video_ext, prefer_files=video_loader,
-                split='train' if mode == 'train' else 'val')
+                split='train' if mode == 'train' else 'val', modality=modality)
         self.samples, self.classes, self.num_classes = videos.samples, videos.classes, videos.num_classes
         self.list_sha256 = videos.sha256
         if flip_label_map is None and preset is not None and preset.sided:
@@ -190,8 +199,8 @@ class VideoClsCustom(Dataset):
     def __getitem__(self, index: int) -> tuple[mx.nd.NDArray, int | np.ndarray]:
         """Clip float32 and label; a sample that is asked for again is drawn anew, as in the next epoch.
 
-        The clip is (S * C, 3, H, W) for clips of one frame, else (S * C, 3, T, H, W). The label is an int, or with
-        `multi_label` a float32 array (K,) of zeros and ones.
+        The clip is (S * C, 3, H, W) for clips of one frame, else (S * C, 3, T, H, W); flow has 2 channels. The label
+        is an int, or with `multi_label` a float32 array (K,) of zeros and ones.
         """
         self.samples[index]  # raises the IndexError that ends iteration
         index = int(index) % len(self.samples)
@@ -221,7 +230,7 @@ class VideoClsCustom(Dataset):
         return self._layout(clip), self._label(sample, flipped)
 
     def load_frames(self, index: int) -> np.ndarray:
-        """Frames uint8 (n, H, W, 3) that the sampling mode takes from one video, before `transform`."""
+        """Frames uint8 (n, H, W, 3 or 2) that the sampling mode takes from one video, before `transform`."""
         reading_rng, _ = sample_rng(self.seed, 0, index).spawn(2)
         return self._read(self.samples[index], reading_rng)
 
@@ -229,13 +238,18 @@ class VideoClsCustom(Dataset):
         try:
             return call_with_deadline(read_clip, sample, self.plan, rng, self.reading, timeout=self.timeout)
         except VideoReadError as error:
-            raise VideoReadError(error.path, error.decoder, f'{error.cause} ({sample.where})') from error
+            cause = error.cause
+            if self.modality == 'flow' and not os.path.isdir(sample.path):
+                videos = '' if os.path.isdir(self.setting) else ' --data-dir FOLDER_OF_VIDEOS'
+                cause = (f'its optical flow is not there; gluon-action extract-flow {self.setting}{videos} --out '
+                         f'{self.root} makes all that is missing')
+            raise VideoReadError(error.path, error.decoder, f'{cause} ({sample.where})') from error
         except WorkerError as error:
             raise VideoReadError(sample.path, self.reading['decoder'], f'{error} ({sample.where})') from error
 
     def _check_size(self, clip: np.ndarray) -> None:
-        if clip.ndim != 4 or clip.shape[1] != 3:
-            raise UsageError(f'the transform must give frames (n, 3, H, W), it gave shape {clip.shape}; '
+        if clip.ndim != 4 or clip.shape[1] != self.channels:
+            raise UsageError(f'the transform must give frames (n, {self.channels}, H, W), it gave shape {clip.shape}; '
                              'does it end with VideoToTensor?')
         if any(want not in (None, got) for want, got in zip(self.target_size, clip.shape[2:])):
             raise UsageError('the transform gives frames of {}x{} (height x width), but target_height and target_width '
@@ -283,9 +297,10 @@ _FLIP_REFUSED = ('{name}: its classes have sides ("from left to right"), and the
 
 
 def _check_arguments(is_color: bool, modality: str, data_aug: str, use_decord: bool, decoder: str) -> None:
-    if modality != 'rgb' or not is_color:
-        raise UsageError(f'only colour frames (modality "rgb", is_color True) can be read, '
-                         f'got modality {modality!r}, is_color {is_color}')
+    if modality not in MODALITIES:
+        raise UsageError(f'modality must be one of {", ".join(MODALITIES)}, got {modality!r}')
+    if not is_color:
+        raise UsageError('only colour frames (is_color True) can be read, got is_color False')
     if data_aug not in DATA_AUGS:
         raise UsageError(f'data_aug must be one of {", ".join(DATA_AUGS)}, got {data_aug!r}')
     if use_decord and decoder not in ('auto', 'decord'):

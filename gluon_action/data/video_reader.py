@@ -10,17 +10,20 @@ import numpy as np
 
 from ..errors import UsageError, VideoReadError
 from .decoders import DecoderTrouble, DecordVideo, PyavVideo
+from .flow_folder import FlowFolder
 from .frame_folder import FrameFolder
+from .transforms.functional import short_side_size
 
 _log = logging.getLogger(__name__)
 
 _FILE_DECODERS = {'pyav': PyavVideo, 'decord': DecordVideo}
 _FOLDER_DECODERS = ('opencv', 'pillow')
 DECODERS = ('auto', *_FILE_DECODERS, *_FOLDER_DECODERS)
+MODALITIES = ('rgb', 'flow')
 
 
 class VideoReader:
-    """A video that is read by frame numbers.
+    """A video, or its optical flow, that is read by frame numbers.
 
     Parameters
     ----------
@@ -32,10 +35,15 @@ class VideoReader:
         and decodes less to get at a few frames.
     width, height : int
         Size to resize every frame to, as ``cv2.resize`` with INTER_LINEAR does; 0 and 0 keep the native size.
-    name_pattern : str
-        Names of the pictures in a folder.
+    short_side : int
+        Size to resize the shorter side of every frame to, instead of `width` and `height`; 0 keeps it.
+    name_pattern : str, optional
+        Names of the pictures in a folder: 'img_%05d.jpg' by default, and for flow what `FlowFolder` finds.
     num_threads : int
         Threads of the decoder. One, because videos are read in parallel by processes.
+    modality : {'rgb', 'flow'}
+        What is read: pictures, or optical flow that `gluon_action.data.flow_extraction` stored in a folder. Flow has
+        two channels, x and y, and resizing keeps its values: they stay pixels of the size it was extracted at.
 
     Attributes
     ----------
@@ -52,7 +60,7 @@ class VideoReader:
     """
 
     def __init__(self, path: str | os.PathLike, *, decoder: str = 'auto', width: int = 0, height: int = 0,
-                 name_pattern: str = 'img_%05d.jpg', num_threads: int = 1):
+                 short_side: int = 0, name_pattern: str | None = None, num_threads: int = 1, modality: str = 'rgb'):
         self.path = os.fspath(path)
         self.fallback_cause = None
         self._source = None
@@ -61,7 +69,12 @@ class VideoReader:
             raise UsageError(f'unknown decoder {decoder!r}; there are {", ".join(DECODERS)}')
         if min(width, height) < 0 or (width > 0) != (height > 0):
             raise UsageError(f'width and height must both be given or both be 0, got {width} and {height}')
-        self._size = (width, height) if width else None
+        if short_side < 0 or short_side and width:
+            raise UsageError(f'short_side must be 0 or more, and 0 beside width and height, got {short_side}')
+        if modality not in MODALITIES:
+            raise UsageError(f'modality must be one of {", ".join(MODALITIES)}, got {modality!r}')
+        self.modality = modality
+        self._size, self._short_side = (width, height) if width else None, short_side
         self._choices = self._openers(decoder, name_pattern, max(1, num_threads))
         self._open_next()
 
@@ -78,6 +91,11 @@ class VideoReader:
         """Frames per second on average; None for folders."""
         return self._source.fps
 
+    @property
+    def stride(self) -> int:
+        """Frames of the video from one frame to the next; more than 1 only for flow that was made so."""
+        return getattr(self._source, 'stride', 1)
+
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Frames by number.
 
@@ -89,7 +107,7 @@ class VideoReader:
         Returns
         -------
         uint8 ndarray (n, H, W, 3)
-            RGB frames in the order of `indices`.
+            RGB frames in the order of `indices`; (n, H, W, 2) for flow.
         """
         indices = [int(index) for index in indices]
         numbers = sorted(set(indices))
@@ -119,16 +137,19 @@ class VideoReader:
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _openers(self, decoder: str, name_pattern: str, num_threads: int) -> list[tuple[str, Callable]]:
+    def _openers(self, decoder: str, name_pattern: str | None, num_threads: int) -> list[tuple[str, Callable]]:
         """(decoder, function that opens with it) in the order to try them."""
-        is_folder = _examine(self.path, decoder)
+        is_folder = _examine(self.path, decoder) or self.modality == 'flow'
         known = _FOLDER_DECODERS if is_folder else tuple(_FILE_DECODERS)
         if decoder not in ('auto', *known):
             raise UsageError(f'{self.path} is a {"folder" if is_folder else "file"}, which {decoder} does not read; '
                              f'use auto, {" or ".join(known)}')
         names = known if decoder == 'auto' else (decoder,)
+        if self.modality == 'flow':
+            return [(name, lambda name=name: FlowFolder(self.path, name_pattern, name)) for name in names]
         if is_folder:
-            return [(name, lambda name=name: FrameFolder(self.path, name_pattern, name)) for name in names]
+            return [(name, lambda name=name: FrameFolder(self.path, name_pattern or 'img_%05d.jpg', name))
+                    for name in names]
         return [(name, lambda name=name: _FILE_DECODERS[name](self.path, num_threads)) for name in names]
 
     def _open_next(self) -> None:
@@ -150,6 +171,9 @@ class VideoReader:
         raise VideoReadError(self.path, ', '.join(name for name, _ in self._tried), '; '.join(causes))
 
     def _finish(self, frame: np.ndarray) -> np.ndarray:
+        if self._short_side:
+            height, width = short_side_size(*frame.shape[:2], self._short_side)
+            return resize(frame, width, height)
         return frame if self._size is None else resize(frame, *self._size)
 
 
@@ -184,7 +208,7 @@ def count_frames(path: str | os.PathLike, *, timeout: float | None = None, **rea
 
 
 def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize uint8 (H, W, 3) to (height, width, 3) by OpenCV's INTER_LINEAR, or by the same formula without it."""
+    """Resize uint8 (H, W, C) to (height, width, C) by OpenCV's INTER_LINEAR, or by the same formula without it."""
     if frame.shape[:2] == (height, width):
         return frame
     try:

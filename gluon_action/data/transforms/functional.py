@@ -2,6 +2,9 @@
 
 A clip is uint8 (T, H, W, C), all frames of one size. Crops are views; resizing goes frame by frame through OpenCV,
 bilinear, into one array.
+
+A clip of two channels is optical flow, x and y: in the mirror, what moved right moves left. Resizing and cropping leave
+its values as they are: pixels of the size that the flow was extracted at.
 """
 from __future__ import annotations
 
@@ -129,8 +132,22 @@ def ten_crop(clip: np.ndarray, size: tuple[int, int], clip_length: int = 1) -> n
 
 
 def horizontal_flip(clip: np.ndarray) -> np.ndarray:
-    """The mirror image, as a view."""
-    return clip[:, :, ::-1]
+    """The mirror image: a view, but a copy of optical flow.
+
+    The x of flow (2 channels) becomes its opposite: ``-x`` of floats, ``256 - x`` of uint8 as it is stored, where 128
+    is no motion and 0 (which only other programs store) counts as 1.
+    """
+    flipped = clip[:, :, ::-1]
+    if clip.shape[3] != 2:
+        return flipped
+    flipped = flipped.copy()
+    flipped[..., 0] = opposite(flipped[..., 0])
+    return flipped
+
+
+def opposite(x: np.ndarray) -> np.ndarray:
+    """Optical flow the other way: floats as they are, uint8 as it is stored."""
+    return np.uint8(0) - np.maximum(x, 1) if x.dtype == np.uint8 else -x
 
 
 def resized_crop(clip: np.ndarray, window: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
@@ -214,7 +231,7 @@ def to_tensor(clip: np.ndarray, mean: float | Sequence[float] = 0.0, std: float 
     max_intensity : float
         What becomes 1.
     flip : bool
-        Mirror the frames as well.
+        Mirror the frames as well, as `horizontal_flip` does.
 
     Returns
     -------
@@ -227,6 +244,8 @@ def to_tensor(clip: np.ndarray, mean: float | Sequence[float] = 0.0, std: float 
         return normalize(flipped.transpose(0, 3, 1, 2).astype(np.float32), mean * max_intensity, std * max_intensity)
     cv2 = opencv()
     table = ((np.arange(256)[:, None] / max_intensity - mean) / std).astype(np.float32)[None]
+    if flip and clip.shape[3] == 2:
+        table[0, :, 0] = table[0, opposite(np.arange(256, dtype=np.uint8)), 0]
     tensor = np.empty((len(clip), clip.shape[3], *clip.shape[1:3]), np.float32)
     values = np.empty(clip.shape[1:], np.float32)
     for frame, target in zip(clip, tensor):

@@ -1,8 +1,9 @@
 """Clip transforms under GluonCV's names, as Gluon blocks.
 
-Each takes a clip, a list of frames (H, W, C) or an array (T, H, W, C), usually uint8 RGB, and gives an array. What is
-random is drawn once a clip: from the generator passed as ``rng=``, else from `drawing_from`, else from one seeded by
-numpy's global state. Every transform has a pure function in `functional`.
+Each takes a clip, a list of frames (H, W, C) or an array (T, H, W, C), usually uint8 RGB, and gives an array. Clips of
+two channels are optical flow, whose x changes its sign in the mirror. What is random is drawn once a clip: from the
+generator passed as ``rng=``, else from `drawing_from`, else from one seeded by numpy's global state. Every transform
+has a pure function in `functional`.
 
 GluonCV gives lists, and float64 where it normalises; here it is float32, equal to its values rounded once.
 """
