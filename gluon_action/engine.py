@@ -139,6 +139,19 @@ def contexts(num_gpus: int = 0, num_cpus: int = 1) -> list:
     return [mx.gpu(i) for i in range(num_gpus)]
 
 
+def make_writable(parameter) -> None:
+    """Let new values be copied into a parameter of Gluon that may have been computed with.
+
+    oneDNN rearranges the weights of 3D convolutions in place when a network scores clips, and MXNet 1.9.1 cannot copy
+    into such an array ('Check failed: to.IsDefaultData()'). The result of an operator puts it back in order.
+    """
+    import mxnet as mx
+    if parameter._data is not None:
+        for array in parameter.list_data():
+            if array.ndim == 5:
+                mx.nd.identity(array.copy(), out=array)
+
+
 def check_gpus(num_gpus: int, driver: str = 'libcuda.so.1', distribution: str | None = None) -> None:
     """Raise `DeviceError` with the cure when `num_gpus` GPUs cannot be used; say nothing when they can.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import mxnet as mx
 
+from .. import engine
 from ..errors import WeightsError
 from .download import fetch_weights
 
@@ -88,7 +89,7 @@ def load_base(net: Recognizer, tag: bool | str = True, ctx=None, root: str | Non
     known = {BASES[net.base][:8]: BASES[net.base]}
     try:
         path = fetch_weights(net.base, *_by_tag(net.base, known, next(iter(known)) if tag is True else tag), root)
-        arrays = read_parameters(path)
+        arrays = net.from_base(read_parameters(path))
         body = {key for key in net._collect_params_with_prefix() if not key.startswith((*net.head_prefixes, _OPTIONAL))}
         # What is left over is the head for ImageNet's 1000 classes.
         assign(net, {key: array for key, array in arrays.items() if key in body}, path, ctx=ctx, ignore_head=True)
@@ -168,6 +169,7 @@ def assign(net: Recognizer, arrays: dict[str, mx.nd.NDArray], source: str | os.P
     devices = [ctx] if isinstance(ctx, mx.Context) else ctx
     for key in arrays.keys() & params.keys():
         parameter = params[key]
+        engine.make_writable(parameter)
         parameter._load_init(arrays[key], devices if parameter._data is None else None, cast_dtype=cast_dtype,
                              dtype_source=dtype_source)
         if devices and parameter.list_ctx() != devices:

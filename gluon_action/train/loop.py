@@ -12,6 +12,7 @@ import numpy as np
 from mxnet import autograd
 from mxnet.contrib import amp as mixed_precision
 
+from .. import engine
 from ..data.dataloader import split_and_load
 from ..errors import CheckpointError, TrainingError, UsageError
 from .hooks import Hook
@@ -382,6 +383,7 @@ def _assign(name: str, param: mx.gluon.Parameter, array: mx.nd.NDArray) -> None:
     if len(known) != array.ndim or any(ours not in (0, -1, theirs) for ours, theirs in zip(known, array.shape)):
         raise CheckpointError(f'the checkpoint is of another network: {name} has shape {array.shape} there and '
                               f'{param.shape} here')
+    engine.make_writable(param)
     param.set_data(array)
     param._finish_deferred_init()
 
