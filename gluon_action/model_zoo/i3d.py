@@ -9,6 +9,7 @@ from mxnet import gluon
 from ..errors import ModelError
 from ..nn import BatchNorm, Consensus, SameConv3D, SameMaxPool3D, SizedBlock
 from ..nn.same import Size
+from .inflation import inception_v1_to_i3d
 from .recognizer import Recognizer
 from .registry import ModelCard, register_model
 
@@ -162,6 +163,7 @@ class I3D(SizedBlock, Recognizer):
     """
 
     head_prefixes = ('Logits.',)
+    base = 'googlenet'
 
     def __init__(self, nclass: int, *, channels: int = 3, dropout_ratio: float = 0.5, num_segments: int = 1,
                  num_crop: int = 1, feat_ext: bool = False, final_endpoint: str = 'Logits',
@@ -184,6 +186,11 @@ class I3D(SizedBlock, Recognizer):
     def endpoints(self) -> tuple[str, ...]:
         """Names of the stages in order."""
         return ENDPOINTS
+
+    def from_base(self, arrays):
+        """Inflate ImageNet's Inception-v1: see :func:`gluon_action.model_zoo.inflation.inception_v1_to_i3d`."""
+        inflated = inception_v1_to_i3d({key: array.asnumpy() for key, array in arrays.items()}, self.channels)
+        return {key: mx.nd.array(array) for key, array in inflated.items()}
 
     def _fit(self, size):
         for name in LAYERS:
@@ -274,7 +281,7 @@ def _register(stream: str, dataset: str) -> None:
 
     @register_model(ModelCard.of_clips(
         f'i3d_{stream}_{dataset}', family='I3D', dataset=dataset, channels=channels, modality=stream, clip_length=64,
-        mean=mean, std=std, source='arXiv:1705.07750', dropout_ratio=0.5,
+        mean=mean, std=std, base='googlenet', source='arXiv:1705.07750', dropout_ratio=0.5,
         supports=('final_endpoint', 'partial_bn', 'bn_frozen')))
     def build(nclass: int, *, tsn: bool, consensus: str, **options) -> I3D:
         return I3D(nclass, channels=channels, **options)

@@ -49,6 +49,10 @@ class Recognizer(gluon.HybridBlock):
     def plan_for(self, frames: int, height: int, width: int) -> None:
         """Lay the network out for an input of this size, where its layers depend on it; most do not."""
 
+    def from_base(self, arrays: dict[str, mx.nd.NDArray]) -> dict[str, mx.nd.NDArray]:
+        """Return parameters by this network's keys from those of the ImageNet network `base`."""
+        return arrays
+
     def load_parameters(self, filename, ctx=None, allow_missing: bool = False, ignore_extra: bool = False,
                         cast_dtype: bool = True, dtype_source: str = 'current') -> None:
         """Load a file of this network or of GluonCV's, with or without segments; arguments as in Gluon.

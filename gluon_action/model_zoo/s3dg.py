@@ -170,6 +170,8 @@ class S3D(I3D):
         Those of :class:`gluon_action.model_zoo.i3d.I3D`.
     """
 
+    base = ''
+
     def __init__(self, nclass: int, *, torch: bool = False, first_temporal_kernel_size: int = 3,
                  temporal_conv_startat: str = 'Conv3d_2c_3x3', gating_startat: str = 'Conv3d_2c_3x3',
                  depth_multiplier: float = 1., min_depth: int = 16, **options):

@@ -162,13 +162,14 @@ class SameMaxPool3D(SizedBlock, gluon.nn.MaxPool3D):
     Parameters
     ----------
     pool_size, strides : int or tuple of 3 int
-        Along frames, height and width; no stride may be larger than the window.
+        Along frames, height and width. A stride is at most the window, and above 1 where the window is even.
     """
 
     def __init__(self, pool_size: int | Size, strides: int | Size, **kwargs):
         pool_size, strides = _three(pool_size), _three(strides)
-        if any(stride > window for window, stride in zip(pool_size, strides)):
-            raise ValueError(f'strides {strides} step over a part of windows {pool_size}; they are at most as large')
+        if any(stride > window or (stride == 1 and window % 2 == 0) for window, stride in zip(pool_size, strides)):
+            raise ValueError(f'windows {pool_size} with strides {strides}: a stride is at most as large as the window, '
+                             'and larger than 1 if the window is even')
         super().__init__(pool_size=pool_size, strides=strides, **kwargs)
         self._window = pool_size
 
