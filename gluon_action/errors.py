@@ -59,3 +59,25 @@ class VideoReadError(GluonActionError, RuntimeError):
 
     def __str__(self) -> str:
         return f'{self.path}: cannot be read by {self.decoder}: {self.cause}'
+
+
+class RecordError(VideoReadError):
+    """A TFRecord file, or a record in it, that is torn, damaged or not what it should be.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    offset : int
+        Byte of the file at which the damage, or the record, begins.
+    cause : str
+        What is wrong, in a sentence.
+    """
+
+    def __init__(self, path: str, offset: int, cause: str):
+        super().__init__(path, 'tfrecord', cause)
+        self.args = (path, offset, cause)
+        self.offset = offset
+
+    def __str__(self) -> str:
+        return f'{self.path}, byte {self.offset}: {self.cause}'

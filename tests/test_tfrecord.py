@@ -1,0 +1,249 @@
+"""TFRecord files, against tensorboardX's writer (its own CRC32C) and protobuf's reading of TensorFlow's definition."""
+import gzip
+import hashlib
+import os
+import pickle
+
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from tensorboardX.record_writer import RecordWriter as TensorboardWriter
+
+from gluon_action.data.tfrecord import (
+    FOOTER,
+    HEADER,
+    RecordFile,
+    RecordWriter,
+    make_example,
+    masked_crc,
+    parse_example,
+    read_records,
+)
+from gluon_action.errors import OutputError, RecordError, UsageError, VideoReadError
+
+RECORDS = [b'one', b'', b'three' * 1000, bytes(range(256))]
+
+
+def write(path, records=RECORDS):
+    with RecordWriter(path) as writer:
+        for record in records:
+            writer.write(record)
+    return path
+
+
+@pytest.fixture(scope='module')
+def tf_example():
+    """``tf.train.Example`` as tensorflow/core/example/{example,feature}.proto define it."""
+    file = descriptor_pb2.FileDescriptorProto(name='example.proto', package='tf', syntax='proto3')
+    kinds = descriptor_pb2.FieldDescriptorProto
+
+    def message(name, *fields):
+        made = file.message_type.add(name=name)
+        for number, (title, kind, repeated, packed) in enumerate(fields, 1):
+            field = made.field.add(name=title, number=number,
+                                   label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL)
+            if isinstance(kind, str):
+                field.type, field.type_name = kinds.TYPE_MESSAGE, f'.tf.{kind}'
+            else:
+                field.type = kind
+            if packed is not None:
+                field.options.packed = packed
+        return made
+    message('BytesList', ('value', kinds.TYPE_BYTES, True, None))
+    message('FloatList', ('value', kinds.TYPE_FLOAT, True, True))
+    message('Int64List', ('value', kinds.TYPE_INT64, True, True))
+    message('UnpackedFloats', ('value', kinds.TYPE_FLOAT, True, False))
+    message('UnpackedInts', ('value', kinds.TYPE_INT64, True, False))
+    feature = message('Feature', ('bytes_list', 'BytesList', False, None), ('float_list', 'FloatList', False, None),
+                      ('int64_list', 'Int64List', False, None))
+    feature.oneof_decl.add(name='kind')
+    for field in feature.field:
+        field.oneof_index = 0
+    features = message('Features', ('feature', 'Features.FeatureEntry', True, None))
+    entry = features.nested_type.add(name='FeatureEntry')
+    entry.options.map_entry = True
+    entry.field.add(name='key', number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
+    entry.field.add(name='value', number=2, type=kinds.TYPE_MESSAGE, type_name='.tf.Feature',
+                    label=kinds.LABEL_OPTIONAL)
+    message('Example', ('features', 'Features', False, None))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return lambda name='Example': message_factory.GetMessageClass(pool.FindMessageTypeByName(f'tf.{name}'))
+
+
+def test_what_another_writer_wrote_is_read(tmp_path):
+    path = str(tmp_path / 'other.tfrecord')
+    writer = TensorboardWriter(path)
+    for record in RECORDS:
+        writer.write(record)
+    writer.close()
+    assert list(read_records(path)) == RECORDS
+    assert write(tmp_path / 'ours.tfrecord').read_bytes() == (tmp_path / 'other.tfrecord').read_bytes()
+
+
+def test_records_are_read_in_any_order(tmp_path):
+    file = RecordFile(write(tmp_path / 'a.tfrecord'))
+    assert [file.read(index) for index in (2, 0, 3, 1)] == [RECORDS[index] for index in (2, 0, 3, 1)]
+    assert file.lengths.tolist() == [len(record) for record in RECORDS] and len(file) == 4
+    assert file.offsets.tolist() == np.cumsum([0] + [16 + len(record) for record in RECORDS[:-1]]).tolist()
+    assert file.checksums.tolist() == [masked_crc(record) for record in RECORDS]
+
+
+def test_a_file_without_records_has_none(tmp_path):
+    write(tmp_path / 'none.tfrecord', [])
+    assert list(read_records(tmp_path / 'none.tfrecord')) == [] and len(RecordFile(tmp_path / 'none.tfrecord')) == 0
+
+
+@pytest.mark.parametrize('kept', [5, HEADER, HEADER + 2, HEADER + 3 + 1, 19 + 4, 19 + 16 + 400])
+def test_a_torn_file_is_told_by_the_byte_of_its_first_lost_record(tmp_path, kept):
+    path = write(tmp_path / 'torn.tfrecord')
+    path.write_bytes(path.read_bytes()[:kept])
+    lost = 0 if kept < 19 else 19 if kept < 35 else 35
+    for read in (RecordFile, lambda path: list(read_records(path))):
+        with pytest.raises(RecordError, match=rf'torn.tfrecord, byte {lost}: the file is torn') as error:
+            read(path)
+        assert error.value.offset == lost
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    path = write(tmp_path / 'flipped.tfrecord', [b'first', b'second'])
+    whole = path.read_bytes()
+    second = len(b'first') + HEADER + FOOTER
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(RecordError, match=rf'flipped.tfrecord, byte {0 if bit < 8 * second else second}: ') as told:
+            list(read_records(path))
+        assert 'torn' not in str(told.value)
+        with pytest.raises(RecordError):
+            file = RecordFile(path)
+            [file.read(index) for index in range(len(file))]
+
+
+def test_the_other_records_of_a_damaged_file_can_be_read(tmp_path):
+    path = write(tmp_path / 'a.tfrecord', [b'first', b'second', b'third'])
+    path.write_bytes(path.read_bytes().replace(b'second', b'secund'))
+    file = RecordFile(path)
+    assert (file.read(0), file.read(2)) == (b'first', b'third')
+    with pytest.raises(RecordError, match=r'byte 21: the record of 6 bytes that begins here is damaged'):
+        file.read(1)
+
+
+def test_a_file_that_shrinks_while_it_is_used_is_told(tmp_path):
+    path = write(tmp_path / 'a.tfrecord')
+    file = RecordFile(path)
+    write(path, [b'another'])
+    with pytest.raises(RecordError, match='replaced while it was in use'):
+        file.read(0)
+    path.unlink()
+    with pytest.raises(RecordError, match='does not exist'):
+        file.read(0)
+
+
+@pytest.mark.parametrize('content, told', [(gzip.compress(b'x' * 99), 'is compressed; unpack it with gunzip'),
+                                           (b'path,label\na.mp4,1\n', 'is not a TFRecord file')])
+def test_other_files_are_refused(tmp_path, content, told):
+    (tmp_path / 'a.tfrecord').write_bytes(content)
+    with pytest.raises(RecordError, match=f'a.tfrecord, byte 0: {told}'):
+        RecordFile(tmp_path / 'a.tfrecord')
+
+
+def test_an_error_is_one_of_a_sample_and_survives_the_way_from_a_worker():
+    error = pickle.loads(pickle.dumps(RecordError('a.tfrecord', 7, 'is torn')))
+    assert isinstance(error, VideoReadError) and str(error) == 'a.tfrecord, byte 7: is torn'
+    assert (error.path, error.offset, error.cause) == ('a.tfrecord', 7, 'is torn')
+
+
+def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
+    with pytest.raises(RuntimeError, match='on the way'):
+        with RecordWriter(tmp_path / 'a.tfrecord') as writer:
+            writer.write(b'half')
+            assert not (tmp_path / 'a.tfrecord').exists()
+            raise RuntimeError('on the way')
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_writer_knows_what_it_wrote(tmp_path):
+    with RecordWriter(tmp_path / 'a.tfrecord') as writer:
+        for record in RECORDS:
+            writer.write(record)
+    content = (tmp_path / 'a.tfrecord').read_bytes()
+    assert writer.sha256 == hashlib.sha256(content).hexdigest()
+    assert (writer.num_records, writer.num_bytes) == (len(RECORDS), len(content))
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    with pytest.raises(OutputError, match='a.tfrecord: cannot be written: No such file or directory'):
+        RecordWriter(tmp_path / 'missing' / 'a.tfrecord')
+
+
+FEATURES = {'clip': b'\x00\xff' * 200, 'names': [b'a', b'', b'bc'], 'score': np.float32([0.5, -2, 1e9]),
+            'count': np.array([0, 1, 127, 128, -1, 2 ** 63 - 1, -2 ** 63]), 'flag': [True, False], 'one': 7,
+            'half': 0.5}
+
+
+def test_tensorflow_reads_our_examples(tf_example):
+    feature = tf_example().FromString(make_example(FEATURES)).features.feature
+    assert sorted(feature) == sorted(FEATURES)
+    assert list(feature['clip'].bytes_list.value) == [FEATURES['clip']]
+    assert list(feature['names'].bytes_list.value) == FEATURES['names']
+    assert list(feature['score'].float_list.value) == FEATURES['score'].tolist()
+    assert list(feature['count'].int64_list.value) == FEATURES['count'].tolist()
+    assert (list(feature['flag'].int64_list.value), list(feature['one'].int64_list.value)) == ([1, 0], [7])
+    assert list(feature['half'].float_list.value) == [0.5]
+
+
+def test_we_read_tensorflows_examples(tf_example):
+    example = tf_example()()
+    example.features.feature['clip'].bytes_list.value.append(FEATURES['clip'])
+    example.features.feature['score'].float_list.value.extend(FEATURES['score'])
+    example.features.feature['count'].int64_list.value.extend(FEATURES['count'].tolist())
+    example.features.feature['nothing'].int64_list.SetInParent()
+    example.features.feature['unset'].SetInParent()
+    parsed = parse_example(example.SerializeToString())
+    assert sorted(parsed) == ['clip', 'count', 'nothing', 'score', 'unset'] and parsed['unset'] == []
+    assert [bytes(item) for item in parsed['clip']] == [FEATURES['clip']]
+    assert parsed['score'].dtype == np.float32 and parsed['score'].tolist() == FEATURES['score'].tolist()
+    assert parsed['count'].dtype == np.int64 and parsed['count'].tolist() == FEATURES['count'].tolist()
+    assert parsed['nothing'].dtype == np.int64 and parsed['nothing'].tolist() == []
+
+
+def test_numbers_that_are_not_packed_are_read(tf_example):
+    floats = tf_example('UnpackedFloats')(value=[1.5, -2]).SerializeToString()
+    numbers = tf_example('UnpackedInts')(value=[3, -4, 300]).SerializeToString()
+    for content, name, expected in ((b'\x12' + bytes([len(floats)]) + floats, 'a', [1.5, -2]),
+                                    (b'\x1a' + bytes([len(numbers)]) + numbers, 'b', [3, -4, 300])):
+        entry = b'\x0a\x01' + name.encode() + b'\x12' + bytes([len(content)]) + content
+        record = b'\x0a' + bytes([len(entry) + 2]) + b'\x0a' + bytes([len(entry)]) + entry
+        assert list(tf_example().FromString(record).features.feature) == [name]
+        assert parse_example(record)[name].tolist() == expected
+
+
+def test_bytes_are_views_of_the_record():
+    record = make_example({'clip': b'x' * 1000})
+    assert parse_example(record)['clip'][0].obj is record
+
+
+def test_equal_features_give_equal_bytes():
+    assert make_example(FEATURES) == make_example(dict(reversed(FEATURES.items())))
+    assert b'one' in make_example(FEATURES)
+
+
+def test_random_bytes_are_refused_with_their_place():
+    rng = np.random.default_rng(0)
+    whole = make_example(FEATURES)
+    refused = 0
+    for number in range(300):
+        record = rng.bytes(50) if number % 2 else whole[:rng.integers(1, len(whole))]
+        try:
+            parse_example(record, 'a.tfrecord', 99)
+        except RecordError as error:
+            refused += 1
+            assert str(error).startswith('a.tfrecord, byte 99: the record is not a tf.train.Example: ')
+    assert refused > 250
+
+
+def test_features_of_no_kind_are_refused():
+    with pytest.raises(UsageError, match='a feature is bytes, a list of bytes, or numbers; got str'):
+        make_example({'name': 'text'})
