@@ -132,7 +132,7 @@ def test_a_failed_encoding_leaves_no_half_video(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (dict(name='demo_colour'), "unknown demo data 'demo_colour'; there are demo_appearance and demo_motion"),
+    (dict(name='demo_colour'), "unknown demo data 'demo_colour'; there are demo_appearance, demo_motion, demo_two_stream"),
     (dict(size=(47, 36)), 'even sides of 32 or more pixels, got 47x36'),
     (dict(size=16), 'got 22x16'),
     (dict(num_frames=2), 'num_frames >= 4'),

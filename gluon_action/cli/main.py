@@ -16,6 +16,9 @@ COMMANDS = {
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
     'extract-flow': ('extract_flow', 'optical flow of videos, for two streams (scripts/extract_flow.py)'),
     'list-models': ('list_models', 'the model zoo'),
+    'prepare-something-something': (
+        'prepare_something_something',
+        'check a download and write its lists (scripts/prepare_something_something.py)'),
     'make-demo-data': ('make_demo_data', 'generate the videos that everything can be tried on'),
 }
 
@@ -42,5 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def usage() -> str:
     """Return the text of ``gluon-action --help``."""
     lines = ['usage: gluon-action COMMAND [--help] [ARG ...]', '', 'commands:']
-    lines += [f'  {name:<16}{text}' for name, (_, text) in COMMANDS.items()]
+    width = 2 + max(map(len, COMMANDS))
+    lines += [f'  {name:<{width}}{text}' for name, (_, text) in COMMANDS.items()]
     return '\n'.join(lines)

@@ -5,21 +5,24 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..data.by_name import DEMOS
 from .command import make_parser
 
 EXAMPLES = """examples:
   %(prog)s demo_appearance
   %(prog)s demo_motion --root /data/demo --size 128 --num-frames 64
+  %(prog)s demo_two_stream --num-frames 64
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = make_parser('Generate labelled videos: demo_appearance, where an object in the picture decides the class, '
-                         'and demo_motion, where only the order of the frames does.',
+    parser = make_parser('Generate labelled videos: demo_appearance, where an object in the picture decides the class; '
+                         'demo_motion, where only the order of the frames does; and demo_two_stream, where it is a '
+                         'colour, which optical flow does not see, and a direction, which only neighbouring frames '
+                         'show.',
                          prog='gluon-action make-demo-data', epilog=EXAMPLES)
-    parser.add_argument('names', nargs='*', metavar='NAME', default=['demo_appearance', 'demo_motion'],
-                        help='demo_appearance, demo_motion or both')
+    parser.add_argument('names', nargs='*', metavar='NAME', default=list(DEMOS), help='data sets to make')
     parser.add_argument('--root', default='demo_data', help='each data set becomes a folder in here')
     parser.add_argument('--train-per-class', type=int, default=60, help='training videos of each class')
     parser.add_argument('--val-per-class', type=int, default=10, help='validation videos of each class')

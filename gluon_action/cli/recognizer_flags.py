@@ -18,7 +18,7 @@ def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_heigh
     """Add what decides which videos are read and how; the defaults of the two sizes differ between commands."""
     group = parser.add_argument_group('data')
     group.add_argument('--dataset', default='ucf101', choices=DATASETS,
-                       help='data set; demo_appearance and demo_motion are generated where --data-dir says')
+                       help='data set; those whose names start with demo are generated where --data-dir says')
     group.add_argument('--data-dir', default=None,
                        help="folder that the list's paths start from; default ~/.mxnet/datasets/ucf101/rawframes and "
                             'the like')

@@ -10,12 +10,14 @@ _HOMES = {
     'UCF101': 'ucf101', 'UCF101Attr': 'ucf101', 'HMDB51': 'hmdb51', 'HMDB51Attr': 'hmdb51',
     'Kinetics400': 'kinetics400', 'Kinetics400Attr': 'kinetics400',
     'Kinetics700': 'kinetics700', 'Kinetics700Attr': 'kinetics700',
-    'SomethingSomethingV2': 'somethingsomethingv2', 'SomethingSomethingV2Attr': 'somethingsomethingv2',
+    'SomethingSomethingV1': 'somethingsomethingv1', 'SomethingSomethingV2': 'somethingsomethingv2',
+    'SomethingSomethingV2Attr': 'somethingsomethingv2',
     'VideoClsCustom': 'video_dataset', 'VideoLoader': 'dataloader', 'VideoReader': 'video_reader',
     'read_annotations': 'annotations', 'make_demo': 'demo',
 }
-_MODULES = ('annotations', 'by_name', 'dataloader', 'demo', 'hmdb51', 'kinetics400', 'kinetics700', 'sampling',
-            'somethingsomethingv2', 'transforms', 'ucf101', 'video_custom', 'video_dataset', 'video_reader', 'workers')
+_MODULES = ('annotations', 'by_name', 'dataloader', 'demo', 'hmdb51', 'kinetics400', 'kinetics700', 'optical_flow',
+            'sampling', 'somethingsomethingv1', 'somethingsomethingv2', 'transforms', 'ucf101', 'video_custom',
+            'video_dataset', 'video_reader', 'workers')
 __all__ = [*_HOMES, *_MODULES]
 
 

@@ -182,7 +182,7 @@ def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', mult
 
 
 _NAMES_ALLOWED = ('give classes by number, or name them in a format that says which there are: --list-format folder, '
-                  'kinetics, hmdb51, somethingsomethingv2, or ucf101 with classInd.txt beside the list')
+                  'kinetics, hmdb51, somethingsomethingv1 or v2, or ucf101 with classInd.txt beside the list')
 
 
 def _check_present(setting: str) -> None:

@@ -9,11 +9,12 @@ from ..errors import UsageError
 
 #: Names whose lists and folders have defaults under ~/.mxnet/datasets.
 PRESETS = {'ucf101': 'UCF101', 'hmdb51': 'HMDB51', 'kinetics400': 'Kinetics400', 'kinetics700': 'Kinetics700',
-           'somethingsomethingv2': 'SomethingSomethingV2'}
-DEMOS = ('demo_appearance', 'demo_motion')
+           'somethingsomethingv1': 'SomethingSomethingV1', 'somethingsomethingv2': 'SomethingSomethingV2'}
+DEMOS = ('demo_appearance', 'demo_motion', 'demo_two_stream')
 
 
-def open_dataset(name: str, *, train: bool, setting: str | None = None, data_dir: str | None = None, **options):
+def open_dataset(name: str, *, train: bool, setting: str | None = None, data_dir: str | None = None,
+                 modality: str = 'rgb', **options):
     """Open a video data set.
 
     Parameters
@@ -25,7 +26,10 @@ def open_dataset(name: str, *, train: bool, setting: str | None = None, data_dir
     setting : str, optional
         The list. The presets and the demos have a default.
     data_dir : str, optional
-        Folder that the list's paths start from; for a demo, the folder it is generated in.
+        Folder that the list's paths start from; for a demo, the folder it is generated in. Of flow it is the folder
+        that ``scripts/extract_flow.py`` wrote to; that of a demo is extracted into it when it is first asked for.
+    modality : {'rgb', 'flow'}
+        Pictures, or optical flow of the videos that the same list names.
     **options
         Further arguments of `VideoClsCustom`.
 
@@ -42,20 +46,21 @@ def open_dataset(name: str, *, train: bool, setting: str | None = None, data_dir
     root = os.path.expanduser(data_dir) if data_dir else None
     setting = os.path.expanduser(setting) if setting else None
     if name in DEMOS:
-        from .demo import find_demo, make_demo
+        from .demo import find_demo, make_demo, make_demo_flow
         place = Path(root or default_root(name))
         demo = find_demo(name, place) or make_demo(name, place, progress=True)
         setting = setting or (demo.train_list if train else demo.val_list)
         options.setdefault('classes', list(demo.classes))
-        return data.VideoClsCustom(root=str(demo.video_dir), setting=str(setting), train=train, **options)
+        root = make_demo_flow(demo, progress=True) if modality == 'flow' else demo.video_dir
+        return data.VideoClsCustom(root=str(root), setting=str(setting), train=train, modality=modality, **options)
     if name == 'custom':
         if not setting or root is None:
             raise UsageError('--dataset custom needs --data-dir and --train-list (training) or --val-list (validation)')
-        return data.VideoClsCustom(root=root, setting=setting, train=train, **options)
+        return data.VideoClsCustom(root=root, setting=setting, train=train, modality=modality, **options)
     if name not in PRESETS:
         raise UsageError(f'unknown data set {name!r}; known: {", ".join([*PRESETS, *DEMOS, "custom"])}')
     places = {key: value for key, value in (('root', root), ('setting', setting)) if value is not None}
-    return getattr(data, PRESETS[name])(train=train, **places, **options)
+    return getattr(data, PRESETS[name])(train=train, modality=modality, **places, **options)
 
 
 def default_root(name: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..engine import usable_cores
 from ..errors import OutputError, UsageError
+from . import moving_texture
 
 _FORMAT = 2  # raised when the same settings would give other videos
 _CLIPS_PER_GROUP = 4  # UCF101 names clips by group (one source) and number in it; a group never spans two splits
@@ -44,6 +45,11 @@ class DemoData:
     ucf_test_list: Path
     class_ind: Path
 
+    @property
+    def flow_dir(self) -> Path:
+        """Where `make_demo_flow` puts the optical flow."""
+        return self.root / 'flow'
+
 
 def make_demo(name: str, root: str | os.PathLike, *, seed: int = 0, train_per_class: int = 60, val_per_class: int = 10,
               size: int | tuple[int, int] = 96, num_frames: int = 24, progress: bool = False) -> DemoData:
@@ -51,10 +57,12 @@ def make_demo(name: str, root: str | os.PathLike, *, seed: int = 0, train_per_cl
 
     Parameters
     ----------
-    name : {'demo_appearance', 'demo_motion'}
+    name : {'demo_appearance', 'demo_motion', 'demo_two_stream'}
         In 'demo_appearance' the shape and pattern of an object decide, in any colour, at any place. In 'demo_motion'
         only the order of the frames decides: clip k of every class holds the very same pictures, and the classes are
-        pairs of which one is the other played backwards. Mirroring a video left to right keeps its class.
+        pairs of which one is the other played backwards. In 'demo_two_stream' the classes are two colours times two
+        directions: single frames, and frames 8 or more apart, show the colour and nothing of the direction; optical
+        flow shows the direction and nothing of the colour. Mirroring a video left to right keeps its class.
     root : path
         Folder for the data set. It is made; one that holds anything else is refused.
     seed : int
@@ -80,7 +88,7 @@ def make_demo(name: str, root: str | os.PathLike, *, seed: int = 0, train_per_cl
         When `root` holds other things or cannot be written.
     """
     if name not in _DEMOS:
-        raise UsageError(f'unknown demo data {name!r}; there are {" and ".join(_DEMOS)}')
+        raise UsageError(f'unknown demo data {name!r}; there are {", ".join(_DEMOS)}')
     width, height = (2 * round(size * 2 / 3), size) if isinstance(size, int) else size
     if min(width, height) < 32 or width % 2 or height % 2:
         raise UsageError(f'demo videos need even sides of 32 or more pixels, got {width}x{height}')
@@ -100,6 +108,29 @@ def make_demo(name: str, root: str | os.PathLike, *, seed: int = 0, train_per_cl
             raise
         raise OutputError(f'{root}: the demo data could not be written: {error.strerror or error}') from error
     return data
+
+
+def make_demo_flow(data: DemoData, *, progress: bool = False) -> Path:
+    """Extract the optical flow of a demo data set, or what is missing of it, into its `flow_dir`, which is returned.
+
+    By Farneback's method, at the size of the videos, up to 4 pixels a frame. Flow that lies there is kept, however it
+    was made.
+
+    Raises
+    ------
+    OutputError
+        When a video cannot be read or the flow not be written.
+    """
+    from .flow_extraction import FlowSettings, extract_flow
+    from .flow_folder import MANIFEST
+    from .flow_sources import find_videos
+    videos = {name: path for name, path in find_videos([data.video_dir]).items()
+              if not (data.flow_dir / name / MANIFEST).exists()}
+    settings = FlowSettings('farneback', bound=4, short_side=0)
+    failures = extract_flow(videos, data.flow_dir, settings, num_workers=usable_cores(), progress=progress).failures
+    if failures:
+        raise OutputError(f'{data.flow_dir}: no flow of {len(failures)} videos, first: {failures[0]["error"]}')
+    return data.flow_dir
 
 
 def render_appearance(rng: np.random.Generator, label: int, num_frames: int, width: int, height: int) -> np.ndarray:
@@ -233,6 +264,8 @@ _DEMOS = {
     # Every frame by itself at one quality: an ordinary encoder's predicted frames would show which one came before.
     'demo_motion': _Demo(_SCROLLS, render_motion, {'preset': 'ultrafast', 'qp': '20', 'g': '1', **_SAME_BYTES},
                          same_pictures=True),
+    'demo_two_stream': _Demo(moving_texture.CLASSES, moving_texture.render_two_stream,
+                             {'preset': 'ultrafast', 'qp': '20', 'g': '1', **_SAME_BYTES}, same_pictures=True),
 }
 
 

@@ -21,7 +21,7 @@ from .flow_folder import ARRAY, FORMATS, MANIFEST, PATTERNS, read_manifest
 from .optical_flow import BOUND, check_method, color_wheel, compute_flow, flow_colors, quantize, to_gray, top_speed
 from .transforms.functional import opencv
 from .video_reader import VideoReader, resize
-from .workers import WorkerError, WorkerPool, WorkerTimeout
+from .video_tasks import for_each_video
 
 PREVIEW = 'preview.png'
 FAILURES = 'failures.jsonl'
@@ -131,10 +131,10 @@ def extract_flow(videos: dict[str, str], out: str | os.PathLike, settings: FlowS
     failures: list[dict[str, str]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        answers = _answers(work, [(videos[name], name) for name in todo], num_workers, timeout)
-        for (path, name), error in _with_bar(answers, len(todo), progress):
+        for (path, name), error in for_each_video(work, [(videos[name], name) for name in todo], timeout=timeout,
+                                                  num_workers=num_workers, bar='optical flow' if progress else ''):
             if error is not None:
-                failures.append({'path': path, 'name': name, 'error': _words(error, path, timeout)})
+                failures.append({'path': path, 'name': name, 'error': str(error)})
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -221,51 +221,16 @@ def _is_finished(folder: Path, settings: FlowSettings) -> bool:
     return {**about, **dataclasses.asdict(settings)} == about
 
 
-def _answers(work: Callable, tasks: list[tuple], num_workers: int,
-             timeout: float | None) -> Iterator[tuple[tuple, Exception | None]]:
-    """Yield (task, why it failed or None) as they come; faults that are not a video's are raised."""
-    if num_workers == 0 or not tasks:
-        for task in tasks:
-            yield task, work(*task)
-        return
-    pool = WorkerPool(work, min(num_workers, len(tasks)), timeout=timeout)
-    try:
-        for task in tasks:
-            pool.submit(task, *task)
-        while len(pool):
-            task, answer = pool.next()
-            if isinstance(answer, Exception) and not isinstance(answer, (VideoReadError, WorkerError)):
-                raise answer
-            yield task, answer
-    finally:
-        pool.close()
-
-
-def _words(error: Exception, path: str, timeout: float | None) -> str:
-    if isinstance(error, WorkerTimeout):
-        return f'{path}: not done after {timeout:g} s, so it was given up; --timeout allows more'
-    return str(error) if isinstance(error, VideoReadError) else f'{path}: {error}'
-
-
-def _work(path: str, name: str, *, out: Path, settings: FlowSettings, preview: bool, reading: dict) -> Exception | None:
-    """Do what is missing of one video; returns why it could not be."""
+def _work(path: str, name: str, *, out: Path, settings: FlowSettings, preview: bool, reading: dict) -> None:
+    """Do what is missing of one video."""
     folder = out / name
-    try:
-        if not _is_finished(folder, settings):
-            extract_video(path, folder, settings, **reading)
-        if preview:
-            picture = draw_preview(path, folder, **reading)
-            temporary = folder / f'.{PREVIEW}.{os.getpid()}.png'
-            _write_picture(temporary, picture[:, :, ::-1])
-            os.replace(temporary, folder / PREVIEW)
-    except VideoReadError as error:
-        return error
-    return None
-
-
-def _with_bar(answers: Iterator, total: int, progress: bool) -> Iterator:
-    from tqdm import tqdm
-    return tqdm(answers, desc='optical flow', unit='video', total=total, disable=None if progress else True)
+    if not _is_finished(folder, settings):
+        extract_video(path, folder, settings, **reading)
+    if preview:
+        picture = draw_preview(path, folder, **reading)
+        temporary = folder / f'.{PREVIEW}.{os.getpid()}.png'
+        _write_picture(temporary, picture[:, :, ::-1])
+        os.replace(temporary, folder / PREVIEW)
 
 
 def _flows(reader: VideoReader, taken: range, method: str) -> Iterator[np.ndarray]:

@@ -57,6 +57,8 @@ def detect_format(question: Question) -> str:
         items = load_json(setting)
         first = items[0] if isinstance(items, list) and items else {}
         return 'somethingsomethingv2' if isinstance(first, dict) and 'id' in first else 'json'
+    if official.looks_like_something_v1(question):
+        return 'somethingsomethingv1'
     delimiter = delimiter_of(question.lines, question.multi_label)
     names = header_of(question.lines, delimiter)
     if names:
@@ -211,6 +213,7 @@ FORMATS: dict[str, Callable[[Question], ParsedList]] = {
     'ucf101': official.parse_ucf101,
     'hmdb51': official.parse_hmdb51,
     'kinetics': official.parse_kinetics,
+    'somethingsomethingv1': official.parse_something_v1,
     'somethingsomethingv2': official.parse_something,
     'multi_label': _parse_multi_label,
     'multi_label_frames': _parse_multi_label_frames,

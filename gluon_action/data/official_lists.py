@@ -1,4 +1,4 @@
-"""Lists as data sets publish them: UCF101, HMDB51, Kinetics, Something-Something V2, and a folder for each class."""
+"""Lists as data sets publish them: UCF101, HMDB51, Kinetics, Something-Something, and a folder for each class."""
 from __future__ import annotations
 
 import glob
@@ -140,6 +140,24 @@ def parse_something(question: Question) -> ParsedList:
         entries.append(Entry(name, (re.sub(r'[\[\]]', '', item['template']),), question.setting, number,
                              places=(name,)))
     return _named(question, entries, _something_classes(question.setting))
+
+
+def parse_something_v1(question: Question) -> ParsedList:
+    """Something-Something V1: ``100218;Something falling like a feather`` a line, and labels.csv beside it."""
+    entries = []
+    for line, text in question.lines:
+        name, _, label = (part.strip() for part in text.partition(';'))
+        if not name or not label:
+            raise AnnotationError(f'{where(question.setting, line)}: expected `id;label`, got {text!r}; the test set '
+                                  'is published without labels')
+        entries.append(Entry(name, (label,), question.setting, line, places=(name,)))
+    files = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(question.setting)), '*labels.csv')))
+    return _named(question, entries, [text for _, text in read_lines(files[0])] if files else None)
+
+
+def looks_like_something_v1(question: Question) -> bool:
+    """Whether the list has a number, a semicolon and words in each line."""
+    return all(re.fullmatch(r'\d+\s*;.*[^\W\d].*', text) for _, text in question.lines)
 
 
 def _something_classes(setting: str) -> list[str] | None:
