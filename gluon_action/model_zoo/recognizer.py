@@ -35,6 +35,8 @@ class Recognizer(gluon.HybridBlock):
 
     #: How the keys of the head begin in a parameter file.
     head_prefixes = ('output.',)
+    #: Parts of the keys of parameters that the ImageNet network has not.
+    new_parameters: tuple[str, ...] = ()
 
     num_classes = feat_dim = 0
     num_segments = num_crop = 1
@@ -80,8 +82,8 @@ def settle_shapes(net: gluon.HybridBlock, input_shape: tuple[int, ...]) -> None:
             shapes, _, states = output.infer_shape(data=input_shape)
     except mx.MXNetError as error:
         cause = str(error).strip().splitlines()[-1]
-        raise ModelError(f'{type(net).__name__} cannot take an input of {input_shape}; try a larger input_size '
-                         f'({cause})') from error
+        raise ModelError(f'{type(net).__name__} cannot take an input of {input_shape}; try a larger input_size'
+                         f'{" or clip_length" if len(input_shape) == 5 else ""} ({cause})') from error
     known = dict(zip(output.list_arguments(), shapes))
     known.update(zip(output.list_auxiliary_states(), states))
     for parameter in net.collect_params().values():

@@ -1,7 +1,9 @@
 """Weights: what is published, loading it by name, and loading files whose fit is checked."""
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ from .download import fetch_weights
 if TYPE_CHECKING:
     from .recognizer import Recognizer
     from .registry import ModelCard
+
+_log = logging.getLogger(__name__)
 
 #: ImageNet networks of GluonCV that bodies start from, and the SHA-1 of their files.
 BASES = {
@@ -78,12 +82,17 @@ def load_pretrained(net: Recognizer, card: ModelCard, tag: bool | str, ignore_he
 def load_base(net: Recognizer, tag: bool | str = True, ctx=None, root: str | None = None) -> None:
     """Load GluonCV's ImageNet weights into the body; the head is left alone.
 
+    A network that no ImageNet network resembles has nothing to start from: True leaves it as it is.
+
     Raises
     ------
     WeightsError
         When they do not exist, cannot be had or do not fit; it names ``pretrained_base=False``.
     """
     way_out = 'pass pretrained_base=False (--no-pretrained-base) to start from random weights'
+    if not net.base and tag is True:
+        _log.info('%s starts from random weights: there is no ImageNet network of its shape', _title(net))
+        return
     if net.base not in BASES:
         raise WeightsError(f'no ImageNet weights are published for {net.base or type(net).__name__}; {way_out}')
     known = {BASES[net.base][:8]: BASES[net.base]}
@@ -92,7 +101,8 @@ def load_base(net: Recognizer, tag: bool | str = True, ctx=None, root: str | Non
         arrays = net.from_base(read_parameters(path))
         body = {key for key in net._collect_params_with_prefix() if not key.startswith((*net.head_prefixes, _OPTIONAL))}
         # What is left over is the head for ImageNet's 1000 classes.
-        assign(net, {key: array for key, array in arrays.items() if key in body}, path, ctx=ctx, ignore_head=True)
+        assign(net, {key: array for key, array in arrays.items() if key in body}, path, ctx=ctx, ignore_head=True,
+               new=net.new_parameters)
     except WeightsError as error:
         raise WeightsError(f'ImageNet weights {net.base}: {error}; {way_out}') from error
 
@@ -131,8 +141,10 @@ def read_parameters(path: str | os.PathLike) -> dict[str, mx.nd.NDArray]:
 
 def assign(net: Recognizer, arrays: dict[str, mx.nd.NDArray], source: str | os.PathLike, *, ctx=None,
            ignore_head: bool = False, allow_missing: bool = False, ignore_extra: bool = False, cast_dtype: bool = True,
-           dtype_source: str = 'current') -> None:
+           dtype_source: str = 'current', new: tuple[str, ...] = ()) -> None:
     """Put arrays into the parameters of the same keys, once all of them are known to fit.
+
+    A parameter that the network knows by several keys, as GluonCV's heads, needs an array for one of them.
 
     Parameters
     ----------
@@ -148,6 +160,8 @@ def assign(net: Recognizer, arrays: dict[str, mx.nd.NDArray], source: str | os.P
         Leave the head as it is; leave parameters that have no array; leave arrays that have no parameter.
     cast_dtype, dtype_source
         As in ``Block.load_parameters``.
+    new : tuple of str
+        Parts of the keys of parameters that need no array.
 
     Raises
     ------
@@ -157,15 +171,8 @@ def assign(net: Recognizer, arrays: dict[str, mx.nd.NDArray], source: str | os.P
     params = net._collect_params_with_prefix()
     if ignore_head:
         arrays = {key: array for key, array in arrays.items() if not key.startswith(net.head_prefixes)}
-    missing = [] if allow_missing else [
-        key for key in params if key not in arrays and not key.startswith(_OPTIONAL)
-        and not (ignore_head and key.startswith(net.head_prefixes))]
-    extra = [] if ignore_extra else [key for key in arrays if key not in params]
-    if missing or extra:
-        parts = [f'{len(keys)} {what} ({_few(keys)})'
-                 for keys, what in ((missing, 'are missing in the file'), (extra, 'are not in the network')) if keys]
-        raise WeightsError(f'{source} is not of a {_title(net)} with {len(params)} parameters: {" and ".join(parts)}')
-    _check_shapes(net, params, arrays, source)
+    check_fit(net, arrays, source, ignore_head=ignore_head, allow_missing=allow_missing, ignore_extra=ignore_extra,
+              new=new)
     devices = [ctx] if isinstance(ctx, mx.Context) else ctx
     for key in arrays.keys() & params.keys():
         parameter = params[key]
@@ -176,6 +183,39 @@ def assign(net: Recognizer, arrays: dict[str, mx.nd.NDArray], source: str | os.P
             parameter.reset_ctx(devices)
 
 
+def check_fit(net: Recognizer, arrays: dict, source: str | os.PathLike, *, ignore_head: bool = False,
+              allow_missing: bool = False, ignore_extra: bool = False, new: tuple[str, ...] = (),
+              hint: str = '') -> None:
+    """Check that `arrays` have the keys and shapes of a network's parameters.
+
+    Parameters
+    ----------
+    net, source, ignore_head, allow_missing, ignore_extra, new
+        As in `assign`; with `ignore_head` the arrays have no head.
+    arrays : dict
+        Key -> anything with a shape.
+    hint : str
+        What the message ends with when keys differ.
+
+    Raises
+    ------
+    WeightsError
+        When a shape differs, or keys do.
+    """
+    params = net._collect_params_with_prefix()
+    given = {id(params[key]) for key in arrays.keys() & params.keys()}
+    missing = [] if allow_missing else [
+        key for key, parameter in params.items() if id(parameter) not in given and not key.startswith(_OPTIONAL)
+        and not (ignore_head and key.startswith(net.head_prefixes)) and not any(part in key for part in new)]
+    extra = [] if ignore_extra else [key for key in arrays if key not in params]
+    if missing or extra:
+        parts = [f'{len(keys)} {what} ({few(keys)})'
+                 for keys, what in ((missing, 'are missing in the file'), (extra, 'are not in the network')) if keys]
+        raise WeightsError(f'{source} is not of a {_title(net)} with {len(params)} parameters: {" and ".join(parts)}'
+                           f'{hint}')
+    _check_shapes(net, params, arrays, source)
+
+
 def _check_shapes(net: Recognizer, params: dict, arrays: dict, source: str | os.PathLike) -> None:
     wrong = [key for key in params if key in arrays and not _fits(params[key].shape, arrays[key].shape)]
     heads = [key for key in wrong if key.startswith(net.head_prefixes)]
@@ -183,7 +223,8 @@ def _check_shapes(net: Recognizer, params: dict, arrays: dict, source: str | os.
         there, here = arrays[heads[0]].shape[0], params[heads[0]].shape[0]
         raise WeightsError(f'{source} was trained on {there} classes, this network has {here}; build it with '
                            f'nclass={there} (--num-classes {there}), or keep the body and start a new head: '
-                           'ignore_head=True in load_weights, replace_head=True in get_model')
+                           'ignore_head=True in load_weights, replace_head=True in get_model, --new-head of '
+                           'import-weights')
     if wrong:
         example = f'{wrong[0]} is {arrays[wrong[0]].shape} in the file and {params[wrong[0]].shape} in the network'
         raise WeightsError(f'{source} does not fit a {_title(net)}: {len(wrong)} shapes differ, {example}; was it '
@@ -199,5 +240,7 @@ def _title(net: Recognizer) -> str:
     return net.card.name if net.card else type(net).__name__
 
 
-def _few(keys: list[str]) -> str:
+def few(keys: Iterable[str]) -> str:
+    """Return the first three keys for a message."""
+    keys = list(keys)
     return ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')

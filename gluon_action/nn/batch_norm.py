@@ -35,10 +35,20 @@ class BatchNorm(gluon.nn.BatchNorm):
 
 
 def batch_norms(block: gluon.Block) -> list[gluon.nn.BatchNorm]:
-    """Return the batch normalisations inside `block`, in the order they were built."""
+    """Return the batch normalisations inside `block`, each once, in the order they were built."""
     found = []
     block.apply(lambda child: found.append(child) if isinstance(child, gluon.nn.BatchNorm) else None)
-    return found
+    return list(dict.fromkeys(found))
+
+
+def fold_batch_norms(layers: Iterable[gluon.nn.BatchNorm]) -> None:
+    """Make Gluon's own batch normalisations train on clips: each becomes a :class:`BatchNorm` of 5 axes where it is.
+
+    For networks of others, which build their layers themselves. Names and parameters stay.
+    """
+    for layer in layers:
+        layer.__class__ = BatchNorm
+        layer._folds = True
 
 
 def freeze_batch_norms(layers: Iterable[gluon.nn.BatchNorm]) -> None:
