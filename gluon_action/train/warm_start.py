@@ -1,0 +1,241 @@
+"""Start from what was learnt elsewhere: which values a network takes over, which it trains, and what stays as it is."""
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mxnet as mx
+
+from ..errors import UsageError, WeightsError
+from ..model_zoo.recognizer import Recognizer
+from ..model_zoo.weights import assign, read_parameters
+from ..nn import batch_norms
+from .checkpoint import CheckpointDir, file_sha256, read_checkpoint
+from .trainer import unique_parameters
+
+log = logging.getLogger(__name__)
+
+_UNDERSTOOD = ('the folder of a run (its newest checkpoint), one of its checkpoints, a .params file such as its '
+               'best.params, or a checkpoint of TensorFlow (FOLDER/model.ckpt, without .index)')
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a network has taken over.
+
+    Attributes
+    ----------
+    source : Path
+        The file or checkpoint that was read, as found from what was asked for.
+    sha256 : str
+        Of the file, or of the checkpoint's file of parameters.
+    loaded, left : list of str
+        Keys in a parameter file of what was taken, and of what the network keeps as it was.
+    """
+
+    source: Path
+    sha256: str
+    loaded: list[str]
+    left: list[str]
+
+    def __str__(self) -> str:
+        rest = f', {len(self.left)} start as they are ({_few(self.left)})' if self.left else ''
+        return f'{len(self.loaded)} parameters taken from {self.source}{rest}'
+
+
+def warm_start(net: Recognizer, source: str | os.PathLike, which: str = 'all', *,
+               ctx: mx.Context | list[mx.Context] | None = None) -> WarmStart:
+    """Take values over, running statistics of batch normalisation with the layers they belong to.
+
+    Parameters
+    ----------
+    net : Recognizer
+        A network of the zoo, initialised.
+    source : path
+        The folder of a run (its newest checkpoint that is whole), one of its checkpoints, a ``.params`` file such as
+        its ``best.params``, a checkpoint of TensorFlow, or another file that can be imported.
+    which : str
+        ``'all'``, ``'body'`` for all but the head, ``'head'``, or a regular expression searched for in the keys.
+    ctx : mxnet.Context or list, optional
+        Devices for the values; by default where the network is.
+
+    Raises
+    ------
+    WeightsError
+        When there is nothing to read, it is of another network, or the head is wanted and has other classes.
+    UsageError
+        When `which` names nothing.
+    """
+    found = find_source(source)
+    wanted = set(chosen_keys(net, which))
+    arrays, file = _read(net, found, ignore_head=not any(key.startswith(net.head_prefixes) for key in wanted))
+    taken = {key: array for key, array in arrays.items() if key in wanted}
+    _check_head(net, taken, found)
+    missing = sorted(wanted - taken.keys())
+    strange = sorted(key for key in arrays if key not in unique_parameters(net)
+                     and not key.startswith(net.head_prefixes))
+    if missing or strange:
+        parts = [f'{len(keys)} {what} ({_few(keys)})' for keys, what in (
+            (missing, 'are missing there'), (strange, 'are not in the network')) if keys]
+        raise WeightsError(f'{found} is of another network: {" and ".join(parts)}')
+    assign(net, taken, found, ctx=ctx, allow_missing=True)
+    left = [key for key in unique_parameters(net) if key not in taken]
+    return WarmStart(found, file_sha256(file), sorted(taken), left)
+
+
+def trainable(net: Recognizer, which: str = 'all', *, update_statistics: bool = False) -> mx.gluon.ParameterDict:
+    """Choose what is trained; no gradients are computed for anything else from now on.
+
+    Parameters
+    ----------
+    net : Recognizer
+    which : str
+        ``'all'``, ``'body'``, ``'head'``, or a regular expression searched for in the keys of a parameter file.
+    update_statistics : bool
+        Let the batch normalisations of what is not trained go on learning their statistics. MXNet updates them on the
+        way back, which therefore takes its time although nothing else changes there. Otherwise they may change or not,
+        as the way back goes through them or not, until `freeze_statistics` makes sure that they do not.
+
+    Returns
+    -------
+    ParameterDict
+        What `Loop` takes as ``params``.
+
+    Raises
+    ------
+    UsageError
+        When `which` names nothing that can be trained.
+    """
+    params = unique_parameters(net)
+    chosen = mx.gluon.ParameterDict()
+    names = set(chosen_keys(net, which))
+    passed = {param for layer in batch_norms(net) for param in layer.params.values()} if update_statistics else set()
+    for key, param in params.items():
+        if param.grad_req == 'null':
+            continue
+        if key in names:
+            chosen._params[param.name] = param
+        elif param not in passed:
+            param.grad_req = 'null'
+    if not chosen.keys():
+        raise UsageError(f'{which!r} names nothing that can be trained')
+    _forget_graphs(net)
+    return chosen
+
+
+def freeze_statistics(net: Recognizer, keep: mx.gluon.ParameterDict | Iterable[mx.gluon.Parameter] = ()) -> int:
+    """Let batch normalisations apply their running statistics, which stay as they are, unless they are trained.
+
+    Parameters
+    ----------
+    net : Recognizer
+    keep : ParameterDict or iterable of Parameter
+        What is trained, as from `trainable`: a layer that has a part in it goes on with the statistics of each batch.
+
+    Returns
+    -------
+    int
+        Layers that were frozen.
+    """
+    kept = set(keep.values() if isinstance(keep, mx.gluon.ParameterDict) else keep)
+    frozen = [layer for layer in batch_norms(net) if not kept & set(layer.params.values())]
+    for layer in frozen:
+        layer._kwargs['use_global_stats'] = True
+    _forget_graphs(net)
+    return len(frozen)
+
+
+def chosen_keys(net: Recognizer, which: str) -> list[str]:
+    """Return the keys in a parameter file that ``'all'``, ``'body'``, ``'head'`` or a regular expression stands for.
+
+    Raises
+    ------
+    UsageError
+        When it is no regular expression, or no key fits.
+    """
+    keys = list(unique_parameters(net))
+    named = {'all': lambda key: True, 'head': lambda key: key.startswith(net.head_prefixes),
+             'body': lambda key: not key.startswith(net.head_prefixes)}
+    try:
+        fits = named.get(which) or re.compile(which).search
+    except re.error as error:
+        raise UsageError(f'{which!r} is neither all, body or head nor a regular expression: {error}') from None
+    found = [key for key in keys if fits(key)]
+    if not found:
+        raise UsageError(f'{which!r} fits no parameter of the network; they are {_few(keys)}')
+    return found
+
+
+def find_source(source: str | os.PathLike) -> Path:
+    """Return what is to be read: a checkpoint of ours, a file, or the prefix of a checkpoint of TensorFlow.
+
+    Raises
+    ------
+    WeightsError
+        When there is nothing that is understood.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        for place in (path / 'checkpoints', path):
+            newest = CheckpointDir(place).load_latest() if place.is_dir() else None
+            if newest is not None:
+                return newest.path
+        for known in (path, _tensorflow_latest(path), path / 'best.params'):
+            if known is not None and (known.is_file() or (known / 'manifest.json').is_file() or _is_prefix(known)):
+                return known
+    elif path.is_file() or _is_prefix(path):
+        return path
+    state = 'holds no parameters' if path.is_dir() else 'does not exist'
+    raise WeightsError(f'{path} {state}; give {_UNDERSTOOD}')
+
+
+def _read(net: Recognizer, found: Path, *, ignore_head: bool) -> tuple[dict[str, mx.nd.NDArray], Path]:
+    """Return the values by key, and the file that holds them."""
+    if found.is_dir():
+        return read_checkpoint(found)[1]['params'], found / 'params.params'
+    if found.suffix == '.params':
+        return read_parameters(found), found
+    from ..model_zoo.importers import convert
+    arrays = convert(found, net, ignore_head=ignore_head).arrays
+    return ({key: mx.nd.array(array, ctx=mx.cpu(), dtype=array.dtype) for key, array in arrays.items()},
+            found if found.is_file() else found.with_name(f'{found.name}.index'))
+
+
+def _check_head(net: Recognizer, arrays: dict[str, mx.nd.NDArray], found: Path) -> None:
+    params = unique_parameters(net)
+    for key, array in arrays.items():
+        here = params[key].shape
+        if key.startswith(net.head_prefixes) and here[0] != array.shape[0] and here[1:] == array.shape[1:]:
+            raise WeightsError(f'{found} knows {array.shape[0]} classes and this network has {here[0]}; take over the '
+                               'convolutions alone and start a new head (--variables_to_warm_start ..._convs), or '
+                               f'build the network for {array.shape[0]} (--num_classes {array.shape[0]})')
+
+
+def _tensorflow_latest(folder: Path) -> Path | None:
+    """The prefix that TensorFlow's ``checkpoint`` file names, or the only one in the folder."""
+    record = folder / 'checkpoint'
+    if record.is_file():
+        named = re.search(r'^model_checkpoint_path:\s*"(.*)"', record.read_text(errors='replace'), re.MULTILINE)
+        # It may be the path on the machine that trained; the files have come here under their own names.
+        for prefix in (Path(named[1]), folder / Path(named[1].replace('\\', '/')).name) if named else ():
+            if _is_prefix(folder / prefix):
+                return folder / prefix
+    prefixes = [path.with_suffix('') for path in folder.glob('*.index')]
+    return prefixes[0] if len(prefixes) == 1 else None
+
+
+def _is_prefix(path: Path) -> bool:
+    return path.with_name(f'{path.name}.index').is_file()
+
+
+def _forget_graphs(net: mx.gluon.HybridBlock) -> None:
+    # A compiled graph keeps what its layers and parameters were like when it was traced.
+    net.apply(lambda block: block._clear_cached_op() if isinstance(block, mx.gluon.HybridBlock) else None)
+
+
+def _few(keys: list[str]) -> str:
+    return ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
