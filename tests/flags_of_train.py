@@ -92,6 +92,13 @@ def without_it_imagenet_weights_are_wanted(world, output, *flags):
         build_recipe(train_recognizer.config_from(args), model_zoo.model_card(args.model), [mx.cpu()], world.cleanup)
 
 
+@seen('--new-head')
+def the_body_of_the_file_gets_a_new_head(world, output, *flags):
+    file = mx.nd.load(world.paths['other'])
+    start = recipe(world, '--resume-params', '{other}', *flags).loop.parameters()
+    assert {name for name in file if not same(start[name].asnumpy(), file[name].asnumpy())} == {'output.weight'}
+
+
 @seen('--resume-params', '{other}')
 def the_network_starts_from_the_file(world, output, *flags):
     file = mx.nd.load(world.paths['other'])
@@ -320,6 +327,9 @@ TRAIN_ROWS = {
     '--hashtag': changes(body, '--hashtag', '{tag}', given=('--use-pretrained',)),
     '--no-pretrained-base': without_it_imagenet_weights_are_wanted,
     '--resume-params': the_network_starts_from_the_file,
+    '--new-head': the_body_of_the_file_gets_a_new_head,
+    '--train-params': changes(lambda *a: recipe(*a).loop.names, '--train-params', 'head',
+                              to=['output.bias', 'output.weight']),
     '--resume-states': the_optimizer_goes_on_with_its_momentum,
     '--resume-epoch': epochs_are_counted_from_it,
     '--mode': changes(lambda *a: recipe(*a).loop.net._active, '--mode', 'imperative', to=False),
@@ -333,6 +343,8 @@ TRAIN_ROWS = {
     '--input-5d': refused('--input-5d', because='takes frames (N, C, H, W), not clips'),
     '--partial-bn': changes(learning, '--partial-bn', to=['layers.1.gamma']),
     '--freeze-bn': changes(learning, '--freeze-bn', to=[]),
+    '--bn-momentum': changes(lambda *a: {layer._kwargs['momentum'] for layer in recipe(*a).loop.net.batch_norms()},
+                             '--bn-momentum', '0.5', to={0.5}),
     # devices
     '--num-gpus': gpus_that_are_not_there_are_an_error,
     '--num-cpus': batches_are_split_over_cpus,

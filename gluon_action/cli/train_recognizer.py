@@ -29,12 +29,20 @@ def build_parser() -> argparse.ArgumentParser:
     model = add_model_flags(parser, use_tsn='wrap the network in temporal segment consensus')
     model.add_argument('--no-pretrained-base', dest='pretrained_base', action='store_false',
                        help='start the body at random instead of from ImageNet weights, which are downloaded')
+    model.add_argument('--new-head', action='store_true',
+                       help='take the body of --resume-params only: its weights were trained on other classes')
+    model.add_argument('--train-params', default='all', metavar='all|head|REGEX',
+                       help='what learns: everything, the head, or the parameters whose keys the regular expression '
+                            'matches from their start; the rest stays as it is, running statistics included')
     model.add_argument('--consensus', default='avg', choices=('avg', 'max', 'weighted'),
                        help='how the scores of segments become one (TSN)')
     model.add_argument('--dropout', type=float, default=None, help="dropout before the head; by default the model's")
     model.add_argument('--last-gamma', action='store_true', help="start each residual block's last gamma at 0")
     model.add_argument('--partial-bn', action='store_true', help='freeze every batch normalisation but the first')
     model.add_argument('--freeze-bn', action='store_true', help='freeze every batch normalisation')
+    model.add_argument('--bn-momentum', type=float, default=None, metavar='SHARE',
+                       help="share of the running statistics that batch normalisation keeps at a step; by default the "
+                            "model's: 0.9, for I3D and S3D as published 0.999, too slow for a short run from scratch")
     devices = add_device_flags(parser)
     devices.add_argument('--kvstore', default=None, choices=('local', 'device', 'dist_sync', 'dist_sync_device'),
                          help='where gradients are added up; dist_* over several machines')

@@ -1,6 +1,7 @@
 """I3D: Inception-v1 inflated to clips (Carreira and Zisserman 2017, arXiv:1705.07750), as DeepMind published it."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import mxnet as mx
@@ -222,6 +223,13 @@ class I3D(SizedBlock, Recognizer):
         output = self.Logits.features(F, output) if self.feat_ext else self.Logits(output)
         return self.consensus(output) if self._rows > 1 else output
 
+    def _build_cache(self, *args):
+        with warnings.catch_warnings():
+            if self.feat_ext or self.final_endpoint != 'Logits':
+                # What comes after the endpoint is there for parameter files.
+                warnings.filterwarnings('ignore', 'Parameter .* is not used by any computation')
+            super()._build_cache(*args)
+
     def _called(self) -> str:
         return self.card.name if self.card else type(self).__name__
 
@@ -282,6 +290,7 @@ def _register(stream: str, dataset: str) -> None:
     @register_model(ModelCard.of_clips(
         f'i3d_{stream}_{dataset}', family='I3D', dataset=dataset, channels=channels, modality=stream, clip_length=64,
         mean=mean, std=std, base='googlenet', source='arXiv:1705.07750', dropout_ratio=0.5,
+        head='Logits.Conv3d_0c_1x1.weight', bn_momentum=0.9 if dataset == 'custom' else None,
         supports=('final_endpoint', 'partial_bn', 'bn_frozen')))
     def build(nclass: int, *, tsn: bool, consensus: str, **options) -> I3D:
         return I3D(nclass, channels=channels, **options)

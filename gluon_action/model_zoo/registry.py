@@ -72,6 +72,8 @@ class ModelCard:
         Options of `get_model` that mean something here.
     defaults : dict
         Values of options that differ between models.
+    bn_momentum : float or None
+        Share of the running statistics that batch normalisation keeps at a step, where it is not what the layers have.
     head : str
         Key of the head's weights in a parameter file; their first axis is the classes.
     """
@@ -97,6 +99,7 @@ class ModelCard:
     starts_from: str = ''
     supports: frozenset[str] = frozenset()
     defaults: dict = field(default_factory=dict)
+    bn_momentum: float | None = None
     head: str = 'output.weight'
 
     @classmethod
@@ -163,8 +166,8 @@ class ModelCard:
 def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = False,
               pretrained_base: bool | str = True, tsn: bool = False, use_tsn: bool = False, num_segments: int = 1,
               num_crop: int = 1, clip_length: int | None = None, partial_bn: bool = False, bn_frozen: bool = False,
-              replace_head: bool = False, ctx: mx.Context | list[mx.Context] | None = None,
-              root: str | None = None, **options) -> Recognizer:
+              bn_momentum: float | None = None, replace_head: bool = False,
+              ctx: mx.Context | list[mx.Context] | None = None, root: str | None = None, **options) -> Recognizer:
     """Return a network by name, its parameters initialised and all shapes known.
 
     Parameters
@@ -186,6 +189,9 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
         Frames of a clip that the network is laid out for, and exported with; by default the card's.
     partial_bn, bn_frozen : bool
         Freeze all batch normalisations but the first, or all: statistics, gamma and beta.
+    bn_momentum : float, optional
+        Share of its running statistics, in 0..1, that a batch normalisation keeps at each step; by default the
+        model's.
     replace_head : bool
         With `pretrained`: keep the body and start a new head for `nclass` classes.
     ctx : mxnet.Context or list, optional
@@ -229,6 +235,7 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
     net.card = card
     net.plan_for(frames, size, size)
     settle_shapes(net, card.input_shape(num_segments * num_crop, size, frames))
+    _set_momentum(net, card.bn_momentum if bn_momentum is None else bn_momentum)
     _freeze(net, partial_bn, bn_frozen)
 
     devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx or [mx.cpu()])
@@ -307,6 +314,17 @@ def _check_sampling(card: ModelCard, tsn: bool, clip_length: int | None) -> None
         raise ModelError(f'{card.name} takes frames, not clips; leave out clip_length, got {clip_length}')
     if tsn and 'tsn' not in card.supports:
         raise ModelError(f'{card.name} takes clips and averages over segments as it is; leave out tsn (--use-tsn)')
+
+
+def _set_momentum(net: Recognizer, momentum: float | None) -> None:
+    if momentum is None:
+        return
+    layers = net.batch_norms()
+    if not layers or not 0 <= momentum <= 1:
+        raise ModelError(f'{net.card.name}: bn_momentum (--bn-momentum) is in 0..1, got {momentum!r}' if layers else
+                         f'{net.card.name} has no batch normalisation that bn_momentum (--bn-momentum) could be for')
+    for layer in layers:
+        layer._kwargs['momentum'] = momentum
 
 
 def _freeze(net: Recognizer, partial_bn: bool, bn_frozen: bool) -> None:

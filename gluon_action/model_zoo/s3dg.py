@@ -195,7 +195,8 @@ def _register(family: str, dataset: str) -> None:
 
     @register_model(ModelCard.of_clips(
         f'{family}_{dataset}', family='S3D', dataset=dataset, clip_length=64, mean=mean, std=std,
-        source='arXiv:1712.04851', dropout_ratio=0.2, defaults=defaults,
+        source='arXiv:1712.04851', dropout_ratio=0.2, head='Logits.Conv3d_0c_1x1.weight',
+        bn_momentum=0.9 if dataset == 'custom' else None, defaults=defaults,
         supports=('final_endpoint', 'partial_bn', 'bn_frozen', 'first_temporal_kernel_size', 'temporal_conv_startat',
                   'gating_startat', 'depth_multiplier', 'min_depth')))
     def build(nclass: int, *, tsn: bool, consensus: str, **options) -> S3D:

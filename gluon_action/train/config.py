@@ -11,7 +11,7 @@ from ..errors import UsageError
 FREE_ON_RESUME = frozenset({
     'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'log_interval', 'save_frequency', 'resume',
     'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
-    'checkpoint_steps', 'resume_params', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base'})
+    'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base'})
 
 #: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
 OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')
@@ -69,6 +69,8 @@ class TrainConfig:
     pretrained_base: bool = True
     hashtag: str = ''
     resume_params: str = ''
+    new_head: bool = False
+    train_params: str = 'all'
     resume_states: str = ''
     resume_epoch: int = 0
     mode: str | None = None
@@ -81,6 +83,7 @@ class TrainConfig:
     input_5d: bool = False
     partial_bn: bool = False
     freeze_bn: bool = False
+    bn_momentum: float | None = None
     # devices
     num_gpus: int = 0
     num_cpus: int = 1
@@ -180,8 +183,10 @@ def _model_rules(c: TrainConfig, card):
             (c.batch_norm, 'batch_norm', '--batch-norm', 'batch-normalised variant'),
             (c.last_gamma, 'last_gamma', '--last-gamma', 'residual block whose last gamma could start at 0')):
         yield value and option not in card.supports, flag, f'{card.name} has no {what}'
-    for value, flag in ((c.partial_bn, '--partial-bn'), (c.freeze_bn, '--freeze-bn')):
-        yield value and (not normalised or c.use_gn), flag, f'{card.name} has no batch normalisation to freeze'
+    for value, flag in ((c.partial_bn, '--partial-bn'), (c.freeze_bn, '--freeze-bn'),
+                        (c.bn_momentum is not None, '--bn-momentum')):
+        yield value and (not normalised or c.use_gn), flag, f'{card.name} has no batch normalisation'
+    yield c.freeze_bn and c.bn_momentum is not None, '--bn-momentum', 'means nothing with --freeze-bn'
     yield c.partial_bn and c.freeze_bn, '--partial-bn', 'contradicts --freeze-bn, which freezes all of them'
     frames = card.input_layout == 'NCHW'
     yield c.input_5d and frames, '--input-5d', f'{card.name} takes frames (N, C, H, W), not clips'
@@ -239,9 +244,15 @@ def _size_rules(c: TrainConfig):
 
 def _start_rules(c: TrainConfig):
     yield c.hashtag and not c.use_pretrained, '--hashtag', 'names published weights; add --use-pretrained'
+    yield (c.new_head and not c.resume_params, '--new-head',
+           'keeps the body of --resume-params FILE; add it. Published weights with another number of classes get a new '
+           'head by themselves')
     yield (c.use_pretrained and c.resume_params, '--use-pretrained',
            'contradicts --resume-params: two starting points')
     yield c.resume_states and not c.resume_params, '--resume-states', 'needs the --resume-params that it belongs to'
+    yield (c.new_head and (c.resume_states or c.eval), '--new-head',
+           'starts a new head, which leaves nothing to ' + ('score' if c.eval else 'go on from with --resume-states'))
+    yield (c.eval and c.train_params != 'all', '--train-params', '--eval trains nothing')
     yield (c.resume and (c.resume_params or c.resume_states or c.resume_epoch), '--resume',
            'restores everything; leave out --resume-params, --resume-states and --resume-epoch')
     yield c.resume and c.overwrite, '--overwrite', 'contradicts --resume'

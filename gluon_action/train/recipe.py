@@ -19,6 +19,7 @@ from .config import TrainConfig
 from .loop import Loop
 from .losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .schedules import make_schedule, updates_per_epoch
+from .warm_start import freeze_statistics, trainable
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +157,7 @@ def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contex
     """Return the network with the weights that the configuration asks for."""
     options = {'dropout_ratio': config.dropout, 'use_gn': config.use_gn, 'batch_norm': config.batch_norm,
                'use_se': config.use_se, 'last_gamma': config.last_gamma, 'input_size': config.input_size,
+               'bn_momentum': config.bn_momentum,
                'consensus': None if config.consensus == 'avg' else config.consensus, **clip_option(card, config)}
     mx.random.seed(config.seed)
     net = get_model(
@@ -165,7 +167,7 @@ def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contex
         replace_head=num_classes != card.num_classes,
         pretrained_base=config.pretrained_base and not (restored or config.resume_params), **options)
     if config.resume_params:
-        load_weights(net, config.resume_params, ctx=contexts)
+        load_weights(net, config.resume_params, ctx=contexts, ignore_head=config.new_head)
     if config.mode != 'imperative':
         net.hybridize(static_alloc=True)
     return net
@@ -182,11 +184,15 @@ def build_loop(config: TrainConfig, net, contexts: list[mx.Context], store, batc
     mixup = None
     if config.mixup:
         mixup = MixUp(net.num_classes, config.mixup_alpha, until_epoch=config.num_epochs - config.mixup_off_epoch)
+    params = None
+    if config.train_params != 'all':
+        params = trainable(net, config.train_params)
+        freeze_statistics(net, params)
     return Loop(net, 'nag' if config.slowfast else 'sgd', {'momentum': config.momentum, 'wd': config.wd}, loss=loss,
                 contexts=contexts, schedule=schedule, batch_multiplier=config.num_segments,
                 val_crops=config.num_crop, accumulate=config.accumulate, kvstore=store, clip_grad=config.clip_grad,
                 amp=config.use_amp, dtype=config.dtype, no_wd=config.no_wd, seed=config.seed, mixup=mixup,
-                teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
+                params=params, teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
 
 
 def build_teacher(config: TrainConfig, num_classes: int, contexts: list[mx.Context]):
