@@ -113,6 +113,8 @@ class VideoClsCustom(Dataset):
         Seconds that reading one video may take.
     label_base, list_format, num_classes, classes, multi_label
         As in `read_annotations`.
+    time_axis : bool
+        Clips of one frame keep their axis T, for networks of clips.
     flip_label_map : dict or 'forbid', optional
         Class of a video after `transform` mirrored it, as numbers or names, where it is another one; 'forbid' refuses
         transforms that mirror. The default is 'forbid' for presets whose classes have sides, else None.
@@ -153,7 +155,7 @@ class VideoClsCustom(Dataset):
                  lazy_init: bool = False, transform: Callable | None = None, *, seed: int = 0, decoder: str = 'auto',
                  timeout: float | None = None, label_base: int | None = None, list_format: str = 'auto',
                  num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
-                 flip_label_map: Mapping | str | None = None):
+                 flip_label_map: Mapping | str | None = None, time_axis: bool = False):
         super().__init__()
         preset = self.PRESET
         if preset is None and (root is None or setting is None):
@@ -163,7 +165,7 @@ class VideoClsCustom(Dataset):
         self.root = preset.root(train, modality) if root is None else root
         self.setting = preset.setting(train) if setting is None else setting
         self.train, self.test_mode = train, test_mode
-        self.num_segments, self.num_crop = num_segments, num_crop
+        self.num_segments, self.num_crop, self.time_axis = num_segments, num_crop, time_axis
         self.target_size = (target_height, target_width)
         self.transform = transform
         self.timeout, self.multi_label, self.seed = timeout, multi_label, seed
@@ -261,8 +263,8 @@ class VideoClsCustom(Dataset):
                              'pass the number of crops it cuts as num_crop')
 
     def _layout(self, clip: np.ndarray) -> np.ndarray:
-        """Frames (S * C * T, 3, H, W) as clips float32 (S * C, 3, T, H, W), without the axis T where it is 1."""
-        if self.plan.frames_per_clip > 1:
+        """Frames (S * C * T, 3, H, W) as clips float32 (S * C, 3, T, H, W), without T of 1 unless `time_axis`."""
+        if self.plan.frames_per_clip > 1 or self.time_axis:
             clip = clip.reshape(-1, self.plan.frames_per_clip, *clip.shape[1:]).transpose(0, 2, 1, 3, 4)
         return np.ascontiguousarray(clip, dtype=np.float32)
 
