@@ -75,7 +75,8 @@ def add_model_flags(parser: argparse.ArgumentParser, *, use_tsn: str) -> argpars
     group.add_argument('--use_se', action='store_true', help='squeeze-and-excitation variant of the network')
     group.add_argument('--use-gn', action='store_true', help='group instead of batch normalisation (ResNets)')
     group.add_argument('--batch-norm', action='store_true', help='batch-normalised variant of VGG')
-    group.add_argument('--input-5d', action='store_true', help='the network takes clips (N, C, T, H, W), also of a single frame')
+    group.add_argument('--input-5d', action='store_true',
+                       help='the network takes clips (N, C, T, H, W), also of a single frame')
     return group
 
 

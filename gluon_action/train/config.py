@@ -193,6 +193,12 @@ def _model_rules(c: TrainConfig, card):
     yield c.slowfast and frames, '--slowfast', f'{card.name} has no slow and fast pathway'
     yield (c.new_length > 1 and frames, '--new-length',
            f'{card.name} takes one frame a segment; use --num-segments for more frames')
+    yield (not frames and c.new_length == 1 and not c.input_5d, '--new-length',
+           f'{card.name} takes clips; pass the frames of one, {card.clip_length} as for its weights or any other '
+           'number, or --input-5d for clips of a single frame')
+    yield not frames and c.use_tsn, '--use-tsn', f'{card.name} averages over segments as it is; leave it out'
+    yield (c.consensus != 'avg' and not frames, '--consensus',
+           f'{card.name} averages over segments; another consensus is for temporal segment networks')
     yield c.consensus != 'avg' and c.num_segments == 1, '--consensus', 'needs --num-segments of 2 or more'
     given = '--use-pretrained' if c.use_pretrained else '--resume-params' if c.resume_params else ''
     yield (c.last_gamma and (given or c.pretrained_base), '--last-gamma',
