@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import glob
 import itertools
 import json
 import os
+import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ PREVIEW = 'preview.png'
 FAILURES = 'failures.jsonl'
 _READ_BYTES = 64 << 20  # frames in memory at a time
 _JPEG_QUALITY = 95
+_LOCK = '.lock'
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,17 @@ def extract_flow(videos: dict[str, str], out: str | os.PathLike, settings: FlowS
     failures: list[dict[str, str]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for (path, name), error in for_each_video(work, [(videos[name], name) for name in todo], timeout=timeout,
-                                                  num_workers=num_workers, bar='optical flow' if progress else ''):
-            if error is not None:
-                failures.append({'path': path, 'name': name, 'error': str(error)})
+        try:
+            for (path, name), error in for_each_video(work, [(videos[name], name) for name in todo], timeout=timeout,
+                                                      num_workers=num_workers, bar='optical flow' if progress else ''):
+                if error is not None:
+                    failures.append({'path': path, 'name': name, 'error': str(error)})
+        finally:
+            _write_failures(out, failures)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f'{out}: flow could not be written: {error.strerror or error}') from error
-    finally:
-        _write_failures(out, failures)
     failed = {failure['name'] for failure in failures}
     return FlowReport(len([name for name in waiting if name not in failed]), len(finished), failures)
 
@@ -279,32 +282,28 @@ def _write_picture(path: Path, picture: np.ndarray, options: Sequence[int] = ())
 
 @contextlib.contextmanager
 def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place if all goes well and is removed if not."""
+    """A folder beside `folder` that takes its place if all goes well and is removed if not.
+
+    While it is written a file in it is locked, so that what a killed process left is told from what another one writes.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    mark = f'.{folder.name}.part-{socket.gethostname()}-'
-    for left in folder.parent.glob(f'{glob.escape(mark)}*'):
-        if not _is_alive(left.name.removeprefix(mark)):  # its process was killed
-            shutil.rmtree(left, ignore_errors=True)
-    part = folder.with_name(f'{mark}{os.getpid()}')
-    shutil.rmtree(part, ignore_errors=True)
+    mark = f'.{folder.name}.part-'
+    for left in folder.parent.glob(f'{glob.escape(mark)}*/{_LOCK}'):
+        with contextlib.suppress(OSError), open(left, 'a') as lock:  # BlockingIOError: somebody writes there
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent)
+    part = folder.with_name(mark + secrets.token_hex(4))
     part.mkdir()
     try:
-        yield part
-        if folder.exists() and (folder / MANIFEST).exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
+        with open(part / _LOCK, 'a') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield part
+            (part / _LOCK).unlink()
+            if (folder / MANIFEST).exists():
+                shutil.rmtree(folder)
+            os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return int(pid) != os.getpid()
 
 
 def _write_failures(out: Path, failures: list[dict[str, str]]) -> None:

@@ -108,7 +108,7 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
     try:
         with open(path, encoding='utf-8') as file:
             about = json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise VideoReadError(os.fspath(folder), 'json', f'{MANIFEST} cannot be read: {error}') from error
