@@ -15,6 +15,7 @@ COMMANDS = {
     'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
     'extract-flow': ('extract_flow', 'optical flow of videos, for two streams (scripts/extract_flow.py)'),
+    'import-weights': ('import_weights', "weights of DeepMind's I3D, slim's S3D-G, torchvision's S3D"),
     'list-models': ('list_models', 'the model zoo'),
     'prepare-something-something': (
         'prepare_something_something',

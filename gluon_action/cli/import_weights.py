@@ -1,0 +1,65 @@
+"""``gluon-action import-weights``: bring weights in the files of others into a parameter file of this package."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import OutputError, UsageError
+from .command import make_parser
+
+EXAMPLES = """examples:
+  # DeepMind's I3D: the folder, or what the names of its files begin with
+  %(prog)s kinetics-i3d/data/checkpoints/rgb_imagenet --model i3d_rgb_kinetics400 --out i3d_rgb_imagenet.params
+  # the same as the start of training on 5 classes of one's own
+  %(prog)s kinetics-i3d/data/checkpoints/rgb_imagenet/model.ckpt --model i3d_rgb_custom --num-classes 5 --new-head \\
+      --out i3d_start.params
+  # torchvision's S3D; nothing in the file is run
+  %(prog)s s3d-d76dad2f.pth --model s3d_kinetics400 --out s3d.params
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(
+        "Bring weights in the files of others into a parameter file of this package, and print what became of every\n"
+        "variable. Formats are recognised: checkpoints of TensorFlow with DeepMind's I3D or slim's I3D, S3D and S3D-G,\n"
+        "torchvision's S3D, parameters of this package and of GluonCV. Anything unaccounted for is an error.",
+        prog='gluon-action import-weights', epilog=EXAMPLES)
+    parser.add_argument('source', metavar='SOURCE', help='file, folder, or what the names of a checkpoint begin with')
+    parser.add_argument('--model', required=True, help='network they are for; gluon-action list-models names all')
+    parser.add_argument('--out', required=True, metavar='FILE.params', help='parameter file to write')
+    parser.add_argument('--num-classes', type=int, default=None, help="classes of the network; by default the model's")
+    parser.add_argument('--new-head', action='store_true',
+                        help='leave the head of SOURCE out and write a new, random one: for other classes')
+    parser.add_argument('--overwrite', action='store_true', help='replace the file that --out names')
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Import, print the table, and say where the file is."""
+    out = Path(args.out)
+    if out.is_dir() or (out.exists() and not args.overwrite):
+        raise UsageError(f'--out {out}: is a folder; name a file in it' if out.is_dir() else
+                         f'--out {out} exists; pass --overwrite to replace it, or another name')
+    import mxnet as mx
+
+    from ..model_zoo import get_model
+    from ..model_zoo.importers import load_any
+    from ..train.checkpoint import replace_arrays
+    mx.random.seed(0)  # a new head is the same each time
+    net = get_model(args.model, nclass=args.num_classes, pretrained_base=False)
+    conversion = load_any(net, args.source, ignore_head=args.new_head)
+    arrays = {key: parameter.data() for key, parameter in net._collect_params_with_prefix().items()}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'--out {out}: its folder cannot be made: {error.strerror or error}') from error
+    replace_arrays(out, arrays)
+    print(conversion.table())
+    print(f'Parameters of {args.model}: {out}')
