@@ -101,8 +101,9 @@ def open_store(kind: str) -> mx.kv.KVStore:
         Where MXNet's launcher has not said who the machines are.
     """
     if 'DMLC_NUM_WORKER' not in os.environ:
-        raise UsageError(f"--kvstore {kind} needs MXNet's tools/launch.py, which starts this command on every machine "
-                         'and sets DMLC_NUM_WORKER and its like; on one machine pass --kvstore device')
+        raise UsageError(f"--kvstore {kind} needs to be told who the machines are, by DMLC_NUM_WORKER and its like: "
+                         "docs/distributed.md shows them, MXNet's tools/launch.py sets them; on one machine pass "
+                         '--kvstore device')
     return mx.kv.create(kind)
 
 
