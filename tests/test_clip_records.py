@@ -55,6 +55,19 @@ def test_clips_come_in_the_order_of_files_and_records(folder):
         assert label.dtype == np.float32 and label.tolist() == hot(index).tolist()
 
 
+@pytest.mark.parametrize('multi_label', [True, False])
+def test_clips_without_labels_are_read_where_none_are_needed(tmp_path, multi_label):
+    write(tmp_path / 'a.tfrecord', [(pixels(0), hot(2)), {'feature': pixels(1).tobytes()}])
+    given = dict(**GEOMETRY, multi_label=multi_label)
+    clips = ClipRecords(tmp_path, **given, need_labels=False)
+    labelled, bare = (clips.load(index) for index in range(2))
+    assert np.isnan(bare[1]).all() and bare[0].shape == labelled[0].shape
+    assert np.shape(bare[1]) == np.shape(labelled[1]) == ((5,) if multi_label else ())
+    assert clips.read(1)[1] is None and (clips.read(1)[0] == pixels(1)).all()
+    with pytest.raises(RecordError, match="has no 'label'"):
+        ClipRecords(tmp_path, **given).load(1)
+
+
 def test_values_fill_minus_one_to_one(tmp_path):
     ramp = np.zeros(SHAPE, np.uint8)
     ramp[0, 0, :, 0] = (0, 255, 128, 127, 1, 254, 64, 192)

@@ -40,6 +40,8 @@ class ClipRecords:
         `gluon_action.data.transforms.color.distort_colors`.
     seed : int
         With epoch, index and view it decides what `augment` draws.
+    need_labels : bool
+        Whether every record has a label; otherwise one without is NaN for every class.
 
     Attributes
     ----------
@@ -66,10 +68,11 @@ class ClipRecords:
 
     def __init__(self, setting: str | os.PathLike, *, num_classes: int, clip_length: int = 64, height: int = 224,
                  width: int = 224, channels: int = 3, multi_label: bool = True, augment: Callable | None = None,
-                 seed: int = 0):
+                 seed: int = 0, need_labels: bool = True):
         self.setting = os.path.expanduser(os.fspath(setting))
         self.shape = (clip_length, height, width, channels)
         self.num_classes, self.multi_label, self.augment, self.seed = num_classes, multi_label, augment, seed
+        self.need_labels = need_labels
         if min(*self.shape, num_classes) < 1:
             raise UsageError('--num_classes, --clip_length, --frame_height, --frame_width and --channels must be 1 or '
                              f'more, got {num_classes}, {", ".join(map(str, self.shape))}')
@@ -87,14 +90,14 @@ class ClipRecords:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def load(self, index: int, *, epoch: int = 0, view: int = 0) -> tuple[np.ndarray, int | np.ndarray]:
+    def load(self, index: int, *, epoch: int = 0, view: int = 0) -> tuple[np.ndarray, float | np.ndarray]:
         """Read one clip. What is drawn depends on (seed, epoch, index, view) alone.
 
         Returns
         -------
         clip : float32 ndarray (1, C, T, H, W)
             In [-1, 1].
-        label : float32 ndarray (K,) of zeros and ones, or int
+        label : float32 ndarray (K,) of zeros and ones, or int; NaN where there is none
 
         Raises
         ------
@@ -107,10 +110,15 @@ class ClipRecords:
         else:
             drawn = self.augment(pixels.astype(np.float32) / 255, sample_rng(self.seed, epoch, index, view))
             clip = np.ascontiguousarray(((drawn - np.float32(0.5)) * 2).transpose(3, 0, 1, 2))
+        if hot is None:
+            return clip[None], np.full(self.num_classes, np.nan, np.float32) if self.multi_label else float('nan')
         return clip[None], hot.astype(np.float32) if self.multi_label else int(hot.argmax())
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels uint8 (T, H, W, C) and label uint8 (K,) of one record, as they are stored; errors as in `load`."""
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pixels uint8 (T, H, W, C) and label uint8 (K,) of one record, as they are stored; errors as in `load`.
+
+        The label is None where there is none and `need_labels` is False.
+        """
         sample = self.samples[index]
         file = self._files[sample.path]
         where = _Where(sample.path, int(file.offsets[sample.index]), sample.index)
@@ -118,6 +126,9 @@ class ClipRecords:
         pixels = where.only(features, 'feature')
         if len(pixels) != np.prod(self.shape):
             raise where.error(_wrong_clip(len(pixels), self.shape))
+        clip = np.frombuffer(pixels, np.uint8).reshape(self.shape)
+        if not self.need_labels and 'label' not in features:
+            return clip, None
         label = where.only(features, 'label')
         if len(label) != self.num_classes:
             raise where.error(f'its label has {_count(label, "byte")}, expected one for each of {self.num_classes} '
@@ -128,7 +139,7 @@ class ClipRecords:
         if not self.multi_label and hot.sum() != 1:
             raise where.error(f'its label names {_count(np.flatnonzero(hot), "class")}, expected exactly one; train '
                               'with several labels, or leave the clip out')
-        return np.frombuffer(pixels, np.uint8).reshape(self.shape), hot
+        return clip, hot
 
 
 @dataclass(frozen=True)
