@@ -95,7 +95,7 @@ def test_the_head_alone_can_be_taken_over(before, sources):
 def test_a_head_of_other_classes_names_the_ways_out(sources):
     net = make_net(nclass=7)
     untouched = values(net)
-    with pytest.raises(WeightsError, match=r'knows 3 classes and this network has 7.*_convs.*--num_classes 3'):
+    with pytest.raises(WeightsError, match=r'knows 3 classes and this network has 7.*i3d_convs.*--num_classes 3'):
         warm_start(net, sources['folder of a run'])
     assert equal(values(net), untouched) == set(untouched)
 

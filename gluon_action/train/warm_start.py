@@ -11,8 +11,10 @@ from pathlib import Path
 import mxnet as mx
 
 from ..errors import UsageError, WeightsError
+from ..model_zoo.importers import convert
+from ..model_zoo.importers.tensorflow import find_prefix
 from ..model_zoo.recognizer import Recognizer
-from ..model_zoo.weights import assign, read_parameters
+from ..model_zoo.weights import assign, few, read_parameters
 from ..nn import batch_norms
 from .checkpoint import CheckpointDir, file_sha256, read_checkpoint
 from .trainer import unique_parameters
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _UNDERSTOOD = ('the folder of a run (its newest checkpoint), one of its checkpoints, a .params file such as its '
                'best.params, or a checkpoint of TensorFlow (FOLDER/model.ckpt, without .index)')
+_WITHOUT_HEAD = ('take over the convolutions alone and start a new head (--variables_to_warm_start i3d_convs or '
+                 's3dg_convs)')
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class WarmStart:
     left: list[str]
 
     def __str__(self) -> str:
-        rest = f', {len(self.left)} start as they are ({_few(self.left)})' if self.left else ''
+        rest = f', {len(self.left)} start as they are ({few(self.left)})' if self.left else ''
         return f'{len(self.loaded)} parameters taken from {self.source}{rest}'
 
 
@@ -72,14 +76,14 @@ def warm_start(net: Recognizer, source: str | os.PathLike, which: str = 'all', *
     """
     found = find_source(source)
     wanted = set(chosen_keys(net, which))
-    arrays, file = _read(net, found, ignore_head=not any(key.startswith(net.head_prefixes) for key in wanted))
+    arrays, file = _read(net, found, with_head=any(key.startswith(net.head_prefixes) for key in wanted))
     taken = {key: array for key, array in arrays.items() if key in wanted}
     _check_head(net, taken, found)
     missing = sorted(wanted - taken.keys())
     strange = sorted(key for key in arrays if key not in unique_parameters(net)
                      and not key.startswith(net.head_prefixes))
     if missing or strange:
-        parts = [f'{len(keys)} {what} ({_few(keys)})' for keys, what in (
+        parts = [f'{len(keys)} {what} ({few(keys)})' for keys, what in (
             (missing, 'are missing there'), (strange, 'are not in the network')) if keys]
         raise WeightsError(f'{found} is of another network: {" and ".join(parts)}')
     assign(net, taken, found, ctx=ctx, allow_missing=True)
@@ -166,7 +170,7 @@ def chosen_keys(net: Recognizer, which: str) -> list[str]:
         raise UsageError(f'{which!r} is neither all, body or head nor a regular expression: {error}') from None
     found = [key for key in keys if fits(key)]
     if not found:
-        raise UsageError(f'{which!r} fits no parameter of the network; they are {_few(keys)}')
+        raise UsageError(f'{which!r} fits no parameter of the network; they are {few(keys)}')
     return found
 
 
@@ -184,24 +188,32 @@ def find_source(source: str | os.PathLike) -> Path:
             newest = CheckpointDir(place).load_latest() if place.is_dir() else None
             if newest is not None:
                 return newest.path
-        for known in (path, _tensorflow_latest(path), path / 'best.params'):
-            if known is not None and (known.is_file() or (known / 'manifest.json').is_file() or _is_prefix(known)):
-                return known
-    elif path.is_file() or _is_prefix(path):
+        if (path / 'manifest.json').is_file():
+            return path
+        if (path / 'best.params').is_file():
+            return path / 'best.params'
+        if any(path.glob('*.index')):
+            return find_prefix(path)
+    elif path.is_file() or path.with_name(f'{path.name}.index').is_file():
         return path
     state = 'holds no parameters' if path.is_dir() else 'does not exist'
     raise WeightsError(f'{path} {state}; give {_UNDERSTOOD}')
 
 
-def _read(net: Recognizer, found: Path, *, ignore_head: bool) -> tuple[dict[str, mx.nd.NDArray], Path]:
+def _read(net: Recognizer, found: Path, *, with_head: bool) -> tuple[dict[str, mx.nd.NDArray], Path]:
     """Return the values by key, and the file that holds them."""
     if found.is_dir():
         return read_checkpoint(found)[1]['params'], found / 'params.params'
     if found.suffix == '.params':
         return read_parameters(found), found
-    from ..model_zoo.importers import convert
-    arrays = convert(found, net, ignore_head=ignore_head).arrays
-    return ({key: mx.nd.array(array, ctx=mx.cpu(), dtype=array.dtype) for key, array in arrays.items()},
+    try:
+        arrays = convert(found, net, ignore_head=not with_head).arrays
+    except WeightsError as error:
+        if with_head:
+            convert(found, net, ignore_head=True)  # raises unless it is the head alone that does not fit
+            raise WeightsError(f'{error}. Or: {_WITHOUT_HEAD}') from error
+        raise
+    return ({key: mx.nd.array(array) for key, array in arrays.items()},
             found if found.is_file() else found.with_name(f'{found.name}.index'))
 
 
@@ -210,32 +222,11 @@ def _check_head(net: Recognizer, arrays: dict[str, mx.nd.NDArray], found: Path) 
     for key, array in arrays.items():
         here = params[key].shape
         if key.startswith(net.head_prefixes) and here[0] != array.shape[0] and here[1:] == array.shape[1:]:
-            raise WeightsError(f'{found} knows {array.shape[0]} classes and this network has {here[0]}; take over the '
-                               'convolutions alone and start a new head (--variables_to_warm_start ..._convs), or '
-                               f'build the network for {array.shape[0]} (--num_classes {array.shape[0]})')
-
-
-def _tensorflow_latest(folder: Path) -> Path | None:
-    """The prefix that TensorFlow's ``checkpoint`` file names, or the only one in the folder."""
-    record = folder / 'checkpoint'
-    if record.is_file():
-        named = re.search(r'^model_checkpoint_path:\s*"(.*)"', record.read_text(errors='replace'), re.MULTILINE)
-        # It may be the path on the machine that trained; the files have come here under their own names.
-        for prefix in (Path(named[1]), folder / Path(named[1].replace('\\', '/')).name) if named else ():
-            if _is_prefix(folder / prefix):
-                return folder / prefix
-    prefixes = [path.with_suffix('') for path in folder.glob('*.index')]
-    return prefixes[0] if len(prefixes) == 1 else None
-
-
-def _is_prefix(path: Path) -> bool:
-    return path.with_name(f'{path.name}.index').is_file()
+            raise WeightsError(f'{found} knows {array.shape[0]} classes and this network has {here[0]}; '
+                               f'{_WITHOUT_HEAD}, or build the network for {array.shape[0]} '
+                               f'(--num_classes {array.shape[0]})')
 
 
 def _forget_graphs(net: mx.gluon.HybridBlock) -> None:
     # A compiled graph keeps what its layers and parameters were like when it was traced.
     net.apply(lambda block: block._clear_cached_op() if isinstance(block, mx.gluon.HybridBlock) else None)
-
-
-def _few(keys: list[str]) -> str:
-    return ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
