@@ -9,7 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from gluon_action.data.demo import find_demo, make_demo, render_motion
+from gluon_action.data.by_name import open_dataset
+from gluon_action.data.demo import find_demo, make_demo, make_demo_flow, render_motion
+from gluon_action.data.moving_texture import CLASSES, LIFETIME, render_two_stream
+from gluon_action.data.optical_flow import dequantize, to_gray
+from gluon_action.data.video_reader import VideoReader
 from gluon_action.errors import OutputError, UsageError
 
 SMALL = dict(train_per_class=1, val_per_class=1, size=(48, 36), num_frames=6)
@@ -25,7 +29,7 @@ def digests(root: Path) -> dict[str, str]:
             for path in sorted(root.rglob('*')) if path.is_file()}
 
 
-@pytest.mark.parametrize('name, num_classes', [('demo_appearance', 8), ('demo_motion', 4)])
+@pytest.mark.parametrize('name, num_classes', [('demo_appearance', 8), ('demo_motion', 4), ('demo_two_stream', 4)])
 def test_lists_name_real_h264_videos_of_the_stated_length(name, num_classes, request):
     data = request.getfixturevalue(name)
     assert len(data.classes) == num_classes and list(data.classes) == sorted(data.classes)
@@ -74,6 +78,90 @@ def test_a_scrolling_picture_has_no_seam_that_would_tell_how_far_it_scrolled():
         inside.append(abs(np.diff(rows, axis=0)).mean())
         seam.append(abs(rows[0] - rows[-1]).mean())
     assert 0.8 < np.mean(seam) / np.mean(inside) < 1.25
+
+
+# ---------------------------------------------------------------- demo_two_stream
+
+@pytest.fixture(scope='module')
+def demo_two_stream(tmp_path_factory):
+    return make_demo('demo_two_stream', tmp_path_factory.mktemp('two'), train_per_class=3, val_per_class=2, size=64,
+                     num_frames=12)
+
+
+@pytest.fixture(scope='module')
+def two_streams(tmp_path_factory):
+    """Of 40 videos: is it red, does it go up, mean flow (x, y) in pixels, mean RGB, mean brightness, its deviation."""
+    data = make_demo('demo_two_stream', tmp_path_factory.mktemp('streams'), train_per_class=8, val_per_class=2,
+                     size=64, num_frames=10)
+    flow_dir = make_demo_flow(data)
+    rows = []
+    for line in data.train_list.read_text().splitlines() + data.val_list.read_text().splitlines():
+        path, _, label = line.split()
+        frames = frames_of(data.video_dir / path)
+        gray = np.stack([to_gray(frame) for frame in frames])
+        with VideoReader(flow_dir / path[:-4], modality='flow') as reader:
+            flow = 4 * dequantize(reader.read(range(9))).mean((0, 1, 2))
+        name = data.classes[int(label)]
+        rows.append([name.startswith('Red'), name.endswith('Up'), *flow, *frames.mean((0, 1, 2)), gray.mean(),
+                     gray.std()])
+    return np.array(rows, float).T
+
+
+def best_threshold(values, is_class):
+    right = [((values > place) == is_class).mean() for place in values]
+    return max(*right, *(1 - share for share in right))
+
+
+def test_optical_flow_of_two_streams_tells_the_direction_and_not_the_colour(two_streams):
+    red, up, x, y = two_streams[:4]
+    assert ((y < 0) == up).mean() > 0.95 and 0.8 < np.abs(y).min() and np.abs(y).max() < 2.2
+    assert np.abs(x).max() < 0.7
+    for values in (x, y, np.abs(y)):
+        assert best_threshold(values, red) < 0.65
+
+
+def test_colours_of_two_streams_tell_the_class_and_brightness_does_not(two_streams):
+    red, up, _, _, r, g, b, brightness, contrast = two_streams
+    assert ((r > g) == red).mean() == 1
+    for values in (brightness, contrast):
+        assert best_threshold(values, red) < 0.65 and best_threshold(values, up) < 0.65
+    for values in (r - g, b - g):
+        assert best_threshold(values[red == 1], up[red == 1]) < 0.75
+
+
+def likeness(one, other):
+    """Mean correlation of frames (T, H, W) at the shift where it is largest."""
+    one, other = (np.fft.fft2(frames - frames.mean((1, 2), keepdims=True)) for frames in (one, other))
+    scale = np.sqrt((np.abs(one) ** 2).sum((1, 2)) * (np.abs(other) ** 2).sum((1, 2)))
+    return (np.fft.ifft2(one * other.conj()).real * one[0].size / scale[:, None, None]).mean(0).max()
+
+
+def test_frames_of_two_streams_far_apart_are_as_alike_as_those_of_two_videos_and_neighbours_nearly_equal():
+    clips = [render_two_stream(np.random.default_rng(clip), 0, 40, 64, 48).mean(-1) for clip in range(9)]
+    near, far = (np.mean([likeness(clip[gap:], clip[:-gap]) for clip in clips]) for gap in (1, LIFETIME))
+    chance = np.mean([likeness(one[LIFETIME:], other[:-LIFETIME]) for one, other in zip(clips, clips[1:])])
+    assert 0.75 < near < 0.9 and abs(far - chance) < 0.03
+
+
+def test_clips_of_one_number_in_two_streams_differ_in_tint_and_order_alone():
+    clips = {name: render_two_stream(np.random.default_rng(7), label, 10, 40, 32) for label, name in enumerate(CLASSES)}
+    gray = {name: np.stack([to_gray(frame) for frame in clip]).astype(int) for name, clip in clips.items()}
+    for color in ('Green', 'Red'):
+        np.testing.assert_array_equal(clips[f'{color}Up'], clips[f'{color}Down'][::-1])
+    assert np.abs(gray['RedDown'] - gray['GreenDown']).max() <= 1
+    assert all(0 < clip.min() and clip.max() < 255 for clip in clips.values())  # nothing is cut off
+
+
+def test_the_flow_of_a_demo_is_made_when_it_is_asked_for_and_kept(demo_two_stream):
+    options = dict(data_dir=str(demo_two_stream.root), new_length=4, new_width=0, new_height=0)
+    rgb, flow = (open_dataset('demo_two_stream', train=False, modality=modality, **options)
+                 for modality in ('rgb', 'flow'))
+    assert [sample.label for sample in rgb.samples] == [sample.label for sample in flow.samples]
+    assert (rgb.load(0)[0].shape, flow.load(0)[0].shape) == ((1, 3, 4, 64, 86), (1, 2, 4, 64, 86))
+    assert flow.classes == list(CLASSES)
+    before = {path: path.stat().st_mtime_ns for path in demo_two_stream.flow_dir.rglob('*')}
+    assert len(open_dataset('demo_two_stream', train=True, modality='flow', **options)) == 12
+    assert {path: path.stat().st_mtime_ns for path in demo_two_stream.flow_dir.rglob('*')} == before
 
 
 def test_equal_settings_give_equal_bytes_and_another_seed_others(tmp_path):
@@ -132,7 +220,7 @@ def test_a_failed_encoding_leaves_no_half_video(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (dict(name='demo_colour'), "unknown demo data 'demo_colour'; there are demo_appearance, demo_motion, demo_two_stream"),
+    (dict(name='demo_colour'), "unknown demo data 'demo_colour'; there are demo_appearance, demo_motion, demo_two"),
     (dict(size=(47, 36)), 'even sides of 32 or more pixels, got 47x36'),
     (dict(size=16), 'got 22x16'),
     (dict(num_frames=2), 'num_frames >= 4'),
