@@ -18,6 +18,7 @@ from gluon_action.data.optical_flow import MEAN, STD, compute_flow, dequantize, 
 from gluon_action.data.transforms import functional as F
 from gluon_action.data.transforms import video
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError
+from gluon_action.evaluate.views import ViewRecipe, score_videos
 
 QUICK = FlowSettings('farneback', short_side=0, image_format='png')
 BARE = dict(train=False, new_width=0, new_height=0)
@@ -173,6 +174,20 @@ def test_labels_with_sides_are_mapped_for_flow_too(stored):
     assert flow_set(stored, transform=transform, flip_label_map={0: 1}).load(0)[1] == 1
     with pytest.raises(UsageError, match='classes have sides'):
         flow_set(stored, transform=transform, flip_label_map='forbid')
+
+
+def test_scoring_over_crops_mirrors_flow_as_a_mirror_does(moving):
+    dataset = flow_set(moving / 'flow', moving / 'list.txt', test_mode=True, new_length=3, num_segments=2)
+    looks = dict(size=32, mean=MEAN, std=STD, time_axis=True)
+
+    def directions(views):
+        assert views.shape[1:] == (2, 3, 32, 32)
+        return views.mean(axis=(2, 3, 4)) * 20
+
+    one, ten = (score_videos(directions, dataset, ViewRecipe(crops=crops, **looks), batch_size=3, indices=[0]).scores[0]
+                for crops in (1, 10))
+    np.testing.assert_allclose(one, (2, 0), atol=0.2)
+    np.testing.assert_allclose(ten, (0, 0), atol=0.2)  # half of the ten go left
 
 
 # ---------------------------------------------------------------- which folder a list means

@@ -132,7 +132,7 @@ def score_videos(net, dataset, recipe: ViewRecipe, *, contexts: Sequence[mx.Cont
     net : callable
         Views (V, 3, H, W) or (V, 3, T, H, W) to scores (V, K); or (V / views_per_score, K).
     dataset : VideoClsCustom
-        Its ``load_frames(i)`` gives the frames of all segments of video i, uint8 (S * T, H, W, 3).
+        Its ``load_frames(i)`` gives the frames of all segments of video i, uint8 (S * T, H, W, 3), of flow 2.
     recipe : ViewRecipe
         How views are cut out of the frames.
     contexts : sequence of mxnet.Context, optional
@@ -233,7 +233,8 @@ def views_per_score(net, recipe: ViewRecipe, num_segments: int, clip_length: int
     """
     reason = ''
     for group in dict.fromkeys((1, num_segments, num_segments * recipe.crops)):
-        blank = mx.nd.zeros((group, clip_length, recipe.size, recipe.size, 3), ctx=context, dtype='uint8')
+        shape = (group, clip_length, recipe.size, recipe.size, len(recipe.mean))
+        blank = mx.nd.zeros(shape, ctx=context, dtype='uint8')
         try:
             rows = net(recipe.to_network(blank)).shape[0]
             mx.nd.waitall()
@@ -344,7 +345,7 @@ class _Batcher:
         self.average, self.group, self.collected = average, group, collected
         # A score's views must not be torn apart, so a batch holds whole groups, at least one a device.
         self.capacity = max(1, batch_size // group) * group * len(contexts)
-        self.buffer: np.ndarray | None = None  # uint8 (V, T, H, W, 3)
+        self.buffer: np.ndarray | None = None  # uint8 (V, T, H, W, 3), of optical flow 2
         self.owners: list[int] = []  # position of the video of each view in the buffer
         self.running: deque = deque()  # (outputs by device, owner of each score)
 
@@ -356,7 +357,7 @@ class _Batcher:
                              f'{num_segments} segments x {self.recipe.crops} crops')
         self.collected.begin(position, num_views // self.group)
         for view in self.recipe.cut(frames, num_segments):
-            self._allocate(len(view))
+            self._allocate(view.shape)
             self.buffer[len(self.owners)] = view
             self.owners.append(position)
             if len(self.owners) == self.capacity:
@@ -369,8 +370,8 @@ class _Batcher:
         while self.running:
             self._take()
 
-    def _allocate(self, clip_length: int) -> None:
-        shape = (self.capacity, clip_length, self.recipe.size, self.recipe.size, 3)
+    def _allocate(self, view: tuple[int, ...]) -> None:
+        shape = (self.capacity, *view)
         if self.buffer is None or self.buffer.shape != shape:
             self._launch()
             self.buffer = np.empty(shape, np.uint8)
