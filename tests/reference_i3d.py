@@ -120,7 +120,8 @@ def forward(clips, arrays, torch=False):
         elif kind == 'mixed':
             x = mixed(x, arrays, name, rule)
         elif torch:
-            x = max_pool(x, kind, stride, lambda length, kernel, step: ((kernel - 1) // 2,) * 2)
+            window = tuple(min(size, length + size // 3 * 2) for size, length in zip(kind, x.shape[2:]))
+            x = max_pool(x, window, stride, lambda length, kernel, step: (kernel // 3,) * 2)
         else:
             x = max_pool(x, kind, stride)
         outputs[name] = x

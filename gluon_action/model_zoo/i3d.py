@@ -207,7 +207,7 @@ class I3D(SizedBlock, Recognizer):
     def forward(self, x, *args):
         """Score clips: (B*S*C, channels, T, H, W) to (B, K), or what `feat_ext` and `final_endpoint` ask for."""
         if isinstance(x, mx.nd.NDArray):
-            if x.ndim != 5 or x.shape[1] != self.channels or 0 in x.shape:
+            if x.ndim != 5 or x.shape[1] != self.channels:
                 raise ModelError(f'{self._called()} takes clips N x {self.channels} x T x H x W, got {x.shape}')
             if x.shape[0] % self._rows:
                 raise ModelError(f'{x.shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
