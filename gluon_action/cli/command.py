@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from ..errors import GluonActionError, UsageError
 
 
-def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None) -> int:
+_program: str | None = None  # what messages and help call the command
+
+
+def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run a command and turn what happens into an exit code.
 
     Parameters
@@ -25,6 +28,8 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None)
         ``main(args) -> int or None``.
     argv : sequence of str, optional
         Arguments without the program's name; those of the process by default.
+    prog : str, optional
+        What the command is called; by default the name of the file that Python runs.
 
     Returns
     -------
@@ -32,6 +37,8 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None)
         0 done, 1 failed, 2 bad usage, 130 interrupted. A traceback is printed with ``--debug`` only.
     """
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
+    global _program
+    _program = prog
     args = parse_args(argv)
     try:
         with _heeding_interrupts():
@@ -49,7 +56,7 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None)
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        name = os.path.basename(sys.argv[0])
+        name = prog or os.path.basename(sys.argv[0])
         if isinstance(error, GluonActionError):
             print(f'{name}: {error}', file=sys.stderr)
         else:
@@ -97,7 +104,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 def make_parser(description: str, prog: str | None = None, epilog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of a command, with ``--debug`` in it; abbreviated flags are refused."""
-    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=epilog, formatter_class=HelpFormatter,
+    parser = argparse.ArgumentParser(prog=prog or _program, description=description, epilog=epilog, formatter_class=HelpFormatter,
                                      allow_abbrev=False)
     parser.add_argument('--debug', action='store_true', help='print a traceback when something fails')
     return parser

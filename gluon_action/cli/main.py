@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'gluon-action: no command {argv[0]!r}{hint}\n\n{usage()}', file=sys.stderr)
         return 2
     module = importlib.import_module(f'gluon_action.cli.{COMMANDS[argv[0]][0]}')
-    return run(module.parse_args, module.main, argv[1:])
+    return run(module.parse_args, module.main, argv[1:], prog=f'gluon-action {argv[0]}')
 
 
 def usage() -> str:
