@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import GluonActionError, UsageError
 
-
 _program: str | None = None  # what messages and help call the command
 
 
@@ -104,7 +103,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 def make_parser(description: str, prog: str | None = None, epilog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of a command, with ``--debug`` in it; abbreviated flags are refused."""
-    parser = argparse.ArgumentParser(prog=prog or _program, description=description, epilog=epilog, formatter_class=HelpFormatter,
-                                     allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=prog or _program, description=description, epilog=epilog,
+                                     formatter_class=HelpFormatter, allow_abbrev=False)
     parser.add_argument('--debug', action='store_true', help='print a traceback when something fails')
     return parser
