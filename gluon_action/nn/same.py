@@ -9,7 +9,8 @@ from ..errors import ModelError
 #: Frames, height and width.
 Size = tuple[int, int, int]
 
-_KEPT_GRAPHS = 8
+# Each may hold the memory of a whole forward pass, so there are not many.
+_KEPT_GRAPHS = 4
 _STATE = ('_cached_graph', '_cached_op', '_cached_op_args', '_in_format', '_out_format')
 
 
