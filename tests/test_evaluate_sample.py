@@ -2,6 +2,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
+from checkpoint_names import deepmind, expected, random_values
 from PIL import Image
+from tf_checkpoint_writer import write_checkpoint
 from videos import write_video
 
 from gluon_action.cli import evaluate_sample as command
@@ -22,16 +25,17 @@ from gluon_action.errors import UsageError, VideoReadError, WeightsError
 from gluon_action.evaluate.sample import SampleConfig, SampleResult, class_names, evaluate_sample, find_weights
 from gluon_action.model_zoo import get_model, model_card
 
+PUBLISHED = deepmind('RGB/inception_i3d/', 3, 400)
 SCRIPTS = Path(__file__).parents[1] / 'scripts'
 
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """Random weights under the published names, and a sample of 5 frames."""
+    """Random weights under the published names, one of them as they were published, and a sample of 5 frames."""
     folder = tmp_path_factory.mktemp('kinetics-i3d')
     checkpoints = folder / 'data' / 'checkpoints'
     checkpoints.mkdir(parents=True)
-    for seed, (model, *names) in enumerate((('i3d_rgb_kinetics400', 'rgb_imagenet', 'rgb_scratch'),
+    for seed, (model, *names) in enumerate((('i3d_rgb_kinetics400', 'rgb_imagenet'),
                                             ('i3d_flow_kinetics400', 'flow_imagenet', 'flow_scratch'),
                                             ('i3d_rgb_kinetics600', 'rgb_scratch_kin600'))):
         mx.random.seed(seed)
@@ -39,10 +43,15 @@ def world(tmp_path_factory):
         for name in names:
             net.Logits.Conv3d_0c_1x1.bias.set_data(mx.nd.random.normal(shape=net.num_classes))
             net.save_parameters(str(checkpoints / f'{name}.params'))
+    values = random_values(PUBLISHED)
+    write_checkpoint(checkpoints / 'rgb_scratch' / 'model.ckpt', values)
+    arrays = {key: mx.nd.array(array) for key, array in expected(PUBLISHED, values).items()}
+    mx.nd.save(str(checkpoints / 'rgb_scratch' / 'converted.params'), arrays)
     rng = np.random.default_rng(0)
     for stream, channels in (('rgb', 3), ('flow', 2)):
         np.save(folder / f'{stream}.npy', rng.uniform(-1, 1, (1, 5, 24, 24, channels)).astype(np.float32))
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # hundreds of megabytes
 
 
 def config(world, eval_type, **kwargs):
@@ -63,18 +72,20 @@ def network(name):
 def logits_of(world, stream, name, dataset='kinetics400'):
     """What a network with these weights says of the sample."""
     net = network(f'i3d_{stream}_{dataset}')
-    net.load_parameters(str(world / 'data' / 'checkpoints' / f'{name}.params'))
+    path = world / 'data' / 'checkpoints' / f'{name}.params'
+    net.load_parameters(str(path if path.exists() else path.with_suffix('') / 'converted.params'), allow_missing=True)
     return net(mx.nd.array(np.load(world / f'{stream}.npy').transpose(0, 4, 1, 2, 3))).asnumpy()[0]
 
 
 @pytest.mark.parametrize('pretrained, suffix', [(None, 'imagenet'), (False, 'scratch')])
 def test_joint_adds_the_logits_of_the_streams_with_the_asked_weights(world, pretrained, suffix):
     result = evaluate_sample(config(world, 'joint', imagenet_pretrained=pretrained))
-    expected = logits_of(world, 'rgb', f'rgb_{suffix}') + logits_of(world, 'flow', f'flow_{suffix}')
-    np.testing.assert_allclose(result.logits, expected, rtol=1e-4, atol=1e-5)
-    e = np.exp(expected.astype(np.float64) - expected.max())
+    wanted = logits_of(world, 'rgb', f'rgb_{suffix}') + logits_of(world, 'flow', f'flow_{suffix}')
+    np.testing.assert_allclose(result.logits, wanted, rtol=1e-4, atol=1e-5)
+    e = np.exp(wanted.astype(np.float64) - wanted.max())
     np.testing.assert_allclose(result.probabilities, e / e.sum(), rtol=1e-3)
-    assert [Path(path).stem for path in result.weights.values()] == [f'rgb_{suffix}', f'flow_{suffix}']
+    assert [re.search('/((rgb|flow)_[a-z]+)', path)[1] for path in result.weights.values()] == [
+        f'rgb_{suffix}', f'flow_{suffix}']
 
 
 def test_rgb600_is_from_scratch_and_says_numbers_without_a_label_map(world):

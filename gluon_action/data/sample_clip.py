@@ -91,7 +91,8 @@ def flow_clip(path: str | os.PathLike, *, size: int = 224, num_frames: int = NUM
     if stored:
         flow = dequantize(frames)
     elif _is_flow_picture(frames):
-        flow = frames[..., :2].astype(np.float32) / 255 - 0.5
+        # Blue tells what writing the picture has made of 0.5.
+        flow = (frames[..., :2] - np.median(frames[..., 2]).astype(np.float32)) / 255
     else:
         raise UsageError(f'--flow {path} is a video of what happens, not of its flow; pass --compute-flow tvl1 (or the '
                          'faster farneback), or the folder that gluon-action extract-flow makes of it')
