@@ -24,6 +24,9 @@ class Hook:
     def on_start(self, loop: Loop, epochs: int, batches: int) -> None:
         """Before the first batch; `loop.progress` says whether a run goes on."""
 
+    def on_batch(self, loop: Loop, batch: Any) -> None:
+        """Before each batch is trained on; what it does must leave batch, network and random state as they are."""
+
     def on_step(self, loop: Loop, result: StepResult) -> None:
         """After each batch has been handed to the devices."""
 

@@ -156,6 +156,8 @@ class Loop:
         progress.begin(epoch, start_batch)
         started, already = time.perf_counter(), progress.count
         for batch in loader.epoch(epoch, start_batch):
+            for hook in hooks:
+                hook.on_batch(self, batch)
             result = self.step(batch)
             # One step late, so that the devices have the next step to work on while this waits for a number.
             self._read(self._unread)
@@ -183,9 +185,7 @@ class Loop:
                     correct.append(count_correct(*outputs[-1]))
                     self._busy.add(x.context)
                 self._backward(losses)
-            loss_sums = [loss.detach().sum() for loss in losses]
-        else:
-            loss_sums = []
+        loss_sums = [loss.detach().sum() for loss in losses]
         self._gathered_batches += 1
         self._gathered_samples += len(batch.indices)
         lr = self.schedule(progress.update + 1)
