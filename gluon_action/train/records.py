@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..errors import OutputError
+from .event_file import EventFile
 from .history import plot_run
 from .hooks import Hook
 from .schedules import updates_per_epoch
@@ -51,6 +49,11 @@ class RunRecords(Hook):
     bar : bool, optional
         Whether to show a bar; by default when standard error is a terminal.
 
+    Attributes
+    ----------
+    events : EventFile
+        Others that write to TensorBoard about the run share it.
+
     Raises
     ------
     OutputError
@@ -65,6 +68,7 @@ class RunRecords(Hook):
         self._show_bar = sys.stderr.isatty() if bar is None else bar
         self._open_files = contextlib.ExitStack()
         self._bar = None
+        self.events = EventFile(self.folder)
         self._log = self._open(logging_file, 'a')
         self._scored = 0
 
@@ -82,12 +86,8 @@ class RunRecords(Hook):
             drop_later(self.folder / name, progress.epoch, progress.step)
         self._metrics = self._open('metrics.jsonl', 'a')
         self._failures = None  # made when the first sample fails: no file means no failure
-        with _writing(self.folder):
-            self._events = EventsWriter(str(self.folder / 'events'))
-        self._open_files.callback(self._events.close)
-        if progress.step:
-            # TensorBoard forgets the events from this step on that the interrupted run has written.
-            self._event(progress.step, session_log=SessionLog(status=SessionLog.START))
+        self.events.begin(progress.step)
+        self._open_files.callback(self.events.close)
         if self._show_bar:
             self._open_files.enter_context(logging_redirect_tqdm())
         self._tick(progress)
@@ -125,9 +125,8 @@ class RunRecords(Hook):
         scalars = {'train_loss_epoch': record['loss']}
         if 'val_top1' in record:
             scalars |= {'val_loss_epoch': record['val_loss'], 'val_acc_top1_epoch': 100 * record['val_top1']}
-        self._scalars(record['epoch'], scalars)
-        with _writing(self.folder):
-            self._events.flush()
+        self.events.scalars(record['epoch'], scalars)
+        self.events.flush()
         plot_run(loop.progress.history, self.folder / 'history.png', title=self.title,
                  rates=rate_curve(loop.schedule, loop.progress.update,
                                   updates_per_epoch(self._batches, loop.accumulate)))
@@ -143,9 +142,9 @@ class RunRecords(Hook):
     def _record_iteration(self, loop) -> None:
         result, self._last = self._last, None
         if result is not None and result.count:
-            self._scalars(result.step - 1, {'train_acc_top1_iter': 100 * loop.progress.accuracy,
-                                            'train_loss_iter': result.loss_sum / result.count,
-                                            'learning_rate_iter': result.lr})
+            self.events.scalars(result.step - 1, {'train_acc_top1_iter': 100 * loop.progress.accuracy,
+                                                  'train_loss_iter': result.loss_sum / result.count,
+                                                  'learning_rate_iter': result.lr})
 
     def _record_interval(self, loop, result) -> None:
         progress, now = loop.progress, time.perf_counter()
@@ -157,8 +156,7 @@ class RunRecords(Hook):
             'kind': 'batch', 'epoch': result.epoch, 'batch': result.batch, 'step': result.step,
             'update': progress.update, 'accuracy': progress.accuracy, 'loss': progress.loss, 'lr': result.lr,
             'speed': speed})
-        with _writing(self.folder):
-            self._events.flush()
+        self.events.flush()
         self._tick(progress)
 
     def _record_failures(self, split: str, epoch: int, step: int, failures) -> None:
@@ -175,17 +173,6 @@ class RunRecords(Hook):
         self._bar.set_postfix_str(f'accuracy {100 * progress.accuracy:.1f} %, loss {progress.loss:.4f}, '
                                   f'lr {result.lr:.3g}', refresh=False)
         self._bar.update()
-
-    def _scalars(self, step: int, values: dict[str, float]) -> None:
-        merged = summary.scalar('unused', 0.0)
-        del merged.value[:]
-        for tag, value in values.items():
-            merged.value.extend(summary.scalar(tag, value).value)
-        self._event(step, summary=merged)
-
-    def _event(self, step: int, **content) -> None:
-        with _writing(self.folder):
-            self._events.write_event(Event(wall_time=time.time(), step=step, **content))
 
     def _tick(self, progress) -> None:
         self._time, self._count = time.perf_counter(), progress.count

@@ -1,0 +1,84 @@
+"""The file of events that TensorBoard reads, shared by all who write about one run."""
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+
+from ..errors import OutputError
+
+
+class EventFile:
+    """TensorBoard's events of a run.
+
+    TensorBoard follows one file a folder, so there is one of these for a run, whoever writes. The file is made when
+    the first event is written.
+
+    Parameters
+    ----------
+    folder : path
+        Exists.
+
+    Raises
+    ------
+    OutputError
+        From every method, when the file cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self._writer: EventsWriter | None = None
+
+    def begin(self, step: int) -> None:
+        """Make the file; a run that goes on from `step` takes back the events from it on that were written before."""
+        self.close()
+        self._open()
+        if step:
+            self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write numbers by their tags."""
+        if values:
+            self.add(step, *(summary.scalar(tag, value) for tag, value in values.items()))
+
+    def add(self, step: int, *parts: Summary) -> None:
+        """Write what `tensorboardX.summary` made, as one event."""
+        self._write(Event(step=step, summary=Summary(value=[value for part in parts for value in part.value])))
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+        if self._writer is not None:
+            with self._writing():
+                self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file. Safe to call again; what is written later makes another one."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._writing():
+                writer.close()
+
+    def _write(self, event: Event) -> None:
+        if self._writer is None:
+            self._open()
+        event.wall_time = time.time()
+        with self._writing():
+            self._writer.write_event(event)
+
+    def _open(self) -> None:
+        with self._writing():
+            self._writer = EventsWriter(str(self.folder / 'events'))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f'cannot write the events in {self.folder}: {error.strerror or error}') from error
