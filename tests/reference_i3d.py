@@ -44,11 +44,14 @@ def conv(x, weight, stride=(1, 1, 1), bias=None, rule=tensorflow_same):
     weight = np.asarray(weight, np.float64)
     kernel = weight.shape[2:]
     padding = [rule(*axis) for axis in zip(x.shape[2:], kernel, stride)]
-    total = 0.
-    for tap, seen in windows(x, kernel, stride, padding, 0):
-        total = total + np.tensordot(weight[(slice(None), slice(None), *tap)], seen, axes=(1, 1))
-    total = np.moveaxis(total, 0, 1)
-    return total if bias is None else total + np.asarray(bias, np.float64)[:, None, None, None]
+    x = np.pad(x, ((0, 0), (0, 0), *padding))
+    seen = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3, 4))
+    seen = seen[:, :, ::stride[0], ::stride[1], ::stride[2]]
+    # One frame at a time, so that its windows fit into memory.
+    frames = [np.tensordot(seen[:, :, frame], weight, axes=((1, 4, 5, 6), (1, 2, 3, 4)))
+              for frame in range(seen.shape[2])]
+    result = np.moveaxis(np.stack(frames, axis=1), -1, 1)
+    return result if bias is None else result + np.asarray(bias, np.float64)[:, None, None, None]
 
 
 def max_pool(x, kernel, stride, rule=tensorflow_same):
