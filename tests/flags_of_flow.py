@@ -155,7 +155,7 @@ def flow_of_other_settings_is_replaced(world, output, *flags):
     assert codes == [0, 1, 0] and json.loads((out / 'a/flow.json').read_text())['bound'] == 9
 
 
-FLOW_ROWS = {
+EXTRACT_ROWS = {
     'sources': the_named_videos_are_extracted,
     '--debug': traceback_row(lambda world: [extract_flow, '/nowhere', '--out', '/nowhere']),
     '--out': flow_goes_there,
@@ -271,5 +271,4 @@ SOMETHING_ROWS = {
     '--overwrite': lists_are_replaced,
 }
 
-#: Rows by command, as test_flags.py takes them.
-ROWS = {'extract-flow': FLOW_ROWS, 'prepare-something-something': SOMETHING_ROWS}
+FLOW_ROWS = {'extract-flow': EXTRACT_ROWS, 'prepare-something-something': SOMETHING_ROWS}

@@ -19,8 +19,8 @@ OUT. Run the same command again to go on with what was interrupted, to add video
 which are in OUT/failures.jsonl. It exits with 1 when some failed."""
 
 EXAMPLES = """how long it takes:
-  On one core, for two frames of 340x256, tvl1 takes about 0.9 s and farneback 0.03 s: for a clip of 10 s at 25 frames
-  a second 4 minutes and 7 s, for UCF101 (2.5 million frames) 26 days and a day of one core. Give it all cores with -j.
+  On one core, for two frames of 340x256, tvl1 takes about 0.9 s and farneback 0.025 s: for a clip of 10 s at 25 frames
+  a second 4 minutes and 6 s, for UCF101 (2.5 million frames) 25 days and 17 hours. Give it all cores with -j.
 
 examples:
   %(prog)s videos --out flow -j 8

@@ -29,7 +29,7 @@ def compute_flow(before: np.ndarray, after: np.ndarray, method: str = 'tvl1') ->
         Grey frames.
     method : {'tvl1', 'farneback'}
         TV-L1 keeps the borders of what moves and is what published two-stream networks were trained on; at 340 x 256
-        it takes about 0.9 s on one core. Farneback takes about 0.03 s and is smoother.
+        it takes about 0.9 s on one core. Farneback takes about 0.025 s and is smoother.
 
     Returns
     -------
