@@ -10,10 +10,11 @@ from .command import make_parser
 
 EXAMPLES = """examples:
   # DeepMind's I3D: the folder, or what the names of its files begin with
-  %(prog)s kinetics-i3d/data/checkpoints/rgb_imagenet --model i3d_rgb_kinetics400 --out i3d_rgb_imagenet.params
+  %(prog)s kinetics-i3d/data/checkpoints/rgb_imagenet --model i3d_rgb_kinetics400 \\
+      --out i3d_rgb_imagenet.params
   # the same as the start of training on 5 classes of one's own
-  %(prog)s kinetics-i3d/data/checkpoints/rgb_imagenet/model.ckpt --model i3d_rgb_custom --num-classes 5 --new-head \\
-      --out i3d_start.params
+  %(prog)s kinetics-i3d/data/checkpoints/rgb_imagenet/model.ckpt --model i3d_rgb_custom \\
+      --num-classes 5 --new-head --out i3d_start.params
   # torchvision's S3D; nothing in the file is run
   %(prog)s s3d-d76dad2f.pth --model s3d_kinetics400 --out s3d.params
 """
@@ -22,9 +23,9 @@ EXAMPLES = """examples:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = make_parser(
-        "Bring weights in the files of others into a parameter file of this package, and print what became of every\n"
-        "variable. Formats are recognised: checkpoints of TensorFlow with DeepMind's I3D or slim's I3D, S3D and S3D-G,\n"
-        "torchvision's S3D, parameters of this package and of GluonCV. Anything unaccounted for is an error.",
+        "Bring weights in the files of others into a parameter file of this package, and print what became of each\n"
+        "variable. Formats are recognised: checkpoints of TensorFlow with DeepMind's I3D or slim's I3D, S3D and\n"
+        "S3D-G, torchvision's S3D, parameters of this package and of GluonCV. Anything unaccounted for is an error.",
         prog='gluon-action import-weights', epilog=EXAMPLES)
     parser.add_argument('source', metavar='SOURCE', help='file, folder, or what the names of a checkpoint begin with')
     parser.add_argument('--model', required=True, help='network they are for; gluon-action list-models names all')

@@ -54,7 +54,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         shards, order = _header(table.pop(b'', b''), index)
         # Names that begin with 0 are those of the parts of a partitioned variable, whose own entry is refused.
         entries = [_entry(key.decode(), value) for key, value in table.items() if not key.startswith(b'\0')]
-    except (IndexError, ValueError, struct.error) as error:
+    except (IndexError, ValueError, TypeError, struct.error) as error:
         raise WeightsError(f'{index}: not an index of a TensorFlow checkpoint ({error})') from error
     return {entry.name: _value(prefix, shards, order, entry) for entry in entries}
 
@@ -115,7 +115,7 @@ class _Entry:
     shard: int
     offset: int
     size: int
-    crc: int | None
+    crc: int
     parts: int
 
 
@@ -137,7 +137,7 @@ def _entry(name: str, data: bytes) -> _Entry:
     for number, value in _fields(last.get(2, b'')):
         if number == 2:
             shape.append(dict(_fields(value)).get(1, 0))
-    return _Entry(name, last.get(1, 0), tuple(shape), last.get(3, 0), last.get(4, 0), last.get(5, 0), last.get(6),
+    return _Entry(name, last.get(1, 0), tuple(shape), last.get(3, 0), last.get(4, 0), last.get(5, 0), last.get(6, 0),
                   sum(number == 7 for number, _ in fields))
 
 
@@ -177,7 +177,7 @@ def _value(prefix: Path, shards: int, order: str, entry: _Entry) -> np.ndarray:
     if count * dtype.itemsize != len(data):
         raise WeightsError(f'{path}: variable {entry.name} {entry.shape} has {len(data)} bytes instead of '
                            f'{count * dtype.itemsize}')
-    if entry.crc is not None and masked_crc32c(data) != entry.crc:
+    if masked_crc32c(data) != entry.crc:
         raise _damaged(path, entry)
     array = np.frombuffer(data, dtype).astype(dtype.newbyteorder('=')).reshape(entry.shape)
     return from_bfloat16(array) if entry.dtype == _BFLOAT16 else array
@@ -209,8 +209,7 @@ def _strings(path: Path, data: bytes, order: str, entry: _Entry) -> np.ndarray:
         raise _damaged(path, entry) from error
     whole = b''.join(struct.pack(order + ('I' if length < 1 << 32 else 'Q'), length) for length in lengths)
     values = position + 4
-    if (sum(lengths) != len(data) - values
-            or entry.crc is not None and masked_crc32c(whole + data[position:]) != entry.crc):
+    if sum(lengths) != len(data) - values or masked_crc32c(whole + data[position:]) != entry.crc:
         raise _damaged(path, entry)
     strings = np.empty(len(lengths), object)
     for number, length in enumerate(lengths):

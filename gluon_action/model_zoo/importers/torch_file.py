@@ -27,7 +27,7 @@ _DTYPES = {
     'int16': 'i2', 'int8': 'i1', 'uint8': 'u1', 'bool': '?'}
 # Where training scripts put the weights among other things.
 _STATE_DICTS = ('state_dict', 'model_state_dict', 'model_state', 'model', 'net')
-_MOST_PICKLE = 1 << 26
+_MOST_PICKLE = 1 << 24
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -133,7 +133,7 @@ def _opened(path: Path) -> Iterator[_Archive]:
                 raise WeightsError(_not_a_zip(path, start))
             with zipfile.ZipFile(file) as archive:
                 yield _Archive(path, archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f'{path}: a torn or damaged file of torch.save ({error}); copy it again') from error
@@ -174,7 +174,7 @@ class _Reader:
                 if operation.name == 'STOP':
                     return self._stack.pop()
                 self._step(operation.name, argument)
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise self._error(f'its data.pkl is damaged ({type(error).__name__}: {error})') from error
         raise self._error('its data.pkl ends too soon')
 
@@ -292,12 +292,12 @@ _CONSTANTS = {'NONE': lambda: None, 'NEWTRUE': lambda: True, 'NEWFALSE': lambda:
               'EMPTY_LIST': list, 'EMPTY_DICT': dict, 'EMPTY_SET': list}
 
 
-def _state_dict(content) -> tuple[dict[str, _Tensor], list[str]]:
+def _state_dict(content, depth: int = 2) -> tuple[dict[str, _Tensor], list[str]]:
     """Return the dict of tensors in what a file holds, empty when there is none, and the names of all else."""
     if not isinstance(content, dict):
         return {}, []
-    for key in _STATE_DICTS:
-        inside, others = _state_dict(content.get(key))
+    for key in _STATE_DICTS if depth else ():
+        inside, others = _state_dict(content.get(key), depth - 1)
         if inside:
             return inside, [*(f'{key}/{name}' for name in others), *(str(name) for name in content if name != key)]
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, _Tensor)}
@@ -329,6 +329,8 @@ def _materialise(path: Path, archive: _Archive, storages: dict, name: str, tenso
     if not math.prod(shape):
         return np.zeros(shape, 'f4' if tensor.dtype == _BFLOAT16 else tensor.dtype)
     flat = np.frombuffer(data, dtype, count=count)[tensor.offset:]
-    view = np.lib.stride_tricks.as_strided(flat, shape, [stride * dtype.itemsize for stride in strides])
+    # The stride of an axis of one place means nothing and may be anything.
+    steps = [stride * dtype.itemsize if size > 1 else 0 for size, stride in zip(shape, strides)]
+    view = np.lib.stride_tricks.as_strided(flat, shape, steps)
     array = view.astype(dtype.newbyteorder('='), order='C')
     return from_bfloat16(array) if tensor.dtype == _BFLOAT16 else array

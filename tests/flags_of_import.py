@@ -1,0 +1,79 @@
+"""What shows each flag of the command that imports weights."""
+import mxnet as mx
+from flags_world import NAME, changes, seen, traceback_row
+
+from gluon_action.cli import import_weights
+from gluon_action.cli.command import run
+
+EIGHT = ('--num-classes', '8')
+
+
+def argv_of(world, source, *flags, model=NAME):
+    return [item.format(**world.paths) for item in (source, '--model', model, *flags)]
+
+
+def import_them(argv):
+    return run(import_weights.parse_args, import_weights.main, argv)
+
+
+def imported(world, source, *flags):
+    """What the command writes."""
+    out = world.new_folder() / 'x.params'
+    assert import_them([*argv_of(world, source, *flags), '--out', str(out)]) == 0
+    return {key: array.asnumpy() for key, array in mx.nd.load(str(out)).items()}
+
+
+def biggest(world, source='{weights}'):
+    return max(array.max() for array in imported(world, source, *EIGHT).values())
+
+
+@seen('--model', 'resnet18_v1b_ucf101')
+def the_weights_must_be_of_the_model(world, output, *flags):
+    out = world.new_folder() / 'x.params'
+    argv = argv_of(world, '{weights}', *EIGHT, '--out', str(out), model=flags[1])
+    assert import_them(argv) == 1 and not out.exists()
+    assert f'not of a {flags[1]}' in output.readouterr().err
+
+
+@seen('--out', '{tmp}/elsewhere.params')
+def the_file_is_written_where_told(world, output, *flags):
+    flag, path = (item.format(**world.paths) for item in flags)
+    assert import_them([*argv_of(world, '{weights}', *EIGHT), flag, path]) == 0
+    assert 'output.weight' in mx.nd.load(path) and f': {path}\n' in output.readouterr().out
+
+
+@seen('--num-classes', '8')
+def weights_of_other_classes_fit_when_they_are_named(world, output, *flags):
+    refused = argv_of(world, '{weights}', '--out', str(world.new_folder() / 'x.params'))
+    assert import_them(refused) == 1
+    assert 'trained on 8 classes, this network has 101' in output.readouterr().err
+    assert len(imported(world, '{weights}', *flags)['output.weight']) == 8
+
+
+@seen('--new-head')
+def a_new_head_has_the_models_classes(world, output, *flags):
+    made = imported(world, '{weights}', *flags)
+    assert len(made['output.weight']) == 101
+    body = imported(world, '{weights}', *EIGHT)
+    assert all((array == body[key]).all() for key, array in made.items() if not key.startswith('output.'))
+
+
+@seen('--overwrite')
+def only_overwrite_replaces_a_file(world, output, *flags):
+    out = world.new_folder() / 'x.params'
+    out.write_text('mine')
+    argv = [*argv_of(world, '{weights}', *EIGHT), '--out', str(out)]
+    assert import_them(argv) == 2 and out.read_text() == 'mine'
+    assert '--overwrite' in output.readouterr().err
+    assert import_them([*argv, *flags]) == 0 and out.read_bytes() != b'mine'
+
+
+IMPORT_ROWS = {
+    '--debug': traceback_row(lambda world: [import_weights, *argv_of(world, '{tmp}/nothing', '--out', '{tmp}/never')]),
+    'source': changes(biggest, '{other}'),
+    '--model': the_weights_must_be_of_the_model,
+    '--out': the_file_is_written_where_told,
+    '--num-classes': weights_of_other_classes_fit_when_they_are_named,
+    '--new-head': a_new_head_has_the_models_classes,
+    '--overwrite': only_overwrite_replaces_a_file,
+}
