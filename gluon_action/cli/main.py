@@ -22,6 +22,7 @@ COMMANDS = {
     'prepare-something-something': (
         'prepare_something_something',
         'check a download and write its lists (scripts/prepare_something_something.py)'),
+    'make-clip-records': ('make_clip_records', 'clips of annotated videos as TFRecords (scripts/make_clip_records.py)'),
     'make-demo-data': ('make_demo_data', 'generate the videos that everything can be tried on'),
 }
 
