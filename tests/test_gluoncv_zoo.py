@@ -18,7 +18,8 @@ from gluoncv.model_zoo.resnetv1b import resnet50_v1b
 from mxnet import autograd, gluon
 
 from gluon_action.errors import ModelError, WeightsError
-from gluon_action.model_zoo import get_model, list_models, load_weights, model_card, registry, weights
+from gluon_action.model_zoo import get_model, list_models, load_weights, model_card, weights
+from gluon_action.model_zoo.recognizer import settle_shapes
 
 NAMES = [name for name in gluoncv_zoo._models if name.startswith(('c3d_', 'i3d_', 'p3d_', 'r2plus1d_', 'slowfast_'))]
 
@@ -184,3 +185,167 @@ def test_training_steps_on_a_cpu_lower_the_loss_and_move_every_parameter(pair):
     assert not [key for key, parameter in ours._collect_params_with_prefix().items()
                 if (parameter.data().asnumpy() == before[key]).all()
                 and not (key.endswith('.bias') and 'nonlocal' in parameter.name)]
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_partial_bn_freezes_all_normalisations_but_the_first_and_bn_frozen_all(name):
+    if name.startswith('c3d'):
+        with pytest.raises(ModelError, match='no batch normalisation for partial_bn'), structure_only():
+            get_model(name, pretrained_base=False, partial_bn=True)
+        return
+    for option, kept in (('partial_bn', 1), ('bn_frozen', 0)):
+        with structure_only():
+            net = get_model(name, pretrained_base=False, **{option: True})
+        nodes = [node for node in json.loads(net(mx.sym.var('data')).tojson())['nodes'] if node['op'] == 'BatchNorm']
+        frozen = [node['attrs']['use_global_stats'] == 'True' for node in nodes]
+        assert frozen.count(False) == kept and sum(frozen) > 35
+        learning = {key for key, parameter in net.collect_params('.*(gamma|beta)$').items()
+                    if parameter.grad_req == 'write'}
+        assert len(learning) == 2 * kept
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_feat_ext_gives_what_the_head_scores(name):
+    with structure_only():
+        net = get_model(name, pretrained_base=False, feat_ext=True, num_segments=3)
+    assert net(mx.sym.var('data')).infer_shape(data=net.card.input_shape(6))[1] == [(2, net.feat_dim)]
+    assert net._collect_params_with_prefix()[net.card.head].shape == (400 if '700' not in name else 700, net.feat_dim)
+
+
+def image_network(make, size):
+    """One of GluonCV's networks for images, its values random."""
+    with structure_only():
+        net = make()
+        settle_shapes(net, (1, 3, size, size))
+    arrays = random_arrays(net)
+    for key, parameter in net._collect_params_with_prefix().items():
+        parameter._load_init(arrays[key], [mx.cpu()])
+    return net
+
+
+@pytest.mark.parametrize('name, module, base, make, size', [
+    ('i3d_resnet50_v1_kinetics400', i3d_resnet, 'resnet50_v1b', resnet50_v1b, 32),
+    ('i3d_inceptionv1_kinetics400', i3d_inceptionv1, 'googlenet', googlenet, 224),
+    pytest.param('i3d_inceptionv3_kinetics400', i3d_inceptionv3, 'inception_v3', inception_v3, 299,
+                 marks=pytest.mark.slow)])
+def test_inflation_from_imagenet_is_gluoncvs(name, module, base, make, size, capsys):
+    flat = image_network(make, size)
+    with mock.patch.object(module, base, lambda pretrained: flat):
+        theirs = gluoncv_model(name, nclass=2, pretrained_base=True)
+    with structure_only():
+        ours = get_model(name, nclass=2, pretrained_base=False)
+    inflated = ours.from_base({key: parameter.data() for key, parameter in flat._collect_params_with_prefix().items()})
+    params = theirs._collect_params_with_prefix()
+    assert len(inflated) == len(theirs.collect_params().keys()) - 2
+    for key, array in inflated.items():
+        np.testing.assert_allclose(array.asnumpy(), params[key].data().asnumpy(), rtol=1e-6, err_msg=key)
+
+
+def test_imagenet_weights_reach_all_but_the_head_and_the_non_local_blocks(tmp_path, monkeypatch):
+    flat = image_network(resnet50_v1b, 32)
+    flat.save_parameters(str(tmp_path / 'flat.params'))
+    monkeypatch.setattr(weights, 'fetch_weights', lambda name, *_: tmp_path / 'flat.params')
+    net = get_model('i3d_nl5_resnet50_v1_kinetics400', nclass=2)
+    params = net._collect_params_with_prefix()
+    np.testing.assert_allclose(params['first_stage.0.weight'].data().sum(axis=2).asnumpy(),
+                               flat.conv1.weight.data().asnumpy(), rtol=1e-5, atol=1e-6)
+    assert (params['res_layers.1.1.bn2.running_var'].data() == flat.layer2[1].bn2.running_var.data()).asnumpy().all()
+    assert not params['res_layers.1.1.nonlocal_block.bn.gamma'].data().asnumpy().any()
+    assert params['fc.weight'].data().asnumpy().std() < 0.02
+
+
+def test_custom_networks_start_from_kinetics_weights_except_for_the_head(tmp_path, monkeypatch):
+    with structure_only():
+        net = get_model('i3d_resnet50_v1_kinetics400', pretrained_base=False)
+    arrays = random_arrays(net)
+    mx.nd.save(str(tmp_path / 'kinetics.params'), arrays)
+    fetched = []
+    monkeypatch.setattr(weights, 'fetch_weights',
+                        lambda *asked: fetched.append(asked[:2]) or tmp_path / 'kinetics.params')
+    net = get_model('i3d_resnet50_v1_custom', nclass=3)
+    assert fetched == [('i3d_resnet50_v1_kinetics400', '568a722e')]
+    for key, parameter in net._collect_params_with_prefix().items():
+        if not key.startswith(('fc.', 'head.')):
+            assert (parameter.data() == arrays[key]).asnumpy().all(), key
+    assert net.fc.weight.shape == (3, 2048)
+    with pytest.raises(WeightsError, match='trained on 400 classes, this network has 3'):
+        net.load_parameters(str(tmp_path / 'kinetics.params'))
+
+
+def test_a_file_without_the_second_names_loads_too(tmp_path):
+    with structure_only():
+        net, other = (get_model('i3d_inceptionv1_kinetics400', nclass=2, pretrained_base=False) for _ in range(2))
+    arrays = random_arrays(net)
+    mx.nd.save(str(tmp_path / 'once.params'), {key: value for key, value in arrays.items() if 'head.' not in key})
+    load_weights(other, tmp_path / 'once.params', ctx=mx.cpu())
+    assert (other.head[1].weight.data() == arrays['output.weight']).asnumpy().all()
+    mx.nd.save(str(tmp_path / 'none.params'), {key: value for key, value in arrays.items()
+                                               if 'head.' not in key and 'output.' not in key})
+    with pytest.raises(WeightsError, match='4 are missing in the file .head.1.weight'):
+        load_weights(other, tmp_path / 'none.params', ctx=mx.cpu())
+
+
+def test_networks_without_an_imagenet_twin_start_at_random_and_share_no_names(caplog):
+    with structure_only(), caplog.at_level('INFO'):
+        first, second = (get_model('i3d_slow_resnet101_f16s4_kinetics700', nclass=2) for _ in range(2))
+    assert 'starts from random weights' in caplog.text
+    assert not set(first.collect_params()) & set(second.collect_params())
+    with pytest.raises(WeightsError, match='no ImageNet weights are published for ResNet_SlowFast'), structure_only():
+        get_model('i3d_slow_resnet101_f16s4_kinetics700', pretrained_base='0123abcd')
+
+
+def test_random_starts_are_the_zoos():
+    net = get_model('r2plus1d_resnet18_kinetics400', nclass=2, clip_length=8, input_size=16)
+    weight = net.layer1[0].conv2.conv2.weight.data().asnumpy()
+    assert abs(weight.std() * np.sqrt(np.prod(weight.shape[1:]) / 2) - 1) < 0.05
+    assert net.fc.weight.data().asnumpy().std() < 0.002
+
+
+@pytest.mark.parametrize('name, frames, slow', [
+    ('slowfast_4x16_resnet50_custom', 9, 1), ('slowfast_4x16_resnet50_kinetics400', 36, 4),
+    ('slowfast_8x8_resnet101_kinetics400', 40, 8), ('slowfast_16x8_resnet101_50_50_kinetics400', 80, 16)])
+def test_slowfast_divides_a_clip_between_its_pathways(name, frames, slow):
+    with structure_only():
+        net = get_model(name, pretrained_base=False, clip_length=None if slow > 1 else frames)
+    assert net.card.clip_length == frames or slow == 1
+    assert (net.slow_frames, net.fast_frames) == (slow, frames - slow)
+
+
+@pytest.mark.parametrize('name, options, message', [
+    ('slowfast_4x16_resnet50_custom', {'clip_length': 64}, 'clips of a multiple of 9 frames, got 64; --slowfast'),
+    ('slowfast_8x8_resnet50_kinetics400', {'clip_length': 36}, '4 frames in its fast pathway for each in its slow'),
+    ('p3d_resnet50_kinetics400', {'clip_length': 32}, 'clips of 16 to 31 frames, got 32'),
+    ('c3d_kinetics400', {'clip_length': 8}, 'at least 16 frames of 16 x 16, got 8 of 112 x 112'),
+    ('i3d_resnet50_v1_custom', {'clip_length': 4}, 'try a larger input_size or clip_length'),
+    ('i3d_inceptionv3_kinetics400', {'input_size': 64}, 'try a larger input_size'),
+    ('i3d_resnet50_v1_custom', {'use_tsn': True}, 'averages over segments as it is; leave out tsn'),
+    ('c3d_kinetics400', {'bn_frozen': True}, 'no batch normalisation')])
+def test_clips_that_a_network_cannot_take_are_refused_when_it_is_built(name, options, message):
+    with structure_only(), pytest.raises(ModelError, match=message):
+        get_model(name, pretrained_base=False, **options)
+
+
+@pytest.mark.parametrize('name, options, shape, message', [
+    ('r2plus1d_resnet18_kinetics400', {}, (1, 3, 16, 16), 'takes clips N x 3 x T x H x W, got .1, 3, 16, 16.'),
+    ('r2plus1d_resnet18_kinetics400', {}, (1, 2, 8, 16, 16), 'takes clips N x 3 x T x H x W'),
+    ('r2plus1d_resnet18_kinetics400', {'num_segments': 2}, (3, 3, 8, 16, 16), '3 clips are not a whole number'),
+    ('slowfast_4x16_resnet50_custom', {}, (1, 3, 40, 32, 32), 'takes clips of 32 . 4 frames, got 40'),
+    ('p3d_resnet50_kinetics400', {}, (1, 3, 32, 32, 32), '16 to 31 frames'),
+    ('c3d_kinetics400', {}, (1, 3, 16, 64, 64), 'another size of clips than 16 frames of 64 x 64')])
+def test_clips_that_a_network_would_score_wrongly_are_refused(name, options, shape, message):
+    with structure_only():
+        net = get_model(name, pretrained_base=False, **options)
+    with pytest.raises(ModelError, match=message):
+        net(mx.nd.zeros(shape))
+
+
+@pytest.mark.parametrize('name, frames, stride, size, top1', [
+    ('c3d_kinetics400', 16, 2, 112, 59.5), ('r2plus1d_resnet50_kinetics400', 16, 2, 112, 73.9),
+    ('p3d_resnet101_kinetics400', 16, 2, 224, 72.6), ('i3d_inceptionv3_kinetics400', 32, 2, 299, 73.6),
+    ('i3d_resnet50_v1_ucf101', 32, 2, 224, 95.4), ('i3d_resnet50_v1_sthsthv2', 16, 2, 224, 50.6),
+    ('slowfast_8x8_resnet101_kinetics400', 40, 1, 224, 77.2),
+    ('i3d_slow_resnet101_f16s4_kinetics700', 16, 4, 224, 67.65)])
+def test_cards_say_how_the_network_was_trained_and_how_good_it_was(name, frames, stride, size, top1):
+    card = model_card(name)
+    assert (card.clip_length, card.clip_stride, card.input_size) == (frames, stride, size)
+    assert (card.accuracy[0]['top1'], card.accuracy[0]['protocol']) == (top1, '10x3')

@@ -203,10 +203,10 @@ def check_fit(net: Recognizer, arrays: dict, source: str | os.PathLike, *, ignor
         When a shape differs, or keys do.
     """
     params = net._collect_params_with_prefix()
-    given = {id(params[key]) for key in arrays.keys() & params.keys()}
+    given = {id(parameter) for key, parameter in params.items() if key in arrays or any(part in key for part in new)}
     missing = [] if allow_missing else [
         key for key, parameter in params.items() if id(parameter) not in given and not key.startswith(_OPTIONAL)
-        and not (ignore_head and key.startswith(net.head_prefixes)) and not any(part in key for part in new)]
+        and not (ignore_head and key.startswith(net.head_prefixes))]
     extra = [] if ignore_extra else [key for key in arrays if key not in params]
     if missing or extra:
         parts = [f'{len(keys)} {what} ({few(keys)})'
