@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from .video_tasks import for_each_video
 
 REPORT = 'report.json'
 FILE_NAMES = {'counted': '{0:05d}-of-{1:05d}.tfrecord', 'plain': '{0:07d}.tfrecord'}
+
+_PATIENCE = 2.0  # seconds; the readers of a process that was killed may outlive it by a moment
 
 
 @dataclass(frozen=True)
@@ -368,10 +371,17 @@ def _alone(out: Path) -> Iterator[None]:
     """Hold a folder for this process; the kernel lets go of it when the process ends, however it ends."""
     out.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(out, os.O_RDONLY)
+    until = time.monotonic() + _PATIENCE
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise OutputError(f'{out}: another process writes there; wait for it, or choose another '
+                                      '--out') from error
+                time.sleep(0.05)
         yield
-    except BlockingIOError as error:
-        raise OutputError(f'{out}: another process writes there; wait for it, or choose another --out') from error
     finally:
         os.close(descriptor)
