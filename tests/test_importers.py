@@ -178,6 +178,16 @@ def test_the_table_says_where_each_variable_went(thin_checkpoint, thin_untouched
     assert table.endswith("numbers") and f'{len(thin_checkpoint[0])} variables used, 0 unused' in table
 
 
+def test_a_checkpoint_named_by_a_file_of_numbers_is_known_by_its_index(thin_checkpoint, thin_untouched, tmp_path):
+    values = dict(thin_checkpoint[1])
+    first = min(values, key=str.encode)
+    values[first] = np.frombuffer(b'PK\x03\x04' * values[first].size, np.float32).reshape(values[first].shape)
+    prefix = write_checkpoint(tmp_path / 'model.ckpt', values)
+    data = prefix.with_name('model.ckpt.data-00000-of-00001')
+    assert data.read_bytes()[:2] == b'PK'
+    assert_holds(convert(data, thin_untouched).arrays, expected(thin_checkpoint[0], values))
+
+
 # What does not fit.
 
 @pytest.mark.parametrize('checkpoint, model, told', [

@@ -12,7 +12,7 @@ from ...errors import WeightsError
 from .. import weights
 from . import deepmind_i3d, slim, torchvision_s3d
 from .conversion import Conversion, Names
-from .tensorflow import find_prefix, read_checkpoint
+from .tensorflow import find_prefix, is_part, read_checkpoint
 from .torch_file import read_file
 
 if TYPE_CHECKING:
@@ -100,21 +100,19 @@ def convert(source: str | os.PathLike, net: Recognizer, *, ignore_head: bool = F
 def _read(source: str | os.PathLike) -> tuple[str, dict[str, np.ndarray], list[str]]:
     """Return where the variables are, the variables, and the names of what else there is."""
     path = Path(source)
-    start = b''
-    if path.is_file() and path.suffix not in ('.index', '.meta'):
+    if path.is_file() and not is_part(path):
         try:
             with open(path, 'rb') as file:
                 start = file.read(8)
         except OSError as error:
             raise WeightsError(f'{path}: cannot be read: {error.strerror or error}') from error
-    if start == _PARAMS_MAGIC:
-        arrays = weights.read_parameters(path)
-        return str(path), {key: array.asnumpy() for key, array in arrays.items()}, []
-    if start[:2] == b'PK' or start[:1] == b'\x80':
+        if start == _PARAMS_MAGIC:
+            arrays = weights.read_parameters(path)
+            return str(path), {key: array.asnumpy() for key, array in arrays.items()}, []
+        if start[:2] != b'PK' and start[:1] != b'\x80':
+            raise WeightsError(f'{path}: neither a checkpoint of TensorFlow, nor a file of torch.save, nor parameters '
+                               f'of MXNet: it begins with {start.hex() or "nothing"}')
         return str(path), *read_file(path)
-    if path.is_file() and not any(Path(f'{prefix}.index').is_file() for prefix in (path, path.with_suffix(''))):
-        raise WeightsError(f'{path}: neither a checkpoint of TensorFlow, nor a file of torch.save, nor parameters of '
-                           f'MXNet: it begins with {start.hex() or "nothing"}')
     prefix = find_prefix(path)
     return str(prefix), read_checkpoint(prefix), []
 

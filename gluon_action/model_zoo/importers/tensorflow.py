@@ -77,8 +77,7 @@ def find_prefix(path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.is_dir():
         return _prefix_in(path)
-    part = _PART.fullmatch(str(path))
-    prefix = Path(part[1]) if part else path
+    prefix = _without_ending(path)
     if Path(f'{prefix}.index').is_file():
         return prefix
     if prefix.is_file():
@@ -86,6 +85,16 @@ def find_prefix(path: str | os.PathLike) -> Path:
                            'checkpoint as one file: restore it and save it again with tf.compat.v1.train.Saver')
     raise WeightsError(f'{path}: no checkpoint of TensorFlow, which is {prefix.name}.index and '
                        f'{prefix.name}.data-00000-of-00001 in {prefix.parent}')
+
+
+def is_part(path: Path) -> bool:
+    """Return whether a file is one of those of a checkpoint: its index is there."""
+    return Path(f'{_without_ending(path)}.index').is_file()
+
+
+def _without_ending(path: Path) -> Path:
+    part = _PART.fullmatch(str(path))
+    return Path(part[1]) if part else path
 
 
 def _prefix_in(folder: Path) -> Path:
