@@ -95,19 +95,19 @@ class Head(SizedBlock):
 
     def __init__(self, in_channels: int, classes: int, dropout_ratio: float, **kwargs):
         super().__init__(**kwargs)
-        self._window = (2, 7, 7)
+        self.window = (2, 7, 7)
         with self.name_scope():
             self.dropout = gluon.nn.Dropout(dropout_ratio)
             self.Conv3d_0c_1x1 = gluon.nn.Conv3D(classes, 1, in_channels=in_channels, prefix='Conv3d_0c_1x1_',
                                                  weight_initializer=mx.init.Xavier())
 
     def _fit(self, size):
-        self._window = tuple(min(length, window) for length, window in zip(size, (2, 7, 7)))
-        return (1, 1, 1), self._window
+        self.window = tuple(min(length, window) for length, window in zip(size, (2, 7, 7)))
+        return (1, 1, 1), self.window
 
     def pooled(self, F, x):
         """Average `x`, (N, C, T, H, W), over windows, and drop some."""
-        return self.dropout(F.Pooling(x, kernel=self._window, stride=(1, 1, 1), pool_type='avg'))
+        return self.dropout(F.Pooling(x, kernel=self.window, stride=(1, 1, 1), pool_type='avg'))
 
     def features(self, F, x):
         """Return the mean (N, C) of all windows."""

@@ -172,17 +172,17 @@ class SameMaxPool3D(SizedBlock, gluon.nn.MaxPool3D):
             raise ValueError(f'windows {pool_size} with strides {strides}: a stride is at most as large as the window, '
                              'and larger than 1 if the window is even')
         super().__init__(pool_size=pool_size, strides=strides, **kwargs)
-        self._window = pool_size
+        self.window = pool_size
 
     def _fit(self, size: Size) -> tuple[Size, tuple]:
         # Rounding the number of windows up ('full') is the same as one more line of padding after. MXNet refuses
         # windows larger than a padded axis: the only window of an axis covers all of it, so it shrinks to it.
-        padding = [same_padding(*axis) for axis in zip(size, self._window, self._kwargs['stride'])]
+        padding = [same_padding(*axis) for axis in zip(size, self.window, self._kwargs['stride'])]
         outputs = tuple(output for output, _, _ in padding)
         alone = [output == 1 for output in outputs]
         uneven = any(after > before and not only for (_, before, after), only in zip(padding, alone))
         self._kwargs |= {
-            'kernel': tuple(length if only else window for length, window, only in zip(size, self._window, alone)),
+            'kernel': tuple(length if only else window for length, window, only in zip(size, self.window, alone)),
             'pad': tuple(0 if only else before for (_, before, _), only in zip(padding, alone)),
             'pooling_convention': 'full' if uneven else 'valid'}
         return outputs, (self._kwargs['kernel'], self._kwargs['pad'], uneven)
