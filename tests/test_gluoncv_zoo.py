@@ -17,6 +17,9 @@ from gluoncv.model_zoo.inception import inception_v3
 from gluoncv.model_zoo.resnetv1b import resnet50_v1b
 from mxnet import autograd, gluon
 
+from gluon_action.cli import test_recognizer as score_recognizer
+from gluon_action.cli import train_recognizer
+from gluon_action.cli.command import run
 from gluon_action.errors import ModelError, WeightsError
 from gluon_action.model_zoo import get_model, list_models, load_weights, model_card, weights
 from gluon_action.model_zoo.recognizer import settle_shapes
@@ -349,3 +352,33 @@ def test_cards_say_how_the_network_was_trained_and_how_good_it_was(name, frames,
     card = model_card(name)
     assert (card.clip_length, card.clip_stride, card.input_size) == (frames, stride, size)
     assert (card.accuracy[0]['top1'], card.accuracy[0]['protocol']) == (top1, '10x3')
+
+
+def test_slowfast_is_trained_and_tested_from_the_command_line(demo_motion, tmp_path):
+    shared = ['--dataset', 'custom', '--data-dir', demo_motion.video_dir, '--val-list', demo_motion.val_list,
+              '--model', 'slowfast_4x16_resnet50_custom', '--slowfast', '--slow-temporal-stride', 8,
+              '--fast-temporal-stride', 1, '--new-length', 8, '--data-aug', 'v4', '--new-height', 40,
+              '--input-size', 32, '-j', 0]
+    assert start(train_recognizer, *shared, '--train-list', demo_motion.train_list, '--batch-size', 6, '--num-epochs',
+                 1, '--lr', 0.01, '--no-pretrained-base', '--save-dir', tmp_path / 'run') == 0
+    assert start(score_recognizer, *shared, '--resume-params', tmp_path / 'run' / 'best.params', '--new-width', 0,
+                 '--num-segments', 1, '--three-crop', '--batch-size', 2, '--save-dir', tmp_path / 'test') == 0
+    results = json.loads((tmp_path / 'test' / 'results.json').read_text())
+    assert results['n_scored'] == results['n_expected'] == 8
+    assert 'slow and fast pathway at strides 8 and 1 of 8 frames' in results['protocol']['sampling']
+    assert np.isfinite(np.load(tmp_path / 'test' / 'scores.npz')['scores']).all()
+
+
+def start(command, *argv):
+    return run(command.parse_args, command.main, [str(item) for item in argv])
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_slowfast_flags_belong_to_slowfast_networks(command, demo_motion, capsys):
+    command = {'train': train_recognizer, 'test': score_recognizer}[command]
+    start_from = ['--no-pretrained-base'] if command is train_recognizer else ['--benchmark']
+    shared = ['--dataset', 'custom', '--data-dir', demo_motion.video_dir, '--new-length', 16, *start_from]
+    for flags, message in ((['--model', 'c3d_kinetics400', '--slowfast'], 'c3d_kinetics400 has no slow and fast'),
+                           (['--model', 'slowfast_8x8_resnet50_kinetics400'], 'has a slow and a fast pathway; add it')):
+        assert start(command, *shared, *flags) == 2
+        assert message in capsys.readouterr().err

@@ -193,11 +193,13 @@ def _model_rules(c: TestConfig, card):
         yield getattr(c, option) and card and option not in card.supports, flag, f'{c.model} has no {what}'
     frames = card is not None and card.input_layout == 'NCHW' and not c.deploy
     yield c.input_5d and frames, '--input-5d', f'{c.model} takes frames (N, C, H, W), not clips'
-    yield c.slowfast and frames, '--slowfast', f'{c.model} has no slow and fast pathway'
+    pathways = card is not None and 'slowfast' in card.supports
+    yield c.slowfast and card and not pathways, '--slowfast', f'{c.model} has no slow and fast pathway'
+    yield pathways and not c.slowfast, '--slowfast', f'{c.model} has a slow and a fast pathway; add it'
     yield (c.new_length > 1 and frames, '--new-length',
            f'{c.model} takes one frame a segment; use --num-segments for more frames')
     clips = card is not None and card.input_layout == 'NCTHW' and not c.deploy
-    yield (clips and c.new_length == 1 and not c.input_5d, '--new-length',
+    yield (clips and c.new_length == 1 and not (c.input_5d or c.slowfast), '--new-length',
            f'{c.model} takes clips; pass the frames it was trained with, for published weights --new-length '
            f'{card.clip_length if card else 1}, or --input-5d for clips of one frame')
     yield (c.consensus != 'avg' and clips, '--consensus',

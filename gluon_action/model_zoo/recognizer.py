@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 
 import mxnet as mx
 from mxnet import gluon
@@ -54,6 +55,12 @@ class Recognizer(gluon.HybridBlock):
     def from_base(self, arrays: dict[str, mx.nd.NDArray]) -> dict[str, mx.nd.NDArray]:
         """Return parameters by this network's keys from those of the ImageNet network `base`."""
         return arrays
+
+    def _build_cache(self, *args):
+        with warnings.catch_warnings():
+            if self.feat_ext:  # the head is there for parameter files
+                warnings.filterwarnings('ignore', 'Parameter .* is not used by any computation')
+            super()._build_cache(*args)
 
     def load_parameters(self, filename, ctx=None, allow_missing: bool = False, ignore_extra: bool = False,
                         cast_dtype: bool = True, dtype_source: str = 'current') -> None:

@@ -190,10 +190,12 @@ def _model_rules(c: TrainConfig, card):
     yield c.partial_bn and c.freeze_bn, '--partial-bn', 'contradicts --freeze-bn, which freezes all of them'
     frames = card.input_layout == 'NCHW'
     yield c.input_5d and frames, '--input-5d', f'{card.name} takes frames (N, C, H, W), not clips'
-    yield c.slowfast and frames, '--slowfast', f'{card.name} has no slow and fast pathway'
+    pathways = 'slowfast' in card.supports
+    yield c.slowfast and not pathways, '--slowfast', f'{card.name} has no slow and fast pathway'
+    yield pathways and not c.slowfast, '--slowfast', f'{card.name} has a slow and a fast pathway; add it'
     yield (c.new_length > 1 and frames, '--new-length',
            f'{card.name} takes one frame a segment; use --num-segments for more frames')
-    yield (not frames and c.new_length == 1 and not c.input_5d, '--new-length',
+    yield (not frames and c.new_length == 1 and not (c.input_5d or c.slowfast), '--new-length',
            f'{card.name} takes clips; pass the frames of one, {card.clip_length} as for its weights or any other '
            'number, or --input-5d for clips of a single frame')
     yield not frames and c.use_tsn, '--use-tsn', f'{card.name} averages over segments as it is; leave it out'
