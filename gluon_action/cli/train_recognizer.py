@@ -32,8 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument('--new-head', action='store_true',
                        help='take the body of --resume-params only: its weights were trained on other classes')
     model.add_argument('--train-params', default='all', metavar='all|head|REGEX',
-                       help='what learns: everything, the head, or the parameters whose keys the regular expression '
-                            'matches from their start; the rest stays as it is, running statistics included')
+                       help='what learns: everything, the head, or the parameters in whose keys the regular expression '
+                            'is found; the rest stays as it is, running statistics included')
     model.add_argument('--consensus', default='avg', choices=('avg', 'max', 'weighted'),
                        help='how the scores of segments become one (TSN)')
     model.add_argument('--dropout', type=float, default=None, help="dropout before the head; by default the model's")

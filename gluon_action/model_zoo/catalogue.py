@@ -13,9 +13,27 @@ stale.
 `get_model(name, nclass=..., num_segments=...)` returns a network by name. Published weights and accuracies are
 GluonCV's, on the files that it lists; they were not measured again here. Top-1 is in percent; the protocol is
 segments x crops of a test video, whose scores are averaged. A model without a tag has no published weights:
-`pretrained=True` is an error, training starts from ImageNet (`pretrained_base=True`) or, for `*_custom`, from the
-Kinetics400 weights of the same network.
-"""
+`pretrained=True` is an error, training starts from ImageNet (`pretrained_base=True`) where there is a network to start
+from or, for `*_custom`, from the Kinetics400 weights of the same network.
+
+## Weights of others
+
+`gluon-action import-weights SOURCE --model NAME --out FILE.params` reads these without TensorFlow or PyTorch, and runs
+nothing that is in a file. Their scores are what their publishers give; they were not measured again here.
+
+| weights | for | published top-1 / top-5, Kinetics test set |
+|---|---|---|
+| DeepMind's [kinetics-i3d](https://github.com/google-deepmind/kinetics-i3d), `data/checkpoints/rgb_imagenet` | `i3d_rgb_kinetics400` | 71.1 / 89.3 |
+| `rgb_scratch` | `i3d_rgb_kinetics400` | 68.4 / 88.0 |
+| `flow_imagenet` | `i3d_flow_kinetics400` | 63.4 / 84.9 |
+| `flow_scratch` | `i3d_flow_kinetics400` | 61.5 / 83.4 |
+| both streams, from ImageNet / from scratch | | 74.2 / 91.3, 71.6 / 90.0 |
+| `rgb_scratch_kin600` (Kinetics600) | `i3d_rgb_kinetics600` | - |
+| torchvision's [S3D](https://download.pytorch.org/models/s3d-d76dad2f.pth) | `s3d_kinetics400` | 68.368 / 88.05 on validation clips of 128 frames at 15 a second |
+
+No Kinetics weights of S3D-G in slim's names are public. Checkpoints that were trained with slim's `i3d.py` or `s3dg.py`
+can be imported; moving averages are taken where they were saved.
+"""  # noqa: E501  (rows of a table)
 _COLUMNS = ('Name', 'Data set', 'Classes', 'Input', 'Top-1', 'Protocol', 'Segments in training', 'Tag')
 
 
