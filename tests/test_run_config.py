@@ -15,6 +15,7 @@ def run(tmp_path):
     folder = tmp_path / 'run'
     (folder / 'checkpoints' / 'step-3').mkdir(parents=True)
     (folder / 'config.json').write_text(json.dumps(ABOUT))
+    (folder / 'checkpoints' / 'step-3' / 'config.json').write_text(json.dumps(ABOUT['config']))
     (folder / 'x-000.params').write_bytes(b'')
     return folder
 

@@ -26,15 +26,20 @@ def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
     place = Path(path).expanduser()
     try:
         place = place.resolve()
-        # A checkpoint lies two folders below the run's.
+        # A checkpoint lies two folders below the run's, and has a file of this name that is a part of its state.
         folders = [place, *place.parents][:3] if place.is_dir() else [place.parent]
-        file = next((folder / 'config.json' for folder in folders if (folder / 'config.json').is_file()), None)
-        about = json.loads(file.read_text(encoding='utf-8')) if file else None
-    except (OSError, ValueError, RecursionError, RuntimeError):  # RuntimeError: links in a circle
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
         return None
-    if not isinstance(about, dict) or not isinstance(about.get('config'), dict):
+    about = next(filter(None, map(_run_in, folders)), None)
+    return about and {**about, 'classes': _names(about.get('classes')), 'num_classes': _count(about.get('num_classes'))}
+
+
+def _run_in(folder: Path) -> dict[str, Any] | None:
+    try:
+        about = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
         return None
-    return {**about, 'classes': _names(about.get('classes')), 'num_classes': _count(about.get('num_classes'))}
+    return about if isinstance(about, dict) and isinstance(about.get('config'), dict) else None
 
 
 def _names(value: Any) -> list[str] | None:
