@@ -277,6 +277,12 @@ def test_a_killed_run_goes_on_behind_the_finished_files(make, media, tmp_path):
     assert files_of(make.out) == files_of(tmp_path / 'whole')
 
 
+def test_a_run_killed_at_its_very_start_goes_on(make):
+    make.out.mkdir()
+    (make.out / '.manifest.json.123').write_bytes(b'{')
+    assert make()[0] == 0 and not [name for name in os.listdir(make.out) if name.startswith('.')]
+
+
 def test_a_finished_run_makes_nothing_again(make):
     make()
     times = {path: path.stat().st_mtime_ns for path in make.out.glob('*.tfrecord')}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ..errors import OutputError
 
 MANIFEST = 'manifest.json'
 _FORMAT = 'clip records 1'
+# What a process that was killed leaves of a file that it was writing.
+_LEFT = re.compile(r'\.(.*\.tfrecord|manifest\.json|report\.json|classes\.txt)\.[0-9]+$')
 _OTHERS = {'annotations_sha256': 'the annotations are others, or have changed',
            'shards_sha256': 'videos have changed since: they have other frames'}
 
@@ -42,7 +45,7 @@ class Manifest:
         self.about = {'format': _FORMAT, **json.loads(json.dumps(about))}
         self.files: dict[str, dict] = {}
         found = self._found()
-        if found is None and any(folder.iterdir()):
+        if found is None and any(not _LEFT.match(path.name) for path in folder.iterdir()):
             raise OutputError(f'{folder} is not empty and was not made by this command; choose another --out')
         self._shards_sha256 = (found or {}).get('shards_sha256')
         if found is not None:
@@ -53,8 +56,9 @@ class Manifest:
         """Say which files there are to be, before the first is added; others are removed or refused."""
         self._compare({'shards_sha256': shards_sha256}, {'shards_sha256': self._shards_sha256 or shards_sha256})
         self.about['shards_sha256'] = self._shards_sha256 = shards_sha256
-        for left in self.folder.glob('**/.*.tfrecord.*'):  # of a process that was killed
-            left.unlink()
+        for path in self.folder.glob('**/.*'):
+            if _LEFT.match(path.name):
+                path.unlink()
         self._save()
 
     def has(self, name: str) -> bool:
