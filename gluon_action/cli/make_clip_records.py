@@ -25,7 +25,7 @@ into a folder of its own kind (train, val, ...). Also a list `path label`, or a 
 taken: there every video is one part.
 
 Run the same command again to go on with what was interrupted. The files are the same for any -j. It exits with 1 when
-more of the clips are missing than --failure-limit allows."""
+more of the parts than --failure-limit allows gave none, or not all, of their clips."""
 
 EXAMPLES = """examples:
   # 64 frames of 224x224, a fifth of the videos for evaluation
