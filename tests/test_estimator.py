@@ -183,24 +183,27 @@ def test_the_regularisation_is_the_sum_over_the_weights(whole):
 
 # Going on
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_end(small, tmp_path):
-    config = small(tmp_path / 'killed', train_steps=9, num_data_workers=1)
-    argv = [sys.executable, str(SCRIPTS / 's3dg_estimator.py'), *(
+def command_line(config):
+    return [sys.executable, str(SCRIPTS / f'{config.network}_estimator.py'), *(
         f'--{name}={value}' for name, value in dataclasses.asdict(config).items()
         if value is not None and name != 'network' and value is not False)]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_end(small, tmp_path):
+    killed, unharmed = (tmp_path / name for name in ('killed', 'unharmed'))
+    argv = command_line(small(killed, train_steps=9, num_data_workers=1))
     process = subprocess.Popen(argv, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while CheckpointDir(tmp_path / 'killed' / 'checkpoints').newest() is None:
+    deadline = time.monotonic() + 200
+    while CheckpointDir(killed / 'checkpoints').newest() is None:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert newest(tmp_path / 'killed')[0] < 9
+    assert newest(killed)[0] < 9
     subprocess.run(argv, check=True)
-    subprocess.run([arg.replace('killed', 'whole') for arg in argv], check=True)
-    assert newest(tmp_path / 'killed') == newest(tmp_path / 'whole')
-    assert without_times(tmp_path / 'killed') == without_times(tmp_path / 'whole')
+    subprocess.run(command_line(small(unharmed, train_steps=9, num_data_workers=1)), check=True)
+    assert newest(killed) == newest(unharmed) and without_times(killed) == without_times(unharmed)
 
 
 def test_the_same_command_goes_on_to_the_same_end(small, whole, tmp_path):
@@ -317,8 +320,8 @@ def test_evaluation_gives_the_scores_of_the_run_again(small, whole, tmp_path, ca
         estimator.evaluate(small(folder, mode='eval'))
     best = estimator.evaluate(small(folder, mode='eval', overwrite=True, checkpoint_path=str(folder / 'best.params'),
                                     metric_weights='gate'))
-    assert best['weights']['source'].endswith('best.params') and best['classes'][1]['auc'] is None or np.isnan(
-        best['classes'][1]['auc'])
+    assert best['weights']['source'].endswith('best.params')
+    assert [np.isnan(row['auc']) for row in best['classes']] == [False, True, False]
 
 
 def test_predictions_need_no_labels_and_agree_with_one_another(small, whole, clips, tmp_path):
@@ -346,6 +349,24 @@ def test_predictions_of_labelled_clips_carry_the_truth_and_give_the_scores_of_th
     assert multi_label_metrics(logits, truth).auc == pytest.approx(last['val_auc'], nan_ok=True)
     error = np.abs(np.array([clip['probabilities'] for clip in found['clips']]) - truth).mean(axis=0)
     assert list(found['mean_absolute_error'].values()) == pytest.approx(error, rel=1e-5)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_an_export_computes_what_the_network_does(small, whole, tmp_path, capsys):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    folder = copied(whole, tmp_path / 'run')
+    argv = command_line(small(folder, mode='export_for_production', export_path=str(tmp_path / 'exported')))[2:]
+    assert run(clip_estimator.parse_s3dg, clip_estimator.main, argv) == 0
+    exported = Path(capsys.readouterr().out.splitlines()[-1])
+    assert exported.parent == tmp_path / 'exported' and exported.name.isdigit()
+    assert json.loads((exported / 'manifest.json').read_text())['labels'] == list(CLASSES)
+    session = onnxruntime.InferenceSession(str(exported / 'model.onnx'))
+    with open_loader(small(''), 'predict') as loader:
+        clips = np.concatenate([loader.dataset.load(k)[0] for k in range(3)])
+    logits, probabilities = session.run(['logits', 'probabilities'], {'clip': clips})
+    found = json.loads(estimator.predict(small(folder, mode='predict'))[1].read_text())['clips']
+    assert logits == pytest.approx(np.array([clip['logits'] for clip in found]), rel=1e-3, abs=1e-4)
+    assert probabilities == pytest.approx(1 / (1 + np.exp(-logits)), rel=1e-4)
 
 
 def test_one_label_a_clip_is_scored_by_softmax(small, clips, tmp_path):
@@ -554,10 +575,10 @@ def test_the_three_commands_run_as_they_are_printed(kinetics, tmp_path, monkeypa
     assert all(states[0][name] != states[1][name] for name in states[0] if name.endswith(('weight', 'running_mean')))
     about = json.loads((tmp_path / 'runs' / 'i3d-estimator-finetuned-init' / 'config.json').read_text())
     assert about['started_from'].endswith('i3d-estimator-coarsetuned-init/checkpoints/step-00000002')
-    # Statistics are taken over: a step at this rate hardly moves what two steps at the rate before had made of them.
-    shift = [np.frombuffer(states[2][name], np.float32) - np.frombuffer(states[1][name], np.float32)
-             for name in states[1] if name.endswith('running_var')]
-    assert all(np.isfinite(part).all() for part in shift)
+    # Of running statistics, two steps at momentum 0.9 leave 0.81 of what phase 2 ended with; a reset would not.
+    for name in (name for name in states[1] if name.endswith('Mixed_3b.Branch_0.Conv3d_0a_1x1.bn.running_mean')):
+        two, three = (np.frombuffer(state[name], np.float32) for state in states[1:])
+        assert np.corrcoef(two, three)[0, 1] > 0.9 and (two != three).all()
 
 
 @pytest.mark.slow

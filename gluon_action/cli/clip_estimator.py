@@ -38,7 +38,8 @@ def build_parser(network: str | None = None) -> argparse.ArgumentParser:
         parser.add_argument('network', choices=NETWORKS, help='the network')
     parser.add_argument('--mode', required=True, choices=MODES[network or 's3dg'],
                         help='train for --train_steps; evaluate once; train and evaluate every --monitor_steps; write '
-                             'predictions of every clip; write the network as ONNX')
+                             'predictions of every clip; write the network as ONNX, for clips scaled to -1..1'
+                             + ('' if network == 'i3d' else ' (export_for_production is another name for it)'))
     parser.add_argument('--model_dir', required=True,
                         help='folder of the run: checkpoints, log, events, results. A run that is there goes on')
     parser.add_argument('--checkpoint_path', default=None, metavar='PATH',
@@ -172,7 +173,8 @@ def _export(config: EstimatorConfig) -> Path:
     height, width = config.frame_size
     folder = Path(config.export_path or Path(config.model_dir, 'export')).expanduser() / str(int(time.time()))
     return export_onnx(net, folder, input_shape=(1, config.channels, config.clip_length, height, width),
-                       labels=(read_run_config(loaded.source) or {}).get('classes'), card=net.card)
+                       labels=(read_run_config(loaded.source) or {}).get('classes'), card=net.card,
+                       outputs='sigmoid' if config.multi_label else 'softmax')
 
 
 def _scores(result: dict) -> str:

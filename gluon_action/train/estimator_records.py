@@ -143,7 +143,8 @@ def plot_stretches(history: Sequence[Mapping], path: str | os.PathLike, *, title
         When the file cannot be written.
     """
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(15, 4.4), layout='constrained')
+    figure = Figure(figsize=(15, 4.4))
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.12, top=0.86, wspace=0.18)
     if title:
         figure.suptitle(title)
     loss, scores, rate = figure.subplots(1, 3)
