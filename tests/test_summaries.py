@@ -96,9 +96,9 @@ def test_every_parameter_has_a_histogram_of_its_values(run):
     names = list(run.loop.parameters())
     assert len(names) == 7 and sum('running' in name for name in names) == 2
     for name in names:
-        assert steps_of(run.folder, name) == [0, 4, 8]
+        assert steps_of(run.folder, name.replace('.', '/')) == [0, 4, 8]
         for step in (0, 4, 8):
-            assert as_histogram(run.values[name, step], run.keep.weights[step][name])
+            assert as_histogram(run.values[name.replace('.', '/'), step], run.keep.weights[step][name])
 
 
 def test_activations_are_those_of_scoring_the_first_sample(run):
@@ -158,7 +158,7 @@ def test_several_devices_show_the_first_sample_and_the_first_device(tmp_path):
     loop = fit(tmp_path, loop=make_loop(make_net(2), 2), more=[keep])
     values = values_of(tmp_path)
     for name in loop.parameters():
-        assert as_histogram(values[name, 4], keep.weights[4][name])
+        assert as_histogram(values[name.replace('.', '/'), 4], keep.weights[4][name])
 
 
 def test_segments_of_a_sample_go_together(tmp_path):
@@ -199,7 +199,7 @@ def test_values_that_are_not_finite_do_not_end_training(tmp_path):
     fit(tmp_path, loop=loop)
     values = values_of(tmp_path)
     key = next(name for name in loop.parameters() if 'running_mean' in name)
-    assert values[key, 0].histo.num == 6
+    assert values[key.replace('.', '/'), 0].histo.num == 6
 
 
 def test_what_cannot_be_is_refused(tmp_path):
@@ -257,7 +257,7 @@ def test_i3d_trains_on_with_pictures_of_clips(tmp_path, net, stream):
     loop.fit(Clips(), epochs=1, hooks=[records, Summaries(records.events), keep])
     values = values_of(tmp_path)
     assert {f'activations/{name}' for name in net.endpoints} <= {tag for tag, _ in values}
-    assert as_histogram(values['Conv3d_1a_7x7.conv.weight', 0], keep.weights[0]['Conv3d_1a_7x7.conv.weight'])
+    assert as_histogram(values['Conv3d_1a_7x7/conv/weight', 0], keep.weights[0]['Conv3d_1a_7x7.conv.weight'])
     frame = keep.batches[0].data[1, :, 4].asnumpy().transpose(1, 2, 0)
     stored = np.rint(frame * np.array(net.card.std) * 255 + np.array(net.card.mean) * 255).astype(np.uint8)
     assert abs((stored if stream == 'rgb' else flow_colors(stored)) - picture_of(values['images/1', 0]).astype(int)

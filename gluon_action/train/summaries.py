@@ -24,7 +24,8 @@ _MIDDLE = 0.5
 class Summaries(Hook):
     """Writes distributions, pictures and numbers for TensorBoard, every so many steps.
 
-    * A histogram of every parameter, running statistics included, under its key in a parameter file.
+    * A histogram of every parameter, running statistics included, under its key in a parameter file, with
+      ``/`` for the dots: TensorBoard makes a group of each stage.
     * ``activations/<endpoint>``, a histogram of the endpoint's output for the first sample of the batch (of at most a
       million values, evenly spaced), and ``sparsity/<endpoint>``, the share of zeros in it.
     * ``images/<n>``, the middle frame of clip n of the batch as the network gets it; flow as colours.
@@ -93,7 +94,7 @@ class Summaries(Hook):
                 self.events.add(step, *_activation(name, output))
         if self.parameters:
             for key, array in loop.parameters().items():
-                self.events.add(step, *_histogram(key, array.asnumpy()))
+                self.events.add(step, *_histogram(key.replace('.', '/'), array.asnumpy()))
         if self.images:
             for number, picture in enumerate(self._pictures(loop.net, batch.data)):
                 self.events.add(step, summary.image(f'images/{number}', picture, dataformats='HWC'))
