@@ -2,6 +2,10 @@
 import numpy as np
 import pytest
 
+from gluon_action.data.demo import make_demo
+from gluon_action.evaluate.config import TestConfig
+from gluon_action.evaluate.fusion import FusionConfig, fuse_scores
+from gluon_action.evaluate.recognizer import test_recognizer as score
 from gluon_action.train.config import TrainConfig
 from gluon_action.train.recognizer import train_recognizer
 
@@ -25,3 +29,39 @@ def test_averaging_frames_cannot_see_their_order(tmp_path):
     chance = 1 / 4
     scores = [record['val_top1'] for record in result.history]
     assert max(scores) <= chance + 0.10 and abs(np.mean(scores[-3:]) - chance) <= 0.10
+
+
+# What the README prints.
+CLIPS = dict(pretrained_base=False, new_length=12, input_size=56, data_aug='v3', new_height=56, new_width=64,
+             flip_prob=0., dropout=0., batch_size=16, lr=0.02, warmup_epochs=1, lr_mode='cosine', num_epochs=10,
+             num_workers=1, log_interval=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize('model', ['i3d_rgb_custom', 's3dg_custom'])
+def test_networks_of_clips_see_the_order_of_frames(model, tmp_path):
+    result = train_recognizer(TrainConfig(**CLIPS, model=model, dataset='demo_motion',
+                                          data_dir=str(tmp_path / 'videos'), save_dir=str(tmp_path / 'run')))
+    assert result.best_score >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_streams_know_together_what_neither_knows_alone(tmp_path):
+    # Frames 8 apart tell the colour only, flow the direction only; the four classes are both.
+    demo = make_demo('demo_two_stream', tmp_path / 'videos', train_per_class=40, val_per_class=10, size=64,
+                     num_frames=32)
+    streams = {'rgb': dict(new_length=4, new_step=8), 'flow': dict(new_length=8)}
+    for stream, clip in streams.items():
+        model = f'i3d_{stream}_custom'
+        train_recognizer(TrainConfig(
+            **{**CLIPS, 'input_size': 48, 'new_height': 48, 'new_width': 56, 'num_epochs': 8, **clip}, model=model,
+            dataset='demo_two_stream', data_dir=str(demo.root), save_dir=str(tmp_path / stream)))
+        score(TestConfig(model=model, dataset='demo_two_stream', data_dir=str(demo.root), input_size=48, new_height=0,
+                         new_width=0, num_workers=1, resume_params=str(tmp_path / stream / 'best.params'),
+                         save_dir=str(tmp_path / f'{stream}_test'), **clip))
+    fused = fuse_scores(FusionConfig([str(tmp_path / f'{stream}_test') for stream in streams],
+                                     save_dir=str(tmp_path / 'fused')))
+    alone = [stream['top1'] for stream in fused.results['streams']]
+    assert max(alone) <= 0.65 and fused.results['top1'] >= 0.90
