@@ -223,8 +223,22 @@ def test_custom_models_start_from_kinetics_or_say_how_not_to(monkeypatch, tmp_pa
         get_model('resnet18_v1b_custom', nclass=3, root=str(tmp_path))
     with pytest.raises(WeightsError, match='ImageNet weights resnet18_v1b:'):
         get_model('resnet18_v1b_custom', nclass=3, root=str(tmp_path), use_kinetics_pretrain=False)
-    with pytest.raises(WeightsError, match='no weights are published for resnet18_v1b_custom'):
+    with pytest.raises(WeightsError, match='no weights of resnet18_v1b_custom.*ImageNet.*load_weights'):
         get_model('resnet18_v1b_custom', pretrained=True, root=str(tmp_path))
+
+
+def test_what_cannot_be_downloaded_is_said_to_start_from_a_file(tmp_path):
+    with pytest.raises(WeightsError, match=r'start from a file.*--resume-params.*import-weights'):
+        get_model('s3dg_kinetics400', pretrained=True, clip_length=8, input_size=32, root=str(tmp_path))
+
+
+def test_weights_of_the_other_stream_are_refused_as_such(tmp_path):
+    rgb, flow = (get_model(f'i3d_{stream}_custom', clip_length=8, **FAST) for stream in ('rgb', 'flow'))
+    for net, other, told in ((rgb, flow, r'on RGB \(3 channels\), this network takes optical flow .*i3d_rgb_'),
+                             (flow, rgb, r'on optical flow \(2 channels\), this network takes RGB .*i3d_flow_')):
+        net.save_parameters(str(tmp_path / 'net.params'))
+        with pytest.raises(WeightsError, match=told):
+            load_weights(other, tmp_path / 'net.params')
 
 
 @pytest.fixture(scope='module')

@@ -36,6 +36,9 @@ BASES = {
 # A weighted consensus starts as the average, so weights from an average or a single frame fit it as they are.
 _OPTIONAL = 'tsn_consensus.'
 
+# Channels of a network's input -> what it looks at.
+_STREAMS = {3: 'RGB', 2: 'optical flow'}
+
 
 def load_weights(net: Recognizer, path: str | os.PathLike, ctx=None, ignore_head: bool = False) -> None:
     """Load a parameter file of this network or of GluonCV's, with or without segments.
@@ -69,8 +72,10 @@ def load_pretrained(net: Recognizer, card: ModelCard, tag: bool | str, ignore_he
         When there are none, they cannot be had, or they do not fit.
     """
     if not card.weights and tag is True:
-        raise WeightsError(f'no weights are published for {card.name}; use pretrained=False, and pretrained_base=True '
-                           'to start from ImageNet')
+        base = 'from ImageNet with pretrained_base=True, or ' if card.base else ''
+        raise WeightsError(f'no weights of {card.name} can be downloaded; use pretrained=False and start {base}from a '
+                           'file with load_weights (--resume-params), which gluon-action import-weights makes of the '
+                           'weights of others')
     name, published = next(iter(card.weights.items())) if tag is True else _by_tag(card.name, card.weights, str(tag))
     try:
         path = fetch_weights(card.name, name, published, root)
@@ -203,6 +208,7 @@ def check_fit(net: Recognizer, arrays: dict, source: str | os.PathLike, *, ignor
         When a shape differs, or keys do.
     """
     params = net._collect_params_with_prefix()
+    _check_channels(params, arrays, source)
     given = {id(parameter) for key, parameter in params.items() if key in arrays or any(part in key for part in new)}
     missing = [] if allow_missing else [
         key for key, parameter in params.items() if id(parameter) not in given and not key.startswith(_OPTIONAL)
@@ -216,6 +222,15 @@ def check_fit(net: Recognizer, arrays: dict, source: str | os.PathLike, *, ignor
     _check_shapes(net, params, arrays, source)
 
 
+def _check_channels(params: dict, arrays: dict, source: str | os.PathLike) -> None:
+    for key, parameter in params.items():
+        here, there = parameter.shape, arrays[key].shape if key in arrays else ()
+        if here and len(here) == len(there) > 2 and {here[1], there[1]} == set(_STREAMS):
+            has, takes = (f'{_STREAMS[shape[1]]} ({shape[1]} channels)' for shape in (there, here))
+            raise WeightsError(f'{source} was trained on {has}, this network takes {takes}; use a model of its stream: '
+                               f'{"i3d_flow_*" if there[1] == 2 else "i3d_rgb_*"}')
+
+
 def _check_shapes(net: Recognizer, params: dict, arrays: dict, source: str | os.PathLike) -> None:
     wrong = [key for key in params if key in arrays and not _fits(params[key].shape, arrays[key].shape)]
     heads = [key for key in wrong if key.startswith(net.head_prefixes)]
@@ -223,8 +238,7 @@ def _check_shapes(net: Recognizer, params: dict, arrays: dict, source: str | os.
         there, here = arrays[heads[0]].shape[0], params[heads[0]].shape[0]
         raise WeightsError(f'{source} was trained on {there} classes, this network has {here}; build it with '
                            f'nclass={there} (--num-classes {there}), or keep the body and start a new head: '
-                           'ignore_head=True in load_weights, replace_head=True in get_model, --new-head of '
-                           'import-weights')
+                           '--new-head, ignore_head=True in load_weights, replace_head=True in get_model')
     if wrong:
         example = f'{wrong[0]} is {arrays[wrong[0]].shape} in the file and {params[wrong[0]].shape} in the network'
         raise WeightsError(f'{source} does not fit a {_title(net)}: {len(wrong)} shapes differ, {example}; was it '

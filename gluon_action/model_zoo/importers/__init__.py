@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ['Conversion', 'convert', 'load_any']
 
 _STEM = 'Conv3d_1a_7x7.conv.weight'
-_STREAMS = {3: 'RGB', 2: 'optical flow'}
 # The number that a file of MXNet's arrays begins with.
 _PARAMS_MAGIC = b'\x12\x01\0\0\0\0\0\0'
 
@@ -90,7 +89,6 @@ def convert(source: str | os.PathLike, net: Recognizer, *, ignore_head: bool = F
         if value is not None and key not in arrays and parameter.grad_req == 'null':
             arrays[key] = np.full(parameter.shape, value, np.float32)
             rows.append(('', parameter.shape, key, f'{value:g} in this format'))
-    _check_input(source, arrays, params)
     weights.check_fit(net, arrays, source, ignore_head=ignore_head,
                       hint=f'; {names.title} is for {names.models}' if names.models else '')
     rows += [(name, (), None, 'beside the weights') for name in others]
@@ -156,13 +154,3 @@ def _place(source: str, variables: dict[str, np.ndarray], names: Names,
         raise WeightsError(f'{source}: {len(unknown)} of {len(variables)} variables are not of {names.title} '
                            f'({weights.few(unknown)}), so the rest may not be either; nothing was loaded')
     return arrays, rows
-
-
-def _check_input(source: str, arrays: dict[str, np.ndarray], params: dict) -> None:
-    if _STEM not in arrays or _STEM not in params or arrays[_STEM].ndim != 5:
-        return
-    there, here = arrays[_STEM].shape[1], params[_STEM].shape[1]
-    if there != here:
-        has, takes = (f'{_STREAMS.get(count, "something else")} ({count} channels)' for count in (there, here))
-        raise WeightsError(f'{source} was trained on {has}, this network takes {takes}; use a model of its stream: '
-                           f'{"i3d_flow_*" if there == 2 else "i3d_rgb_*"}')
