@@ -281,6 +281,7 @@ def test_labels_are_gluoncvs():
     ('resnet18_v1b_ucf101', {'consensu': 'max'}, "no option 'consensu'; did you mean consensus"),
     ('resnet18_v1b_ucf101', {'consensus': 'median', 'num_segments': 2}, 'one of avg, max, weighted'),
     ('resnet18_v1b_ucf101', {'nclass': 0}, 'nclass is a whole number from 1, got 0'),
+    ('i3d_rgb_custom', {'clip_length': 0}, 'clip_length is a whole number from 1, got 0'),
     ('resnet18_v1b_ucf101', {'num_segments': 2.5}, 'num_segments is a whole number from 1, got 2.5'),
     ('resnet18_v1b_ucf101', {'dropout_ratio': 1.}, 'dropout_ratio is at least 0 and less than 1'),
     ('resnet18_v1b_ucf101', {'last_gamma': True, 'pretrained_base': True}, 'use it with pretrained_base=False'),

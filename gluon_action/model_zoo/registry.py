@@ -223,7 +223,7 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
     nclass = card.num_classes if nclass is None else nclass
     size = settings.pop('input_size', card.input_size)
     _check_sampling(card, tsn or use_tsn, clip_length)
-    frames = clip_length or card.clip_length
+    frames = card.clip_length if clip_length is None else clip_length
     for option, value in (('nclass', nclass), ('num_segments', num_segments), ('num_crop', num_crop),
                           ('input_size', size), ('clip_length', frames)):
         if not isinstance(value, int) or value < 1:
