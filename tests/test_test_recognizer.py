@@ -422,6 +422,13 @@ def test_benchmark_prints_gluoncvs_line_and_writes_nothing(flags, tmp_path, capl
     assert not (tmp_path / 'out').exists()
 
 
+def test_slowfast_is_timed_on_clips_of_both_pathways(caplog):
+    caplog.set_level(logging.INFO)
+    assert start(['--model', 'slowfast_4x16_resnet50_custom', '--slowfast', '--new-length', '16', '--benchmark',
+                  '--num-classes', '2', '--num-iterations', '1', '--batch-size', '1', '--input-size', '32']) == 0
+    assert caplog.messages[-1].startswith('With batch size 1 , 1 batches')
+
+
 def test_print_config_is_json_of_every_choice(flags, capsys):
     assert start([*flags, '--num-segments', '25', '--print-config']) == 0
     assert json.loads(capsys.readouterr().out)['num_segments'] == 25

@@ -102,11 +102,14 @@ def card_of(config: TestConfig):
 
 def clip_option(card, config) -> dict[str, int]:
     """Return ``clip_length`` for `get_model` as a configuration of training or testing takes clips; {} for frames."""
-    if card.input_layout == 'NCHW':
-        return {}
+    return {} if card.input_layout == 'NCHW' else {'clip_length': frames_per_clip(config)}
+
+
+def frames_per_clip(config) -> int:
+    """Return how many frames a clip has that a network is given, of both pathways of SlowFast."""
     plan = FramePlan('val', 1, config.new_length, config.new_step, slowfast=config.slowfast,
                      slow_stride=config.slow_temporal_stride, fast_stride=config.fast_temporal_stride)
-    return {'clip_length': plan.frames_per_clip}
+    return plan.frames_per_clip
 
 
 def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Context]):
@@ -122,7 +125,7 @@ def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Cont
     except (mx.MXNetError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
-    group = views_per_score(block, recipe, config.segments, config.new_length, contexts[0])
+    group = views_per_score(block, recipe, config.segments, frames_per_clip(config), contexts[0])
     return block, group, symbol
 
 

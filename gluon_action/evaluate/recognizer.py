@@ -23,7 +23,7 @@ from ..errors import AnnotationError, OutputError
 from . import views
 from .config import TestConfig
 from .metrics import ClassificationMeter, cross_entropy, multi_label_scores
-from .network import Network, build_network, card_of, check_test
+from .network import Network, build_network, card_of, check_test, frames_per_clip
 from .reports import open_report, write_report
 
 _log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def run_benchmark(config: TestConfig) -> float:
     network = build_network(config, config.num_classes, contexts)
     rows = config.batch_size * config.segments
     channels = len(network.recipe.mean)
-    shape = (rows, config.new_length, config.input_size, config.input_size, channels)
+    shape = (rows, frames_per_clip(config), config.input_size, config.input_size, channels)
     data = network.recipe.to_network(mx.nd.random.randint(0, 255, shape=shape, ctx=contexts[0]), config.dtype)
     for n in range(-5, config.num_iterations):
         if n == 0:
