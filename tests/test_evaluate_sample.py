@@ -259,6 +259,14 @@ def test_stored_flow_is_read(tmp_path, suffix):
     np.testing.assert_allclose(clip[0].transpose(1, 2, 3, 0), flow[:, 1:15, 2:16] / 20, atol=1 / 250)
 
 
+def test_flow_stored_with_another_bound_means_the_same(tmp_path):
+    flow = np.random.default_rng(0).uniform(-5, 5, (3, 16, 18, 2))
+    np.savez_compressed(tmp_path / 'flow.npz', flow=quantize(flow, 5))
+    (tmp_path / 'flow.json').write_text('{"num_flows": 3, "bound": 5.0}')
+    np.testing.assert_allclose(flow_clip(tmp_path, size=14)[0].transpose(1, 2, 3, 0), flow[:, 1:15, 2:16] / 20,
+                               atol=1 / 900)
+
+
 def test_flow_is_computed_between_the_resized_frames(tmp_path):
     path = write_video(tmp_path / 'v.mp4', 4, size=(96, 64))
     clip = flow_clip(path, size=56, compute='farneback')

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..errors import UsageError, VideoReadError
+from .flow_folder import read_manifest
 from .optical_flow import BOUND, check_method, compute_flow, dequantize, to_gray
 from .transforms.functional import center_crop
 from .video_reader import VideoReader
@@ -89,7 +90,8 @@ def flow_clip(path: str | os.PathLike, *, size: int = 224, num_frames: int = NUM
         return _load(path, 2)
     frames = _read(path, num_frames, size, modality='flow' if stored else 'rgb')
     if stored:
-        flow = dequantize(frames)
+        # Networks know displacements over `BOUND`; flow may be stored with another.
+        flow = np.clip(dequantize(frames) * (read_manifest(path).get('bound', BOUND) / BOUND), -1, 1, dtype=np.float32)
     elif _is_flow_picture(frames):
         # Blue tells what writing the picture has made of 0.5.
         flow = (frames[..., :2] - np.median(frames[..., 2]).astype(np.float32)) / 255
