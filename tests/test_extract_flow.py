@@ -21,7 +21,7 @@ from gluon_action.data.flow_extraction import FlowSettings, _whole_or_nothing, d
 from gluon_action.data.flow_sources import find_videos
 from gluon_action.data.optical_flow import compute_flow, dequantize, quantize, to_gray
 from gluon_action.data.video_reader import VideoReader
-from gluon_action.errors import AnnotationError, OutputError, UsageError, VideoReadError
+from gluon_action.errors import OutputError, UsageError, VideoReadError
 
 QUICK = FlowSettings('farneback', short_side=0, image_format='png')
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'extract_flow.py'
@@ -188,7 +188,7 @@ def test_videos_that_cannot_have_a_folder_each_are_refused(tmp_path, make, messa
 
 
 def test_a_list_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(AnnotationError, match='nowhere.txt: the list does not exist'):
+    with pytest.raises(UsageError, match='nowhere.txt: there is no such list or folder; pass videos'):
         find_videos([tmp_path / 'nowhere.txt'])
 
 

@@ -40,6 +40,8 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
     found: dict[str, str] = {}
     for source in map(os.fspath, sources):
         source = os.path.expanduser(source)
+        if not os.path.exists(source) and '*' not in source and not is_video_name(source):
+            raise UsageError(f'{source}: there is no such list or folder; pass videos, folders with them, or lists')
         for path, name in _videos_of(source, os.path.expanduser(data_dir), list_format, multi_label):
             name = flow_name(name)
             if name.split('/')[0] in ('.', '..'):
