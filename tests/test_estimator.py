@@ -1,6 +1,7 @@
 """The estimators: runs by steps that go on, phases, evaluation, prediction, and what is said to what cannot be."""
 import csv
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -14,10 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoint_names import slim
-from clips import SHAPE, write_clips
+from clips import CLASSES, estimator_clips, newest, small_config
 from test_records import events_of, scalars_of
-from tf_checkpoint_writer import write_checkpoint
 
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
@@ -25,37 +24,20 @@ from gluon_action.errors import UsageError, WeightsError
 from gluon_action.evaluate.multi_label import multi_label_metrics
 from gluon_action.train import estimator
 from gluon_action.train.checkpoint import CheckpointDir, read_checkpoint
-from gluon_action.train.clip_scores import ClipScoring
-from gluon_action.train.estimator_config import EstimatorConfig, check_config
-from gluon_action.train.estimator_data import batches_ahead, counted_classes, open_loader
-from gluon_action.train.step_loader import StepLoader
+from gluon_action.train.estimator_data import open_loader
 
 SCRIPTS = Path(__file__).parents[1] / 'scripts'
-CLASSES = ('gate down', 'vehicle', 'gate up')
 
 
 @pytest.fixture(scope='module')
 def clips(tmp_path_factory):
-    """Folders of records by subset."""
-    folder = tmp_path_factory.mktemp('clips')
-    write_clips(folder / 'train', 7, seed=1, names=CLASSES, files=2)
-    write_clips(folder / 'eval', 5, seed=2, names=CLASSES)
-    write_clips(folder / 'predict', 3, seed=3, names=CLASSES, labelled=False)
-    write_clips(folder / 'single', 6, seed=4, single=True)
-    return folder
+    return estimator_clips(tmp_path_factory.mktemp('clips'))
 
 
 @pytest.fixture(scope='module')
 def small(clips):
     """The choices of a small run of S3D-G; others are given to it."""
-    def config(model_dir, **options):
-        return EstimatorConfig(**{**dict(
-            network='s3dg', mode='train_and_eval', model_dir=str(model_dir), batch_size=2, num_classes=3,
-            clip_length=SHAPE[0], frame_height=SHAPE[1], frame_width=SHAPE[2], depth_multiplier=0.05, min_depth=2,
-            num_data_workers=0, monitor_steps=3, train_steps=6, learning_rate=0.01,
-            train_subset_dir_path=str(clips / 'train'), eval_subset_dir_path=str(clips / 'eval'),
-            predict_subset_dir_path=str(clips / 'predict')), **options})
-    return config
+    return functools.partial(small_config, clips)
 
 
 @pytest.fixture(scope='module')
@@ -70,12 +52,6 @@ def copied(folder, to):
     return Path(shutil.copytree(folder, to, symlinks=True))
 
 
-def newest(folder):
-    """Parameters of the newest checkpoint, as bytes."""
-    step, state = read_checkpoint(CheckpointDir(folder / 'checkpoints').newest())
-    return step, {name: array.asnumpy().tobytes() for name, array in state['params'].items()}
-
-
 def records_of(folder):
     return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
 
@@ -83,50 +59,6 @@ def records_of(folder):
 def without_times(folder):
     return [{name: value for name, value in record.items() if name not in ('seconds', 'speed', 'steps_per_second')}
             for record in records_of(folder)]
-
-
-# Steps
-
-class Numbers:
-    """A loader of 5 batches an epoch that are (epoch, batch)."""
-
-    def __init__(self):
-        self.begun = []
-
-    def __len__(self):
-        return 5
-
-    def epoch(self, epoch, start_batch=0):
-        self.begun.append((epoch, start_batch))
-        for batch in range(start_batch, 5):
-            yield epoch, batch
-
-
-def test_stretches_run_on_over_the_epochs_of_the_data():
-    loader = Numbers()
-    steps = StepLoader(loader, 3, total=11)
-    stretches = [list(steps.epoch(number)) for number in range(4)]
-    assert sum(stretches, []) == [divmod(number, 5) for number in range(11)]
-    assert list(map(len, stretches)) == [3, 3, 3, 2] and steps.stretches == 4 and len(steps) == 3
-    assert loader.begun == [(0, 0), (1, 0), (2, 0)]  # workers read ahead from one stretch into the next
-
-
-def test_a_run_goes_on_inside_a_stretch_and_with_stretches_of_another_length():
-    steps = StepLoader(Numbers(), 3)
-    assert list(steps.epoch(2, 1)) == [(1, 2), (1, 3)] and steps.stretches == float('inf')
-    other = StepLoader(Numbers(), 4, total=20, origin=(2, 6))
-    assert list(other.epoch(2)) == [(1, 1), (1, 2), (1, 3), (1, 4)] and other.stretches == 6
-    assert list(other.epoch(5)) == [(3, 3), (3, 4)]
-
-
-def test_there_must_be_something_to_step_over():
-    class Nothing(Numbers):
-        def __len__(self):
-            return 0
-    with pytest.raises(UsageError, match='nothing to train on'):
-        StepLoader(Nothing(), 3)
-    with pytest.raises(UsageError, match='1 step or more'):
-        StepLoader(Numbers(), 0)
 
 
 # What a run leaves
@@ -161,8 +93,8 @@ def test_every_look_brings_a_line_a_record_and_scalars(whole):
 
 def test_tensorboard_gets_distributions_and_middle_frames_at_every_look(whole):
     tags = {(value.tag, event.step) for event in events_of(whole) for value in event.summary.value}
-    for tag in ('images/0', 'images/1', 'activations/Mixed_5c', 'Logits.Conv3d_0c_1x1.weight',
-                'Conv3d_1a_7x7.bn.running_mean'):
+    for tag in ('images/0', 'images/1', 'activations/Mixed_5c', 'Logits/Conv3d_0c_1x1.weight',
+                'Conv3d_1a_7x7/bn.running_mean'):
         assert {step for name, step in tags if name == tag} == {0, 3}
     assert ('images/2', 0) not in tags
 
@@ -239,8 +171,9 @@ def test_a_folder_of_something_else_is_refused(small, tmp_path):
     with pytest.raises(UsageError, match='config.json of something else'):
         estimator.train(small(tmp_path))
     CheckpointDir(tmp_path / 'checkpoints').save(1, {'config': {'model': 'resnet'}})
-    with pytest.raises(UsageError, match='no run of this command'):
-        estimator.train(small(tmp_path))
+    for restart in (False, True):
+        with pytest.raises(UsageError, match='holds a run of another command; give another folder'):
+            estimator.train(small(tmp_path, restart=restart))
 
 
 # Phases
@@ -381,131 +314,17 @@ def test_one_label_a_clip_is_scored_by_softmax(small, clips, tmp_path):
         assert np.argmax(clip['logits']) == np.argmax(clip['class_ids'])
 
 
-def test_scores_of_one_label_a_clip_count_what_was_expected():
-    scores = ClipScoring(3, multi_label=False)(2)
-    scores.add(np.array([[3., 0, 0], [0, 3., 0], [0, 0, 3.]]), np.array([0., 1, 0]), 1.5)
-    scores.expected = 4
-    found = scores.summary()
-    assert found['top1'] == 0.5 and found['precision'] == pytest.approx(2 / 3) and found['loss'] == 0.5
+def test_ctrl_c_says_what_the_same_command_would_go_on_from(small, whole, tmp_path, monkeypatch, caplog):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
 
-
-# Choices
-
-@pytest.mark.parametrize('text, counted', [('0', (1, 0, 0)), ('1-2', (0, 1, 1)), ('gate', (1, 0, 1)),
-                                           ('VEH*, 0', (1, 1, 0)), ('gate ?own', (1, 0, 0))])
-def test_classes_that_count_go_by_number_and_by_name(text, counted):
-    assert counted_classes(text, 3, CLASSES).tolist() == list(map(bool, counted))
-
-
-@pytest.mark.parametrize('text, names, told', [
-    ('3', CLASSES, "'3' fits no class; the classes are 0..2, gate down, vehicle"), ('2-1', CLASSES, 'fits no class'),
-    ('gate', None, 'have no names: there is no classes.txt'), (',', None, 'names no class')])
-def test_classes_that_are_none_are_refused(text, names, told):
-    with pytest.raises(UsageError, match=told):
-        counted_classes(text, 3, names)
-
-
-@pytest.mark.parametrize('options, ahead, workers', [
-    ({}, 853, 2), ({'tfrecord_size': 1}, 21, 2), ({'batch_size': 5000}, 1, 2), ({'prefetch_size': 3}, 3, 2),
-    ({'prefetch_size': 0}, 0, 0)])
-def test_batches_are_read_ahead_by_number_or_by_size(small, options, ahead, workers):
-    config = small('', num_data_workers=2, **options)
-    assert batches_ahead(config) == ahead
-    with open_loader(config, 'train') as loader:
-        assert loader.num_workers == workers and loader.prefetch == max(1, ahead) and loader.shuffle
-
-
-def test_a_window_of_the_frames_is_what_the_network_sees(small):
-    window = dict(crop=True, cropx=5, cropy=3, cropwidth=20, cropheight=24)
-    with open_loader(small('', **window), 'eval') as cropped, open_loader(small(''), 'eval') as loader:
-        ours, all_of_it = cropped.dataset.load(2)[0], loader.dataset.load(2)[0]
-        assert ours.shape == (1, 3, 8, 24, 20) and (ours == all_of_it[..., 3:27, 5:25]).all()
-        assert cropped.dataset.list_sha256 == loader.dataset.list_sha256
-
-
-def test_only_the_training_of_s3dg_changes_colours(small):
-    for options, subset, changed in (({}, 'train', True), ({}, 'eval', False), ({'network': 'i3d'}, 'train', False)):
-        with open_loader(small('', **options), subset) as loader:
-            first, second = (loader.dataset.load(0, epoch=epoch)[0] for epoch in (0, 1))
-            assert (first != second).any() == changed
-
-
-@pytest.mark.parametrize('options, told', [
-    ({'variables_to_train': 'i3d_logits'}, "--variables_to_train 'i3d_logits' is not one of s3dg_convs, s3dg_logits"),
-    ({'variables_to_warm_start': 'convs'}, "--variables_to_warm_start 'convs' is not one of s3dg_convs, s3dg_logits"),
-    ({'mode': 'evaluate'}, "--mode: 'evaluate' is not one of train, eval, train_and_eval, predict, export, export_for"),
-    ({'network': 'i3d', 'mode': 'export_for_production'}, '--mode: .* is not one of train, .*export$'),
-    ({'network': 'i3d', 'min_depth': 4}, '--min_depth: is about s3dg_estimator.py'),
-    ({'eval_subset_dir_path': None}, '--eval_subset_dir_path: --mode train_and_eval needs the folder'),
-    ({'optimizer': 'sgd', 'momentum': 0.5}, '--momentum: means nothing with --optimizer sgd'),
-    ({'checkpoint_path': 'x'}, '--checkpoint_path: .*with --warm_start only'),
-    ({'crop': True}, r'--crop: a window of 1920x920 at \(0, 82\) does not fit into frames of 32x32'),
-    ({'cropx': 3}, '--cropx: means something with --crop only'),
-    ({'channels': 2}, r'--channels: must be 3 \(RGB\), got 2'),
-    ({'network': 'i3d', 'channels': 1, 'depth_multiplier': 1., 'min_depth': 16}, '--channels: must be 3 or 2'),
-    ({'update_batch_norm': True}, '--update_batch_norm: is about batch normalisation that --variables_to_train leaves'),
-    ({'learning_rate': float('nan')}, '--learning_rate: must be 0 or more, got nan'),
-    ({'momentum': 1.}, '--momentum: must be less than 1'),
-    ({'train_steps': 0}, '--train_steps: must be 1 or more'),
-    ({'export_path': 'x'}, '--export_path: is about --mode export'),
-    ({'overwrite': True}, '--overwrite: replaces the results of --mode eval and predict'),
-    ({'mode': 'eval', 'restart': True}, '--restart: is about training'),
-    ({'num_gpus': 0, 'gpu_num': 0}, '--gpu_num: --num_gpus 0 computes on the CPU'),
-    ({'num_gpus': 2, 'gpu_num': 1}, '--gpu_num: picks one card'),
-    ({'label_mode': 'single', 'num_classes': 1}, '--num_classes: one label a clip'),
-    ({'model_dir': ''}, '--model_dir: needs')])
-def test_choices_that_cannot_be_are_refused_with_the_flag(small, options, told):
-    with pytest.raises(UsageError, match=told):
-        check_config(small(**{'model_dir': 'x', **options}))
-
-
-def test_a_configuration_starts_with_the_defaults_of_the_flags():
-    for network, parse in (('i3d', clip_estimator.parse_i3d), ('s3dg', clip_estimator.parse_s3dg)):
-        config = clip_estimator.config_from(parse(['--mode', 'train_and_eval', '--model_dir', '']))
-        assert config == EstimatorConfig(network=network)
-
-
-def test_flags_are_those_of_the_original_with_its_defaults():
-    original = dict(
-        checkpoint_path=None, export_path=None, train_subset_dir_path=None, eval_subset_dir_path=None, batch_size=6,
-        prefetch_size=-1, tfrecord_size=40, monitor_steps=100, train_steps=None, num_classes=204, learning_rate=1e-1,
-        optimizer='momentum', momentum=0.9, weight_decay=1e-7, dropout_rate=0.2, clip_length=64, frame_height=224,
-        frame_width=224, channels=3, variables_to_warm_start=None, variables_to_train=None)
-    gated = dict(warm_start=False, min_depth=16, depth_multiplier=1.0, add_image_summaries=True, metric_weights=None,
-                 crop=False, cropheight=920, cropwidth=1920, cropx=0, cropy=82)
-    given = ['--mode', 'predict', '--model_dir', 'x', '--test_subset_dir_path', 'clips', '--num_gpus', '1', '--gpu_num',
-             '0']
-    for parse, flags in ((clip_estimator.parse_i3d, original), (clip_estimator.parse_s3dg, {**original, **gated})):
-        found = vars(parse(given))
-        assert {name: found[name] for name in flags} == flags
-        assert (found['predict_subset_dir_path'], found['num_gpus'], found['gpu_num']) == ('clips', 1, 0)
-    assert vars(clip_estimator.parse_s3dg([*given, '-c']))['crop'] is True
-
-
-@pytest.mark.parametrize('text, value', [('false', False), ('False', False), ('0', False), ('no', False),
-                                         ('true', True), ('yes', True), ('1', True)])
-def test_yes_and_no_mean_what_they_say(text, value):
-    given = ['--mode', 'train', '--model_dir', 'x', '--add_image_summaries', text]
-    assert clip_estimator.parse_s3dg(given).add_image_summaries is value
-
-
-@pytest.mark.parametrize('given, told', [
-    (['--mode', 'evaluate', '--model_dir', 'x'], "'train', 'eval', 'train_and_eval', 'predict', 'export'"),
-    (['--mode', 'train', '--model_dir', 'x', '--add_image_summaries', 'maybe'], "'maybe' is neither true nor false")])
-def test_a_bad_word_on_the_command_line_is_answered_with_those_that_are_allowed(given, told, capsys):
-    with pytest.raises(SystemExit) as stop:
-        clip_estimator.parse_i3d(given)
-    assert stop.value.code == 2 and told in capsys.readouterr().err
-
-
-def test_without_a_gpu_the_cpu_computes_unless_gpus_were_asked_for(small, caplog):
-    with caplog.at_level(logging.INFO):
-        assert [str(device) for device in estimator.devices(small(''))] == ['cpu(0)']
-    assert 'Computing on the CPU, as there is no GPU that can be used (--num_gpus 1' in caplog.text
-    assert [str(device) for device in estimator.devices(small('', num_gpus=0))] == ['cpu(0)']
-    for asked in ({'num_gpus': 1}, {'gpu_num': 0}):
-        with pytest.raises(estimator.DeviceError, match='--num_gpus'):
-            estimator.devices(small('', **asked))
+    monkeypatch.setattr(estimator.Loop, 'fit', interrupted)
+    for folder, told in ((copied(whole, tmp_path / 'run'), 'goes on from .*/run/checkpoints/step-00000006'),
+                         (tmp_path / 'new', 'holds no checkpoint yet: the same command starts again')):
+        caplog.set_level(logging.INFO)
+        argv = command_line(small(folder, train_steps=9))[2:]
+        assert run(clip_estimator.parse_s3dg, clip_estimator.main, argv) == 130
+        assert re.search(told, caplog.text)
 
 
 def test_the_command_under_one_name_is_told_the_network(small, whole, tmp_path, capsys):
@@ -515,78 +334,3 @@ def test_the_command_under_one_name_is_told_the_network(small, whole, tmp_path, 
     assert run(clip_estimator.parse_args, clip_estimator.main, argv) == 0
     shown = capsys.readouterr().out
     assert re.search(r'^auc +0\.\d{6}$', shown, re.MULTILINE) and 'eval.json' in shown
-
-
-# The commands of the guide
-
-MODELS, SETS = 'C:/Users/Public/fra-gctd-project/Models', 'C:/Users/Public/fra-gctd-project/Data_Sets'
-PRINTED = (
-    f'--mode train_and_eval --model_dir {MODELS}/ramsey_nj/i3d-estimator-pretrained-init --checkpoint_path '
-    f'{MODELS}/pre-trained/i3d_kinetics_600_rgb/model.ckpt --train_subset_dir_path {SETS}/ramsey_nj/20180419 '
-    f'--eval_subset_dir_path {SETS}/ramsey_nj/20180420 --monitor_steps 532 --learning_rate 0.1 --batch_size 2 '
-    '--variables_to_warm_start i3d_convs --variables_to_train i3d_logits',
-    f'--mode train_and_eval --model_dir {MODELS}/ramsey_nj/i3d-estimator-coarsetuned-init --checkpoint_path '
-    f'{MODELS}/ramsey_nj/i3d-estimator-pretrained-init --train_subset_dir_path {SETS}/ramsey_nj/20180419 '
-    f'--eval_subset_dir_path {SETS}/ramsey_nj/20180420 --monitor_steps 1064 --learning_rate 0.001 --batch_size 1',
-    f'--mode train_and_eval --model_dir {MODELS}/ramsey_nj/i3d-estimator-finetuned-init --checkpoint_path '
-    f'{MODELS}/ramsey_nj/i3d-estimator-coarsetuned-init --train_subset_dir_path {SETS}/ramsey_nj/20180419 '
-    f'--eval_subset_dir_path {SETS}/ramsey_nj/20180420 --monitor_steps 1064 --learning_rate 0.00001 --batch_size 1')
-
-
-@pytest.fixture(scope='module')
-def kinetics(tmp_path_factory):
-    """A checkpoint of slim's I3D for 600 classes, and its values by our keys."""
-    folder = tmp_path_factory.mktemp('pre-trained') / 'i3d_kinetics_600_rgb'
-    folder.mkdir()
-    rng, tensors, values = np.random.default_rng(0), {}, {}
-    for name, (key, shape) in slim(600, gated=False, separable=False).items():
-        tensors[name] = (rng.uniform(0.5, 1.5, shape) if len(shape) == 1 else
-                         rng.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape)).astype(np.float32)
-        values[key] = tensors[name].transpose(4, 3, 0, 1, 2) if len(shape) == 5 else tensors[name]
-    write_checkpoint(folder / 'model.ckpt', tensors)
-    return folder, values
-
-
-def as_printed(line, kinetics, folder, data):
-    line = line.replace(f'{MODELS}/pre-trained/i3d_kinetics_600_rgb', str(kinetics))
-    return line.replace(f'{MODELS}/ramsey_nj', str(folder)).replace(f'{SETS}/ramsey_nj', str(data)).split()
-
-
-@pytest.mark.slow
-def test_the_three_commands_run_as_they_are_printed(kinetics, tmp_path, monkeypatch, capsys):
-    for day, count in (('20180419', 3), ('20180420', 2)):
-        write_clips(tmp_path / 'data' / day, count, shape=(8, 32, 32, 3), classes=204, seed=count)
-    given = clip_estimator.config_from
-
-    def smaller(args):
-        assert (args.clip_length, args.frame_height, args.train_steps) == (64, 224, None)
-        return dataclasses.replace(given(args), clip_length=8, frame_height=32, frame_width=32, train_steps=2)
-
-    monkeypatch.setattr(clip_estimator, 'config_from', smaller)
-    states = []
-    for line in PRINTED:
-        argv = as_printed(line, kinetics[0], tmp_path / 'runs', tmp_path / 'data')
-        assert run(clip_estimator.parse_i3d, clip_estimator.main, argv) == 0
-        states.append(newest(Path(argv[3]))[1])
-    heads = {name for name in states[0] if name.startswith('Logits.')}
-    for name in states[0].keys() - heads:
-        if 'gamma' not in name:
-            assert states[0][name] == np.ascontiguousarray(kinetics[1][name]).tobytes(), name
-    assert all(states[0][name] != states[1][name] for name in states[0] if name.endswith(('weight', 'running_mean')))
-    about = json.loads((tmp_path / 'runs' / 'i3d-estimator-finetuned-init' / 'config.json').read_text())
-    assert about['started_from'].endswith('i3d-estimator-coarsetuned-init/checkpoints/step-00000002')
-    # Of running statistics, two steps at momentum 0.9 leave 0.81 of what phase 2 ended with; a reset would not.
-    for name in (name for name in states[1] if name.endswith('Mixed_3b.Branch_0.Conv3d_0a_1x1.bn.running_mean')):
-        two, three = (np.frombuffer(state[name], np.float32) for state in states[1:])
-        assert np.corrcoef(two, three)[0, 1] > 0.9 and (two != three).all()
-
-
-@pytest.mark.slow
-def test_the_first_phase_runs_on_clips_of_their_full_size(kinetics, tmp_path):
-    for day in ('20180419', '20180420'):
-        write_clips(tmp_path / 'data' / day, 2, shape=(64, 224, 224, 3), classes=204)
-    argv = as_printed(PRINTED[0], kinetics[0], tmp_path / 'runs', tmp_path / 'data')
-    found = subprocess.run([sys.executable, str(SCRIPTS / 'i3d_estimator.py'), *argv, '--train_steps', '1'],
-                           capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert 'Computing on the CPU' in found.stdout and re.search(r'step 1: evaluation: .*2 of 2 clips', found.stdout)

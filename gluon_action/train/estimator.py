@@ -285,10 +285,8 @@ class _KeepScores(Hook):
 
 def _check_same_network(config: EstimatorConfig, source) -> None:
     before = (read_run_config(source) or {}).get('config', {})
-    # Another head may be wanted; that it fits is checked where it is taken over.
-    names = [name for name in OF_THE_NETWORK if name != 'num_classes'] if before.get('network') else []
-    differing = [f'--{name} was {before.get(name)!r} and is {getattr(config, name)!r}' for name in names
-                 if before.get(name) != getattr(config, name)]
+    differing = [f'--{name} was {before.get(name)!r} and is {getattr(config, name)!r}' for name in OF_THE_NETWORK
+                 if before.get('network') and before.get(name) != getattr(config, name)]
     if differing:
         raise UsageError(f'{source} is of another network: {"; ".join(differing)}')
 

@@ -25,8 +25,8 @@ FREE_TO_CHANGE = frozenset({
     'predict_subset_dir_path', 'prefetch_size', 'tfrecord_size', 'monitor_steps', 'train_steps', 'gpu_num',
     'variables_to_warm_start', 'warm_start', 'add_image_summaries', 'num_data_workers', 'overwrite', 'restart'})
 
-#: Choices that decide what network the parameters of a run fit.
-OF_THE_NETWORK = ('network', 'num_classes', 'channels', 'min_depth', 'depth_multiplier')
+#: Choices that decide what network the parameters of a run fit, the classes of its head aside.
+OF_THE_NETWORK = ('network', 'channels', 'min_depth', 'depth_multiplier')
 
 
 @dataclass

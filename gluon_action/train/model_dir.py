@@ -126,6 +126,8 @@ class ModelDir:
             self._check_not_of_others()
             return None
         before = newest.state.get('config') or {}
+        if before.get('network') is None:
+            raise UsageError(f'--model_dir {self.path} holds a run of another command; give another folder')
         differing = _differences(before, self.config)
         # Repeated, a command with --restart goes on with the phase that it has begun.
         if self.config.restart and (differing or not before['restart']):
@@ -193,8 +195,6 @@ _NEW_PHASE = ('--restart puts it aside in a folder of its own and starts a new p
 
 def _differences(before: dict, config: EstimatorConfig) -> list[str]:
     """What was another choice when the run began, of those that its parameters depend on."""
-    if 'network' not in before:
-        return ['it is no run of this command']
     now = json.loads(config.as_json())
     return [f'--{name} was {before.get(name)!r} and is {now[name]!r}' for name in now
             if name not in FREE_TO_CHANGE and before.get(name) != now[name]]

@@ -1,0 +1,89 @@
+"""The three commands of the i3d/s3dg guide, as they are printed there but for the paths."""
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoint_names import slim
+from clips import newest, write_clips
+from tf_checkpoint_writer import write_checkpoint
+
+from gluon_action.cli import clip_estimator
+from gluon_action.cli.command import run
+
+SCRIPT = Path(__file__).parents[1] / 'scripts' / 'i3d_estimator.py'
+MODELS, SETS = 'C:/Users/Public/fra-gctd-project/Models', 'C:/Users/Public/fra-gctd-project/Data_Sets'
+PRINTED = (
+    f'--mode train_and_eval --model_dir {MODELS}/ramsey_nj/i3d-estimator-pretrained-init --checkpoint_path '
+    f'{MODELS}/pre-trained/i3d_kinetics_600_rgb/model.ckpt --train_subset_dir_path {SETS}/ramsey_nj/20180419 '
+    f'--eval_subset_dir_path {SETS}/ramsey_nj/20180420 --monitor_steps 532 --learning_rate 0.1 --batch_size 2 '
+    '--variables_to_warm_start i3d_convs --variables_to_train i3d_logits',
+    f'--mode train_and_eval --model_dir {MODELS}/ramsey_nj/i3d-estimator-coarsetuned-init --checkpoint_path '
+    f'{MODELS}/ramsey_nj/i3d-estimator-pretrained-init --train_subset_dir_path {SETS}/ramsey_nj/20180419 '
+    f'--eval_subset_dir_path {SETS}/ramsey_nj/20180420 --monitor_steps 1064 --learning_rate 0.001 --batch_size 1',
+    f'--mode train_and_eval --model_dir {MODELS}/ramsey_nj/i3d-estimator-finetuned-init --checkpoint_path '
+    f'{MODELS}/ramsey_nj/i3d-estimator-coarsetuned-init --train_subset_dir_path {SETS}/ramsey_nj/20180419 '
+    f'--eval_subset_dir_path {SETS}/ramsey_nj/20180420 --monitor_steps 1064 --learning_rate 0.00001 --batch_size 1')
+
+
+@pytest.fixture(scope='module')
+def kinetics(tmp_path_factory):
+    """A checkpoint of slim's I3D for 600 classes, and its values by our keys."""
+    folder = tmp_path_factory.mktemp('pre-trained') / 'i3d_kinetics_600_rgb'
+    folder.mkdir()
+    rng, tensors, values = np.random.default_rng(0), {}, {}
+    for name, (key, shape) in slim(600, gated=False, separable=False).items():
+        tensors[name] = (rng.uniform(0.5, 1.5, shape) if len(shape) == 1 else
+                         rng.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape)).astype(np.float32)
+        values[key] = tensors[name].transpose(4, 3, 0, 1, 2) if len(shape) == 5 else tensors[name]
+    write_checkpoint(folder / 'model.ckpt', tensors)
+    return folder, values
+
+
+def as_printed(line, kinetics, folder, data):
+    line = line.replace(f'{MODELS}/pre-trained/i3d_kinetics_600_rgb', str(kinetics))
+    return line.replace(f'{MODELS}/ramsey_nj', str(folder)).replace(f'{SETS}/ramsey_nj', str(data)).split()
+
+
+@pytest.mark.slow
+def test_the_three_commands_run_as_they_are_printed(kinetics, tmp_path, monkeypatch, capsys):
+    for day, count in (('20180419', 3), ('20180420', 2)):
+        write_clips(tmp_path / 'data' / day, count, shape=(8, 32, 32, 3), classes=204, seed=count)
+    given = clip_estimator.config_from
+
+    def smaller(args):
+        assert (args.clip_length, args.frame_height, args.train_steps) == (64, 224, None)
+        return dataclasses.replace(given(args), clip_length=8, frame_height=32, frame_width=32, train_steps=2)
+
+    monkeypatch.setattr(clip_estimator, 'config_from', smaller)
+    states = []
+    for line in PRINTED:
+        argv = as_printed(line, kinetics[0], tmp_path / 'runs', tmp_path / 'data')
+        assert run(clip_estimator.parse_i3d, clip_estimator.main, argv) == 0
+        states.append(newest(Path(argv[3]))[1])
+    heads = {name for name in states[0] if name.startswith('Logits.')}
+    for name in states[0].keys() - heads:
+        if 'gamma' not in name:
+            assert states[0][name] == np.ascontiguousarray(kinetics[1][name]).tobytes(), name
+    assert all(states[0][name] != states[1][name] for name in states[0] if name.endswith(('weight', 'running_mean')))
+    about = json.loads((tmp_path / 'runs' / 'i3d-estimator-finetuned-init' / 'config.json').read_text())
+    assert about['started_from'].endswith('i3d-estimator-coarsetuned-init/checkpoints/step-00000002')
+    # Of running statistics, two steps at momentum 0.9 leave 0.81 of what phase 2 ended with; a reset would not.
+    for name in (name for name in states[1] if name.endswith('Mixed_3b.Branch_0.Conv3d_0a_1x1.bn.running_mean')):
+        two, three = (np.frombuffer(state[name], np.float32) for state in states[1:])
+        assert np.corrcoef(two, three)[0, 1] > 0.9 and (two != three).all()
+
+
+@pytest.mark.slow
+def test_the_first_phase_runs_on_clips_of_their_full_size(kinetics, tmp_path):
+    for day in ('20180419', '20180420'):
+        write_clips(tmp_path / 'data' / day, 2, shape=(64, 224, 224, 3), classes=204)
+    argv = as_printed(PRINTED[0], kinetics[0], tmp_path / 'runs', tmp_path / 'data')
+    found = subprocess.run([sys.executable, str(SCRIPT), *argv, '--train_steps', '1'],
+                           capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert 'Computing on the CPU' in found.stdout and re.search(r'step 1: evaluation: .*2 of 2 clips', found.stdout)

@@ -1,0 +1,20 @@
+"""What the three phases of the estimator are worth, on generated clips with two labels."""
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[1] / 'benchmarks' / 'three_phases.py'
+
+
+@pytest.mark.slow
+def test_three_phases_beat_training_from_scratch_at_equal_steps(tmp_path):
+    spec = importlib.util.spec_from_file_location('three_phases', BENCHMARK)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    found = benchmark.measure(tmp_path)
+    phases = found.pop('three phases')
+    assert phases['map'] >= 0.95 and phases['f1'] >= 0.85
+    for scratch in found.values():
+        assert phases['map'] > scratch['best'] + 0.05 and phases['f1'] > scratch['f1'] + 0.05
+    assert (tmp_path / 'three_phases.png').read_bytes()[:4] == b'\x89PNG'
