@@ -218,6 +218,15 @@ def test_weights_of_another_number_of_classes_are_refused(call, listed, weights,
     assert f'{weights} was trained on 2 classes, this network has 3' in said and '--num-classes 2' in said
 
 
+def test_training_without_the_new_head_is_refused(call, listed, weights):
+    start = (listed('good0.mp4 0', 'good1.mp4 1'), '--resume-params', weights, '--new-head', '--train-params')
+    code, said = call('train', *start, '^layer4')
+    assert code == 2 and '--train-params ^layer4: leaves the head of --new-head' in said
+    assert r'"^layer4|^(output\.)"' in said
+    code, said = call('train', *start, 'nosuch')
+    assert code == 2 and "--train-params nosuch: 'nosuch' fits no parameter" in said
+
+
 def test_testing_labels_that_the_network_does_not_know_is_refused(call, listed, weights):
     videos = listed('good0.mp4 0', 'good1.mp4 5')
     code, said = call('test', videos)

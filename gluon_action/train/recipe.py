@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from .config import TrainConfig
 from .loop import Loop
 from .losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .schedules import make_schedule, updates_per_epoch
-from .warm_start import freeze_statistics, trainable
+from .warm_start import chosen_keys, freeze_statistics, trainable
 
 log = logging.getLogger(__name__)
 
@@ -185,15 +186,26 @@ def build_loop(config: TrainConfig, net, contexts: list[mx.Context], store, batc
     mixup = None
     if config.mixup:
         mixup = MixUp(net.num_classes, config.mixup_alpha, until_epoch=config.num_epochs - config.mixup_off_epoch)
-    params = None
-    if config.train_params != 'all':
-        params = trainable(net, config.train_params)
-        freeze_statistics(net, params)
+    params = None if config.train_params == 'all' else _chosen(config, net)
     return Loop(net, 'nag' if config.slowfast else 'sgd', {'momentum': config.momentum, 'wd': config.wd}, loss=loss,
                 contexts=contexts, schedule=schedule, batch_multiplier=config.num_segments,
                 val_crops=config.num_crop, accumulate=config.accumulate, kvstore=store, clip_grad=config.clip_grad,
                 amp=config.use_amp, dtype=config.dtype, no_wd=config.no_wd, seed=config.seed, mixup=mixup,
                 params=params, teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
+
+
+def _chosen(config: TrainConfig, net) -> mx.gluon.ParameterDict:
+    """Return what --train-params names; everything else of the network stays as it is from now on."""
+    try:
+        keys = chosen_keys(net, config.train_params)
+        if config.new_head and not any(key.startswith(net.head_prefixes) for key in keys):
+            raise UsageError('leaves the head of --new-head at random values for good; name it as well: '
+                             f'"{config.train_params}|^({"|".join(map(re.escape, net.head_prefixes))})"')
+        params = trainable(net, config.train_params)
+    except UsageError as error:
+        raise UsageError(f'--train-params {config.train_params}: {error}') from error
+    freeze_statistics(net, params)
+    return params
 
 
 def build_teacher(config: TrainConfig, num_classes: int, contexts: list[mx.Context]):
