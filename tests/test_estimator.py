@@ -93,8 +93,8 @@ def test_every_look_brings_a_line_a_record_and_scalars(whole):
 
 def test_tensorboard_gets_distributions_and_middle_frames_at_every_look(whole):
     tags = {(value.tag, event.step) for event in events_of(whole) for value in event.summary.value}
-    for tag in ('images/0', 'images/1', 'activations/Mixed_5c', 'Logits/Conv3d_0c_1x1.weight',
-                'Conv3d_1a_7x7/bn.running_mean'):
+    for tag in ('images/0', 'images/1', 'activations/Mixed_5c', 'Logits/Conv3d_0c_1x1/weight',
+                'Conv3d_1a_7x7/bn/running_mean'):
         assert {step for name, step in tags if name == tag} == {0, 3}
     assert ('images/2', 0) not in tags
 
