@@ -392,6 +392,19 @@ def test_exported_network_scores_like_the_one_of_the_zoo(flags, weights, tmp_pat
         assert results['protocol']['views_per_score'] == segments
 
 
+def test_an_exported_clip_network_scores_clips_of_its_own_size_only(flags, tmp_path, capsys):
+    net = model_zoo.get_model('i3d_rgb_custom', nclass=8, pretrained_base=False, clip_length=8, input_size=32)
+    net.hybridize()
+    net(mx.nd.zeros((1, 3, 8, 32, 32)))
+    net(mx.nd.zeros((1, 3, 9, 32, 32)))
+    net.export(str(tmp_path / 'net'))
+    argv = [*flags, '--model', 'i3d_rgb_custom', '--resume-params', '', '--deploy', '--model-prefix',
+            str(tmp_path / 'net')]
+    assert start([*argv, '--new-length', '9']) == 0
+    assert start([*argv, '--new-length', '8', '--overwrite']) == 2
+    assert 'exported for clips of 9 frames of 32x32' in (told := capsys.readouterr().err) and '--new-length 9' in told
+
+
 def test_a_torn_export_is_an_error_that_names_the_files(flags, tmp_path, capsys):
     (tmp_path / 'net-symbol.json').write_text('{"nodes": [')
     (tmp_path / 'net-0000.params').write_bytes(b'')

@@ -16,6 +16,7 @@ from ..data.clip_reader import FramePlan
 from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError, WeightsError
 from ..model_zoo import weights as zoo_weights
+from ..nn.same import SIZE_KEY
 from .config import TestConfig, check_config
 from .views import ViewRecipe, views_per_score
 
@@ -119,14 +120,27 @@ def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Cont
             raise UsageError(f'--model-prefix {config.model_prefix}: {path} does not exist; net.export(prefix) makes '
                              'it and its companion')
     try:
+        graph = mx.sym.load(symbol)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # that the type of 'data' is open, as it should be
             block = gluon.SymbolBlock.imports(symbol, ['data'], params, ctx=list(contexts))
     except (mx.MXNetError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
+    _check_exported_size(config, graph)
     group = views_per_score(block, recipe, config.segments, frames_per_clip(config), contexts[0])
     return block, group, symbol
+
+
+def _check_exported_size(config: TestConfig, graph: mx.sym.Symbol) -> None:
+    # At another size the graph would run, with paddings that are those of its own size, and score wrongly.
+    noted = graph.attr_dict().get('data', {}).get(SIZE_KEY)
+    frames, size = frames_per_clip(config), config.input_size
+    if noted not in (None, f'{frames},{size},{size}'):
+        length, height, width = noted.split(',')
+        raise UsageError(f'--model-prefix {config.model_prefix}: was exported for clips of {length} frames of {height}x'
+                         f'{width}, its paddings fit no other; pass --new-length {length} --input-size {height}, or '
+                         f'export the network again after a call with clips of {frames} frames of {size}x{size}')
 
 
 def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts: Sequence[mx.Context]):

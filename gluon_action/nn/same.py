@@ -6,6 +6,9 @@ from mxnet import gluon
 
 from ..errors import ModelError
 
+#: Attribute of an exported graph's input: frames, height and width that the paddings inside are for.
+SIZE_KEY = '__input_size__'
+
 #: Frames, height and width.
 Size = tuple[int, int, int]
 
@@ -102,6 +105,12 @@ class SizedBlock(gluon.HybridBlock):
             if self._active:
                 self._switch_graph(x.shape[2:])
         return super().forward(x, *args)
+
+    def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True):
+        """Export the graph of the last call as Gluon does; its input says what size it is padded for (`SIZE_KEY`)."""
+        if self._cached_graph:
+            self._cached_graph[0][0]._set_attr(**{SIZE_KEY: ','.join(map(str, self._graph_size))})
+        return super().export(path, epoch, remove_amp_cast)
 
     def _switch_graph(self, size: Size) -> None:
         self._graph_size = size
