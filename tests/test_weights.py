@@ -232,6 +232,14 @@ def test_what_cannot_be_downloaded_is_said_to_start_from_a_file(tmp_path):
         get_model('s3dg_kinetics400', pretrained=True, clip_length=8, input_size=32, root=str(tmp_path))
 
 
+def test_checkpoints_of_others_are_said_to_be_imported(trained, tmp_path):
+    (tmp_path / 'model.ckpt.index').touch()
+    (tmp_path / 's3d.pth').write_bytes(b'PK\x03\x04' * 8)
+    for name in ('model.ckpt', 's3d.pth'):
+        with pytest.raises(WeightsError, match=f'{name}: .*gluon-action import-weights'):
+            load_weights(trained[0], tmp_path / name)
+
+
 def test_weights_of_the_other_stream_are_refused_as_such(tmp_path):
     rgb, flow = (get_model(f'i3d_{stream}_custom', clip_length=8, **FAST) for stream in ('rgb', 'flow'))
     for net, other, told in ((rgb, flow, r'on RGB \(3 channels\), this network takes optical flow .*i3d_rgb_'),

@@ -131,13 +131,15 @@ def read_parameters(path: str | os.PathLike) -> dict[str, mx.nd.NDArray]:
     WeightsError
         When it is missing, torn, or another kind of file.
     """
+    others = 'gluon-action import-weights makes one of those of TensorFlow and PyTorch'
     if not Path(path).is_file():
-        raise WeightsError(f'{path}: no such file of parameters')
+        checkpoint = Path(path).is_dir() or Path(f'{path}.index').is_file()
+        raise WeightsError(f'{path}: no such file of parameters' + f'; {others}' * checkpoint)
     try:
         arrays = mx.nd.load(str(path))
     except (mx.MXNetError, ValueError, UnicodeDecodeError) as error:
         cause = str(error).strip().splitlines()[-1]
-        raise WeightsError(f'{path}: not a file of parameters, or a torn one ({cause})') from error
+        raise WeightsError(f'{path}: not a file of parameters, or a torn one ({cause}); {others}') from error
     if not isinstance(arrays, dict) or not any('.' in key for key in arrays):
         raise WeightsError(f'{path}: has no keys of layers; it must come from save_parameters, not from export or '
                            'save_params')
