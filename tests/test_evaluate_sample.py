@@ -183,6 +183,8 @@ def test_exit_codes_tell_bad_usage_from_failure(world, tmp_path, capsys):
     assert run(command.parse_args, command.main, ['--eval_type', 'rgb600', '--imagenet_pretrained', 'TRUE']) == 2
     assert run(command.parse_args, command.main, ['--checkpoint_dir', str(tmp_path)]) == 1
     assert 'import-weights' in capsys.readouterr().err
+    assert run(command.parse_args, command.main, ['--json', str(tmp_path / 'nowhere/x.json')]) == 2
+    assert 'nowhere to write it to' in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -67,6 +67,8 @@ def main(args: argparse.Namespace) -> None:
     for flag, path in (('--json', args.json), ('--plot', args.plot)):
         if path and os.path.exists(path) and not args.overwrite:
             raise UsageError(f'{flag} {path}: exists; pass --overwrite to replace it, or another name')
+        if path and not os.path.isdir(folder := os.path.dirname(path) or '.'):
+            raise UsageError(f'{flag} {path}: there is no folder {folder} to write it to; make it first')
     engine.set_threads()
     from ..evaluate.reports import to_json, write_atomically
     from ..evaluate.sample import SampleConfig, evaluate_sample
