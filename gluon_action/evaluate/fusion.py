@@ -66,7 +66,7 @@ class FusionResult:
         lines = [f'{"":<{width}}  weight' + ''.join(f'{_MEASURES[key]:>12}' for key in measures) + '      scored']
         for row in rows:
             weight = '' if row['weight'] is None else f'{row["weight"]:.3g}'
-            cells = (f'{row[key]:12.4f}' if key == 'loss' else f'{row[key]:12.2%}' for key in measures)
+            cells = (f' {row[key]:11.4f}' if key == 'loss' else f'{row[key]:12.2%}' for key in measures)
             lines.append(f'{row["name"]:<{width}}{weight:>8}{"".join(cells)}'
                          f'{row["n_scored"]:>7}/{row["n_expected"]}')
         return '\n'.join(lines)
