@@ -108,10 +108,10 @@ class World:
         self.paths[name] = str(path)
 
     def once(self, function, *key):
-        key = (function.__name__, *key)
-        if key not in self.made:
-            self.made[key] = function(self, *key[1:])
-        return self.made[key]
+        made = (function.__module__, function.__qualname__, *key)
+        if made not in self.made:
+            self.made[made] = function(self, *key)
+        return self.made[made]
 
     def new_folder(self):
         path = self.folder / f'run{len(list(self.folder.glob("run*")))}'

@@ -12,6 +12,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from flags_of_estimator import ESTIMATOR_ROWS
+from flags_of_flow import FLOW_ROWS
+from flags_of_import import IMPORT_ROWS
+from flags_of_records import RECORDS_ROWS
+from flags_of_streams import STREAM_ROWS
 from flags_of_test import TEST_ROWS, scores
 from flags_of_train import TRAIN_ROWS
 from flags_world import (
@@ -131,6 +136,11 @@ def small(name, *argv):
 ROWS = {
     'train': TRAIN_ROWS,
     'test': TEST_ROWS,
+    'import-weights': IMPORT_ROWS,
+    'make-clip-records': RECORDS_ROWS,
+    **ESTIMATOR_ROWS,
+    **FLOW_ROWS,
+    **STREAM_ROWS,
     'doctor': {'--debug': a_failing_check_shows_where},
     'list-models': {'--debug': small('list_models', 'no_such_*'), 'pattern': listing('tiny*'),
                     '--markdown': listing('--markdown')},
