@@ -8,6 +8,7 @@ BENCHMARK = Path(__file__).parents[1] / 'benchmarks' / 'three_phases.py'
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_three_phases_beat_training_from_scratch_at_equal_steps(tmp_path):
     spec = importlib.util.spec_from_file_location('three_phases', BENCHMARK)
     benchmark = importlib.util.module_from_spec(spec)

@@ -114,7 +114,7 @@ def test_another_network_is_refused(sources):
         warm_start(make_net(gating_startat='none'), sources['file'])
     with pytest.raises(WeightsError, match='shapes differ'):
         warm_start(get_model('s3dg_custom', nclass=CLASSES, clip_length=8, input_size=32, pretrained_base=False,
-                             depth_multiplier=0.1, min_depth=2), sources['file'])
+                             depth_multiplier=0.05, min_depth=5), sources['file'])
 
 
 def test_parts_go_by_name_or_by_expression(before):
