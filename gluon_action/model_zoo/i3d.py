@@ -93,6 +93,8 @@ class Head(SizedBlock):
     The window shrinks to what a short or small clip leaves of it.
     """
 
+    WINDOW = (2, 7, 7)
+
     def __init__(self, in_channels: int, classes: int, dropout_ratio: float, **kwargs):
         super().__init__(**kwargs)
         self.window = (2, 7, 7)
@@ -102,7 +104,7 @@ class Head(SizedBlock):
                                                  weight_initializer=mx.init.Xavier())
 
     def _fit(self, size):
-        self.window = tuple(min(length, window) for length, window in zip(size, (2, 7, 7)))
+        self.window = tuple(min(length, window) for length, window in zip(size, self.WINDOW))
         return (1, 1, 1), self.window
 
     def pooled(self, F, x):
