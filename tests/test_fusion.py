@@ -13,7 +13,7 @@ from gluon_action.cli.command import run
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import fusion
 from gluon_action.evaluate.fusion_weights import cross_validate, fit_weights, fuse
-from gluon_action.evaluate.reports import write_report
+from gluon_action.evaluate.reports import file_sha256, write_report
 from gluon_action.evaluate.score_files import match_videos, read_scores, read_streams
 
 CLASSES = ['left', 'right', 'up', 'down']
@@ -87,7 +87,7 @@ def test_the_report_is_one_that_can_be_fused_again(tmp_path, streams):
     stored = json.loads((folder / 'results.json').read_text())
     assert stored['protocol']['weights'] == [1, 1] and stored['protocol']['weights_from'] == 'equal'
     assert [protocol['model'] for protocol in stored['protocol']['fused']] == ['rgb', 'flow']
-    assert stored['streams'][0]['sha256'] == fusion.sha256_of(Path(streams[0]) / 'scores.npz')
+    assert stored['streams'][0]['sha256'] == file_sha256(Path(streams[0]) / 'scores.npz')
     again = fused([str(folder), streams[0]], tmp_path / 'three', weights=[1, 0])
     assert again.results['top1'] == result.results['top1']
 

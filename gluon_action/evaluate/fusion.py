@@ -1,9 +1,7 @@
 """Fuse the scores that several networks gave the same videos: weighted, or with weights fitted on a validation set."""
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from .fusion_weights import cross_validate, fit_weights, fuse, softmax
 from .metrics import ClassificationMeter, cross_entropy, multi_label_scores
-from .reports import open_report, write_report
+from .reports import file_sha256, open_report, write_report
 from .score_files import ScoreFile, Videos, match_videos, read_streams
 
 _log = logging.getLogger(__name__)
@@ -167,7 +165,7 @@ def _fitted(paths: Sequence[str], streams: Sequence[ScoreFile], kind: str) -> tu
     weights = fit_weights(as_kind(videos.scores, others, kind)[:, complete], videos.labels[complete], kind)
     origin = {'weights_from': 'fitted', 'fitted_on': [_described(other) for other in others],
               'n_fitted_on': int(complete.sum())}
-    if {sha256_of(other.path) for other in others} & {sha256_of(stream.path) for stream in streams}:
+    if {file_sha256(other.path) for other in others} & {file_sha256(stream.path) for stream in streams}:
         origin['warning'] = ('the weights were fitted on the very scores that are tested, so the numbers are better '
                              'than on other videos; fit on another set, or pass --fit alone to cross-validate')
     return weights, origin
@@ -221,13 +219,7 @@ def _meter(scores: np.ndarray, labels: np.ndarray, scored: np.ndarray, kind: str
 
 
 def _described(stream: ScoreFile) -> dict:
-    return {'path': str(stream.path), 'sha256': sha256_of(stream.path), 'recorded': stream.kind}
-
-
-def sha256_of(path: str | os.PathLike) -> str:
-    """Hash of a file's bytes."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+    return {'path': str(stream.path), 'sha256': file_sha256(stream.path), 'recorded': stream.kind}
 
 
 def _file_name(name: str) -> str:

@@ -18,6 +18,7 @@ from ..errors import ModelError, UsageError, WeightsError
 from ..model_zoo import weights as zoo_weights
 from ..nn.same import SIZE_KEY
 from .config import TestConfig, check_config
+from .reports import file_sha256
 from .views import ViewRecipe, views_per_score
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
         block.hybridize(static_alloc=True, static_shape=True)
     _log.info('Successfully loaded model %s', 'deploy' if config.deploy else config.model)
     if path:
-        described = {'source': source, 'sha256': _file_hash(path), 'sha256_of': 'file'}
+        described = {'source': source, 'sha256': file_sha256(path), 'sha256_of': 'file'}
     else:
         described = {'source': source, 'sha256': _parameter_hash(block), 'sha256_of': 'parameters'}
     return Network(block, recipe, group, described, getattr(block, 'classes', None))
@@ -181,11 +182,6 @@ def _check_consensus(config: TestConfig) -> None:
     if run.get('config', {}).get('consensus') == 'max' and config.consensus != 'max' and config.segments > 1:
         raise UsageError(f'{config.resume_params} was trained with the maximum over segments, as config.json beside it '
                          f'says, and --consensus is {config.consensus}; pass --consensus max')
-
-
-def _file_hash(path: str) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _parameter_hash(block: gluon.HybridBlock) -> str:

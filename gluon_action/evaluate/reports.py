@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -183,6 +184,12 @@ def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Pat
 def to_json(value) -> str:
     """Return readable JSON; a number that is not finite becomes null, which every reader takes."""
     return json.dumps(_finite(value), indent=2, ensure_ascii=False) + '\n'
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, 'rb') as stream:
+        return hashlib.file_digest(stream, 'sha256').hexdigest()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -15,6 +15,7 @@ import mxnet as mx
 import numpy as np
 
 from ..errors import CheckpointError, OutputError
+from ..evaluate.reports import file_sha256
 
 _FORMAT = 1
 _MANIFEST = 'manifest.json'
@@ -265,12 +266,6 @@ def replace_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) ->
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise OutputError(f'cannot write {path}: {error.strerror or error}{_space_left(path.parent)}') from error
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, 'rb') as stream:
-        return hashlib.file_digest(stream, 'sha256').hexdigest()
 
 
 def _file_bytes(arrays: dict[str, mx.nd.NDArray]) -> int:
