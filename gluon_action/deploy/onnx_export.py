@@ -13,10 +13,10 @@ from mxnet import gluon
 
 from .. import __version__
 from ..errors import ModelError, OutputError, UsageError
+from ..evaluate.reports import file_sha256
 from ..model_zoo.i3d import I3D, Head
 from ..model_zoo.registry import ModelCard
 from ..nn import SameConv3D, SameMaxPool3D, SizedBlock, batch_norms
-from ..train.checkpoint import file_sha256
 from .onnx_graph import Graph, fold_batch_norms, name_axes, pad_same, shrink_window, simplify
 
 #: MXNet 1.9.1 writes operators of this version of ONNX.
@@ -233,9 +233,10 @@ def _free_axes(net, model, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def _other_shapes(net, shape: tuple[int, ...], axes: set[int]) -> list[tuple[int, ...]]:
-    # Odd lengths where the shape is even, so that padding differs. Less is less work; more, if that is too little.
+    # Odd lengths where the shape is even, so that padding differs. Less is less work. Where that is too little, twice
+    # as much: a layer that fits one size only may round smaller differences away.
     less = [length - length // 4 - 1 if length >= 8 else length + 1 for length in shape]
-    more = [length + length // 4 + 1 for length in shape]
+    more = [2 * length + 1 for length in shape]
     less[0] = more[0] = shape[0] + _rows(net)
     return list(dict.fromkeys(tuple(other if axis in axes else length for axis, (other, length)
                                     in enumerate(zip(others, shape))) for others in (less, more)))
