@@ -51,6 +51,29 @@ def test_one_convolution_follows_every_size(kernel, stride, hybrid):
         close(got, want)
 
 
+@pytest.mark.parametrize('kernel, frames', [(7, length) for length in range(1, 10)] + [(3, 3), (5, 5)])
+def test_weights_have_the_gradient_of_the_padded_clip_however_few_frames_it_has(kernel, frames):
+    layer = SameConv3D(64, (kernel, 3, 3), 2, in_channels=3, use_bias=False)
+    layer.initialize(mx.init.Normal(1))
+    x = np.random.RandomState(0).normal(size=(1, 3, frames, 7, 7)).astype(np.float32)
+    _, before, after = same_padding(frames, kernel, 2)
+    weight = layer.weight.data().copy()
+    weight.attach_grad()
+    with autograd.record():
+        padded = mx.nd.array(np.pad(x, ((0, 0), (0, 0), (before, after), (1, 1), (1, 1))))
+        want = mx.nd.Convolution(padded, weight, no_bias=True, kernel=(kernel, 3, 3), stride=(2, 2, 2), num_filter=64)
+    head = mx.nd.random.normal(shape=want.shape)
+    want.backward(head)
+    stale = [mx.nd.full(weight.shape, 1e6) for _ in range(12)]  # what memory held before must not be seen
+    mx.nd.waitall()
+    del stale
+    with autograd.record():
+        got = layer(mx.nd.array(x))
+    got.backward(head)
+    close(got, want.asnumpy())
+    close(layer.weight.grad(), weight.grad.asnumpy())
+
+
 @pytest.mark.parametrize('hybrid', [False, True])
 @pytest.mark.parametrize('window, stride', [((1, 3, 3), (1, 2, 2)), (3, 2), (2, 2), (3, 1), ((2, 5, 4), (2, 3, 2))])
 def test_one_pooling_follows_every_size_and_padding_never_wins(window, stride, hybrid):

@@ -148,21 +148,28 @@ class SameConv3D(SizedBlock, gluon.nn.Conv3D):
 
     def __init__(self, channels: int, kernel_size: int | Size, strides: int | Size = 1, **kwargs):
         super().__init__(channels=channels, kernel_size=_three(kernel_size), strides=_three(strides), **kwargs)
-        self._after = (0, 0, 0)
+        self._before, self._after = 0, (0, 0, 0)
 
     def _fit(self, size: Size) -> tuple[Size, tuple]:
         # The convolution pads both sides alike; what is missing after is put around its input.
-        padding = [same_padding(*axis) for axis in zip(size, self._kwargs['kernel'], self._kwargs['stride'])]
-        self._kwargs['pad'] = tuple(before for _, before, _ in padding)
-        self._after = tuple(after - before for _, before, after in padding)
-        return tuple(output for output, _, _ in padding), (self._kwargs['pad'], self._after)
+        kernel, strides = self._kwargs['kernel'], self._kwargs['stride']
+        padding = [same_padding(*axis) for axis in zip(size, kernel, strides)]
+        pad = [before for _, before, _ in padding]
+        after = [after - before for _, before, after in padding]
+        self._before = 0
+        if strides[0] > 1 and size[0] < kernel[0] + strides[0]:
+            # Where frames are strided and about as few as the kernel's, oneDNN's gradient of the weights is memory
+            # that nobody wrote, unless it sees padding along frames as frames.
+            self._before, after[0], pad[0] = pad[0], padding[0][2], 0
+        self._kwargs['pad'], self._after = tuple(pad), tuple(after)
+        return tuple(output for output, _, _ in padding), (self._kwargs['pad'], self._before, self._after)
 
     def hybrid_forward(self, F, x, weight, bias=None):
         """Convolve `x`, (N, C, T, H, W)."""
-        if any(self._after):
+        if self._before or any(self._after):
             frames, height, width = self._after
             x = F.pad(x, mode='constant', constant_value=0,
-                      pad_width=(0, 0, 0, 0, 0, frames, 0, height, 0, width))
+                      pad_width=(0, 0, 0, 0, self._before, frames, 0, height, 0, width))
         return super().hybrid_forward(F, x, weight, bias)
 
 
