@@ -337,6 +337,7 @@ def _actions():
     (['--num-iterations', '7'], 2, 'with --benchmark only'),
     (['--calibration', '--num-gpus', '1'], 2, 'int8 runs on CPUs only'),
     (['--calibration', '--benchmark'], 2, 'contradicts --calibration'),
+    (['--calibration', '--model', 'i3d_rgb_custom', '--new-length', '4'], 2, 'int8 for networks of frames only'),
 ])
 def test_what_cannot_be_is_refused_with_the_way_out(flags, capsys, extra, code, told):
     assert start([*flags, *extra]) == code

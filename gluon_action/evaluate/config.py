@@ -202,6 +202,7 @@ def _model_rules(c: TestConfig, card):
     yield (clips and c.new_length == 1 and not (c.input_5d or c.slowfast), '--new-length',
            f'{c.model} takes clips; pass the frames it was trained with, for published weights --new-length '
            f'{card.clip_length if card else 1}, or --input-5d for clips of one frame')
+    yield c.calibration and clips, '--calibration', f'{c.model} takes clips; MXNet has int8 for networks of frames only'
     yield (c.consensus != 'avg' and clips, '--consensus',
            f'{c.model} averages over segments; consensus is a choice of temporal segment networks')
     yield (c.consensus != 'avg' and c.segments == 1, '--consensus', 'needs --num-segments of 2 or more')
