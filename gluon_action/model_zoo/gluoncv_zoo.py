@@ -10,6 +10,7 @@ from gluoncv.model_zoo import action_recognition as theirs
 from mxnet import gluon
 
 from ..errors import ModelError
+from ..nn import pad_strided_frames
 from ..nn.batch_norm import batch_norms, fold_batch_norms
 from .inflation import inflate_parameters
 from .recognizer import Recognizer
@@ -45,6 +46,7 @@ class ClipNetwork(Recognizer):
         for name, part in self._children.items():
             if name not in self.flat_parts:
                 fold_batch_norms(batch_norms(part))
+        pad_strided_frames(self)
         for parameter in self.collect_params().values():
             # GluonCV initialises at once; whatever is not loaded later starts by the zoo's own rule.
             parameter._data = parameter._grad = None

@@ -5,7 +5,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from ..errors import ModelError
-from ..nn import BatchNorm, SameConv3D, SelfGating, SizedBlock
+from ..nn import BatchNorm, SameConv3D, SelfGating, SizedBlock, pad_strided_frames
 from ..nn.same import Size
 from .i3d import BATCH_NORM, I3D, LAYERS, Parts, endpoint_named
 from .registry import ModelCard, register_model
@@ -70,15 +70,17 @@ class SeparableUnit(SizedBlock):
 
     def hybrid_forward(self, F, x):
         """Clips (N, C, T, H, W) to (N, channels, T', H', W')."""
-        x = F.relu(self.bn(self.conv(x)))
+        x = F.Activation(self.bn(self.conv(x)), act_type='relu')
         if self.temporal is not None:
             x = self.temporal(x)
-            x = F.relu(x if self.temporal_bn is None else self.temporal_bn(x))
+            x = F.Activation(x if self.temporal_bn is None else self.temporal_bn(x), act_type='relu')
         return x if self.gating is None else self.gating(x)
 
 
 def _conv_halfway_padded(channels: int, kernel: Size, strides: int | Size, **kwargs) -> gluon.nn.Conv3D:
-    return gluon.nn.Conv3D(channels, kernel, strides, padding=tuple(size // 2 for size in kernel), **kwargs)
+    layer = gluon.nn.Conv3D(channels, kernel, strides, padding=tuple(size // 2 for size in kernel), **kwargs)
+    pad_strided_frames(layer)
+    return layer
 
 
 class HalfwayPaddedMaxPool3D(SizedBlock, gluon.nn.MaxPool3D):

@@ -47,8 +47,10 @@ def lay_out(layer: gluon.Block, size: Size) -> Size:
     settings = getattr(layer, '_kwargs', {})
     if 'kernel' not in settings:
         return size
+    frames, *space = settings['pad']
+    padding = (frames + getattr(layer, 'frames_padded', 0), *space)
     return tuple((length + 2 * pad - kernel) // stride + 1 for length, pad, kernel, stride
-                 in zip(size, settings['pad'], settings['kernel'], settings['stride']))
+                 in zip(size, padding, settings['kernel'], settings['stride']))
 
 
 class SizedBlock(gluon.HybridBlock):
