@@ -68,7 +68,7 @@ class Unit(SizedBlock):
 
     def hybrid_forward(self, F, x):
         """Clips (N, C, T, H, W) to (N, channels, T', H', W')."""
-        return F.relu(self.bn(self.conv(x)))
+        return F.Activation(self.bn(self.conv(x)), act_type='relu')
 
 
 class Mixed(SizedBlock):
