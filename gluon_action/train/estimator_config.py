@@ -102,7 +102,7 @@ class EstimatorConfig:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Names of the network's parts for --variables_to_..., as `gluon_action.train.warm_start` calls them."""
+        """Names of the network's parts for ``--variables_to_train`` and its like, as `gluon_action.train.warm_start` calls them."""
         return {f'{self.network}_convs': 'body', f'{self.network}_logits': 'head'}
 
     @property
@@ -116,7 +116,7 @@ class EstimatorConfig:
         return (self.cropheight, self.cropwidth) if self.crop else (self.frame_height, self.frame_width)
 
     def part(self, flag: str) -> str:
-        """Return ``'all'``, ``'body'`` or ``'head'`` for what `flag`, one of the --variables_to_... flags, names.
+        """Return ``'all'``, ``'body'`` or ``'head'`` for what `flag`, such as ``variables_to_train``, names.
 
         Raises
         ------
