@@ -55,10 +55,11 @@ docs: $(VENV)/.installed-cpu+docs  ## build docs/_build/html and run the tutoria
 	@echo "docs/_build/html/index.html"
 
 .PHONY: bench
-bench: $(VENV)/.installed-cpu+bench  ## ratios against GluonCV and PyTorch, measured in turn on this machine
+bench: $(VENV)/.installed-cpu+bench+onnx  ## ratios against GluonCV and PyTorch, measured in turn on this machine
 	$(PY) benchmarks/train_step.py
 	$(PY) benchmarks/loader.py
 	$(PY) benchmarks/multiview.py
+	$(PY) benchmarks/clip_networks.py
 
 .PHONY: lint
 lint: $(VENV)/.installed-cpu+dev  ## ruff over everything

@@ -14,7 +14,7 @@ COMMANDS = {
     'train': ('train_recognizer', 'train a recogniser (scripts/train_recognizer.py)'),
     'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
     'evaluate-sample': ('evaluate_sample', "one video by I3D's two streams (scripts/evaluate_sample.py)"),
-    'estimator': ('clip_estimator', 'I3D and S3D-G by steps on TFRecords (scripts/i3d_estimator.py, s3dg_estimator.py)'),
+    'estimator': ('clip_estimator', 'I3D and S3D-G by steps on TFRecords (scripts/{i3d,s3dg}_estimator.py)'),
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
     'extract-flow': ('extract_flow', 'optical flow of videos, for two streams (scripts/extract_flow.py)'),
     'import-weights': ('import_weights', "weights of DeepMind's I3D, slim's S3D-G, torchvision's S3D"),

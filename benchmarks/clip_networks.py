@@ -1,0 +1,192 @@
+"""Seconds and memory of I3D and S3D-G next to the same networks in PyTorch.
+
+A training step (forward, backward, SGD with momentum) and scoring of one clip of 16 frames of 224 x 224, on all cores;
+scoring by the network and by its ONNX export. PyTorch has its quicker layout, channels_last_3d. The frameworks live in
+a process each and take turns. Then the peak memory of a step of I3D on 64 frames, each framework in a fresh process,
+less what it has before the first step. Prints a table, then one JSON object a row. ``--torch-python`` names an
+interpreter that has PyTorch.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SIZE, FRAMES, LONG = 224, 16, 64
+NETWORKS = {'i3d': 'i3d_rgb_kinetics400', 's3dg': 's3dg_kinetics400'}
+TRAIN_TARGET, SCORE_TARGET, MEMORY_TARGET = 0.8, 1.0, 1.2
+
+
+def main() -> None:
+    args = parse_args()
+    if args.serve:
+        return serve(*args.serve)
+    if args.measure_memory:
+        print(step_memory(args.measure_memory))
+        return
+    rows = [row for network in args.networks for row in measure(network, args)]
+    if args.memory:
+        ours, peer = (int(run(python, '--measure-memory', framework)) / 2 ** 20
+                      for python, framework in ((sys.executable, 'mxnet'), (args.torch_python, 'torch')))
+        rows.append({'name': f'i3d x {LONG} frames: GiB of a training step', 'ours': ours, 'peer': peer,
+                     'ratio': ours / peer, 'target': MEMORY_TARGET})
+    print(f'{"row":<44} {"ours":>8} {"peer":>8} {"ratio":>7} {"target":>7}')
+    for row in rows:
+        print(f'{row["name"]:<44} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {row["target"]:>7.2f}')
+    for row in rows:
+        print(json.dumps(row))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument('--rounds', type=int, default=5, help='turns of each; the median counts')
+    parser.add_argument('--steps', type=int, default=2, help='steps a turn')
+    parser.add_argument('--memory', action=argparse.BooleanOptionalAction, default=True, help='measure memory as well')
+    parser.add_argument('--torch-python', default=sys.executable, help='interpreter that has PyTorch')
+    parser.add_argument('--serve', nargs=3, metavar=('FRAMEWORK', 'NETWORK', 'FOLDER'), help=argparse.SUPPRESS)
+    parser.add_argument('--measure-memory', metavar='FRAMEWORK', help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure(network: str, args: argparse.Namespace) -> list[dict]:
+    """Alternate between the processes and return the rows of a network: medians, and median ratios of neighbours."""
+    with tempfile.TemporaryDirectory() as folder:
+        servers = [Server(python, framework, network, folder)
+                   for python, framework in ((sys.executable, 'mxnet'), (args.torch_python, 'torch'))]
+        jobs = [(servers[0], 'train'), (servers[1], 'torch train'), (servers[0], 'score'), (servers[1], 'torch score'),
+                (servers[0], 'onnx')]
+        turns = {name: [] for _, name in jobs}
+        for number in range(args.rounds):
+            # The order changes, so that a machine that slows down while it warms up wrongs nobody.
+            for server, name in jobs if number % 2 else jobs[::-1]:
+                turns[name].append(server.seconds(name, args.steps))
+        for server in servers:
+            server.close()
+    rows = (('train', 'torch train', 'training step', TRAIN_TARGET), ('score', 'torch score', 'scoring', SCORE_TARGET),
+            ('onnx', 'torch score', 'scoring by ONNX Runtime', SCORE_TARGET))
+    return [{'name': f'{network}: {label} over PyTorch', 'ours': statistics.median(turns[a]),
+             'peer': statistics.median(turns[b]), 'ratio': statistics.median(x / y for x, y in zip(turns[a], turns[b])),
+             'target': target} for a, b, label, target in rows]
+
+
+def run(python: str, *arguments: str) -> str:
+    return subprocess.run([python, __file__, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+class Server:
+    """A process that has one network and reports the seconds of what it is asked for."""
+
+    def __init__(self, python: str, *arguments: str):
+        self.process = subprocess.Popen([python, __file__, '--serve', *arguments], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self._answer()  # ready: warmed up
+
+    def seconds(self, name: str, steps: int) -> float:
+        """Seconds a step, over `steps` of them."""
+        self.process.stdin.write(f'{steps} {name}\n')
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> float:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f'{" ".join(self.process.args)} ended with {self.process.wait()}')
+        return float(line)
+
+
+def serve(framework: str, network: str, folder: str) -> None:
+    jobs = mxnet_jobs(network, FRAMES, folder) if framework == 'mxnet' else torch_jobs(network, FRAMES)
+    for job in jobs.values():
+        job(), job()  # the first ones make primitives and allocate
+    print(0.0, flush=True)
+    for line in sys.stdin:
+        steps, _, name = line.strip().partition(' ')
+        started = time.perf_counter()
+        for _ in range(int(steps)):
+            jobs[name]()
+        print((time.perf_counter() - started) / int(steps), flush=True)
+
+
+def step_memory(framework: str) -> int:
+    """KiB that training steps of I3D on a long clip add to the process."""
+    jobs = mxnet_jobs('i3d', LONG) if framework == 'mxnet' else torch_jobs('i3d', LONG)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step = jobs['train' if framework == 'mxnet' else 'torch train']
+    step(), step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
+def mxnet_jobs(network: str, frames: int, folder: str | None = None) -> dict:
+    import gluon_action  # noqa: F401  (threads first, then MXNet)
+
+    # isort: split
+    import mxnet as mx
+
+    from gluon_action.model_zoo import get_model
+    net = get_model(NETWORKS[network], pretrained_base=False, clip_length=frames)
+    net.hybridize(static_alloc=True)
+    shape = (1, 3, frames, SIZE, SIZE)
+    data, label = mx.nd.random.uniform(-1, 1, shape=shape), mx.nd.array([1])
+    trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 1e-4, 'momentum': 0.9, 'wd': 1e-7},
+                               update_on_kvstore=False)
+    criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+
+    def train() -> None:
+        with mx.autograd.record():
+            loss = criterion(net(data), label)
+        loss.backward()
+        trainer.step(1)
+        mx.nd.waitall()
+
+    jobs = {'train': train, 'score': lambda: net(data).wait_to_read()}
+    if folder:
+        import onnxruntime
+
+        from gluon_action.deploy.onnx_export import export_onnx
+        exported = export_onnx(net, Path(folder, 'onnx'), input_shape=shape)
+        session = onnxruntime.InferenceSession(str(exported / 'model.onnx'), providers=['CPUExecutionProvider'])
+        array = data.asnumpy()
+        jobs['onnx'] = lambda: session.run(None, {'clip': array})
+    return jobs
+
+
+def torch_jobs(network: str, frames: int) -> dict:
+    import torch
+    import torch_twins
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    net = getattr(torch_twins, network)().to(memory_format=torch.channels_last_3d)
+    data = (torch.rand(1, 3, frames, SIZE, SIZE) * 2 - 1).contiguous(memory_format=torch.channels_last_3d)
+    label = torch.tensor([1])
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-7)
+
+    def train() -> None:
+        net.train()
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(data), label)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    def score() -> None:
+        net.eval()
+        with torch.inference_mode():
+            net(data)
+
+    return {'torch train': train, 'torch score': score}
+
+
+if __name__ == '__main__':
+    main()
