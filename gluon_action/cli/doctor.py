@@ -51,11 +51,32 @@ def main(args: argparse.Namespace) -> int:
 
 def examine() -> list[Finding]:
     """Run every check; none raises."""
-    checks: list[Callable[[], Finding]] = [
-        _python, _numpy, _mxnet, _gluoncv, _opencv, lambda: _decoder('decord'), lambda: _decoder('pyav'),
-        lambda: _package('matplotlib', 'plots'), lambda: _package('tensorboardX', 'TensorBoard events'),
-        _threads, _gpus, _cache]
+    if _only_runs_bundles():
+        checks: list[Callable[[], Finding]] = [
+            _python, _runtime, lambda: _decoder('pyav'), lambda: _optional('pillow', 'overlay videos', 'PIL'),
+            lambda: _optional('matplotlib', 'timelines')]
+    else:
+        checks = [
+            _python, _numpy, _mxnet, _gluoncv, _opencv, lambda: _decoder('decord'), lambda: _decoder('pyav'),
+            lambda: _package('matplotlib', 'plots'), lambda: _package('tensorboardX', 'TensorBoard events'),
+            lambda: _optional('onnx', 'exporting', extra='onnx'),
+            lambda: _optional('onnxruntime', 'running what was exported', extra='onnx'), _threads, _gpus, _cache]
     return [check() for check in checks]
+
+
+def _only_runs_bundles() -> bool:
+    """Whether this is an installation of the extra ``runtime``, which is whole without MXNet."""
+    return engine.mxnet_distribution() is None and not _version('gluoncv') and bool(_version('onnxruntime'))
+
+
+def _runtime() -> Finding:
+    return _package('onnxruntime', 'runs bundles; to train as well: pip install "gluon_action[cpu]"')
+
+
+def _optional(distribution: str, purpose: str, module: str | None = None, extra: str = 'pictures') -> Finding:
+    if _version(distribution):
+        return _package(distribution, purpose, module)
+    return Finding(distribution, 'note', f'absent ({purpose})', f'pip install "gluon_action[{extra}]"')
 
 
 def _version(distribution: str) -> str:
