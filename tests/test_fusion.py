@@ -267,6 +267,17 @@ def test_weights_that_cannot_be_are_refused(tmp_path, streams, kwargs, complaint
         fused(streams, tmp_path / 'both', **kwargs)
 
 
+def test_the_same_scores_twice_are_not_a_fusion(tmp_path, streams):
+    with pytest.raises(UsageError, match='same scores'):
+        fused([streams[0], streams[0]], tmp_path / 'both')
+
+
+def test_a_refused_fusion_leaves_no_folder(tmp_path, streams):
+    with pytest.raises(UsageError):
+        fused(streams, tmp_path / 'both', weights=[1., -1.])
+    assert not (tmp_path / 'both').exists()
+
+
 def test_one_report_is_not_a_fusion(tmp_path, streams):
     with pytest.raises(UsageError, match='two reports or more, got 1'):
         fused(streams[:1], tmp_path / 'both')

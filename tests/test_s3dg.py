@@ -174,7 +174,8 @@ def test_cards_normalise_as_the_weights_were_trained():
 @pytest.mark.parametrize('options, message', [
     ({'first_temporal_kernel_size': 2}, 'first_temporal_kernel_size is 1, 3, 5 or 7, got 2'),
     ({'depth_multiplier': -1}, 'depth_multiplier is greater than 0, got -1'),
-    ({'min_depth': 0}, 'min_depth is at least 1, got 0'),
+    ({'min_depth': 0}, 'min_depth is a whole number from 1, got 0'), ({'min_depth': 1.5}, 'whole number'),
+    ({'bn_momentum': 'x'}, 'bn_momentum'),
     ({'gating_startat': 'Mixed_6a'}, 'gating_startat is one of Conv3d_2c_3x3, Mixed_3b, .*, or none for nowhere'),
     ({'temporal_conv_startat': 'Conv3d_1a_7x7'}, "temporal_conv_startat is one of .* got 'Conv3d_1a_7x7'"),
     ({'final_endpoint': 'Mixed_9z'}, 'final_endpoint is one of')])

@@ -91,12 +91,13 @@ def fuse_scores(config: FusionConfig) -> FusionResult:
     streams = read_streams(config.reports)
     if len(streams) < 2:
         raise UsageError(f'fusion needs two reports or more, got {len(streams)}')
+    _check_different(streams)
     videos = match_videos(streams)
     kind = _kind(streams, config.scores)
-    directory = open_report(config.save_dir or 'results/fused-' + '+'.join(_file_name(s.name) for s in streams),
-                            config.overwrite)
     table = as_kind(videos.scores, streams, kind)
     weights, origin, per_video = _weights(config, streams, videos, table, kind)
+    directory = open_report(config.save_dir or 'results/fused-' + '+'.join(_file_name(s.name) for s in streams),
+                            config.overwrite)
     complete = videos.complete
     fused = np.full(table.shape[1:], np.nan, np.float32)
     fused[complete] = fuse(table[:, complete], per_video[:, complete], kind)
@@ -116,6 +117,15 @@ def as_kind(scores: np.ndarray, streams: Sequence[ScoreFile], kind: str) -> np.n
     if kind == 'logits':
         return scores
     return np.stack([table if stream.kind == kind else softmax(table) for table, stream in zip(scores, streams)])
+
+
+def _check_different(streams: Sequence[ScoreFile]) -> None:
+    seen: dict[str, ScoreFile] = {}
+    for stream in streams:
+        other = seen.setdefault(file_sha256(stream.path), stream)
+        if other is not stream:
+            raise UsageError(f'{stream.path} holds the same scores as {other.path}; fuse reports of different networks, '
+                             'or say with --weights how much one counts')
 
 
 def _kind(streams: Sequence[ScoreFile], wanted: str | None) -> str:

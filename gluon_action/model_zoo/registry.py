@@ -320,7 +320,7 @@ def _set_momentum(net: Recognizer, momentum: float | None) -> None:
     if momentum is None:
         return
     layers = net.batch_norms()
-    if not layers or not 0 <= momentum <= 1:
+    if not layers or not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
         raise ModelError(f'{net.card.name}: bn_momentum (--bn-momentum) is in 0..1, got {momentum!r}' if layers else
                          f'{net.card.name} has no batch normalisation that bn_momentum (--bn-momentum) could be for')
     for layer in layers:

@@ -112,8 +112,8 @@ class SeparableParts(Parts):
             raise ModelError(f'first_temporal_kernel_size is 1, 3, 5 or 7, got {first_temporal_kernel_size!r}')
         if not depth_multiplier > 0:
             raise ModelError(f'depth_multiplier is greater than 0, got {depth_multiplier!r}')
-        if min_depth < 1:
-            raise ModelError(f'min_depth is at least 1, got {min_depth!r}')
+        if not isinstance(min_depth, int) or min_depth < 1:
+            raise ModelError(f'min_depth is a whole number from 1, got {min_depth!r}')
         self._torch, self._stem_frames = torch, first_temporal_kernel_size
         self._temporal = _from(temporal_conv_startat, 'temporal_conv_startat')
         self._gated = _from(gating_startat, 'gating_startat')
