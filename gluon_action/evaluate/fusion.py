@@ -124,8 +124,8 @@ def _check_different(streams: Sequence[ScoreFile]) -> None:
     for stream in streams:
         other = seen.setdefault(file_sha256(stream.path), stream)
         if other is not stream:
-            raise UsageError(f'{stream.path} holds the same scores as {other.path}; fuse reports of different networks, '
-                             'or say with --weights how much one counts')
+            raise UsageError(f'{stream.path} holds the same scores as {other.path}; fuse reports of different '
+                             'networks, or say with --weights how much one counts')
 
 
 def _kind(streams: Sequence[ScoreFile], wanted: str | None) -> str:
