@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 KEEP_BYTES = 64 << 20
 
 # VP8 hides frames in packets of their own, so its packets cannot be counted as frames.
-_HIDES_FRAMES = frozenset({'vp8'})
+HIDES_FRAMES = frozenset({'vp8'})
 
 # Decoders that look at skip_frame before every packet; libdav1d, for one, looks once and then skips for good.
 _CAN_SKIP = frozenset({'h264', 'hevc', 'mpeg4'})
@@ -95,17 +95,13 @@ class PyavVideo:
         try:
             return self._av.open(self._path, metadata_errors='replace')
         except self._av.FFmpegError as error:
-            raise VideoReadError(self._path, self.name, _why_not_a_video(self._path, error)) from error
+            raise VideoReadError(self._path, self.name, why_not_a_video(self._path, error)) from error
 
     def _attach(self, container) -> None:
         """Make `container` the one to read from and set its decoder up."""
         self._container = container
-        cover = self._av.stream.Disposition.attached_pic  # the cover of a song is a video stream of one picture
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if not streams:
-            kinds = sorted({'cover picture' if stream.type == 'video' else stream.type for stream in container.streams})
-            raise VideoReadError(self._path, self.name, f'has no video stream, only {" and ".join(kinds) or "nothing"}')
-        self._stream, self._context = streams[0], streams[0].codec_context
+        self._stream = picture_stream(container, self._path)
+        self._context = self._stream.codec_context
         if self._context is None:
             raise DecoderTrouble('this build of it has no decoder for the video stream')
         self._context.thread_count = self._num_threads
@@ -127,7 +123,7 @@ class PyavVideo:
                 if self._packets is not None:
                     self._packets.append(packet)
         except self._av.FFmpegError as error:
-            raise VideoReadError(self._path, self.name, f'{self._cut_short()} ({_words(error)})') from error
+            raise VideoReadError(self._path, self.name, f'{self._cut_short()} ({in_words(error)})') from error
 
     def _decode_everything(self) -> int:
         """Count the frames by decoding them, and keep them if they are small enough."""
@@ -148,7 +144,7 @@ class PyavVideo:
     def _time_table(self) -> list[int]:
         """Times of the shown frames in ascending order; empty when they cannot tell frames apart."""
         times = [time for time, _, _ in self._marks]
-        if not times or None in times or len(set(times)) < len(times) or self._context.name in _HIDES_FRAMES:
+        if not times or None in times or len(set(times)) < len(times) or self._context.name in HIDES_FRAMES:
             return []
         # A file that was cut out of another may begin with frames that refer to what is no longer there.
         if not self._marks[0][1] or min(times) < times[0]:
@@ -227,7 +223,7 @@ class PyavVideo:
         try:
             return self._context.decode(packet)
         except self._av.FFmpegError as error:
-            self._damage = _words(error)
+            self._damage = in_words(error)
             return []
 
     def _packets_again(self) -> Iterator:
@@ -250,10 +246,7 @@ class PyavVideo:
         raise VideoReadError(self._path, self.name, f'gave {self._length} frames when they were counted, fewer now')
 
     def _picture(self, frame) -> np.ndarray:
-        picture = self._reformatter.reformat(frame, format='rgb24', threads=self._num_threads).to_ndarray()
-        # A phone that was held upright writes lying pictures and how to turn them; decord turns them as well.
-        turns = round(frame.rotation / 90) % 4
-        return self._finish(np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture)
+        return self._finish(upright(frame, self._reformatter, self._num_threads))
 
 
 class DecordVideo:
@@ -281,7 +274,7 @@ class DecordVideo:
             self._length = len(self._reader)
             self.fps = float(self._reader.get_avg_fps())
         except self._errors as error:
-            raise DecoderTrouble(_words(error)) from error
+            raise DecoderTrouble(in_words(error)) from error
         if self._length == 0:
             raise VideoReadError(path, self.name, 'its video stream holds no frame')
 
@@ -296,7 +289,7 @@ class DecordVideo:
                 batch = self._reader.get_batch(numbers[first:first + _DECORD_BATCH]).asnumpy()
                 frames += [finish(frame) for frame in batch]
         except self._errors as error:
-            raise DecoderTrouble(_words(error)) from error
+            raise DecoderTrouble(in_words(error)) from error
         return frames
 
     def close(self) -> None:
@@ -310,6 +303,26 @@ def import_decoder(module: str, package: str):
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
         raise DecoderTrouble(f'{package} cannot be loaded ({error}); pip install {package}') from error
+
+
+def picture_stream(container, path: str):
+    """The stream of a container opened by PyAV that holds the video; `VideoReadError` where there is none."""
+    cover = import_decoder('av', 'av').stream.Disposition.attached_pic  # of a song: a video stream of one picture
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not streams:
+        kinds = sorted({'cover picture' if stream.type == 'video' else stream.type for stream in container.streams})
+        raise VideoReadError(path, 'pyav', f'has no video stream, only {" and ".join(kinds) or "nothing"}')
+    return streams[0]
+
+
+def upright(frame, reformatter, num_threads: int = 1) -> np.ndarray:
+    """A frame decoded by PyAV as uint8 (H, W, 3) RGB, turned as it is meant to be seen.
+
+    A phone that was held upright writes lying pictures and how to turn them; decord turns them as well.
+    """
+    picture = reformatter.reformat(frame, format='rgb24', threads=num_threads).to_ndarray()
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
 @contextlib.contextmanager
@@ -327,15 +340,16 @@ def _symbols_kept_apart() -> Iterator[None]:
         ctypes.RTLD_GLOBAL = offered
 
 
-def _why_not_a_video(path: str, error: Exception) -> str:
+def why_not_a_video(path: str, error: Exception) -> str:
+    """What is wrong with a file that FFmpeg cannot open."""
     with open(path, 'rb') as file:
         is_mp4 = file.read(12)[4:8] == b'ftyp'
     if is_mp4:
-        return f'an mp4 whose index (moov) is missing or broken: it was cut short ({_words(error)})'
-    return f'not a video of any known format ({_words(error)})'
+        return f'an mp4 whose index (moov) is missing or broken: it was cut short ({in_words(error)})'
+    return f'not a video of any known format ({in_words(error)})'
 
 
-def _words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """The first telling line of a decoder's message, without its source lines and addresses."""
     text = getattr(error, 'strerror', None) or str(error)
     line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import UsageError, VideoReadError
-from .decoders import Finish, import_decoder
+from .decoders import DecoderTrouble, Finish, import_decoder
 
 
 class FrameFolder:
@@ -29,7 +30,7 @@ class FrameFolder:
     def __init__(self, path: str, name_pattern: str, decoder: str, gray: bool = False):
         self.name = decoder
         self._path, self._name_pattern = path, name_pattern
-        self._load = {'opencv': _load_by_opencv, 'pillow': _load_by_pillow}[decoder](gray)
+        self._load = _LOADERS[decoder](gray)
         names = self._numbered_names()
         numbers = sorted(names)
         missing = sorted(set(range(min(numbers[0], 1), numbers[-1])) - set(numbers))
@@ -72,6 +73,29 @@ class FrameFolder:
         return names
 
 
+def natural_order(name: str) -> tuple:
+    """Sort key that puts ``frame_9.jpg`` before ``frame_10.jpg``."""
+    parts = re.split('([0-9]+)', name)
+    return (*((part, int(number)) for part, number in zip(parts[::2], parts[1::2])), (parts[-1], -1), name)
+
+
+def picture_loader(path: str) -> tuple[str, Callable[[str], np.ndarray | None]]:
+    """Name of what reads pictures here, OpenCV or else Pillow, and its function: file -> uint8 (H, W, 3) RGB or None.
+
+    Raises
+    ------
+    VideoReadError
+        Where neither is installed, about the folder `path`.
+    """
+    causes = []
+    for name, loader in _LOADERS.items():
+        try:
+            return name, loader(False)
+        except DecoderTrouble as trouble:
+            causes.append(str(trouble))
+    raise VideoReadError(path, ', '.join(_LOADERS), '; '.join(causes))
+
+
 def _load_by_opencv(gray: bool):
     cv2 = import_decoder('cv2', 'opencv-python-headless')
 
@@ -96,3 +120,4 @@ def _load_by_pillow(gray: bool):
     return load
 
 
+_LOADERS = {'opencv': _load_by_opencv, 'pillow': _load_by_pillow}

@@ -139,7 +139,7 @@ class VideoReader:
 
     def _openers(self, decoder: str, name_pattern: str | None, num_threads: int) -> list[tuple[str, Callable]]:
         """(decoder, function that opens with it) in the order to try them."""
-        is_folder = _examine(self.path, decoder) or self.modality == 'flow'
+        is_folder = is_readable_folder(self.path, decoder) or self.modality == 'flow'
         known = _FOLDER_DECODERS if is_folder else tuple(_FILE_DECODERS)
         if decoder not in ('auto', *known):
             raise UsageError(f'{self.path} is a {"folder" if is_folder else "file"}, which {decoder} does not read; '
@@ -229,8 +229,8 @@ def _resize_without_opencv(frame: np.ndarray, width: int, height: int) -> np.nda
     return np.rint(frame).astype(np.uint8)
 
 
-def _examine(path: str, decoder: str) -> bool:
-    """Whether `path` is a folder; raises for what needs no decoder to be refused."""
+def is_readable_folder(path: str, decoder: str) -> bool:
+    """Whether `path` is a folder; raises `VideoReadError` for what needs no decoder to be refused."""
     try:
         status = os.stat(path)
     except OSError as error:
