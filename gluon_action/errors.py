@@ -22,6 +22,10 @@ class WeightsError(GluonActionError, RuntimeError):
     """Weights that are missing, corrupted, or of another shape than the network's."""
 
 
+class BundleError(GluonActionError, RuntimeError):
+    """An exported model whose files are missing, changed, or contradict each other."""
+
+
 class CheckpointError(GluonActionError, RuntimeError):
     """A checkpoint that is torn, corrupted or of another run."""
 

@@ -1,0 +1,187 @@
+"""What a network is given of a video: the same numbers as in validation, and every field within its range."""
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gluon_action.data import by_name
+from gluon_action.data.transforms import functional
+from gluon_action.deploy.preprocess import Preprocess
+from gluon_action.errors import BundleError, UsageError
+from gluon_action.evaluate.views import ViewRecipe
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FRAMES = Preprocess(layout='NCHW', offsets=(0,), crop=(24, 24), mean=MEAN, std=STD, resize={'short_side': 28})
+CLIPS = replace(FRAMES, layout='NCTHW', offsets=(0, 2, 4, 6))
+GREY = 1.01 / 255 / min(STD)  # a grey level, after normalisation
+
+
+def pictures(count, height=45, width=61, channels=3, low=0):
+    return np.random.default_rng(count).integers(low, 256, (count, height, width, channels), 'uint8')
+
+
+@pytest.mark.parametrize('data_aug, sides', [('v1', (0, 0)), ('v2', (30, 0)), ('v3', (29, 33)), ('v4', (0, 0))])
+def test_single_frames_look_as_in_validation(data_aug, sides):
+    frames = pictures(3)
+    high, wide = sides
+    seen = replace(FRAMES, resize={'short_side': high or 28}).apply(frames)
+    wanted = by_name.val_transform(data_aug, 24, MEAN, STD, new_height=high, new_width=wide)(frames)
+    np.testing.assert_allclose(seen, wanted, atol=GREY)
+    assert seen.dtype == np.float32 and seen.flags.c_contiguous
+
+
+@pytest.mark.parametrize('height, width', [(45, 61), (61, 45), (24, 24), (300, 301), (28, 33)])
+def test_frames_of_any_shape_look_as_in_validation(height, width):
+    frames = pictures(2, height, width)
+    wanted = by_name.val_transform('v1', 24, MEAN, STD)(frames)
+    np.testing.assert_allclose(FRAMES.apply(frames), wanted, atol=GREY)
+
+
+def test_v1_crops_frames_that_were_brought_to_one_size():
+    frames = pictures(2)
+    read = functional.resize(frames, 30, 41)  # as the data set reads them
+    wanted = by_name.val_transform('v1', 24, MEAN, STD, new_height=30, new_width=41)(read)
+    seen = replace(FRAMES, resize={'width': 41, 'height': 30}).apply(frames)
+    np.testing.assert_allclose(seen, wanted, atol=GREY)
+
+
+@pytest.mark.parametrize('crops', [1, 3, 10])
+@pytest.mark.parametrize('base, length', [(FRAMES, 1), (CLIPS, 4)], ids=['frames', 'clips'])
+def test_crops_are_those_of_the_validation(crops, base, length):
+    frames = pictures(length)
+    wanted = by_name.val_transform('v1', 24, MEAN, STD, num_crop=crops, clip_length=length)(frames)
+    wanted = wanted.reshape(crops, length, *wanted.shape[1:]).swapaxes(1, 2)
+    seen = replace(base, crops=crops, resize={'short_side': 24 if crops == 3 else 28}).apply(frames)
+    np.testing.assert_allclose(seen, wanted if length > 1 else wanted[:, :, 0], atol=GREY)
+
+
+@pytest.mark.parametrize('crops', [1, 3, 10])
+@pytest.mark.parametrize('rows, length', [(1, 1), (1, 4), (3, 1)])
+def test_crops_of_several_scores_are_those_of_the_test(crops, rows, length):
+    """Each score alone, cut by the recipe of the test, is what all of them together give."""
+    side = 24 if crops == 3 else 28
+    preprocess = replace(CLIPS if length > 1 else FRAMES, crops=crops, rows=rows, resize={'short_side': side})
+    frames = pictures(2 * rows * length)
+    seen = preprocess.apply(frames)
+    recipe = ViewRecipe(crops=crops, size=24, mean=MEAN, std=STD, short_side=side)
+    import mxnet as mx
+    wanted = []
+    for score in np.split(frames, 2):
+        small = functional.short_side_rescale(score, side)
+        wanted.append(recipe.to_network(mx.nd.array(np.stack(list(recipe.cut(small, rows))), dtype='uint8')).asnumpy())
+    np.testing.assert_allclose(seen, np.concatenate(wanted), atol=GREY)
+
+
+def test_clips_keep_their_frames_together():
+    frames = pictures(8)
+    seen = CLIPS.apply(frames)
+    assert seen.shape == CLIPS.shape(2) == (2, 3, 4, 24, 24)
+    np.testing.assert_array_equal(seen[1, :, 2], FRAMES.apply(frames[6:7])[0])
+
+
+def test_flow_keeps_its_two_channels_and_turns_in_the_mirror():
+    flow = Preprocess(layout='NCTHW', modality='flow', offsets=(0, 1), crop=(24, 24), crops=10, mean=(128 / 255,) * 2,
+                      std=(127 / 255,) * 2, flow_bound=20.)
+    seen = flow.apply(pictures(2, 30, 30, 2, low=1))
+    assert seen.shape == (10, 2, 2, 24, 24) and abs(seen).max() <= 1 + 1e-6
+    np.testing.assert_allclose(seen[5][0], -seen[0][0][..., ::-1], atol=1e-6)
+    np.testing.assert_allclose(seen[5][1], seen[0][1][..., ::-1], atol=1e-6)
+
+
+def test_any_range_of_values_comes_out():
+    frames = np.array([0, 255], 'uint8').reshape(2, 1, 1, 1).repeat(3, axis=3)
+    scaled = Preprocess(layout='NCHW', offsets=(0,), crop=(1, 1), mean=(0, 1, 2), std=(1, 1, 2), value_range=(-1, 3))
+    np.testing.assert_allclose(scaled.apply(frames)[..., 0, 0], [[-1, -2, -1.5], [3, 2, 0.5]], rtol=1e-6)
+
+
+def test_slowfast_spans_what_its_two_pathways_reach():
+    offsets = (1, 3, 5, 7, 3, 7)
+    assert replace(CLIPS, offsets=offsets).span == 8 and FRAMES.span == 1
+
+
+def test_cutting_resized_frames_is_applying():
+    frames = pictures(4)
+    np.testing.assert_array_equal(CLIPS.cut(CLIPS.resized(frames)), CLIPS.apply(frames))
+
+
+def test_without_opencv_pictures_are_the_same_to_a_grey_level():
+    code = """
+import sys
+for name in ('cv2', 'mxnet', 'gluoncv', 'matplotlib', 'PIL', 'onnx', 'onnxruntime', 'tqdm', 'av'):
+    sys.modules[name] = None
+import json
+import numpy as np
+from gluon_action.deploy import bundle_format
+from gluon_action.deploy.preprocess import Preprocess
+preprocess = Preprocess.from_json(json.loads(sys.argv[1]))
+sys.stdout.buffer.write(preprocess.apply(np.random.default_rng(4).integers(0, 256, (4, 45, 61, 3), 'uint8')).tobytes())
+"""
+    answer = subprocess.run([sys.executable, '-c', code, json.dumps(CLIPS.to_json())], capture_output=True,
+                            cwd=Path(__file__).parents[1])
+    assert answer.returncode == 0, answer.stderr.decode()
+    seen = np.frombuffer(answer.stdout, 'float32').reshape(CLIPS.shape(1))
+    np.testing.assert_allclose(seen, CLIPS.apply(pictures(4)), atol=GREY)
+
+
+@pytest.mark.parametrize('preprocess', [FRAMES, CLIPS, replace(FRAMES, resize={}, rows=3, activation='sigmoid')])
+def test_json_gives_the_record_back(preprocess):
+    assert Preprocess.from_json(json.loads(json.dumps(preprocess.to_json()))) == preprocess
+
+
+@pytest.mark.parametrize('field, value, allowed', [
+    ('layout', 'NHWC', 'NCHW or NCTHW'), ('layout', ['NCHW'], 'NCHW or NCTHW'), ('modality', 'audio', 'rgb or flow'),
+    ('activation', 'relu', 'softmax or sigmoid'),
+    ('offsets', [], 'one or more whole numbers'), ('offsets', [-1], 'from 0 to 99999'),
+    ('offsets', [100_000], 'from 0 to 99999'), ('offsets', [0.5], 'a list of whole numbers'),
+    ('offsets', [True], 'a list of whole numbers'), ('offsets', 3, 'a list of whole numbers'),
+    ('rows', 0, 'from 1 to 1000'), ('rows', 1.0, 'from 1 to 1000'), ('rows', True, 'from 1 to 1000'),
+    ('stride', 0, 'a whole number from 1'), ('stride', '2', 'a whole number from 1'),
+    ('resize', {'short_side': 0}, 'whole numbers from 1 to 8192'), ('resize', {'width': 9}, "'height': h"),
+    ('resize', {'short_side': 9000}, 'to 8192'), ('resize', [28], 'short_side'), ('resize', None, 'short_side'),
+    ('resize', {'short_side': 20}, 'crop 24x24 must fit into frames whose resize.short_side is 20'),
+    ('resize', {'width': 24, 'height': 23}, 'crop 24x24 must fit'),
+    ('crop', [24], 'height, width'), ('crop', [0, 24], 'from 1 to 8192'), ('crop', 24, 'a list of whole numbers'),
+    ('crops', 5, '1, 3 or 10'), ('crops', True, '1, 3 or 10'), ('crops', 3, 'resize.short_side must be 24, got 28'),
+    ('value_range', [1, 0], 'low less than high'), ('value_range', [0], 'low, high'),
+    ('value_range', [0, float('inf')], 'a list of finite numbers'),
+    ('mean', [0, 0], '3 numbers within'), ('mean', [0, 0, float('nan')], 'a list of finite numbers'),
+    ('mean', [0, 0, 10 ** 400], 'a list of finite numbers'), ('mean', [0, 0, 1e7], 'within -1e6..1e6'),
+    ('std', [1, 1, 0], 'within 1e-6..1e6'), ('std', [1, 1, -1], 'within 1e-6..1e6'), ('std', [1, 1, None], 'finite'),
+    ('flow_bound', 20, 'null for rgb'), ('modality', 'flow', 'one a channel of flow')])
+def test_a_field_out_of_range_is_named_with_its_value_and_what_is_allowed(field, value, allowed):
+    with pytest.raises(BundleError) as caught:
+        Preprocess.from_json({**CLIPS.to_json(), 'layout': 'NCTHW', field: value}, 'bundle/preprocess.json')
+    message = str(caught.value)
+    assert 'bundle/preprocess.json: ' in message and allowed in message
+    assert field in message or field == 'modality'
+
+
+def test_more_than_one_frame_needs_a_time_axis():
+    with pytest.raises(UsageError, match='offsets must be one number for the layout NCHW'):
+        replace(CLIPS, layout='NCHW')
+
+
+def test_a_row_that_no_memory_holds_is_refused():
+    with pytest.raises(UsageError, match='more than the 268435456 allowed'):
+        replace(CLIPS, offsets=tuple(range(100)), crop=(4096, 4096), resize={})
+
+
+@pytest.mark.parametrize('values, message', [
+    ([], 'must hold an object'), ({'layout': 'NCHW'}, "lacks 'offsets'"),
+    ({**CLIPS.to_json(), 'brightness': 1}, "has unknown 'brightness'")])
+def test_json_of_something_else_is_refused(values, message):
+    with pytest.raises(BundleError, match=message):
+        Preprocess.from_json(values)
+
+
+@pytest.mark.parametrize('frames, message', [
+    (pictures(3), r'3 frames are not whole scores of 1 x 4 frames'), (pictures(0), '0 frames'),
+    (pictures(4).astype('float32'), 'must be uint8'), (pictures(4, channels=2), r'must be uint8 \(n, H, W, 3\) of rgb'),
+    (pictures(4, 10, 10), 'frames of 10x10 .* hold no crop of 24x24')])
+def test_frames_that_make_no_input_are_refused(frames, message):
+    with pytest.raises(UsageError, match=message):
+        replace(CLIPS, resize={}).apply(frames)
