@@ -42,7 +42,7 @@ class FrameStream:
     """The frames of a video in order, however long it is, with a bounded number of them in memory.
 
     A thread decodes ahead of whoever iterates. A frame that cannot be decoded is left out and stands in `skipped`; the
-    others keep their numbers and times.
+    others keep their numbers and times. Frames that refer to it come as the decoder mends them.
 
     Parameters
     ----------
