@@ -65,8 +65,8 @@ def table(cards: Iterable[ModelCard]) -> str:
 
 def _cells(card: ModelCard) -> list[tuple[str, ...]]:
     first = (f'`{card.name}`', card.dataset, str(card.num_classes), 'x'.join(map(str, card.input_shape()[1:])))
-    results = [(f'{result["top1"]:.1f}', result['protocol'], str(result['train_segments']), f'`{result["tag"]}`')
-               for result in card.accuracy]
+    results = [(f'{result["top1"]:.1f}', result['protocol'], str(result['train_segments']),
+                f'`{result["tag"]}`' if result['tag'] else '-') for result in card.accuracy]
     return [first + result for result in results or [('-', '-', '-', '-')]]
 
 

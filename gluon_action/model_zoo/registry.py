@@ -20,6 +20,7 @@ _DATASETS = {
     'hmdb51': ('hmdb51', 51, 'HMDB51Attr'),
     'kinetics400': ('kinetics400', 400, 'Kinetics400Attr'),
     'sthsthv2': ('somethingsomethingv2', 174, 'SomethingSomethingV2Attr'),
+    'ssv2': ('somethingsomethingv2', 174, 'SomethingSomethingV2Attr'),
     'kinetics600': ('kinetics600', 600, ''),
     'kinetics700': ('kinetics700', 700, 'Kinetics700Attr'),
     'custom': ('custom', 400, ''),
@@ -59,8 +60,8 @@ class ModelCard:
     source, licence : str
         Paper; licence of the published weights.
     accuracy : tuple of dict
-        Published results: ``top1`` in percent, ``protocol`` as segments x crops, ``tag`` of the weights,
-        ``train_segments``.
+        Published results: ``top1`` in percent, ``protocol`` as segments x crops, ``tag`` of the weights (empty for
+        those that are imported), ``train_segments``.
     weights : dict
         Tag -> SHA-1 of the file; the first is the one that ``pretrained=True`` means. For tags that GluonCV published
         without the whole hash it is the tag itself.

@@ -1,10 +1,13 @@
 """Layers that the networks of the zoo share."""
+from .attention import MLP, Attention, Linear
 from .batch_norm import BatchNorm, batch_norms, freeze_batch_norms
 from .consensus import Consensus
+from .drop_path import DropPath
 from .frame_padding import FramePaddedConv3D, pad_strided_frames
 from .gating import SelfGating
 from .group_norm import GroupNorm
 from .same import SameConv3D, SameMaxPool3D, SizedBlock, lay_out, same_padding
 
-__all__ = ['BatchNorm', 'Consensus', 'FramePaddedConv3D', 'GroupNorm', 'SameConv3D', 'SameMaxPool3D', 'SelfGating',
-           'SizedBlock', 'batch_norms', 'freeze_batch_norms', 'lay_out', 'pad_strided_frames', 'same_padding']
+__all__ = ['MLP', 'Attention', 'BatchNorm', 'Consensus', 'DropPath', 'FramePaddedConv3D', 'GroupNorm', 'Linear',
+           'SameConv3D', 'SameMaxPool3D', 'SelfGating', 'SizedBlock', 'batch_norms', 'freeze_batch_norms', 'lay_out',
+           'pad_strided_frames', 'same_padding']
