@@ -305,6 +305,7 @@ TRAIN_ROWS = {
     '--more-fix-crop': changes(drawn, '--more-fix-crop'),
     '--max-distort': changes(drawn, '--max-distort', '0'),
     '--flip-prob': changes(drawn, '--flip-prob', '1'),
+    '--color-jitter': changes(drawn, '--color-jitter', '2'),
     '--num-crop': changes(lambda *a: (validated_clip(*a).shape, recipe(*a).loop.val_crops), '--num-crop', '10',
                           to=((10, 3, 32, 32), 10)),
     '--video-loader': changes(lambda *a: os.path.basename(train_paths(*a)[0]), '--video-loader', to='v.mp4',
@@ -351,6 +352,7 @@ TRAIN_ROWS = {
     '--kvstore': changes(added_up_by, '--kvstore', 'local', given=('--num-cpus', '2'), to='local'),
     '--use-amp': layers_compute_in_half,
     # optimisation
+    '--optimizer': changes(learnt, '--optimizer', 'adamw'),
     '--batch-size': changes(lambda *a: len(batch_of(*a).indices), '--batch-size', '3', to=3),
     '--num-epochs': fewer_epochs_are_trained,
     '--lr': changes(learnt, '--lr', '0.2'),
@@ -364,6 +366,7 @@ TRAIN_ROWS = {
     '--warmup-lr': changes(rates, '--warmup-lr', '0.05', given=('--warmup-epochs', '1')),
     '--warmup-epochs': changes(rates, '--warmup-epochs', '1'),
     '--clip-grad': changes(learnt, '--clip-grad', '0.001'),
+    '--clip-norm': changes(learnt, '--clip-norm', '0.001'),
     '--accumulate': changes(updates, '--accumulate', '2', to=0),
     '--mixup': changes(learnt, '--mixup'),
     '--mixup-alpha': changes(learnt, '--mixup-alpha', '9', given=('--mixup',)),

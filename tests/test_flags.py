@@ -209,6 +209,8 @@ def test_what_is_compared_does_not_change_by_itself(world):
     (('--lr-decay-period', '1', '--lr-decay-epoch', '1'), '--lr-decay-period: contradicts --lr-decay-epoch'),
     (('--lr', '0.5', '--lr-decay-epoch', '0:0.1,1:0.2'), '--lr: means nothing beside the rates'),
     (('--lr-decay', '0.5', '--lr-decay-epoch', '0:0.1,1:0.2'), '--lr-decay: means nothing beside the rates'),
+    (('--momentum', '0.5', '--optimizer', 'adam'), '--momentum: means nothing with --optimizer adam'),
+    (('--color-jitter', '6'), '--color-jitter: must be in 0..5'),
     (('--warmup-lr', '0.05'), '--warmup-lr: needs --warmup-epochs'),
     (('--mixup-alpha', '9'), '--mixup only'),
     (('--mixup', '--mixup-off-epoch', '2'), '--mixup-off-epoch: 2 leaves --mixup nothing'),

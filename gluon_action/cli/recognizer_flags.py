@@ -9,6 +9,7 @@ import math
 
 from ..data.by_name import DEMOS, PRESETS
 from ..data.list_formats import FORMATS
+from ..data.sampling import CLIP_SAMPLINGS
 
 #: Data sets that --dataset knows. The demo ones are generated, the others are looked for under --data-dir.
 DATASETS = (*PRESETS, 'custom', *DEMOS)
@@ -61,6 +62,13 @@ def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_heigh
     return group
 
 
+def add_clip_sampling_flag(group: argparse._ArgumentGroup) -> None:
+    """Add the choice between frames side by side and frames from the whole video."""
+    group.add_argument('--clip-sampling', default='consecutive', choices=CLIP_SAMPLINGS,
+                       help='frames of a clip: --new-step apart, or (spread) one of each of --new-length equal parts of the '
+                            'video, a random one in training and the middle one otherwise')
+
+
 def add_model_flags(parser: argparse.ArgumentParser, *, use_tsn: str) -> argparse._ArgumentGroup:
     """Add what decides the network and where its weights come from; `use_tsn` says what that flag means."""
     group = parser.add_argument_group('model')
@@ -94,9 +102,9 @@ def check_ranges(args: argparse.Namespace, parser_error) -> None:
     minima = {'num_segments': 1, 'new_length': 1, 'new_step': 1, 'new_height': 0, 'new_width': 0, 'input_size': 1,
               'num_workers': 0, 'decode_timeout': 0, 'num_gpus': 0, 'num_cpus': 1, 'batch_size': 1, 'num_classes': 1,
               'num_epochs': 1, 'accumulate': 1, 'log_interval': 0, 'save_frequency': 0, 'prefetch_ratio': 0,
-              'lr': 0, 'wd': 0, 'momentum': 0, 'warmup_epochs': 0, 'warmup_lr': 0, 'clip_grad': 0, 'mixup_alpha': 0,
-              'temperature': 0, 'slow_temporal_stride': 1, 'fast_temporal_stride': 1, 'num_iterations': 1,
-              'num_calib_batches': 1, 'mixup_off_epoch': 0, 'lr_decay': 0, 'lr_decay_period': 0, 'resume_epoch': 0,
+              'lr': 0, 'wd': 0, 'momentum': 0, 'warmup_epochs': 0, 'warmup_lr': 0, 'clip_grad': 0, 'clip_norm': 0,
+              'mixup_alpha': 0, 'temperature': 0, 'slow_temporal_stride': 1, 'fast_temporal_stride': 1,
+              'num_iterations': 1, 'num_calib_batches': 1, 'mixup_off_epoch': 0, 'lr_decay': 0, 'lr_decay_period': 0, 'resume_epoch': 0,
               'checkpoint_steps': 0, 'max_distort': 0, 'seed': 0}
     for name, least in minima.items():
         value = getattr(args, name, None)

@@ -72,6 +72,9 @@ def _add_training_data_flags(parser: argparse.ArgumentParser) -> None:
                        help='crop at the 4 corners and the centre only, instead of 13 places')
     group.add_argument('--max-distort', type=int, default=1, help='how far the two scale ratios of a crop may differ')
     group.add_argument('--flip-prob', type=float, default=0.5, help='share of clips that are mirrored')
+    group.add_argument('--color-jitter', type=float, default=0., metavar='STRENGTH',
+                       help='change brightness, contrast, saturation and hue of a video at random, all frames alike: 0 '
+                            'not at all, 1 a little (contrast and saturation by 10 %%), at most 5')
     group.add_argument('--num-crop', type=int, default=1, choices=(1, 3, 10), help='crops of a validation frame')
     group.add_argument('--on-error', default='raise', choices=('raise', 'skip'),
                        help='a training video that cannot be read: stop, or leave it out and record it')
@@ -81,10 +84,13 @@ def _add_training_data_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('optimisation')
+    group.add_argument('--optimizer', default=None, choices=('sgd', 'nag', 'adam', 'adamw'),
+                       help='gradient descent with momentum, or with that of Nesterov; Adam, or Adam with decoupled '
+                            'weight decay (lr x wd a step). By default sgd, with --slowfast nag')
     group.add_argument('--batch-size', type=int, default=25, help='videos a step and device')
     group.add_argument('--num-epochs', type=int, default=3, help='epochs')
     group.add_argument('--lr', type=float, default=0.1, help='learning rate')
-    group.add_argument('--momentum', type=float, default=0.9, help='momentum')
+    group.add_argument('--momentum', type=float, default=0.9, help='momentum of sgd and nag')
     group.add_argument('--wd', type=float, default=0.0001, help='weight decay')
     group.add_argument('--no-wd', action='store_true', help='no weight decay for biases, beta and gamma')
     group.add_argument('--lr-mode', default='step', choices=('step', 'poly', 'cosine', 'linear', 'constant'),
@@ -98,6 +104,8 @@ def _add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--warmup-lr', type=float, default=0., help='rate the warm-up starts from')
     group.add_argument('--warmup-epochs', type=int, default=0, help='epochs of the linear warm-up')
     group.add_argument('--clip-grad', type=float, default=0, help='limit of a gradient element; 0 for none')
+    group.add_argument('--clip-norm', type=float, default=0,
+                       help="limit of the norm of the whole gradient; 0 for none")
     group.add_argument('--accumulate', type=int, default=1, help='batches that are added up to one step')
     group.add_argument('--mixup', action='store_true', help='train on mixtures of two videos (arXiv:1710.09412)')
     group.add_argument('--mixup-alpha', type=float, default=0.2, help='Beta(alpha, alpha) draws the mixture')

@@ -71,7 +71,7 @@ def default_root(name: str) -> str:
 
 def train_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0, new_width: int = 0,
                     scale_ratios=(1.0, 0.875, 0.75, 0.66), more_fix_crop: bool = True, max_distort: int = 1,
-                    flip_prob: float = 0.5):
+                    flip_prob: float = 0.5, color_jitter: float = 0.):
     """Training augmentation by the name of ``--data-aug`` (GluonCV's v1 to v4).
 
     Parameters
@@ -83,9 +83,18 @@ def train_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0,
         Side of the square that comes out, in pixels.
     mean, std : sequence of float
         Per channel, on values in 0..1.
+    color_jitter : float
+        Strength of random changes of colour, see `VideoColorJitter`; 0 for none.
     """
+    from mxnet.gluon.data.vision.transforms import Compose
+
     from .transforms import video
     square = (size, size)
+    if color_jitter:
+        crops = train_transform(data_aug, size, mean, std, new_height=new_height, new_width=new_width,
+                                scale_ratios=scale_ratios, more_fix_crop=more_fix_crop, max_distort=max_distort,
+                                flip_prob=flip_prob)
+        return Compose([crops, video.VideoColorJitter(mean, std, color_jitter)])
     if data_aug == 'v1':
         return video.VideoGroupTrainTransform(square, scale_ratios, mean, std, more_fix_crop=more_fix_crop,
                                               max_distort=max_distort, prob=flip_prob)

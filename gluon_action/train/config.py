@@ -49,6 +49,7 @@ class TrainConfig:
     more_fix_crop: bool = True
     max_distort: int = 1
     flip_prob: float = 0.5
+    color_jitter: float = 0.
     num_crop: int = 1
     video_loader: bool = False
     use_decord: bool = False
@@ -90,6 +91,7 @@ class TrainConfig:
     kvstore: str | None = None
     use_amp: bool = False
     # optimisation
+    optimizer: str | None = None
     batch_size: int = 25
     num_epochs: int = 3
     lr: float = 0.1
@@ -103,6 +105,7 @@ class TrainConfig:
     warmup_lr: float = 0.
     warmup_epochs: int = 0
     clip_grad: float = 0
+    clip_norm: float = 0
     accumulate: int = 1
     mixup: bool = False
     mixup_alpha: float = 0.2
@@ -127,6 +130,11 @@ class TrainConfig:
     def as_json(self) -> str:
         """Return the record as JSON, keys in the order of this class."""
         return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @property
+    def update_rule(self) -> str:
+        """The optimizer: what was asked for, or GluonCV's."""
+        return self.optimizer or ('nag' if self.slowfast else 'sgd')
 
     @property
     def num_devices(self) -> int:
@@ -222,6 +230,9 @@ def _data_rules(c: TrainConfig, card):
            f'must be above 0 and at most 1, got {c.scale_ratios!r}')
     yield not 0 < c.crop_ratio <= 1, '--crop-ratio', f'must be above 0 and at most 1, got {c.crop_ratio}'
     yield not 0 <= c.flip_prob <= 1, '--flip-prob', f'must be in 0..1, got {c.flip_prob}'
+    yield not 0 <= c.color_jitter <= 5, '--color-jitter', f'must be in 0..5, got {c.color_jitter}'
+    yield (c.color_jitter and card.modality == 'flow', '--color-jitter',
+           f'changes colours, and {card.name} takes optical flow')
     yield not 0 <= c.max_skip_share <= 1, '--max-skip-share', f'must be in 0..1, got {c.max_skip_share}'
     yield (c.on_error == 'raise' and c.max_skip_share != 0.1, '--max-skip-share',
            'means something with --on-error skip only')
@@ -306,4 +317,6 @@ def _rate_rules(c: TrainConfig):
            'contradicts --lr-decay-epoch; both say where the rate changes')
     for given, flag in ((c.lr != 0.1, '--lr'), (c.lr_decay != 0.1, '--lr-decay')):
         yield given and rates, flag, f'means nothing beside the rates of --lr-decay-epoch {c.lr_decay_epoch}'
+    yield (c.momentum != 0.9 and c.update_rule not in ('sgd', 'nag'), '--momentum',
+           f'means nothing with --optimizer {c.optimizer}, which has means of its own')
     yield c.warmup_lr and not c.warmup_epochs, '--warmup-lr', 'needs --warmup-epochs'

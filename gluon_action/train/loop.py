@@ -12,14 +12,14 @@ import numpy as np
 from mxnet import autograd
 from mxnet.contrib import amp as mixed_precision
 
-from .. import engine
 from ..data.dataloader import split_and_load
 from ..errors import CheckpointError, TrainingError, UsageError
 from .hooks import Hook
 from .losses import count_correct
 from .optimizer_state import restore_trainer_state, trainer_state
 from .progress import Progress, StepResult
-from .trainer import add_l1, choose_parameters, make_trainer, set_precision, start_store, unique_parameters
+from .trainer import add_l1, choose_parameters, make_trainer, restore_parameter, set_precision, start_store, take_step
+from .trainer import unique_parameters as unique_parameters
 from .validation import Scores
 
 
@@ -31,7 +31,7 @@ class Loop:
     net : mxnet.gluon.HybridBlock
         Initialised on `contexts`; maps the rows of samples to logits (N, K).
     optimizer : str
-        MXNet's name: ``'sgd'``, ``'nag'``, ``'adam'``, ...
+        ``'sgd'``, ``'nag'``, ``'adam'``, ``'adamw'`` or another of MXNet's.
     optimizer_params : dict
         Its arguments but for the learning rate: ``momentum``, ``wd``, ...
     loss : callable
@@ -52,6 +52,8 @@ class Loop:
         Who adds up the devices' gradients: one of `trainer.KVSTORES`; ``'device'`` by default.
     clip_grad : float
         Limit of each element of the gradient; 0 for none.
+    clip_norm : float
+        Limit of the norm of the whole gradient; 0 for none.
     amp : bool
         Mixed precision: float16 on GPUs, bfloat16 on CPUs, where it saves time only if they compute in it. It lasts
         for the process.
@@ -88,12 +90,12 @@ class Loop:
     def __init__(self, net: mx.gluon.HybridBlock, optimizer: str, optimizer_params: dict[str, Any], *,
                  loss: Callable, contexts: Sequence[mx.Context], schedule: Callable[[int], float],
                  batch_multiplier: int = 1, val_crops: int = 1, accumulate: int = 1,
-                 kvstore: str | mx.kv.KVStore | None = None, clip_grad: float = 0, amp: bool = False,
-                 dtype: str = 'float32', params: mx.gluon.ParameterDict | None = None, no_wd: bool = False,
-                 l1: float = 0, seed: int = 0, teacher: mx.gluon.HybridBlock | None = None, mixup=None,
-                 scores: Callable[[int], Any] = Scores):
+                 kvstore: str | mx.kv.KVStore | None = None, clip_grad: float = 0, clip_norm: float = 0,
+                 amp: bool = False, dtype: str = 'float32', params: mx.gluon.ParameterDict | None = None,
+                 no_wd: bool = False, l1: float = 0, seed: int = 0, teacher: mx.gluon.HybridBlock | None = None,
+                 mixup=None, scores: Callable[[int], Any] = Scores):
         self.net, self.teacher, self.loss, self.mixup, self.schedule = net, teacher, loss, mixup, schedule
-        self.contexts, self.accumulate = list(contexts), accumulate
+        self.contexts, self.accumulate, self.clip_norm = list(contexts), accumulate, clip_norm
         self.batch_multiplier, self.val_crops, self.l1 = batch_multiplier, val_crops, l1
         self.dtype, self.seed, self.amp, self.scores = dtype, seed, amp, scores
         self.validation_loss = loss.plain() if hasattr(loss, 'plain') else loss
@@ -102,8 +104,9 @@ class Loop:
         self._params = unique_parameters(net)
         trained = choose_parameters(self._params, params, accumulate=accumulate, no_wd=no_wd, l1=l1, amp=amp)
         self.names = list(trained)
-        self.trainer, self.num_workers = make_trainer(trained.values(), optimizer, {
-            **optimizer_params, 'learning_rate': schedule(1)}, kvstore=kvstore, clip_grad=clip_grad, dtype=dtype)
+        self.trainer, self.num_workers = make_trainer(
+            trained.values(), optimizer, {**optimizer_params, 'learning_rate': schedule(1)}, kvstore=kvstore,
+            clip_grad=clip_grad, clip_norm=clip_norm, dtype=dtype)
         if amp:
             mixed_precision.init_trainer(self.trainer)
         self._forget_gathered()
@@ -206,7 +209,7 @@ class Loop:
             add_l1(self.trainer, self.l1 * self._gathered_samples)
             if self.num_workers > 1:
                 start_store(self.trainer)
-            self.trainer.step(self._gathered_samples * self.num_workers)
+            take_step(self.trainer, self._gathered_samples * self.num_workers, self.clip_norm)
             if self.accumulate > 1:
                 for param in self.trainer._params:
                     param.zero_grad()
@@ -304,7 +307,7 @@ class Loop:
             raise CheckpointError(f'the checkpoint is of another network: {len(differing)} parameters are in one of '
                                   f'the two only, {differing[0]} among them')
         for name, param in self._params.items():
-            _assign(name, param, state['params'][name])
+            restore_parameter(name, param, state['params'][name])
         for device in range(1, len(self.contexts)):
             for name, array in state.get(f'statistics-{device}', {}).items():
                 array.copyto(self._params[name].list_data()[device])
@@ -376,16 +379,6 @@ class Loop:
         self.progress.loss_sum += loss_sum
         self.progress.correct += result.correct
         self.progress.count += result.count
-
-
-def _assign(name: str, param: mx.gluon.Parameter, array: mx.nd.NDArray) -> None:
-    known = param.shape or ()
-    if len(known) != array.ndim or any(ours not in (0, -1, theirs) for ours, theirs in zip(known, array.shape)):
-        raise CheckpointError(f'the checkpoint is of another network: {name} has shape {array.shape} there and '
-                              f'{param.shape} here')
-    engine.make_writable(param)
-    param.set_data(array)
-    param._finish_deferred_init()
 
 
 def _read_scores(pending: list[tuple], scores: Scores) -> None:

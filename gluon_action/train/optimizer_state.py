@@ -70,6 +70,8 @@ def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], array
                               f'resume with the arguments of the run that saved it')
     indices = {name: index for index, name in enumerate(names)}
     for device, (context, updater) in enumerate(zip(trainer._contexts, trainer._updaters)):
+        updater.states.clear()
+        updater.states_synced.clear()
         for name in numbers['counts']:
             index = indices[name]
             state = optimizer.create_state_multi_precision(index, trainer._params[index].list_data()[device])

@@ -126,7 +126,7 @@ def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
             config.dataset, train=True, setting=config.train_list, data_dir=config.data_dir, **names, **shared,
             transform=train_transform(config.data_aug, size, **look, **sides, scale_ratios=config.ratios,
                                       more_fix_crop=config.more_fix_crop, max_distort=config.max_distort,
-                                      flip_prob=config.flip_prob))
+                                      flip_prob=config.flip_prob, color_jitter=config.color_jitter))
         # The training list numbers the classes; a validation folder that lacks one must not renumber them.
         names = dict(num_classes=train_set.num_classes, classes=train_set.classes)
     else:
@@ -187,9 +187,10 @@ def build_loop(config: TrainConfig, net, contexts: list[mx.Context], store, batc
     if config.mixup:
         mixup = MixUp(net.num_classes, config.mixup_alpha, until_epoch=config.num_epochs - config.mixup_off_epoch)
     params = None if config.train_params == 'all' else _chosen(config, net)
-    return Loop(net, 'nag' if config.slowfast else 'sgd', {'momentum': config.momentum, 'wd': config.wd}, loss=loss,
-                contexts=contexts, schedule=schedule, batch_multiplier=config.num_segments,
-                val_crops=config.num_crop, accumulate=config.accumulate, kvstore=store, clip_grad=config.clip_grad,
+    momentum = {'momentum': config.momentum} if config.update_rule in ('sgd', 'nag') else {}
+    return Loop(net, config.update_rule, {'wd': config.wd, **momentum}, loss=loss, contexts=contexts,
+                schedule=schedule, batch_multiplier=config.num_segments, val_crops=config.num_crop,
+                accumulate=config.accumulate, kvstore=store, clip_grad=config.clip_grad, clip_norm=config.clip_norm,
                 amp=config.use_amp, dtype=config.dtype, no_wd=config.no_wd, seed=config.seed, mixup=mixup,
                 params=params, teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
 

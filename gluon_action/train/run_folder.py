@@ -225,6 +225,8 @@ def check_same_run(before: dict, config: TrainConfig) -> None:
         Naming the choices that differ.
     """
     now = json.loads(json.dumps(dataclasses.asdict(config)))
+    # A choice that came later than the checkpoint was what it is by default.
+    before = {field.name: field.default for field in dataclasses.fields(config)} | before
     names = OF_THE_NETWORK if config.eval else [name for name in now if name not in FREE_ON_RESUME]
     flags = {name: name if name == 'use_se' else name.replace('_', '-') for name in now}  # --use_se is GluonCV's
     differing = [f'--{flags[name]} was {before.get(name)!r} and is {now[name]!r}'

@@ -1,6 +1,7 @@
 """The Gluon trainer of a loop: which parameters learn, in what precision, and who adds up their gradients."""
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import mxnet as mx
 from mxnet.contrib import amp as mixed_precision
 
-from ..errors import UsageError
+from .. import engine
+from ..errors import CheckpointError, UsageError
+from .adam import OPTIMIZERS
 
 KVSTORES = ('local', 'device', 'dist_sync', 'dist_sync_device')
 DTYPES = ('float32', 'float64', 'float16')
 
 
 def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer_params: Mapping[str, Any], *,
-                 kvstore: str | mx.kv.KVStore | None, clip_grad: float,
+                 kvstore: str | mx.kv.KVStore | None, clip_grad: float, clip_norm: float = 0,
                  dtype: str) -> tuple[mx.gluon.Trainer, int]:
     """Return a trainer that updates on the devices, and the number of machines that train together.
 
@@ -31,13 +34,39 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
         raise UsageError(f'--kvstore {kind!r} is not one of {", ".join(KVSTORES)}{reason}')
     if clip_grad < 0:
         raise UsageError(f'--clip-grad must be 0 (no limit) or more, got {clip_grad}')
+    if clip_norm < 0:
+        raise UsageError(f'--clip-norm must be 0 (no limit) or more, got {clip_norm}')
     optimizer_params = {**optimizer_params, 'multi_precision': dtype == 'float16'}
     if clip_grad:
         optimizer_params['clip_gradient'] = clip_grad
     # Given the name of a local store, Gluon leaves it out where there is one device only and nothing to add up.
     store = kvstore if isinstance(kvstore, mx.kv.KVStore) else mx.kv.create(kind) if 'dist' in kind else kind
-    trainer = mx.gluon.Trainer(list(params), optimizer, optimizer_params, kvstore=store, update_on_kvstore=False)
+    made = OPTIMIZERS[optimizer](**optimizer_params) if optimizer in OPTIMIZERS else \
+        mx.optimizer.create(optimizer, **optimizer_params)
+    trainer = mx.gluon.Trainer(list(params), made, kvstore=store, update_on_kvstore=False)
     return trainer, 1 if isinstance(store, str) else store.num_workers
+
+
+def take_step(trainer: mx.gluon.Trainer, samples: int, clip_norm: float = 0) -> None:
+    """Add up the devices' gradients, divide them by `samples`, and update.
+
+    Parameters
+    ----------
+    trainer : mxnet.gluon.Trainer
+    samples : int
+        That the gradients are sums over, on all devices and machines.
+    clip_norm : float
+        A gradient whose norm over all parameters is larger is scaled to it; 0 for no limit.
+    """
+    if not clip_norm:
+        trainer.step(samples)
+        return
+    trainer.allreduce_grads()
+    gradients = [param.list_grad()[0] for param in trainer._params]
+    squares = mx.nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
+    norm = float(mx.nd.sqrt(squares.sum()).asscalar()) * trainer._scale / samples
+    # A gradient of no size is left to the loss, which says so, and to mixed precision, which passes over it.
+    trainer.update(samples * max(1., norm / clip_norm) if math.isfinite(norm) else samples)
 
 
 def add_l1(trainer: mx.gluon.Trainer, strength: float) -> None:
@@ -71,6 +100,23 @@ def unique_parameters(net: mx.gluon.Block) -> dict[str, mx.gluon.Parameter]:
     for name, param in net._collect_params_with_prefix().items():
         names.setdefault(param, name)
     return {name: param for param, name in names.items()}
+
+
+def restore_parameter(name: str, param: mx.gluon.Parameter, array: mx.nd.NDArray) -> None:
+    """Give a parameter the value that a checkpoint has for it, on every device.
+
+    Raises
+    ------
+    CheckpointError
+        When it has another shape.
+    """
+    known = param.shape or ()
+    if len(known) != array.ndim or any(ours not in (0, -1, theirs) for ours, theirs in zip(known, array.shape)):
+        raise CheckpointError(f'the checkpoint is of another network: {name} has shape {array.shape} there and '
+                              f'{param.shape} here')
+    engine.make_writable(param)
+    param.set_data(array)
+    param._finish_deferred_init()
 
 
 def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: mx.gluon.ParameterDict | None, *,

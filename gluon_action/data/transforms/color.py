@@ -10,7 +10,7 @@ from .functional import opencv
 BRIGHTNESS, SATURATION, HUE, CONTRAST = (-8 / 255, 8 / 255), (0.9, 1.1), (-0.05, 0.05), (0.9, 1.1)
 
 
-def distort_colors(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def distort_colors(clip: np.ndarray, rng: np.random.Generator, strength: float = 1.) -> np.ndarray:
     """Change brightness, saturation, hue and contrast a little, in one of four orders.
 
     Parameters
@@ -19,6 +19,8 @@ def distort_colors(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         RGB in 0..1.
     rng : numpy.random.Generator
         Draws the order and the four amounts, which all frames share.
+    strength : float
+        Factor of how far each change may go, in 0..5.
 
     Returns
     -------
@@ -31,10 +33,16 @@ def distort_colors(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     amounts.
     """
     steps = _ORDERS[int(rng.integers(len(_ORDERS)))]
-    amounts = {step: np.float32(rng.uniform(*limits)) for step, limits in _LIMITS.items()}
+    amounts = {step: np.float32(rng.uniform(*_scaled(limits, strength))) for step, limits in _LIMITS.items()}
     for step in steps:
         clip = step(clip, amounts[step])
     return np.clip(clip, 0, 1)
+
+
+def _scaled(limits: tuple[float, float], strength: float) -> tuple[float, float]:
+    middle = sum(limits) / 2
+    low, high = (limit if strength == 1 else middle + (limit - middle) * strength for limit in limits)
+    return low, high
 
 
 def adjust_brightness(clip: np.ndarray, delta: float) -> np.ndarray:

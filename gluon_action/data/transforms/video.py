@@ -17,12 +17,13 @@ from mxnet.gluon import Block
 
 from ...errors import UsageError
 from . import functional as F
+from .color import distort_colors
 from .drawing import Drawing, current_drawing, drawing_from
 
 __all__ = ['VideoToTensor', 'VideoNormalize', 'VideoRandomHorizontalFlip', 'VideoMultiScaleCrop', 'VideoCenterCrop',
            'VideoThreeCrop', 'VideoTenCrop', 'VideoGroupTrainTransform', 'VideoGroupValTransform',
            'VideoGroupTrainTransformV2', 'VideoGroupValTransformV2', 'ShortSideRescale', 'VideoGroupTrainTransformV3',
-           'RandomResizedCrop', 'VideoGroupTrainTransformV4', 'drawing_from']
+           'RandomResizedCrop', 'VideoGroupTrainTransformV4', 'VideoColorJitter', 'drawing_from']
 
 
 class ClipTransform(Block):
@@ -216,6 +217,29 @@ class RandomResizedCrop(ClipTransform):
     def apply(self, clip):
         """Draw, crop and resize."""
         return F.resized_crop(clip, self.draw(*clip.shape[1:3], current_drawing().rng), self.size)
+
+
+class VideoColorJitter(ClipTransform):
+    """Change the colours of normalised RGB frames (T, 3, H, W), the same in all of them.
+
+    Parameters
+    ----------
+    mean, std : sequence of float
+        What the frames were normalised with, for values in 0..1.
+    strength : float
+        As in `distort_colors`.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], strength: float = 1.):
+        super().__init__()
+        self.mean, self.std = (np.asarray(value, np.float32) for value in (mean, std))
+        self.strength = strength
+
+    def apply(self, clip):
+        """Draw and change."""
+        pixels = clip.transpose(0, 2, 3, 1) * self.std + self.mean
+        pixels = distort_colors(pixels, current_drawing().rng, self.strength)
+        return F.normalize(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), self.mean, self.std)
 
 
 class _GroupTransform(ClipTransform):
