@@ -278,6 +278,8 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
     '--num-segments': changes(lambda *a: scores(*a), '--num-segments', '3'),
     '--new-length': refused_in_test('--new-length', '8', because='takes one frame a segment'),
     '--new-step': changes(scores, '--new-step', '4'),
+    '--clip-sampling': changes(lambda *a: videos(*a).plan.indices(41, None), '--clip-sampling', 'spread',
+                               given=('--model', 'i3d_rgb_custom', '--new-length', '4'), to=[5, 15, 25, 35]),
     '--new-height': changes(scores, '--new-height', '40'),
     '--new-width': changes(scores, '--new-width', '90'),
     '--input-size': changes(scores, '--input-size', '24'),

@@ -10,6 +10,7 @@ from gluon_action.data.sampling import (
     sample_rng,
     segment_starts,
     slowfast_indices,
+    spread_indices,
     temporal_jitter,
 )
 from gluon_action.errors import UsageError
@@ -157,3 +158,47 @@ def test_the_generator_depends_on_each_number_and_on_nothing_else():
 def test_arguments_that_cannot_be_are_named(call, words):
     with pytest.raises(UsageError, match=words):
         call()
+
+
+class Uniform:
+    """Random numbers of numpy's global generator behind the name that `numpy.random.Generator` uses."""
+
+    @staticmethod
+    def integers(low, high):
+        return np.random.randint(low, high)
+
+
+def reference_spread(num_frames, new_length, train):
+    """PySlowFast's `Ssv2.get_seq_frames`, in its own arithmetic."""
+    size, frames = float(num_frames - 1) / new_length, []
+    for part in range(new_length):
+        start, end = int(np.round(size * part)), int(np.round(size * (part + 1)))
+        frames.append(np.random.randint(start, end + 1) if train else (start + end) // 2)
+    return frames
+
+
+@pytest.mark.parametrize('new_length', [1, 4, 8, 16, 96])
+def test_spread_frames_are_those_of_the_published_networks(new_length):
+    for num_frames in LENGTHS:
+        for mode in ('val', 'test'):
+            assert spread_indices(num_frames, new_length, mode) == reference_spread(num_frames, new_length, False)
+        np.random.seed(num_frames)
+        drawn = spread_indices(num_frames, new_length, 'train', Uniform)
+        np.random.seed(num_frames)
+        assert drawn == reference_spread(num_frames, new_length, True)
+
+
+def test_spread_frames_cover_the_video_in_order_and_stay_inside():
+    assert spread_indices(41, 4, 'val') == [5, 15, 25, 35]
+    assert spread_indices(1, 8, 'val') == [0] * 8
+    rng = sample_rng(0, 0, 0)
+    for num_frames in LENGTHS:
+        drawn = np.array([spread_indices(num_frames, 8, 'train', rng) for _ in range(40)])
+        assert (np.diff(drawn) >= 0).all() and drawn.min() >= 0 and drawn.max() < num_frames
+        if 60 < num_frames < 100:  # every part is drawn from, to its ends
+            assert len(np.unique(drawn)) > 0.9 * num_frames
+
+
+def test_random_spread_frames_need_a_generator():
+    with pytest.raises(UsageError, match='pass rng'):
+        spread_indices(10, 4, 'train')

@@ -17,6 +17,7 @@ from gluon_action.evaluate import recognizer
 from gluon_action.evaluate.config import TestConfig, check_config
 
 MODEL = 'resnet18_v1b_ucf101'
+SPREAD = ('--model', 'i3d_rgb_custom', '--new-length', '8', '--clip-sampling', 'spread')
 
 
 @pytest.fixture(scope='module')
@@ -338,6 +339,10 @@ def _actions():
     (['--calibration', '--num-gpus', '1'], 2, 'int8 runs on CPUs only'),
     (['--calibration', '--benchmark'], 2, 'contradicts --calibration'),
     (['--calibration', '--model', 'i3d_rgb_custom', '--new-length', '4'], 2, 'int8 for networks of frames only'),
+    (['--clip-sampling', 'spread'], 2, 'takes one frame a segment; --num-segments spreads those'),
+    ([*SPREAD, '--num-segments', '2'], 2, 'takes one clip from the whole video, got --num-segments 2'),
+    ([*SPREAD, '--new-step', '2'], 2, 'got --new-step 2; leave it out'),
+    ([*SPREAD, '--model', 'slowfast_4x16_resnet50_kinetics400', '--slowfast'], 2, 'contradicts --slowfast'),
 ])
 def test_what_cannot_be_is_refused_with_the_way_out(flags, capsys, extra, code, told):
     assert start([*flags, *extra]) == code
@@ -401,7 +406,8 @@ def test_an_exported_clip_network_scores_clips_of_its_own_size_only(flags, tmp_p
     net.export(str(tmp_path / 'net'))
     argv = [*flags, '--model', 'i3d_rgb_custom', '--resume-params', '', '--deploy', '--model-prefix',
             str(tmp_path / 'net')]
-    assert start([*argv, '--new-length', '9']) == 0
+    results, _, _ = score([*argv, '--new-length', '9', '--clip-sampling', 'spread'])
+    assert results['protocol']['sampling'] == '1 clip, the middle frames of 9 equal parts'
     assert start([*argv, '--new-length', '8', '--overwrite']) == 2
     assert 'exported for clips of 9 frames of 32x32' in (told := capsys.readouterr().err) and '--new-length 9' in told
 

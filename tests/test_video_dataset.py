@@ -408,3 +408,30 @@ def test_a_plan_counts_its_frames():
 
 def test_the_digest_names_the_list(folders):
     assert ours(folders).list_sha256 == hashlib.sha256((folders / 'list.txt').read_bytes()).hexdigest()
+
+
+# ---------------------------------------------------------------- clips from the whole video
+
+def test_a_spread_clip_takes_a_frame_of_each_part_of_the_video(files):
+    options = dict(new_length=4, clip_sampling='spread', new_width=0, new_height=0, target_width=None,
+                   target_height=None)
+    assert [read_barcode(frame) for frame in ours(files, train=False, **options).load_frames(0)] == [5, 15, 24, 34]
+    training = ours(files, **options)
+    drawn = [[read_barcode(frame) for frame in training._read(training.samples[0], sample_rng(0, epoch, 0))]
+             for epoch in range(5)]
+    assert all(frames == sorted(frames) for frames in drawn) and len(set(map(tuple, drawn))) > 1
+    clip, _ = training[2]  # of 12 frames
+    assert clip.shape == (1, 3, 4, 64, 96)
+
+
+@pytest.mark.parametrize('options, got', [
+    (dict(num_segments=2), 'num_segments 2'), (dict(new_step=2), 'new_step 2'),
+    (dict(temporal_jitter=True), 'temporal_jitter'), (dict(slowfast=True, new_length=32), 'slowfast')])
+def test_a_spread_clip_leaves_no_other_choice_of_frames(files, options, got):
+    with pytest.raises(UsageError, match=f"clip_sampling 'spread' takes new_length frames.*got {got}"):
+        ours(files, clip_sampling='spread', **options)
+
+
+def test_clip_samplings_that_do_not_exist_are_refused(files):
+    with pytest.raises(UsageError, match="must be one of consecutive, spread, got 'dense'"):
+        ours(files, clip_sampling='dense')

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from .. import engine
 from ..errors import UsageError
 from .command import make_parser
-from .recognizer_flags import add_data_flags, add_device_flags, add_model_flags, check_ranges
+from .recognizer_flags import (
+    add_clip_sampling_flag,
+    add_data_flags,
+    add_device_flags,
+    add_model_flags,
+    check_ranges,
+)
 
 _EXAMPLES = """
 examples:
@@ -35,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=_EXAMPLES)
     add_model_flags(parser, use_tsn="the TSN paper's 25 segments, unless --num-segments says otherwise")
     data = add_data_flags(parser, new_width=340, new_height=256)
+    add_clip_sampling_flag(data)
     data.add_argument('--val-list', default=None, help="list of the videos to score; by default the data set's")
     data.add_argument('--val-data-dir', default=None, help="folder of --val-list's paths, where it is not --data-dir")
     data.add_argument('--train-list', default=None, help='list of videos for --calibration; --val-list by default')

@@ -8,7 +8,14 @@ import numpy as np
 
 from ..errors import UsageError, VideoReadError
 from .annotations import Sample
-from .sampling import clip_indices, segment_starts, slowfast_indices, temporal_jitter
+from .sampling import (
+    CLIP_SAMPLINGS,
+    clip_indices,
+    segment_starts,
+    slowfast_indices,
+    spread_indices,
+    temporal_jitter,
+)
 from .video_reader import VideoReader
 
 
@@ -56,11 +63,16 @@ class FramePlan:
     slowfast: bool = False
     slow_stride: int = 16
     fast_stride: int = 2
+    clip_sampling: str = 'consecutive'
 
     def __post_init__(self):
+        if self.clip_sampling not in CLIP_SAMPLINGS:
+            raise UsageError(f'clip_sampling must be one of {", ".join(CLIP_SAMPLINGS)}, got {self.clip_sampling!r}')
         for name in ('num_segments', 'new_length', 'new_step'):
             if getattr(self, name) < 1:
                 raise UsageError(f'{name} must be 1 or more, got {getattr(self, name)}')
+        if self.clip_sampling == 'spread':
+            self._check_spread()
         if self.slowfast and (self.temporal_jitter or self.new_step != 1):
             raise UsageError(f'slowfast takes its own strides: it needs new_step=1 and temporal_jitter=False, '
                              f'got {self.new_step} and {self.temporal_jitter}')
@@ -80,11 +92,21 @@ class FramePlan:
 
     def indices(self, num_frames: int, rng: np.random.Generator) -> list[int]:
         """Frame numbers from 0, clip after clip."""
+        if self.clip_sampling == 'spread':
+            return spread_indices(num_frames, self.new_length, self.mode, rng)
         starts = segment_starts(num_frames, self.num_segments, self.new_length * self.new_step, self.mode, rng)
         if self.slowfast:
             return slowfast_indices(starts, num_frames, self.new_length, self.slow_stride, self.fast_stride)
         jitter = temporal_jitter(self.new_length, self.new_step, rng) if self.temporal_jitter else None
         return clip_indices(starts, num_frames, self.new_length, self.new_step, jitter)
+
+    def _check_spread(self) -> None:
+        for wrong, got in ((self.num_segments != 1, f'num_segments {self.num_segments}'),
+                           (self.new_step != 1, f'new_step {self.new_step}'),
+                           (self.temporal_jitter, 'temporal_jitter'), (self.slowfast, 'slowfast')):
+            if wrong:
+                raise UsageError("clip_sampling 'spread' takes new_length frames from as many parts of the video: it "
+                                 f'needs num_segments=1, new_step=1, no temporal_jitter and no slowfast, got {got}')
 
 
 def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, int]:

@@ -8,6 +8,8 @@ import numpy as np
 from ..errors import UsageError
 
 MODES = ('train', 'val', 'test')
+#: How the frames of a clip lie in its video: side by side (or `new_step` apart), or one in each equal part of it.
+CLIP_SAMPLINGS = ('consecutive', 'spread')
 
 
 def segment_starts(num_frames: int, num_segments: int, clip_length: int, mode: str,
@@ -115,6 +117,37 @@ def clip_indices(starts: Sequence[int], num_frames: int, new_length: int, new_st
     if len(jitter) != new_length:
         raise UsageError(f'jitter has {len(jitter)} shifts for clips of {new_length} frames; give one a frame')
     return [frame for start in starts for frame in _steps(start, num_frames, new_step, jitter)]
+
+
+def spread_indices(num_frames: int, new_length: int, mode: str, rng: np.random.Generator | None = None) -> list[int]:
+    """Frames of one clip that covers the whole video, one from each of `new_length` equal parts.
+
+    Parameters
+    ----------
+    num_frames : int
+        Frames of the video, N >= 1.
+    new_length : int
+        Frames of the clip, T.
+    mode : {'train', 'val', 'test'}
+        A random frame of each part, or its middle.
+    rng : numpy.random.Generator, optional
+        Where 'train' draws from; needed there alone.
+
+    Returns
+    -------
+    list of int
+        T numbers in ascending order; where the video is shorter than the clip some of them are equal.
+
+    Notes
+    -----
+    Part k reaches from frame ``round(k * (N - 1) / T)`` to frame ``round((k + 1) * (N - 1) / T)``, both included, and
+    its middle is rounded down, as PySlowFast reads Something-Something (``ssv2.py``) and TimeSformer Epic-Kitchens.
+    """
+    _check(num_frames, 1, new_length, mode, rng)
+    borders = [round(part * (num_frames - 1) / new_length) for part in range(new_length + 1)]
+    if mode == 'train':
+        return [int(rng.integers(first, last + 1)) for first, last in zip(borders, borders[1:])]
+    return [(first + last) // 2 for first, last in zip(borders, borders[1:])]
 
 
 def slowfast_indices(starts: Sequence[int], num_frames: int, new_length: int, slow_stride: int,

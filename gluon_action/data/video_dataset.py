@@ -115,6 +115,9 @@ class VideoClsCustom(Dataset):
         As in `read_annotations`.
     time_axis : bool
         Clips of one frame keep their axis T, for networks of clips.
+    clip_sampling : {'consecutive', 'spread'}
+        With 'spread' the `new_length` frames of the clip come from as many equal parts of the video, a random one of
+        each in training and the middle one otherwise, instead of side by side; `num_segments` and `new_step` are 1.
     flip_label_map : dict or 'forbid', optional
         Class of a video after `transform` mirrored it, as numbers or names, where it is another one; 'forbid' refuses
         transforms that mirror. The default is 'forbid' for presets whose classes have sides, else None.
@@ -155,7 +158,8 @@ class VideoClsCustom(Dataset):
                  lazy_init: bool = False, transform: Callable | None = None, *, seed: int = 0, decoder: str = 'auto',
                  timeout: float | None = None, label_base: int | None = None, list_format: str = 'auto',
                  num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
-                 flip_label_map: Mapping | str | None = None, time_axis: bool = False):
+                 flip_label_map: Mapping | str | None = None, time_axis: bool = False,
+                 clip_sampling: str = 'consecutive'):
         super().__init__()
         preset = self.PRESET
         if preset is None and (root is None or setting is None):
@@ -171,7 +175,7 @@ class VideoClsCustom(Dataset):
         self.timeout, self.multi_label, self.seed = timeout, multi_label, seed
         mode = 'test' if test_mode else 'train' if train else 'val'
         self.plan = FramePlan(mode, num_segments, new_length, new_step, temporal_jitter, slowfast,
-                              slow_temporal_stride, fast_temporal_stride)
+                              slow_temporal_stride, fast_temporal_stride, clip_sampling)
         resized = data_aug == 'v1' and new_width > 0 and new_height > 0
         if name_pattern is None and modality == 'rgb':
             name_pattern = preset.name_pattern if preset else 'img_%05d.jpg'

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 
+from ..data.sampling import CLIP_SAMPLINGS
 from ..errors import UsageError
 
 #: Segments of the TSN paper's test protocol (arXiv:1608.00859, section 4.1), which ``--use-tsn`` stands for.
@@ -34,6 +35,7 @@ class TestConfig:
     num_segments: int | None = None
     new_length: int = 1
     new_step: int = 1
+    clip_sampling: str = 'consecutive'
     new_height: int = 256
     new_width: int = 340
     input_size: int = 224
@@ -196,6 +198,8 @@ def _model_rules(c: TestConfig, card):
     pathways = card is not None and 'slowfast' in card.supports
     yield c.slowfast and card and not pathways, '--slowfast', f'{c.model} has no slow and fast pathway'
     yield pathways and not c.slowfast, '--slowfast', f'{c.model} has a slow and a fast pathway; add it'
+    yield (c.clip_sampling == 'spread' and frames, '--clip-sampling spread',
+           f'{c.model} takes one frame a segment; --num-segments spreads those over the video')
     yield (c.new_length > 1 and frames, '--new-length',
            f'{c.model} takes one frame a segment; use --num-segments for more frames')
     clips = card is not None and card.input_layout == 'NCTHW' and not c.deploy
@@ -214,6 +218,14 @@ def _model_rules(c: TestConfig, card):
 def _data_rules(c: TestConfig):
     yield (c.num_segments is not None and c.num_segments < 1, '--num-segments',
            f'must be 1 or more, got {c.num_segments}')
+    yield (c.clip_sampling not in CLIP_SAMPLINGS, '--clip-sampling',
+           f'must be one of {", ".join(CLIP_SAMPLINGS)}, got {c.clip_sampling!r}')
+    if c.clip_sampling == 'spread':
+        yield c.slowfast, '--clip-sampling spread', 'contradicts --slowfast, which takes its own strides'
+        yield (c.segments != 1, '--clip-sampling spread',
+               f'takes one clip from the whole video, got --num-segments {c.segments}; leave it out')
+        yield (c.new_step != 1, '--clip-sampling spread',
+               f'takes frames as far apart as the video allows, got --new-step {c.new_step}; leave it out')
     yield c.num_crop not in (1, 3, 10), '--num-crop', f'must be 1, 3 or 10, got {c.num_crop}'
     asked = {n for n, given in ((c.num_crop, c.num_crop > 1), (3, c.three_crop), (10, c.ten_crop)) if given}
     yield len(asked) > 1, '--num-crop, --three-crop and --ten-crop', 'contradict each other'

@@ -102,6 +102,7 @@ def open_test_set(config: TestConfig, train: bool = False):
         config.dataset, train=train, setting=config.train_list if train else config.val_list,
         data_dir=config.data_dir if train else config.val_data_dir or config.data_dir, test_mode=True,
         num_segments=config.segments, new_length=config.new_length, new_step=config.new_step,
+        clip_sampling=config.clip_sampling,
         new_width=config.new_width, new_height=config.new_height, target_width=config.input_size,
         target_height=config.input_size, data_aug=config.data_aug, video_loader=config.video_loader,
         use_decord=config.use_decord, decoder=decoder, slowfast=config.slowfast,
@@ -248,6 +249,8 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
 
 
 def _sampling(config: TestConfig) -> str:
+    if config.clip_sampling == 'spread':
+        return f'1 clip, the middle frames of {config.new_length} equal parts'
     clip = (f'slow and fast pathway at strides {config.slow_temporal_stride} and {config.fast_temporal_stride} of '
             if config.slowfast else '')
     return f'{config.segments} segment centres, {clip}{config.new_length} frames at stride {config.new_step} each'
