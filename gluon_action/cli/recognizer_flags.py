@@ -65,8 +65,8 @@ def add_data_flags(parser: argparse.ArgumentParser, *, new_width: int, new_heigh
 def add_clip_sampling_flag(group: argparse._ArgumentGroup) -> None:
     """Add the choice between frames side by side and frames from the whole video."""
     group.add_argument('--clip-sampling', default='consecutive', choices=CLIP_SAMPLINGS,
-                       help='frames of a clip: --new-step apart, or (spread) one of each of --new-length equal parts of '
-                            'the video, in training a random one and otherwise its middle')
+                       help='frames of a clip: --new-step apart, or (spread) one of each of --new-length equal parts '
+                            'of the video, in training a random one and otherwise its middle')
 
 
 def add_model_flags(parser: argparse.ArgumentParser, *, use_tsn: str) -> argparse._ArgumentGroup:
