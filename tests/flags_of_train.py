@@ -293,6 +293,8 @@ TRAIN_ROWS = {
     '--num-classes': changes(lambda *a: scored(*a).shape, '--num-classes', '11', to=(2, 11)),
     '--num-segments': changes(first_clip, '--num-segments', '3', to=(3, 3, 32, 32)),
     '--new-length': refused('--new-length', '8', because='takes one frame a segment'),
+    '--clip-sampling': changes(lambda *a: datasets(*a)[1].plan.indices(41, None), '--clip-sampling', 'spread',
+                               given=('--model', 'i3d_rgb_custom', '--new-length', '4'), to=[5, 15, 25, 35]),
     '--new-step': changes(frames, '--new-step', '4'),
     '--new-height': changes(lambda *a: frames(*a).shape, '--new-height', '36',
                             given=('--new-height', '40', '--new-width', '48'), to=(8, 1, 36, 48, 3)),

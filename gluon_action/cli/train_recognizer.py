@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from .. import engine
 from ..train.config import TrainConfig
 from .command import make_parser
-from .recognizer_flags import add_data_flags, add_device_flags, add_model_flags, check_ranges
+from .recognizer_flags import (
+    add_clip_sampling_flag,
+    add_data_flags,
+    add_device_flags,
+    add_model_flags,
+    check_ranges,
+)
 
 EXAMPLES = """examples:
   # on generated videos, in minutes, without a GPU
@@ -24,7 +30,7 @@ EXAMPLES = """examples:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; GluonCV's flags mean what they mean there."""
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=EXAMPLES)
-    add_data_flags(parser, new_width=0, new_height=0)
+    add_clip_sampling_flag(add_data_flags(parser, new_width=0, new_height=0))
     _add_training_data_flags(parser)
     model = add_model_flags(parser, use_tsn='wrap the network in temporal segment consensus')
     model.add_argument('--no-pretrained-base', dest='pretrained_base', action='store_false',

@@ -40,6 +40,7 @@ class TrainConfig:
     num_segments: int = 1
     new_length: int = 1
     new_step: int = 1
+    clip_sampling: str = 'consecutive'
     new_height: int = 0
     new_width: int = 0
     input_size: int = 224
@@ -220,6 +221,14 @@ def _model_rules(c: TrainConfig, card):
 
 def _data_rules(c: TrainConfig, card):
     yield c.num_gpus and c.num_cpus > 1, '--num-cpus', 'splits batches where there are no GPUs; leave out --num-gpus'
+    if c.clip_sampling == 'spread':
+        frames = card.input_layout == 'NCHW'
+        yield (frames, '--clip-sampling spread',
+               f'{card.name} takes one frame a segment; --num-segments spreads those over the video')
+        yield c.slowfast, '--clip-sampling spread', 'contradicts --slowfast, which takes its own strides'
+        yield (c.num_segments != 1 or c.new_step != 1, '--clip-sampling spread',
+               'takes one clip whose frames are as far apart as the video allows; leave out --num-segments and '
+               f'--new-step, got {c.num_segments} and {c.new_step}')
     strides = (c.slow_temporal_stride, c.fast_temporal_stride)
     yield (not c.slowfast and strides != (16, 2), '--slow-temporal-stride and --fast-temporal-stride',
            'mean something with --slowfast only')
