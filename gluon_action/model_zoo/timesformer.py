@@ -162,10 +162,10 @@ class TimeSformer(Recognizer):
             When the patches do not divide the height and width, or the network is for another size already.
         """
         if height % self.patch or width % self.patch:
-            below, above = (max(length // self.patch, 1) * self.patch for length in (height, height + self.patch))
             raise ModelError(f'{self._called()} cuts frames into patches of {self.patch} x {self.patch} pixels, which '
                              f'do not divide {height} x {width}; choose an input size (--input-size) that is a '
-                             f'multiple of {self.patch}, such as {below} or {above}')
+                             f'multiple of {self.patch}, such as '
+                             f'{(height // self.patch + 1) * self.patch}')
         if self._size not in (None, (frames, height, width)):
             raise ModelError(self._refusal((frames, height, width)))
         self._size = frames, height, width

@@ -1,0 +1,255 @@
+"""TimeSformer: counts as published, numbers as an independent forward computes them, and what it refuses."""
+import math
+
+import gluon_action  # noqa: F401  (before anything that imports MXNet)
+
+# isort: split
+import mxnet as mx
+import numpy as np
+import onnxruntime
+import pytest
+from mxnet import autograd, gluon
+from reference_timesformer import forward, random_parameters
+
+from gluon_action.deploy.onnx_export import export_onnx
+from gluon_action.errors import ModelError
+from gluon_action.model_zoo import get_model, list_models, model_card
+from gluon_action.model_zoo.recognizer import settle_shapes
+from gluon_action.model_zoo.timesformer import ATTENTIONS, TimeSformer
+from gluon_action.nn import Attention, DropPath
+
+TINY = {'patch': 4, 'dim': 24, 'depth': 3, 'heads': 3, 'mlp_ratio': 2}
+SMALL = {'pretrained_base': False, 'input_size': 24, 'clip_length': 4, 'nclass': 5}
+
+# Without the head; with 400, 174 and 2 classes.
+BODY = 121_258_752
+PUBLISHED = {'timesformer_divst_8x32_kinetics400': 121_566_352, 'timesformer_divst_8x32_ssv2': 121_392_558}
+
+
+def clips(rows=2, frames=4, height=24, width=24, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, 3, frames, height, width)).astype('float32')
+
+
+def tiny(frames=3, height=12, width=8, **options):
+    net = TimeSformer(5, **{**TINY, **options})
+    net.plan_for(frames, height, width)
+    return net
+
+
+def layout(name, nclass):
+    """Shapes of the parameters of a network of the zoo, of which nothing is allocated."""
+    card = model_card(name)
+    attention = {'divst': 'divided', 'jointst': 'joint', 'spaceonly': 'space_only'}[name.split('_')[1]]
+    net = TimeSformer(nclass, attention=attention)
+    net.plan_for(card.clip_length, card.input_size, card.input_size)
+    settle_shapes(net, card.input_shape())
+    return {key: parameter.shape for key, parameter in net._collect_params_with_prefix().items()}
+
+
+def count(shapes, start=''):
+    return sum(math.prod(shape) for key, shape in shapes.items() if key.startswith(start))
+
+
+def agree(got, want, tolerance=1e-4):
+    assert got.shape == want.shape
+    assert np.abs(got.asnumpy() - want).max() <= tolerance * np.abs(want).max()
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_there_are_as_many_parameters_as_in_the_released_files(name):
+    shapes = layout(name, model_card(name).num_classes)
+    assert count(shapes) == PUBLISHED[name]
+    assert count(shapes) - count(shapes, 'head.') == BODY
+    assert count(shapes, 'blocks.7.') == 10_042_368
+    assert count(layout(name, 2)) == 121_260_290
+
+
+@pytest.mark.parametrize('name, frames, places', [
+    ('timesformer_divst_16x16_448_kinetics600', 16, 28 * 28), ('timesformer_divst_96x4_kinetics400', 96, 14 * 14),
+    ('timesformer_divst_64_ssv2', 64, 14 * 14)])
+def test_longer_and_larger_clips_have_more_embeddings_and_nothing_else(name, frames, places):
+    shapes = layout(name, 400)
+    assert shapes['time_embed'] == (1, frames, 768) and shapes['pos_embed'] == (1, 1 + places, 768)
+    assert count(shapes) - count(shapes, 'head.') == BODY + (frames - 8 + places - 196) * 768
+
+
+@pytest.mark.parametrize('name, body', [('timesformer_jointst_8x32_kinetics400', 85_798_656 + 8 * 768),
+                                        ('timesformer_spaceonly_8x32_kinetics400', 85_798_656)])
+def test_one_attention_a_block_is_vit(name, body):
+    shapes = layout(name, 400)
+    assert count(shapes) - count(shapes, 'head.') == body
+    assert not any('temporal' in key for key in shapes)
+    assert ('time_embed' in shapes) == ('joint' in name)
+
+
+def test_parameters_have_the_names_of_the_released_files():
+    shapes = layout('timesformer_divst_8x32_kinetics400', 400)
+    assert shapes['blocks.3.temporal_attn.qkv.weight'] == (2304, 768)
+    assert shapes['blocks.11.mlp.fc1.bias'] == (3072,) and shapes['blocks.0.temporal_fc.bias'] == (768,)
+    assert shapes['patch_embed.proj.weight'] == (768, 3, 16, 16) and shapes['head.weight'] == (400, 768)
+    assert {key for key in shapes if not key.startswith('blocks.')} == {
+        'cls_token', 'pos_embed', 'time_embed', 'patch_embed.proj.weight', 'patch_embed.proj.bias', 'norm.gamma',
+        'norm.beta', 'head.weight', 'head.bias'}
+
+
+def test_every_name_of_the_family_has_a_card():
+    names = list_models('timesformer_*')
+    assert {f'timesformer_divst_{clip}_{data}' for clip in ('8x32', '16x16_448', '96x4')
+            for data in ('kinetics400', 'kinetics600', 'ssv2')} < set(names)
+    for name in names:
+        card = model_card(name)
+        assert (card.input_layout, card.mean, card.std, card.value_range) == (
+            'NCTHW', (0.45,) * 3, (0.225,) * 3, (0., 1.))
+        assert card.head == 'head.weight' and card.family == 'TimeSformer'
+        assert all(result['protocol'] == '1x3' for result in card.accuracy)
+    assert model_card('timesformer_divst_16x16_448_ssv2').input_shape() == (1, 3, 16, 448, 448)
+    assert model_card('timesformer_divst_96x4_kinetics600').clip_stride == 4
+    assert len(model_card('timesformer_divst_8x32_ssv2').labels()) == 174
+
+
+@pytest.mark.parametrize('attention', ATTENTIONS)
+@pytest.mark.parametrize('frames, height, width', [(3, 12, 8), (1, 4, 20), (5, 20, 12)])
+def test_scores_are_those_of_an_independent_forward(attention, frames, height, width):
+    net = tiny(frames, height, width, attention=attention)
+    arrays = random_parameters(net)
+    data = clips(3, frames, height, width)
+    _, want = forward(data, arrays, attention=attention, heads=3, patch=4)
+    agree(net(mx.nd.array(data)), want)
+    net.hybridize(static_alloc=True)
+    agree(net(mx.nd.array(data)), want)
+    agree(net(mx.nd.array(data[:1])), want[:1])
+
+
+def test_the_small_network_scores_as_an_independent_forward():
+    net = get_model('timesformer_small_custom', **{**SMALL, 'input_size': 56, 'clip_length': 12})
+    arrays = random_parameters(net)
+    data = clips(1, 12, 56, 56)
+    agree(net(mx.nd.array(data)), forward(data, arrays, attention='divided', heads=3, patch=8)[1])
+
+
+def test_feat_ext_returns_the_class_token_that_the_head_scores():
+    net = tiny(feat_ext=True)
+    arrays = random_parameters(net)
+    net.hybridize()
+    data = clips(2, 3, 12, 8)
+    agree(net(mx.nd.array(data)), forward(data, arrays, attention='divided', heads=3, patch=4)[0])
+
+
+def test_scores_of_a_videos_clips_are_averaged():
+    net, video = tiny(), tiny(num_segments=2, num_crop=3)
+    for one in (net, video):
+        random_parameters(one)
+        one.hybridize()
+    data = mx.nd.array(clips(12, 3, 12, 8))
+    agree(video(data), net(data).asnumpy().reshape(2, 6, 5).mean(axis=1))
+    with pytest.raises(ModelError, match='8 clips are not a whole number of videos of 2 segments x 3 crops'):
+        video(data[:8])
+
+
+def test_gradients_are_the_slopes_of_the_independent_forward():
+    net = tiny(drop_path=0)
+    arrays = random_parameters(net)
+    net.hybridize()
+    data = clips(2, 3, 12, 8)
+    with autograd.record():
+        loss = (net(mx.nd.array(data)) * mx.nd.array([[1, -2, 3, -4, 5]])).sum()
+    loss.backward()
+    keys = net._collect_params_with_prefix()
+    rng = np.random.default_rng(1)
+    for name in ('cls_token', 'pos_embed', 'time_embed', 'patch_embed.proj.weight', 'blocks.0.temporal_attn.qkv.weight',
+                 'blocks.1.temporal_norm1.gamma', 'blocks.0.temporal_fc.bias', 'blocks.1.attn.qkv.bias',
+                 'blocks.2.norm1.beta', 'blocks.0.mlp.fc1.weight'):
+        way = rng.normal(size=arrays[name].shape)
+        ends = []
+        for step in (1e-5, -1e-5):
+            moved = {**arrays, name: arrays[name] + step * way}
+            ends.append((forward(data, moved, attention='divided', heads=3, patch=4)[1] * [1, -2, 3, -4, 5]).sum())
+        slope = (ends[0] - ends[1]) / 2e-5
+        gradient = keys[name].grad().asnumpy().astype('float64')
+        assert abs((gradient * way).sum() - slope) <= 1e-3 * np.linalg.norm(gradient) * np.linalg.norm(way), name
+
+
+def test_it_starts_as_a_vit_that_the_order_of_frames_does_not_matter_to():
+    net = get_model('timesformer_small_custom', **SMALL)
+    assert not net.time_embed.data().asnumpy().any()
+    for block in net.blocks:
+        assert not block.temporal_fc.weight.data().asnumpy().any()
+        assert not block.temporal_fc.bias.data().asnumpy().any()
+    weights = net.blocks[0].attn.qkv.weight.data().asnumpy()
+    assert abs(weights.std() - 0.02) < 1e-3 and not net.blocks[0].attn.qkv.bias.data().asnumpy().any()
+    data = clips(1)
+    agree(net(mx.nd.array(data[:, :, ::-1].copy())), net(mx.nd.array(data)).asnumpy())
+
+
+def test_drop_path_grows_from_block_to_block_and_scales_whole_paths():
+    net = get_model('timesformer_small_custom', **SMALL)
+    np.testing.assert_allclose([block.drop_path._rate for block in net.blocks], np.linspace(0, 0.1, 6))
+    drop = DropPath(0.25, row_axes=(0, 2), ndim=4)
+    x = mx.nd.random.uniform(1, 2, shape=(40, 3, 30, 4))
+    assert (drop(x) == x).asnumpy().all()
+    with autograd.record():
+        kept = (drop(x) / x).asnumpy()
+    assert set(np.unique(kept.round(4))) == {0, np.float32(1.3333)}
+    np.testing.assert_allclose(kept, np.broadcast_to(kept[:, :1, :, :1], kept.shape), rtol=1e-6)
+    assert abs((kept[:, 0, :, 0] == 0).mean() - 0.25) < 0.06
+
+
+def test_training_moves_every_parameter():
+    net = get_model('timesformer_small_custom', **SMALL)
+    net.hybridize()
+    trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.1})
+    before = {key: parameter.data().asnumpy() for key, parameter in net._collect_params_with_prefix().items()}
+    for _ in range(2):  # behind temporal_fc, which is 0, nothing has a gradient in the first step
+        with autograd.record():
+            loss = gluon.loss.SoftmaxCELoss()(net(mx.nd.array(clips())), mx.nd.array([0, 3]))
+        loss.backward()
+        trainer.step(2)
+    after = {key: parameter.data().asnumpy() for key, parameter in net._collect_params_with_prefix().items()}
+    assert [key for key in before if (before[key] == after[key]).all()] == []
+
+
+@pytest.mark.parametrize('attention', ATTENTIONS)
+def test_it_exports_for_any_batch(attention, tmp_path):
+    net = tiny(3, 16, 12, attention=attention)
+    random_parameters(net)
+    export_onnx(net, tmp_path / 'model.onnx', input_shape=(1, 3, 3, 16, 12))
+    session = onnxruntime.InferenceSession(str(tmp_path / 'model.onnx'), providers=['CPUExecutionProvider'])
+    assert session.get_inputs()[0].shape == ['batch', 3, 3, 16, 12]
+    for rows in (1, 4):
+        data = clips(rows, 3, 16, 12)
+        agree(net(mx.nd.array(data)), session.run(None, {'clip': data})[0])
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'input_size': 30}, r'cuts frames into patches of 8 x 8 pixels, which do not divide 30 x 30; .* such as 32'),
+    ({'input_size': 5}, 'do not divide 5 x 5; .* such as 8'),
+    ({'partial_bn': True}, 'no batch normalisation for partial_bn to freeze'),
+    ({'bn_momentum': 0.9}, 'no batch normalisation that bn_momentum'),
+    ({'tsn': True}, 'takes clips and averages over segments as it is'),
+    ({'dropout_ratio': 1.5}, 'dropout_ratio is at least 0 and less than 1, got 1.5'),
+    ({'final_endpoint': 'Logits'}, 'timesformer_small_custom has no final_endpoint')])
+def test_options_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ModelError, match=message):
+        get_model('timesformer_small_custom', **{**SMALL, **options})
+
+
+@pytest.mark.parametrize('shape, message', [
+    ((1, 3, 8, 24, 24), 'is for clips of 4 frames of 24 x 24, got 8 of 24 x 24; build it with clip_length=8 and '),
+    ((1, 3, 4, 24, 32), 'is for clips of 4 frames of 24 x 24, got 4 of 24 x 32; build it with clip_length=4$'),
+    ((1, 2, 4, 24, 24), r'takes clips N x 3 x T x H x W, got \(1, 2, 4, 24, 24\)'),
+    ((1, 3, 24, 24), 'takes clips N x 3 x T x H x W')])
+def test_clips_of_another_size_are_refused(shape, message):
+    net = get_model('timesformer_small_custom', **SMALL)
+    with pytest.raises(ModelError, match=message):
+        net(mx.nd.zeros(shape))
+
+
+def test_what_the_constructor_cannot_build_is_refused():
+    with pytest.raises(ModelError, match="attention is one of divided, joint, space_only, got 'time'"):
+        TimeSformer(5, attention='time')
+    with pytest.raises(ModelError, match='a width of 10 cannot be divided into 3 heads'):
+        Attention(10, 3)
+    with pytest.raises(ModelError, match=r'call plan_for\(frames, height, width\) first'):
+        TimeSformer(5, **TINY)(mx.nd.zeros((1, 3, 2, 8, 8)))
+    with pytest.raises(ModelError, match='is for clips of 3 frames of 12 x 8, got 3 of 8 x 8'):
+        tiny().plan_for(3, 8, 8)
