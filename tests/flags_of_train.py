@@ -275,6 +275,41 @@ def one_batch_is_trained_and_nothing_written(world, output, *flags):
     assert not (world.folder / 'never').exists()
 
 
+TEST = ('--find-lr', '--find-lr-from', '1e-5', '--find-lr-to', '1', '--find-lr-steps', '12')
+
+
+def curve(world, *flags):
+    """The rates that a range test tries, of which each flag changes something."""
+    folder = world.new_folder()
+    assert train_here(world, '--batch-size', '2', '--save-dir', str(folder), '--overwrite', *flags) in (0, 1)
+    assert {path.name for path in folder.iterdir()} == {'lr_finder.png', 'lr_finder.json'}
+    return json.loads((folder / 'lr_finder.json').read_text())['rates']
+
+
+def tried(flag, value, *, others=TEST):
+    @seen(flag, value)
+    def row(world, output, *flags):
+        given = [others[i:i + 2] for i in range(1, len(others), 2) if others[i] != flag]
+        rates = curve(world, '--find-lr', *(item for pair in given for item in pair), *flags)
+        before = world.once(curve, *others)
+        assert (rates[0], rates[-1], len(rates)) != (before[0], before[-1], len(before))
+        with pytest.raises(SystemExit):
+            train_here(world, *flags)
+        assert 'mean something with --find-lr only' in output.readouterr().err
+    return row
+
+
+@seen('--find-lr')
+def rates_are_tried_and_nothing_is_trained(world, output, *flags):
+    assert len(world.once(curve, *TEST)) == 12
+    folder = world.new_folder()
+    assert train_here(world, *TEST, '--save-dir', str(folder), '--eval', '--resume-params', '{other}') == 2
+    (folder / 'lr_finder.json').touch()
+    assert train_here(world, *TEST, '--save-dir', str(folder)) == 2
+    errors = output.readouterr().err
+    assert '--eval: means nothing with --find-lr' in errors and 'pass --overwrite' in errors
+
+
 TRAIN_ROWS = {
     '--debug': traceback_row(lambda world: [train_recognizer, *world.train_argv('--model', 'none')]),
     # data
@@ -379,6 +414,10 @@ TRAIN_ROWS = {
     '--temperature': changes(learnt, '--temperature', '2', given=TEACHER),
     '--hard-weight': changes(learnt, '--hard-weight', '0.9', given=TEACHER),
     '--seed': changes(learnt, '--seed', '7'),
+    '--find-lr': rates_are_tried_and_nothing_is_trained,
+    '--find-lr-from': tried('--find-lr-from', '1e-4'),
+    '--find-lr-to': tried('--find-lr-to', '0.1'),
+    '--find-lr-steps': tried('--find-lr-steps', '11'),
     # run
     '--save-dir': everything_is_in_save_dir,
     '--save-frequency': changes(left(f'custom-{NAME}-000.params'), *BUSY),

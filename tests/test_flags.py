@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from flags_of_estimator import ESTIMATOR_ROWS
+from flags_of_export import EXPORT_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
 from flags_of_records import RECORDS_ROWS
@@ -41,6 +42,7 @@ from gluon_action import model_zoo
 from gluon_action.cli import main as commands
 from gluon_action.cli import test_recognizer, train_recognizer
 from gluon_action.cli.command import run
+from gluon_action.cli.recognizer_flags import FIND_LR
 from gluon_action.data.by_name import default_root
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import config as test_config
@@ -139,6 +141,7 @@ ROWS = {
     'import-weights': IMPORT_ROWS,
     'make-clip-records': RECORDS_ROWS,
     **ESTIMATOR_ROWS,
+    **EXPORT_ROWS,
     **FLOW_ROWS,
     **STREAM_ROWS,
     'doctor': {'--debug': a_failing_check_shows_where},
@@ -280,7 +283,7 @@ def test_the_commands_under_one_name_say_version_and_usage(capsys):
 
 
 @pytest.mark.parametrize('config, command, apart', [
-    (train_config.TrainConfig, train_recognizer, {'debug', 'print_config', 'dry_run'}),
+    (train_config.TrainConfig, train_recognizer, {'debug', 'print_config', 'dry_run', *FIND_LR}),
     (test_config.TestConfig, test_recognizer,
      {'debug', 'print_config', *(flag[2:].replace('-', '_') for flag in test_recognizer.TRAINING_FLAGS)})])
 def test_a_configuration_starts_with_the_defaults_of_the_flags(config, command, apart):

@@ -97,6 +97,30 @@ def add_device_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
     return group
 
 
+def add_find_lr_flags(parser: argparse.ArgumentParser, spelled: str = 'lr') -> argparse._ArgumentGroup:
+    """Add the learning rate finder; `spelled` is what the command calls the rate."""
+    group = parser.add_argument_group('finding a learning rate')
+    group.add_argument('--find-lr', action='store_true',
+                       help='do not train but try rates that rise from step to step, draw the loss over them, and '
+                            f'suggest one as the --{spelled} to pass; parameters and runs are left as they are')
+    group.add_argument('--find-lr-from', type=float, default=1e-7, metavar='RATE', help='rate of the first step')
+    group.add_argument('--find-lr-to', type=float, default=10., metavar='RATE',
+                       help='rate of the last step; it ends before where the loss has broken')
+    group.add_argument('--find-lr-steps', type=int, default=100, metavar='STEPS', help='updates')
+    return group
+
+
+#: What `add_find_lr_flags` adds to the arguments, apart from the configuration of a run.
+FIND_LR = ('find_lr', 'find_lr_from', 'find_lr_to', 'find_lr_steps')
+
+
+def check_find_lr(args: argparse.Namespace, parser_error) -> None:
+    """Refuse numbers of the finder that nothing looks at."""
+    given = (args.find_lr_from, args.find_lr_to, args.find_lr_steps)
+    if not args.find_lr and given != (1e-7, 10., 100):
+        parser_error('--find-lr-from, --find-lr-to and --find-lr-steps: mean something with --find-lr only')
+
+
 def check_ranges(args: argparse.Namespace, parser_error) -> None:
     """Refuse numbers that cannot be, naming flag and limit; `parser_error` is ``parser.error``."""
     minima = {'num_segments': 1, 'new_length': 1, 'new_step': 1, 'new_height': 0, 'new_width': 0, 'input_size': 1,
@@ -104,8 +128,8 @@ def check_ranges(args: argparse.Namespace, parser_error) -> None:
               'num_epochs': 1, 'accumulate': 1, 'log_interval': 0, 'save_frequency': 0, 'prefetch_ratio': 0,
               'lr': 0, 'wd': 0, 'momentum': 0, 'warmup_epochs': 0, 'warmup_lr': 0, 'clip_grad': 0, 'clip_norm': 0,
               'mixup_alpha': 0, 'temperature': 0, 'slow_temporal_stride': 1, 'fast_temporal_stride': 1,
-              'num_iterations': 1, 'num_calib_batches': 1, 'mixup_off_epoch': 0, 'lr_decay': 0, 'lr_decay_period': 0, 'resume_epoch': 0,
-              'checkpoint_steps': 0, 'max_distort': 0, 'seed': 0}
+              'num_iterations': 1, 'num_calib_batches': 1, 'mixup_off_epoch': 0, 'lr_decay': 0, 'lr_decay_period': 0,
+              'resume_epoch': 0, 'checkpoint_steps': 0, 'max_distort': 0, 'seed': 0}
     for name, least in minima.items():
         value = getattr(args, name, None)
         if value is not None and not value >= least:  # which nan is not either

@@ -8,10 +8,13 @@ from .. import engine
 from ..train.config import TrainConfig
 from .command import make_parser
 from .recognizer_flags import (
+    FIND_LR,
     add_clip_sampling_flag,
     add_data_flags,
     add_device_flags,
+    add_find_lr_flags,
     add_model_flags,
+    check_find_lr,
     check_ranges,
 )
 
@@ -22,6 +25,8 @@ EXAMPLES = """examples:
   # on your own: one folder a class
   %(prog)s --model resnet50_v1b_ucf101 --dataset custom --data-dir videos --train-list videos/train \\
       --val-list videos/val --use-tsn --num-segments 3 --save-dir runs/mine
+  # which learning rate? a picture and a suggestion, in 100 steps
+  %(prog)s ... --save-dir runs/mine --find-lr
   # go on where it stopped
   %(prog)s ... --save-dir runs/mine --resume auto
 """
@@ -54,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
                          help='where gradients are added up; dist_* over several machines')
     devices.add_argument('--use-amp', action='store_true', help='mixed precision: float16 on GPUs, bfloat16 on CPUs')
     _add_optimisation_flags(parser)
+    add_find_lr_flags(parser)
     _add_run_flags(parser)
     return parser
 
@@ -63,6 +69,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
     check_ranges(args, parser.error)
+    check_find_lr(args, parser.error)
+    if args.find_lr and args.dry_run:
+        parser.error('--dry-run: contradicts --find-lr, which takes steps')
     return args
 
 
@@ -149,7 +158,7 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """Return the flags as the record that the library takes."""
-    apart = {'debug', 'print_config', 'dry_run'}
+    apart = {'debug', 'print_config', 'dry_run', *FIND_LR}
     return TrainConfig(**{name: value for name, value in vars(args).items() if name not in apart})
 
 
@@ -160,6 +169,9 @@ def main(args: argparse.Namespace) -> int:
         print(config.as_json())
         return 0
     engine.set_threads(1 if config.num_gpus else config.num_cpus)
+    if args.find_lr:
+        print(_find_rate(args, config))
+        return 0
     from ..train.recognizer import dry_run, train_recognizer
     if args.dry_run:
         print(dry_run(config))
@@ -167,3 +179,10 @@ def main(args: argparse.Namespace) -> int:
     result = train_recognizer(config)
     print(result.summary())
     return 0
+
+
+def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
+    from ..train.lr_finder import RangeTest, conclusion, find_for
+    curve = find_for(config, RangeTest(args.find_lr_from, args.find_lr_to, args.find_lr_steps), config.save_dir,
+                     overwrite=config.overwrite)
+    return conclusion(curve, '--lr', config.save_dir)

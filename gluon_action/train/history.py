@@ -91,7 +91,7 @@ class TrainingHistory:
         if save_path is None:
             plt.show()
         else:
-            _write(figure, save_path)
+            write_figure(figure, save_path)
         plt.close(figure)
 
 
@@ -144,7 +144,7 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
         axes.grid(alpha=0.3)
         if axes is not rate and axes.lines:
             axes.legend(loc='best', framealpha=0.8)
-    _write(figure, save_path)
+    write_figure(figure, save_path)
 
 
 def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=False):
@@ -164,7 +164,14 @@ def _marker(num_points: int) -> str | None:
     return 'o' if num_points <= 30 else None
 
 
-def _write(figure, save_path) -> None:
+def write_figure(figure, save_path: str | os.PathLike) -> None:
+    """Write a figure to a file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
     path = Path(save_path).expanduser()
     part = path.with_name(f'.{path.name}.part')
     try:

@@ -115,8 +115,9 @@ def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
     shared = dict(
         num_segments=config.num_segments, new_length=config.new_length, new_step=config.new_step,
         clip_sampling=config.clip_sampling, data_aug=config.data_aug, target_width=size, target_height=size,
-        video_loader=config.video_loader, use_decord=config.use_decord, decoder=config.decoder, slowfast=config.slowfast,
-        slow_temporal_stride=config.slow_temporal_stride, fast_temporal_stride=config.fast_temporal_stride,
+        video_loader=config.video_loader, use_decord=config.use_decord, decoder=config.decoder,
+        slowfast=config.slowfast, slow_temporal_stride=config.slow_temporal_stride,
+        fast_temporal_stride=config.fast_temporal_stride,
         modality=card.modality, time_axis=config.input_5d, list_format=config.list_format, label_base=config.label_base,
         multi_label=config.multi_label, timeout=config.decode_timeout or None, seed=config.seed, **sides)
     train_set = val_set = None
