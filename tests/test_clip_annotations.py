@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from gluon_action.data.clip_annotations import Annotation, clip_starts, read_class_names, read_clip_annotations
+from gluon_action.data.clip_annotations import Annotation, clip_starts, read_clip_annotations
+from gluon_action.data.list_rows import read_class_names
 from gluon_action.errors import AnnotationError, UsageError
 
 

@@ -27,7 +27,8 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 WITHOUT_MXNET = ['sampling', 'annotations', 'list_formats', 'official_lists', 'list_rows', 'clip_reader',
                  'video_reader', 'workers', 'shared_queue', 'demo', 'by_name', 'optical_flow', 'flow_folder',
                  'flow_sources', 'flow_extraction', 'something_something', 'tfrecord', 'clip_records',
-                 'clip_annotations', 'clip_cutting', 'frame_stream', 'clip_manifest', 'clip_shards', 'video_tasks']
+                 'clip_annotations', 'clip_cutting', 'clip_manifest', 'clip_shards', 'video_tasks',
+                 'frame_stream', 'epic_lists']
 
 
 def part_of(module: str) -> str:

@@ -401,7 +401,7 @@ def test_a_number_without_end_is_refused(flags, capsys, flag):
 
 def test_the_data_sets_of_the_flag_are_those_that_can_be_opened():
     choices = next(action.choices for action in command.build_parser()._actions if action.dest == 'dataset')
-    assert list(choices) == [*by_name.PRESETS, 'custom', *by_name.DEMOS] and len(choices) == 10
+    assert list(choices) == [*by_name.PRESETS, 'custom', *by_name.DEMOS] and len(choices) == 11
 
 
 def test_a_run_is_not_resumed_as_another_one(flags, spoilt, capsys):

@@ -11,13 +11,13 @@ _HOMES = {
     'Kinetics400': 'kinetics400', 'Kinetics400Attr': 'kinetics400',
     'Kinetics700': 'kinetics700', 'Kinetics700Attr': 'kinetics700',
     'SomethingSomethingV1': 'somethingsomethingv1', 'SomethingSomethingV2': 'somethingsomethingv2',
-    'SomethingSomethingV2Attr': 'somethingsomethingv2',
+    'SomethingSomethingV2Attr': 'somethingsomethingv2', 'EpicKitchens': 'epic_kitchens',
     'VideoClsCustom': 'video_dataset', 'VideoLoader': 'dataloader', 'VideoReader': 'video_reader',
     'read_annotations': 'annotations', 'make_demo': 'demo',
 }
-_MODULES = ('annotations', 'by_name', 'dataloader', 'demo', 'hmdb51', 'kinetics400', 'kinetics700', 'optical_flow',
-            'sampling', 'somethingsomethingv1', 'somethingsomethingv2', 'transforms', 'ucf101', 'video_custom',
-            'video_dataset', 'video_reader', 'workers')
+_MODULES = ('annotations', 'by_name', 'dataloader', 'demo', 'epic_kitchens', 'hmdb51', 'kinetics400', 'kinetics700',
+            'optical_flow', 'sampling', 'somethingsomethingv1', 'somethingsomethingv2', 'transforms', 'ucf101',
+            'video_custom', 'video_dataset', 'video_reader', 'workers')
 __all__ = [*_HOMES, *_MODULES]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import AnnotationError, UsageError
+from .epic_lists import is_epic
 from .flow_folder import flow_name, is_video_name
 from .list_formats import FORMATS, parse_list
 from .list_rows import SPLITS, VIDEO_EXTENSIONS, ClassNames, Entry, ParsedList, Question, is_integer, where
@@ -35,9 +36,12 @@ class Sample:
         The list's file.
     key : str
         The path as the list writes it, which names the video in results. ``#t=start,end`` follows when the list takes
-        a part of a file.
+        a part of a file, ``#f=first,last`` when it takes a range of frames.
     start, end : float or None
         The part of the file that is meant, in seconds; None is its beginning or end.
+    first, last : int or None
+        The part in frames, the last one included: numbers in the names of a folder's pictures; of a file, where they
+        count when `start` and `end` are None, numbers from 1.
     """
 
     path: str
@@ -48,6 +52,8 @@ class Sample:
     key: str = ''
     start: float | None = None
     end: float | None = None
+    first: int | None = None
+    last: int | None = None
 
     @property
     def where(self) -> str:
@@ -149,8 +155,9 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
         places = _Places(parsed.root or root, video_ext, prefer_files, inside=parsed.root is None)
     samples = [Sample(path=places.find(entry, must_exist), label=numbers if multi_label else numbers[0],
                       num_frames=places.num_frames(entry), line=entry.line, source=entry.source, key=_key(entry),
-                      start=entry.start, end=entry.end) for entry, numbers in zip(parsed.entries, labels)]
-    _check_repeats(samples)
+                      start=entry.start, end=entry.end, first=entry.first, last=entry.last)
+               for entry, numbers in zip(parsed.entries, labels)]
+    _check_repeats(samples, two_labels=is_epic(parsed.format))
     return VideoList(samples, names, parsed.format, limit or 1 + max(map(max, labels)), _digest(parsed, samples))
 
 
@@ -243,6 +250,9 @@ def _check_base(setting: str, labels: list[tuple[int, ...]]) -> None:
 
 
 def _key(entry: Entry) -> str:
+    if (entry.first, entry.last) != (None, None):
+        numbers = ('' if number is None else str(number) for number in (entry.first, entry.last))
+        return f'{entry.path}#f={",".join(numbers)}'
     if entry.start is None and entry.end is None:
         return entry.path
     bounds = (f'{time:g}' if time is not None else '' for time in (entry.start, entry.end))
@@ -318,18 +328,26 @@ class _FlowPlaces(_Places):
         return None if is_video_name(entry.path) else entry.num_frames
 
 
-def _check_repeats(samples: list[Sample]) -> None:
-    """Refuse one video with two labels; warn of one that is listed twice."""
+def _check_repeats(samples: list[Sample], two_labels: bool) -> None:
+    """Warn of a video that is listed twice, and refuse it with two labels, or with `two_labels` warn of that too."""
     seen: dict[tuple, Sample] = {}
     repeated: list[tuple[Sample, Sample]] = []
+    contradictions: list[tuple[Sample, Sample]] = []
     for sample in samples:
-        first = seen.setdefault((sample.path, sample.start, sample.end), sample)
+        first = seen.setdefault((sample.path, sample.start, sample.end, sample.first, sample.last), sample)
         if first is sample:
+            continue
+        if first.label != sample.label and two_labels:
+            contradictions.append((first, sample))
             continue
         if first.label != sample.label:
             raise AnnotationError(f'{sample.where}: {sample.key} has label {sample.label}, but {first.label} in '
                                   f'{first.where}')
         repeated.append((first, sample))
+    if contradictions:
+        rows = '; '.join(f'lines {first.line} and {again.line} ({again.key})' for first, again in contradictions[:5])
+        logger.warning('%s: %d times the same frames have two labels, which no network can learn: %s%s',
+                       samples[0].source, len(contradictions), rows, '; ...' if len(contradictions) > 5 else '')
     if repeated:
         first, again = repeated[0]
         logger.warning('%s: %d of %d videos are listed more than once; first %s, in lines %d and %d', again.source,

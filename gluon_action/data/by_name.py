@@ -9,7 +9,8 @@ from ..errors import UsageError
 
 #: Names whose lists and folders have defaults under ~/.mxnet/datasets.
 PRESETS = {'ucf101': 'UCF101', 'hmdb51': 'HMDB51', 'kinetics400': 'Kinetics400', 'kinetics700': 'Kinetics700',
-           'somethingsomethingv1': 'SomethingSomethingV1', 'somethingsomethingv2': 'SomethingSomethingV2'}
+           'somethingsomethingv1': 'SomethingSomethingV1', 'somethingsomethingv2': 'SomethingSomethingV2',
+           'epic_kitchens': 'EpicKitchens'}
 DEMOS = ('demo_appearance', 'demo_motion', 'demo_two_stream')
 
 

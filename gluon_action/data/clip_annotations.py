@@ -24,10 +24,8 @@ from .list_rows import (
 )
 
 UNITS = ('seconds', 'frames')
-_FRAME_COLUMNS = {'start_frame': ('start_frame', 'first_frame', 'frame_start'),
-                  'end_frame': ('end_frame', 'stop_frame', 'frame_end')}
-_COLUMNS = {**COLUMN_NAMES, 'start': (*COLUMN_NAMES['start'], 'begin'), 'end': (*COLUMN_NAMES['end'], 'stop'),
-            **_FRAME_COLUMNS}
+_FRAME_COLUMNS = ('start_frame', 'end_frame')
+_COLUMNS = {**COLUMN_NAMES, 'start': (*COLUMN_NAMES['start'], 'begin'), 'end': (*COLUMN_NAMES['end'], 'stop')}
 _PLAIN_FORMATS = ('gluoncv', 'path_label', 'folder')
 _EXPECTED = 'expected columns such as video,start,end,labels'
 
@@ -189,24 +187,6 @@ def clip_starts(num_frames: int, span: int, step: int, drop_short: bool = False)
     return [start for start in starts if start + (span if drop_short else 1) <= num_frames]
 
 
-def read_class_names(path: str | os.PathLike) -> list[str]:
-    """Read a file of class names, one a line, in the order of their numbers.
-
-    Raises
-    ------
-    AnnotationError
-        When it is empty, cannot be read, or names a class twice.
-    """
-    names: dict[str, int] = {}
-    for line, name in read_lines(os.fspath(path)):
-        if name in names:
-            raise AnnotationError(f'{where(os.fspath(path), line)}: names {name!r}, as line {names[name]} does')
-        names[name] = line
-    if not names:
-        raise AnnotationError(f'{path}: names no class; expected one a line')
-    return list(names)
-
-
 def _read_rows(path: str) -> tuple[list[tuple[int, dict]], list[str] | None]:
     """(line, row by column) of each row, and the class names that came with them."""
     if not os.path.exists(path):
@@ -283,7 +263,7 @@ class _RowReader:
 
     def _part(self, row: dict, place: str) -> tuple[float | None, float | None, bool]:
         in_frames = any(row.get(name) not in (None, '') for name in _FRAME_COLUMNS)
-        names = tuple(_FRAME_COLUMNS) if in_frames else ('start', 'end')
+        names = _FRAME_COLUMNS if in_frames else ('start', 'end')
         in_frames = in_frames or self.unit == 'frames'
         start, end = (_frame_of(row.get(name), place) if in_frames else seconds_of(row.get(name), place)
                       for name in names)

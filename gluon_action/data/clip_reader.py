@@ -40,12 +40,14 @@ def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading
     Raises
     ------
     VideoReadError
-        Also for a frame folder with fewer frames than the list says, and a part that lies past the end.
+        Also for a frame folder with fewer frames than the list says, and a part that lies past the end or is not there.
     """
     is_folder = os.path.isdir(sample.path)
     is_flow = reading.get('modality') == 'flow'
     if (is_folder or is_flow) and reading['decoder'] in ('decord', 'pyav'):  # a choice for the files of a mixed list
         reading = {**reading, 'decoder': 'auto'}
+    if (sample.first, sample.last) != (None, None):
+        reading = {**reading, 'part': (sample.first, sample.last)}
     with VideoReader(sample.path, **reading) as reader:
         first, length = _part(sample, reader, is_folder)
         return reader.read([first + index for index in plan.indices(length, rng)])
@@ -119,6 +121,13 @@ def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, in
             raise VideoReadError(sample.path, reader.decoder,
                                  f'the list says {sample.num_frames} frames, the folder has {length}')
         length = sample.num_frames
+    if (sample.first, sample.last) != (None, None):
+        if reader.modality == 'flow':
+            return _numbered_part(sample, reader)
+        if is_folder:
+            return 0, length  # the reader knows no other frames
+        if sample.start is None and sample.end is None:
+            return _numbered_part(sample, reader)
     if sample.start is None and sample.end is None:
         return 0, length
     if not reader.fps:
@@ -129,3 +138,18 @@ def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, in
         raise VideoReadError(sample.path, reader.decoder, f'the part from {sample.start or 0:g} s to {sample.end} s '
                              f'holds no frame of its {length / reader.fps:.2f} s')
     return first, last - first
+
+
+def _numbered_part(sample: Sample, reader: VideoReader) -> tuple[int, int]:
+    """First frame and number of frames of a range in a file, whose first frame has number 1, or in its flow.
+
+    Flow from frame i to frame j has an image for each step between them.
+    """
+    is_flow, stride = reader.modality == 'flow', reader.stride
+    num_frames = len(reader) * stride + is_flow
+    first, last = sample.first or 1, num_frames if sample.last is None else sample.last
+    if last > num_frames or last < first:
+        raise VideoReadError(sample.path, reader.decoder, f'frames {first} to {last} were asked for, it has 1 to '
+                                                          f'{num_frames}')
+    start = (first - 1) // stride
+    return start, max(1, min((last - first + (not is_flow)) // stride, len(reader) - start))

@@ -10,9 +10,11 @@ import numpy as np
 from ..errors import UsageError, VideoReadError
 from .decoders import DecoderTrouble, Finish, import_decoder
 
+Part = tuple[int | None, int | None]
+
 
 class FrameFolder:
-    """A folder of pictures that `name_pattern` names, numbered without gaps from 0 or 1.
+    """A folder of pictures that `name_pattern` names, numbered without gaps from 0 or 1, or a part of them.
 
     Parameters
     ----------
@@ -23,17 +25,24 @@ class FrameFolder:
         Who reads the pictures. OpenCV reads quicker; Pillow is there where OpenCV's libraries are not.
     gray : bool
         Read pictures of one channel, (H, W).
+    part : (int or None, int or None), optional
+        Take the pictures with numbers from the first to the second, both included; the folder may hold others or not
+        begin at 1. None is its lowest or highest number; between two Nones it may also have gaps.
     """
 
     fps = None
 
-    def __init__(self, path: str, name_pattern: str, decoder: str, gray: bool = False):
+    def __init__(self, path: str, name_pattern: str, decoder: str, gray: bool = False,
+                 part: Part | None = None):
         self.name = decoder
         self._path, self._name_pattern = path, name_pattern
         self._load = _LOADERS[decoder](gray)
         names = self._numbered_names()
         numbers = sorted(names)
-        missing = sorted(set(range(min(numbers[0], 1), numbers[-1])) - set(numbers))
+        if part is not None:
+            numbers = self._cut(numbers, *part)
+        start = min(numbers[0], 1) if part is None else numbers[0]
+        missing = sorted(set(range(start, numbers[-1])) - set(numbers)) if part != (None, None) else []
         if missing:
             files = ', '.join(name_pattern % number for number in missing[:3])
             more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
@@ -49,6 +58,17 @@ class FrameFolder:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _cut(self, numbers: list[int], first: int | None, last: int | None) -> list[int]:
+        first, last = numbers[0] if first is None else first, numbers[-1] if last is None else last
+        if first < numbers[0] or last > numbers[-1] or last < first:
+            raise VideoReadError(self._path, self.name, f'frames {first} to {last} were asked for, the folder holds '
+                                                        f'{len(numbers)} frames, {numbers[0]} to {numbers[-1]}')
+        missing = [number for number in (first, last) if number not in numbers]
+        if missing:
+            raise VideoReadError(self._path, self.name, f'frames {first} to {last} were asked for, and '
+                                                        f'{self._name_pattern % missing[0]} is not there')
+        return [number for number in numbers if first <= number <= last]
 
     def _load_one(self, name: str) -> np.ndarray:
         picture = self._load(os.path.join(self._path, name))

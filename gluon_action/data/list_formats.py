@@ -1,6 +1,7 @@
 """What people's lists of videos look like: each format read into entries, before paths and labels are checked."""
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import Counter
@@ -8,6 +9,7 @@ from collections.abc import Callable
 
 from ..errors import AnnotationError, UsageError
 from . import official_lists as official
+from .epic_lists import parse_epic
 from .list_rows import (
     COLUMN_NAMES,
     Entry,
@@ -62,7 +64,7 @@ def detect_format(question: Question) -> str:
     delimiter = delimiter_of(question.lines, question.multi_label)
     names = header_of(question.lines, delimiter)
     if names:
-        return 'kinetics' if 'youtube_id' in names else 'table'
+        return 'kinetics' if 'youtube_id' in names else 'table' if 'path' in names else 'epic'
     if question.multi_label:
         return _detect_multi_label(question, delimiter)
     if official.looks_like_ucf101(question):
@@ -215,6 +217,9 @@ FORMATS: dict[str, Callable[[Question], ParsedList]] = {
     'kinetics': official.parse_kinetics,
     'somethingsomethingv1': official.parse_something_v1,
     'somethingsomethingv2': official.parse_something,
+    'epic': parse_epic,
+    'epic:verb': functools.partial(parse_epic, kind='verb'),
+    'epic:noun': functools.partial(parse_epic, kind='noun'),
     'multi_label': _parse_multi_label,
     'multi_label_frames': _parse_multi_label_frames,
     'json': _parse_json,

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ class Entry:
 
     `labels` are texts as written (numbers, counted from the list's base, or class names) or ints, which index the
     classes and are final. `places` are paths to try, in this order and with any extension, where the format leaves
-    open which one exists.
+    open which one exists. `first` and `last` are numbers of frames, the last one included.
     """
 
     path: str
@@ -35,6 +36,8 @@ class Entry:
     start: float | None = None
     end: float | None = None
     places: tuple[str, ...] = ()
+    first: int | None = None
+    last: int | None = None
 
 
 @dataclass
@@ -150,8 +153,13 @@ COLUMN_NAMES = {
     'path': ('path', 'video', 'video_path', 'file', 'filename', 'file_name', 'video_name'),
     'label': ('label', 'labels', 'class', 'class_id', 'label_id', 'target'),
     'num_frames': ('num_frames', 'n_frames', 'total_frames', 'frames'),
-    'start': ('start', 'start_time', 'time_start'), 'end': ('end', 'end_time', 'time_end'),
+    'start': ('start', 'start_time', 'time_start', 'start_timestamp'),
+    'end': ('end', 'end_time', 'time_end', 'stop_timestamp'),
+    'start_frame': ('start_frame', 'first_frame', 'frame_start'),
+    'end_frame': ('end_frame', 'stop_frame', 'frame_end'),
     'split': ('split', 'subset'), 'youtube_id': ('youtube_id',),
+    'participant_id': ('participant_id',), 'video_id': ('video_id',), 'action_class': ('action_class', 'action'),
+    'verb_class': ('verb_class',), 'verb': ('verb',), 'noun_class': ('noun_class',), 'noun': ('noun',),
 }
 
 
@@ -162,7 +170,8 @@ def header_of(lines: list[tuple[int, str]], delimiter: str | None) -> dict[str, 
     titles = [title.strip(' "').lower() for title in lines[0][1].split(delimiter)]
     found = {name: titles.index(title) for name, aliases in COLUMN_NAMES.items() for title in aliases
              if title in titles}
-    return found if 'path' in found or 'youtube_id' in found else {}
+    names_a_video = 'path' in found or 'youtube_id' in found or {'participant_id', 'video_id'} <= set(found)
+    return found if names_a_video else {}
 
 
 def records(question: Question) -> list[tuple[int, dict[str, str]]]:
@@ -171,8 +180,9 @@ def records(question: Question) -> list[tuple[int, dict[str, str]]]:
     delimiter = delimiter_of(lines)
     names = header_of(lines, delimiter)
     if not names:
-        raise AnnotationError(f'{question.setting}: has no header line; expected columns such as path,label '
-                              f'or label,youtube_id,time_start,time_end,split')
+        raise AnnotationError(f'{question.setting}: has no header line; expected columns such as path,label, '
+                              'or label,youtube_id,time_start,time_end,split, or participant_id,video_id,start_frame,'
+                              'stop_frame,action_class')
     rows = []
     for line, text in lines[1:]:
         row = split_row(text, delimiter, 0, where(question.setting, line))
@@ -196,16 +206,67 @@ def of_split(question: Question, rows: list) -> list:
 
 
 def seconds_of(text, place: str) -> float | None:
-    """A time in seconds, or None where the column is empty."""
+    """A time in seconds, or hours:minutes:seconds, as seconds; None where the column is empty."""
     if text in (None, ''):
         return None
     try:
-        seconds = float(text)
+        seconds = 0.0
+        for part in str(text).split(':'):
+            seconds = 60 * seconds + float(part)
     except (TypeError, ValueError):
         raise AnnotationError(f'{place}: a time in seconds is expected, got {text!r}') from None
     if not 0 <= seconds < float('inf'):
         raise AnnotationError(f'{place}: a time of 0 or more seconds is expected, got {text!r}')
     return seconds
+
+
+def read_class_names(path: str | os.PathLike) -> list[str]:
+    """Class names in the order of their numbers, out of a file.
+
+    Parameters
+    ----------
+    path : path
+        Text with one name a line; or JSON: a list of names, ``{"name": number, ...}`` or ``{"number": "name", ...}``
+        with numbers from 0.
+
+    Raises
+    ------
+    AnnotationError
+        When it is empty, cannot be read, names a class twice, or leaves a number out.
+    """
+    path = os.fspath(path)
+    lines = read_lines(path)
+    if lines and lines[0][1][0] in '[{':
+        names = _in_order(path, load_json(path))
+        places = [f'entry {number}' for number in range(len(names))]
+    else:
+        names, places = [name for _, name in lines], [f'line {line}' for line, _ in lines]
+    seen: dict[str, str] = {}
+    for name, place in zip(names, places):
+        if seen.setdefault(name, place) != place:
+            raise AnnotationError(f'{path} {place}: names {name!r}, as {seen[name]} does')
+    if not names:
+        raise AnnotationError(f'{path}: names no class; expected one a line')
+    return names
+
+
+def _in_order(path: str, content) -> list[str]:
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return content
+    numbers = {}
+    if isinstance(content, dict):
+        by_name = all(isinstance(value, int) or is_integer(str(value)) and not is_integer(key)
+                      for key, value in content.items())
+        numbers = {str(value if by_name else key): key if by_name else value for key, value in content.items()}
+    if len(numbers) < len(content) or not all(is_integer(number) and isinstance(name, str)
+                                              for number, name in numbers.items()):
+        raise AnnotationError(f'{path}: expected class names as {{"name": number, ...}}, {{"number": "name", ...}} or '
+                              '["name", ...], each number once')
+    names = {int(number): name for number, name in numbers.items()}
+    if sorted(names) != list(range(len(names))):
+        raise AnnotationError(f'{path}: the numbers of its {len(names)} classes must run from 0 to {len(names) - 1}, '
+                              f'got {", ".join(map(str, sorted(names)))}')
+    return [names[number] for number in range(len(names))]
 
 
 def load_json(path: str):

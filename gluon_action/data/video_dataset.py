@@ -14,6 +14,7 @@ from ..errors import UsageError, VideoReadError
 from .annotations import Sample, VideoList, read_annotations
 from .by_name import default_root
 from .clip_reader import FramePlan, read_clip
+from .epic_lists import NAME_PATTERN, is_epic
 from .list_rows import ClassNames
 from .sampling import sample_rng
 from .transforms.video import drawing_from
@@ -68,8 +69,9 @@ class VideoClsCustom(Dataset):
     test_mode : bool
         Segments as in testing, whatever `train` is.
     name_pattern : str
-        Names of the images in a frame folder, numbered from 1; 'img_%05d.jpg' or the preset's. Those of flow hold
-        ``%s`` for the axis too, as in 'flow_%s_%05d.jpg'; by default they are what the folder holds.
+        Names of the images in a frame folder, numbered from 1; 'img_%05d.jpg', or 'frame_%010d.jpg' with a list of
+        EPIC-KITCHENS, or the preset's. Those of flow hold ``%s`` for the axis too, as in 'flow_%s_%05d.jpg'; by default
+        they are what the folder holds.
     video_ext : str
         Extension of paths that the list gives without.
     is_color : bool
@@ -177,8 +179,6 @@ class VideoClsCustom(Dataset):
         self.plan = FramePlan(mode, num_segments, new_length, new_step, temporal_jitter, slowfast,
                               slow_temporal_stride, fast_temporal_stride, clip_sampling)
         resized = data_aug == 'v1' and new_width > 0 and new_height > 0
-        if name_pattern is None and modality == 'rgb':
-            name_pattern = preset.name_pattern if preset else 'img_%05d.jpg'
         self.reading = dict(decoder='decord' if use_decord else decoder, width=new_width if resized else 0,
                             height=new_height if resized else 0, name_pattern=name_pattern, modality=modality)
         known = preset.classes if preset is not None else None
@@ -192,6 +192,11 @@ class VideoClsCustom(Dataset):
                 split='train' if mode == 'train' else 'val', modality=modality)
         self.samples, self.classes, self.num_classes = videos.samples, videos.classes, videos.num_classes
         self.list_sha256 = videos.sha256
+        if is_epic(videos.format):
+            self.reading['part'] = (None, None)
+        if name_pattern is None and modality == 'rgb':
+            usual = NAME_PATTERN if is_epic(videos.format) else 'img_%05d.jpg'
+            self.reading['name_pattern'] = preset.name_pattern if preset else usual
         if flip_label_map is None and preset is not None and preset.sided:
             flip_label_map = 'forbid'
         self.flip_label_map = _numbered(flip_label_map, self.classes, self.num_classes)

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UsageError, VideoReadError
 from .decoders import DecoderTrouble, DecordVideo, PyavVideo
 from .flow_folder import FlowFolder
-from .frame_folder import FrameFolder
+from .frame_folder import FrameFolder, Part
 from .transforms.functional import short_side_size
 
 _log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class VideoReader:
         Names of the pictures in a folder: 'img_%05d.jpg' by default, and for flow what `FlowFolder` finds.
     num_threads : int
         Threads of the decoder. One, because videos are read in parallel by processes.
+    part : (int or None, int or None), optional
+        Of a folder of pictures take a part, as `FrameFolder` does; frame 0 is the first of it. Files are taken whole.
     modality : {'rgb', 'flow'}
         What is read: pictures, or optical flow that `gluon_action.data.flow_extraction` stored in a folder. Flow has
         two channels, x and y, and resizing keeps its values: they stay pixels of the size it was extracted at.
@@ -60,7 +62,8 @@ class VideoReader:
     """
 
     def __init__(self, path: str | os.PathLike, *, decoder: str = 'auto', width: int = 0, height: int = 0,
-                 short_side: int = 0, name_pattern: str | None = None, num_threads: int = 1, modality: str = 'rgb'):
+                 short_side: int = 0, name_pattern: str | None = None, num_threads: int = 1, modality: str = 'rgb',
+                 part: Part | None = None):
         self.path = os.fspath(path)
         self.fallback_cause = None
         self._source = None
@@ -75,7 +78,7 @@ class VideoReader:
             raise UsageError(f'modality must be one of {", ".join(MODALITIES)}, got {modality!r}')
         self.modality = modality
         self._size, self._short_side = (width, height) if width else None, short_side
-        self._choices = self._openers(decoder, name_pattern, max(1, num_threads))
+        self._choices = self._openers(decoder, name_pattern, max(1, num_threads), part)
         self._open_next()
 
     def __len__(self) -> int:
@@ -137,7 +140,8 @@ class VideoReader:
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _openers(self, decoder: str, name_pattern: str | None, num_threads: int) -> list[tuple[str, Callable]]:
+    def _openers(self, decoder: str, name_pattern: str | None, num_threads: int,
+                 part: Part | None) -> list[tuple[str, Callable]]:
         """(decoder, function that opens with it) in the order to try them."""
         is_folder = is_readable_folder(self.path, decoder) or self.modality == 'flow'
         known = _FOLDER_DECODERS if is_folder else tuple(_FILE_DECODERS)
@@ -148,7 +152,7 @@ class VideoReader:
         if self.modality == 'flow':
             return [(name, lambda name=name: FlowFolder(self.path, name_pattern, name)) for name in names]
         if is_folder:
-            return [(name, lambda name=name: FrameFolder(self.path, name_pattern or 'img_%05d.jpg', name))
+            return [(name, lambda name=name: FrameFolder(self.path, name_pattern or 'img_%05d.jpg', name, part=part))
                     for name in names]
         return [(name, lambda name=name: _FILE_DECODERS[name](self.path, num_threads)) for name in names]
 
