@@ -156,8 +156,8 @@ def mxnet_jobs(network: str, frames: int, folder: str | None = None) -> dict:
         import onnxruntime
 
         from gluon_action.deploy.onnx_export import export_onnx
-        exported = export_onnx(net, Path(folder, 'onnx'), input_shape=shape)
-        session = onnxruntime.InferenceSession(str(exported / 'model.onnx'), providers=['CPUExecutionProvider'])
+        export_onnx(net, Path(folder, 'model.onnx'), input_shape=shape)
+        session = onnxruntime.InferenceSession(str(Path(folder, 'model.onnx')), providers=['CPUExecutionProvider'])
         array = data.asnumpy()
         jobs['onnx'] = lambda: session.run(None, {'clip': array})
     return jobs

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
+from flags_of_export import EXPORT_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
 from flags_of_records import RECORDS_ROWS
@@ -141,6 +142,7 @@ ROWS = {
     'import-weights': IMPORT_ROWS,
     'make-clip-records': RECORDS_ROWS,
     **ESTIMATOR_ROWS,
+    **EXPORT_ROWS,
     **EXPORT_ROWS,
     **FLOW_ROWS,
     **STREAM_ROWS,

@@ -1,12 +1,11 @@
-"""Networks as ONNX: the same scores in ONNX Runtime, for any size of clip, and folders that are whole or not there."""
+"""Networks as ONNX: the same scores in ONNX Runtime, for any size of clip, and files that are whole or not there."""
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
 # isort: split
-import hashlib
-import json
 import os
 import resource
 import sys
+from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
@@ -35,22 +34,27 @@ def network(name, frames, size, **options):
     return net
 
 
-def run(folder, data):
-    return onnxruntime.InferenceSession(folder / 'model.onnx').run(None, {'clip': data})
+class Exported(NamedTuple):
+    path: os.PathLike
+    about: dict
 
 
-def assert_same(net, folder, *shape):
+def export(net, path, **options):
+    return Exported(path, export_onnx(net, path, **options))
+
+
+def run(exported, data):
+    return onnxruntime.InferenceSession(exported.path).run(None, {'clip': data})
+
+
+def assert_same(net, exported, *shape):
     data = np.random.RandomState(1).uniform(-1, 1, shape).astype('float32')
     expected = net(mx.nd.array(data)).asnumpy()
-    np.testing.assert_allclose(run(folder, data)[0], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(run(exported, data)[0], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
-def manifest(folder):
-    return json.loads((folder / 'manifest.json').read_text())
-
-
-def operators(folder):
-    return {node.op_type for node in onnx.load(folder / 'model.onnx').graph.node}
+def operators(exported):
+    return {node.op_type for node in onnx.load(exported.path).graph.node}
 
 
 class Tiny(SizedBlock):
@@ -81,54 +85,56 @@ def i3d():
 
 
 @pytest.fixture(scope='module')
-def i3d_folder(i3d, tmp_path_factory):
-    return export_onnx(i3d, tmp_path_factory.mktemp('i3d') / 'export', input_shape=(1, 3, 16, 32, 32))
+def i3d_file(i3d, tmp_path_factory):
+    return export(i3d, tmp_path_factory.mktemp('i3d') / 'i3d.onnx', input_shape=(1, 3, 16, 32, 32))
 
 
 @pytest.mark.parametrize('shape', [(1, 3, 16, 32, 32), (2, 3, 9, 57, 41), (1, 3, 1, 32, 32), (1, 3, 24, 225, 32)])
-def test_one_file_scores_clips_of_any_size_as_i3d_does(i3d, i3d_folder, shape):
-    assert_same(i3d, i3d_folder, *shape)
+def test_one_file_scores_clips_of_any_size_as_i3d_does(i3d, i3d_file, shape):
+    assert_same(i3d, i3d_file, *shape)
 
 
-def test_what_only_mxnet_needs_is_gone(i3d_folder):
-    assert not {'BatchNormalization', 'Pad', 'Reshape', 'AveragePool', 'Identity'} & operators(i3d_folder)
-    model = onnx.load(i3d_folder / 'model.onnx')
+def test_what_only_mxnet_needs_is_gone(i3d_file):
+    assert not {'BatchNormalization', 'Pad', 'Reshape', 'AveragePool', 'Identity'} & operators(i3d_file)
+    model = onnx.load(i3d_file.path)
     assert [value.name for value in model.graph.input] == ['clip']
     assert (model.ir_version, [opset.version for opset in model.opset_import]) == (8, [13])
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_the_manifest_says_how_to_use_the_file(i3d_folder):
-    about = manifest(i3d_folder)
-    assert about['model'] == 'i3d_rgb_custom' and about['labels'] is None
-    assert about['input'] == {
-        'name': 'clip', 'layout': 'NCTHW', 'dtype': 'float32', 'shape': ['batch', 3, 'frames', 'height', 'width'],
-        'modality': 'rgb', 'clip_stride': 1, 'pixels': [0, 1], 'mean': [0.5] * 3, 'std': [0.5] * 3,
-        'lowest': [-1] * 3, 'highest': [1] * 3, 'rows_per_video': 1}
+def test_the_export_says_how_to_use_the_file(i3d_file):
+    about = i3d_file.about
+    assert (about['model'], about['opset'], about['ir_version']) == ('i3d_rgb_custom', 13, 8)
+    assert about['input'] == {'name': 'clip', 'layout': 'NCTHW', 'dtype': 'float32', 'rows_per_video': 1,
+                              'shape': ['batch', 3, 'frames', 'height', 'width']}
     assert about['outputs'] == [{'name': 'logits', 'shape': ['batch', 5]}]
-    content = (i3d_folder / 'model.onnx').read_bytes()
-    assert about['files']['model.onnx'] == {'bytes': len(content), 'sha256': hashlib.sha256(content).hexdigest()}
+    assert about['checked']['input_shapes'][0] == [1, 3, 16, 32, 32] and about['checked']['difference'] <= 1e-4
+
+
+def test_the_file_says_what_it_is_told_to(tiny, tmp_path):
+    export(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 4, 6, 6), metadata={'labels': '["a"]'})
+    session = onnxruntime.InferenceSession(tmp_path / 'net.onnx')
+    assert session.get_modelmeta().custom_metadata_map == {'labels': '["a"]'}
 
 
 def test_s3dg_exports_with_the_probabilities_of_each_label(tmp_path):
     net = network('s3dg_custom', 8, 32)
-    folder = export_onnx(net, tmp_path / 'net', input_shape=(1, 3, 8, 32, 32), outputs='sigmoid', labels=list('abcde'))
-    assert_same(net, folder, 2, 3, 11, 47, 40)
-    logits, probabilities = run(folder, np.ones((1, 3, 8, 32, 32), 'float32'))
+    exported = export(net, tmp_path / 'net.onnx', input_shape=(1, 3, 8, 32, 32), outputs='sigmoid')
+    assert_same(net, exported, 2, 3, 11, 47, 40)
+    logits, probabilities = run(exported, np.ones((1, 3, 8, 32, 32), 'float32'))
     np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5)
-    assert manifest(folder)['labels'] == list('abcde')
-    assert not {'BatchNormalization', 'MatMul', 'Reshape'} & operators(folder)
+    assert not {'BatchNormalization', 'MatMul', 'Reshape'} & operators(exported)
 
 
 def test_segments_of_frames_export_with_the_probabilities_of_one_label(tmp_path):
     net = network('resnet18_v1b_custom', 0, 64, num_segments=3)
-    folder = export_onnx(net, tmp_path / 'net', input_shape=(3, 3, 64, 64), outputs='softmax')
-    assert_same(net, folder, 6, 3, 96, 75)
-    logits, probabilities = run(folder, np.ones((3, 3, 64, 64), 'float32'))
+    exported = export(net, tmp_path / 'net.onnx', input_shape=(3, 3, 64, 64), outputs='softmax')
+    assert_same(net, exported, 6, 3, 96, 75)
+    logits, probabilities = run(exported, np.ones((3, 3, 64, 64), 'float32'))
     np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(), rtol=1e-5)
-    assert manifest(folder)['input']['shape'] == ['rows', 3, 'height', 'width']
-    assert manifest(folder)['outputs'][0]['shape'] == ['videos', 5]
-    assert manifest(folder)['input']['rows_per_video'] == 3
+    assert exported.about['input']['shape'] == ['rows', 3, 'height', 'width']
+    assert exported.about['outputs'][0]['shape'] == ['videos', 5]
+    assert exported.about['input']['rows_per_video'] == 3
 
 
 @pytest.mark.parametrize('name, frames, free', [
@@ -143,95 +149,78 @@ def test_segments_of_frames_export_with_the_probabilities_of_one_label(tmp_path)
     pytest.param('s3d_custom', 8, ['batch', 3, 'frames', 'height', 'width'], marks=pytest.mark.slow)])
 def test_other_networks_export_and_say_which_axes_are_free(tmp_path, name, frames, free):
     net = network(name, frames, 32)
-    folder = export_onnx(net, tmp_path / 'net', input_shape=(1, 3, frames, 32, 32))
-    assert manifest(folder)['input']['shape'] == free
-    assert_same(net, folder, 3, *(32 if axis in ('height', 'width') else axis for axis in
+    exported = export(net, tmp_path / 'net.onnx', input_shape=(1, 3, frames, 32, 32))
+    assert exported.about['input']['shape'] == free
+    assert_same(net, exported, 3, *(32 if axis in ('height', 'width') else axis for axis in
                                   (frames if axis == 'frames' else axis for axis in free[1:])))
 
 
 def test_features_of_a_stage_export_with_their_axes(tmp_path):
     net = network('i3d_flow_custom', 8, 24, final_endpoint='Mixed_3b')
-    folder = export_onnx(net, tmp_path / 'net', input_shape=(1, 2, 8, 24, 24))
-    assert manifest(folder)['outputs'] == [
+    exported = export(net, tmp_path / 'net.onnx', input_shape=(1, 2, 8, 24, 24))
+    assert exported.about['outputs'] == [
         {'name': 'features', 'shape': ['batch', 256, 'output_frames', 'output_height', 'output_width']}]
-    assert_same(net, folder, 2, 2, 5, 31, 17)
+    assert_same(net, exported, 2, 2, 5, 31, 17)
 
 
 def test_an_exported_network_goes_on_as_before(tiny, tmp_path):
     tiny.hybridize()
     clips = [mx.nd.random.uniform(shape=shape) for shape in ((1, 2, 4, 6, 6), (1, 2, 5, 7, 6))]
     before = [tiny(clip).asnumpy() for clip in clips]
-    export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 6, 8, 8))
+    export_onnx(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 6, 8, 8))
     assert all((tiny(clip).asnumpy() == scores).all() for clip, scores in zip(clips, before))
 
 
 def test_a_gamma_that_is_not_used_has_no_part_in_the_file(tiny, tmp_path):
     tiny.bn.gamma.set_data(mx.nd.full((8,), 3))
-    assert_same(tiny, export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 4, 6, 6)), 1, 2, 4, 6, 6)
+    assert_same(tiny, export(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 4, 6, 6)), 1, 2, 4, 6, 6)
 
 
-def test_labels_come_from_the_network_and_the_input_is_named_as_asked(tiny, tmp_path):
-    tiny.classes = list('abcdefgh')
-    folder = export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 4, 6, 6), input_name='video')
-    assert manifest(folder)['labels'] == tiny.classes and manifest(folder)['input']['name'] == 'video'
-    assert [value.name for value in onnx.load(folder / 'model.onnx').graph.input] == ['video']
+def test_the_input_is_named_as_asked(tiny, tmp_path):
+    exported = export(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 4, 6, 6), input_name='video')
+    assert exported.about['input']['name'] == 'video'
+    assert [value.name for value in onnx.load(exported.path).graph.input] == ['video']
 
 
 @pytest.mark.parametrize('options, message', [
     ({'input_shape': (2, 4, 6)}, r'\(N, C, T, H, W\) in whole numbers from 1, got \(2, 4, 6\)'),
     ({'input_shape': (1, 2, 0, 6, 6)}, 'whole numbers from 1'),
     ({'outputs': 'ids'}, "outputs is one of logits, softmax, sigmoid, got 'ids'"),
-    ({'labels': ['a']}, '8 classes, got 1 labels'),
     ({'input_name': 'logits'}, "none of the outputs', got 'logits'")])
 def test_what_cannot_be_is_refused_before_anything_is_written(tiny, tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
-        export_onnx(tiny, tmp_path / 'net', **{'input_shape': (1, 2, 4, 6, 6), **options})
+        export_onnx(tiny, tmp_path / 'net.onnx', **{'input_shape': (1, 2, 4, 6, 6), **options})
     assert os.listdir(tmp_path) == []
 
 
 def test_a_network_of_another_precision_is_refused(tiny, tmp_path):
     tiny.cast('float16')
     with pytest.raises(UsageError, match=r"is float16; call net.cast\('float32'\)"):
-        export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 4, 6, 6))
+        export_onnx(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 4, 6, 6))
 
 
 def test_rows_that_are_no_whole_videos_are_refused(tmp_path):
     with pytest.raises(UsageError, match='the network combines 3 rows'):
-        export_onnx(network('resnet18_v1b_custom', 0, 32, num_segments=3), tmp_path / 'net',
+        export_onnx(network('resnet18_v1b_custom', 0, 32, num_segments=3), tmp_path / 'net.onnx',
                     input_shape=(2, 3, 32, 32))
 
 
-def test_an_existing_folder_is_replaced_only_when_asked(tiny, tmp_path):
-    folder = export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 4, 6, 6))
-    with pytest.raises(UsageError, match='net exists; .*overwrite=True'):
-        export_onnx(tiny, folder, input_shape=(1, 2, 8, 6, 6))
-    export_onnx(tiny, folder, input_shape=(1, 2, 8, 6, 6), overwrite=True)
-    assert manifest(folder)['checked']['input_shapes'][0] == [1, 2, 8, 6, 6]
-    assert os.listdir(tmp_path) == ['net']
+def test_an_existing_file_is_never_replaced(tiny, tmp_path):
+    (tmp_path / 'net.onnx').write_text('mine')
+    with pytest.raises(UsageError, match='net.onnx exists; name another file'):
+        export_onnx(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 8, 6, 6))
+    assert (tmp_path / 'net.onnx').read_text() == 'mine'
 
 
-@pytest.mark.parametrize('content', ['thesis.txt', None])
-def test_a_folder_of_other_things_is_never_replaced(tiny, tmp_path, content):
-    folder = tmp_path / 'net'
-    folder.mkdir()
-    if content:
-        (folder / content).touch()
-    with pytest.raises(UsageError, match='not what an export wrote'):
-        export_onnx(tiny, folder, input_shape=(1, 2, 4, 6, 6), overwrite=True)
-    assert os.listdir(folder) == ([content] if content else [])
-
-
-def test_a_file_too_large_for_the_system_keeps_what_was_there(tiny, tmp_path):
-    folder = export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 4, 6, 6))
-    before = manifest(folder)
+def test_a_file_too_large_for_the_system_leaves_nothing(tiny, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(OutputError, match='net: cannot be written: File too large'):
-            export_onnx(tiny, folder, input_shape=(1, 2, 8, 6, 6), overwrite=True)
+        with pytest.raises(OutputError, match='net.onnx: cannot be written: File too large'):
+            export_onnx(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 8, 6, 6))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert manifest(folder) == before and os.listdir(tmp_path) == ['net']
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_place_that_cannot_be_written_is_an_output_error(tiny, tmp_path):
@@ -243,7 +232,7 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tiny, tmp_path):
 def test_a_model_that_does_not_agree_is_not_kept(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, 'TOLERANCE', -1)
     with pytest.raises(ModelError, match='differs from the network .* not kept'):
-        export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 4, 6, 6))
+        export_onnx(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 4, 6, 6))
     assert os.listdir(tmp_path) == []
 
 
@@ -253,11 +242,11 @@ def test_an_operator_that_onnx_lacks_is_named(tmp_path):
     holder.add(gluon.nn.Dense(2, in_units=3), net)
     holder.initialize()
     with pytest.raises(ModelError, match='HybridSequential has no counterpart in ONNX: .*round'):
-        export_onnx(holder, tmp_path / 'net', input_shape=(1, 3, 1, 1))
+        export_onnx(holder, tmp_path / 'net.onnx', input_shape=(1, 3, 1, 1))
 
 
 @pytest.mark.parametrize('package', ['onnx', 'onnxruntime'])
 def test_a_missing_package_is_named_with_its_cure(tiny, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=rf"needs {package} .*pip install 'gluon_action\[onnx\]'"):
-        export_onnx(tiny, tmp_path / 'net', input_shape=(1, 2, 4, 6, 6))
+        export_onnx(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 4, 6, 6))

@@ -92,6 +92,13 @@ def test_flow_keeps_its_two_channels_and_turns_in_the_mirror():
     np.testing.assert_allclose(seen[5][1], seen[0][1][..., ::-1], atol=1e-6)
 
 
+def test_a_window_may_lie_anywhere():
+    frames = pictures(1, 30, 41)
+    seen = replace(FRAMES, resize={'width': 41, 'height': 30}, corner=(6, 0)).apply(frames)
+    middle = replace(FRAMES, resize={'width': 24, 'height': 24}).apply(frames[:, 6:, :24])
+    np.testing.assert_array_equal(seen, middle)
+
+
 def test_any_range_of_values_comes_out():
     frames = np.array([0, 255], 'uint8').reshape(2, 1, 1, 1).repeat(3, axis=3)
     scaled = Preprocess(layout='NCHW', offsets=(0,), crop=(1, 1), mean=(0, 1, 2), std=(1, 1, 2), value_range=(-1, 3))
@@ -151,6 +158,7 @@ def test_json_gives_the_record_back(preprocess):
     ('mean', [0, 0], '3 numbers within'), ('mean', [0, 0, float('nan')], 'a list of finite numbers'),
     ('mean', [0, 0, 10 ** 400], 'a list of finite numbers'), ('mean', [0, 0, 1e7], 'within -1e6..1e6'),
     ('std', [1, 1, 0], 'within 1e-6..1e6'), ('std', [1, 1, -1], 'within 1e-6..1e6'), ('std', [1, 1, None], 'finite'),
+    ('corner', [0], 'null, or with one crop'), ('corner', [-1, 0], 'from 0 to 8192'), ('corner', 0, 'whole numbers'),
     ('flow_bound', 20, 'null for rgb'), ('modality', 'flow', 'one a channel of flow')])
 def test_a_field_out_of_range_is_named_with_its_value_and_what_is_allowed(field, value, allowed):
     with pytest.raises(BundleError) as caught:
@@ -181,7 +189,7 @@ def test_json_of_something_else_is_refused(values, message):
 @pytest.mark.parametrize('frames, message', [
     (pictures(3), r'3 frames are not whole scores of 1 x 4 frames'), (pictures(0), '0 frames'),
     (pictures(4).astype('float32'), 'must be uint8'), (pictures(4, channels=2), r'must be uint8 \(n, H, W, 3\) of rgb'),
-    (pictures(4, 10, 10), 'frames of 10x10 .* hold no crop of 24x24')])
+    (pictures(4, 24, 23), 'frames of 23x24 .* hold no crop of 24x24'), (pictures(4, 10, 10), 'frames of 10x10 .* hold no crop of 24x24')])
 def test_frames_that_make_no_input_are_refused(frames, message):
     with pytest.raises(UsageError, match=message):
         replace(CLIPS, resize={}).apply(frames)

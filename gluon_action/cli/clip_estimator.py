@@ -38,7 +38,7 @@ def build_parser(network: str | None = None) -> argparse.ArgumentParser:
         parser.add_argument('network', choices=NETWORKS, help='the network')
     parser.add_argument('--mode', required=True, choices=MODES[network or 's3dg'],
                         help='train for --train_steps; evaluate once; train and evaluate every --monitor_steps; write '
-                             'predictions of every clip; write the network as ONNX, for clips scaled to -1..1'
+                             'predictions of every clip; write the network as an ONNX bundle'
                              + ('' if network == 'i3d' else ' (export_for_production is another name for it)'))
     parser.add_argument('--model_dir', required=True,
                         help='folder of the run: checkpoints, log, events, results. A run that is there goes on')
@@ -165,16 +165,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _export(config: EstimatorConfig) -> Path:
-    """Write the network as ONNX into a folder named by the time, and return it."""
-    from ..data.run_config import read_run_config
-    from ..deploy.onnx_export import export_onnx
-    from ..train.estimator import devices, trained_network
-    net, loaded = trained_network(config, devices(config))
-    height, width = config.frame_size
+    """Write the network as a bundle into a folder named by the time, and return it."""
+    from ..deploy.bundle import write_bundle
+    from ..deploy.sources import estimator_source
+    from ..train.estimator import devices
+    source = estimator_source(config, devices(config))
     folder = Path(config.export_path or Path(config.model_dir, 'export')).expanduser() / str(int(time.time()))
-    return export_onnx(net, folder, input_shape=(1, config.channels, config.clip_length, height, width),
-                       labels=(read_run_config(loaded.source) or {}).get('classes'), card=net.card,
-                       outputs='sigmoid' if config.multi_label else 'softmax')
+    return write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,
+                        notes=source.notes)
 
 
 def _scores(result: dict) -> str:

@@ -18,6 +18,8 @@ COMMANDS = {
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
     'extract-flow': ('extract_flow', 'optical flow of videos, for two streams (scripts/extract_flow.py)'),
     'import-weights': ('import_weights', "weights of DeepMind's I3D, slim's S3D-G, torchvision's S3D"),
+    'export': ('export', 'a network as an ONNX bundle that predicts without MXNet (scripts/export_model.py)'),
+    'verify': ('verify', 'check an exported bundle and replay its reference clip'),
     'list-models': ('list_models', 'the model zoo'),
     'prepare-something-something': (
         'prepare_something_something',

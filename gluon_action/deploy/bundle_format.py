@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import BundleError
+from ..errors import BundleError, UsageError
 from ..evaluate.reports import file_sha256
 from .onnx_header import OnnxHeader, read_header
 from .preprocess import Preprocess
@@ -95,6 +95,17 @@ def seal(manifest: dict[str, Any]) -> str:
 def describe_file(path: Path) -> dict[str, Any]:
     """Return what a manifest says of a file."""
     return {'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Raise `UsageError` for a folder that exists, unless it is a bundle that is to be replaced."""
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    if not overwrite:
+        raise UsageError(f'{folder} exists; name another folder, or pass overwrite=True (--overwrite) to replace it')
+    content = {path.name for path in folder.iterdir()} if folder.is_dir() and not folder.is_symlink() else set()
+    if not {MODEL, MANIFEST} <= content <= {*FILES, MANIFEST}:
+        raise UsageError(f'{folder} is not what an export wrote, so it is not replaced; name another folder')
 
 
 def check_labels(labels: Any, num_classes: int | None, where: str) -> list[str] | None:

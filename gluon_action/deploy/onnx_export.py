@@ -1,11 +1,12 @@
-"""Networks as ONNX: a folder with the model, checked against the network, and a manifest that says how to use it."""
+"""Networks as ONNX: one file, smaller than MXNet writes it, checked against the network it comes from."""
 from __future__ import annotations
 
+import contextlib
 import importlib
-import json
+import logging
 import os
-import shutil
 from pathlib import Path
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -13,15 +14,12 @@ from mxnet import gluon
 
 from .. import __version__
 from ..errors import ModelError, OutputError, UsageError
-from ..evaluate.reports import file_sha256
 from ..model_zoo.i3d import I3D, Head
-from ..model_zoo.registry import ModelCard
 from ..nn import SameConv3D, SameMaxPool3D, SizedBlock, batch_norms
 from .onnx_graph import Graph, fold_batch_norms, name_axes, pad_same, shrink_window, simplify
 
 #: MXNet 1.9.1 writes operators of this version of ONNX.
 OPSET, IR_VERSION = 13, 8
-MODEL, MANIFEST = 'model.onnx', 'manifest.json'
 #: Largest difference between model and network that is let through, as a part of the largest score.
 TOLERANCE = 1e-4
 
@@ -29,65 +27,62 @@ TOLERANCE = 1e-4
 _OUTPUTS = {'logits': None, 'softmax': 'Softmax', 'sigmoid': 'Sigmoid'}
 
 
-def export_onnx(net: gluon.HybridBlock, folder: str | os.PathLike, *, input_shape: tuple[int, ...],
-                input_name: str = 'clip', labels: list[str] | None = None, card: ModelCard | None = None,
-                outputs: str = 'logits', overwrite: bool = False) -> Path:
-    """Write ``model.onnx`` and ``manifest.json`` into a new folder.
+def export_onnx(net: gluon.HybridBlock, path: str | os.PathLike, *, input_shape: tuple[int, ...],
+                input_name: str = 'clip', outputs: str = 'logits',
+                metadata: dict[str, str] | None = None) -> dict[str, Any]:
+    """Write a network as an ONNX file.
 
-    The model is run in ONNX Runtime and compared with the network before the folder gets its name. Axes of the input
-    may have any length where the model agrees with the network for another length too; the manifest names them.
+    The model is run in ONNX Runtime and compared with the network. Axes of the input may have any length where the
+    model agrees with the network for another length too.
 
     Parameters
     ----------
     net : HybridBlock
         float32, initialised.
-    folder : path
-        Made here; nothing is left of it when the export fails.
+    path : path
+        The file, which must not exist; nothing is left of it when the export fails.
     input_shape : tuple of int
         (N, C, H, W) or (N, C, T, H, W), N a multiple of the rows that make one video.
     input_name : str
         Name of the input in the model.
-    labels : list of str, optional
-        Names of the classes, for the manifest; by default those that the network knows.
-    card : ModelCard, optional
-        Says how pixels are normalised; by default the network's own.
     outputs : {'logits', 'softmax', 'sigmoid'}
         The last two add an output ``probabilities`` to ``logits``: of classes that exclude each other, or do not.
-    overwrite : bool
-        Replace an export that is there. A folder that holds anything else is never replaced.
+    metadata : dict of str to str, optional
+        What the file says about itself.
 
     Returns
     -------
-    Path
-        The folder.
+    dict
+        ``model``, ``opset``, ``ir_version``, ``input`` and ``outputs`` with their axes (a name for a length that is
+        free), and ``checked``: the shapes of input that were tried, and the difference at the first of them as a part
+        of the largest score.
 
     Raises
     ------
     UsageError
-        When the folder exists, an argument cannot be, or ONNX is not installed.
+        When the file exists, an argument cannot be, or ONNX is not installed.
     ModelError
         When the network has an operator without a counterpart in ONNX, or the model does not agree with it.
     OutputError
-        When the folder cannot be written.
+        When the file cannot be written.
     """
-    folder = Path(folder).expanduser().absolute()
-    card = card or getattr(net, 'card', None)
-    labels = labels or getattr(net, 'classes', None)
-    input_shape = tuple(input_shape)
-    _check_request(net, input_shape, input_name, labels, outputs)
-    _check_folder(folder, overwrite)
-    _check_packages()
-    part = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
+    path, input_shape = Path(path), tuple(input_shape)
+    _check_request(net, input_shape, input_name, outputs)
+    check_packages()
+    if path.exists():
+        raise UsageError(f'{path} exists; name another file')
+    whole = False
     try:
-        part.mkdir(parents=True)
-        about = _write_model(net, part, input_shape, input_name, outputs)
-        _write_manifest(part, about, net, labels, card)
-        _put_in_place(part, folder)
+        about = _write_model(net, path, input_shape, input_name, outputs, metadata or {})
+        whole = True
     except OSError as error:
-        raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
+        raise OutputError(f'{path}: cannot be written: {error.strerror or error}') from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
+        if not whole:
+            for left in (path, _draft(path)):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+    return {'model': called(net), 'opset': OPSET, 'ir_version': IR_VERSION, **about}
 
 
 def compare(net: gluon.HybridBlock, session, shape: tuple[int, ...]) -> float:
@@ -110,36 +105,26 @@ def compare(net: gluon.HybridBlock, session, shape: tuple[int, ...]) -> float:
     return float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-12))
 
 
-def _check_request(net, shape: tuple, input_name: str, labels, outputs: str) -> None:
+def _check_request(net, shape: tuple, input_name: str, outputs: str) -> None:
     if len(shape) not in (4, 5) or not all(isinstance(length, int) and length > 0 for length in shape):
         raise UsageError(f'input_shape is (N, C, H, W) or (N, C, T, H, W) in whole numbers from 1, got {shape}')
-    if shape[0] % _rows(net):
-        raise UsageError(f'input_shape {shape} is not a whole number of videos: the network combines {_rows(net)} rows '
-                         f'(segments x crops); use {_rows(net)}')
+    rows = rows_per_video(net)
+    if shape[0] % rows:
+        raise UsageError(f'input_shape {shape} is not a whole number of videos: the network combines {rows} rows '
+                         f'(segments x crops); use {rows}')
     if not input_name or input_name in ('logits', 'probabilities', 'features'):
         raise UsageError(f'input_name is the name of an input, and none of the outputs\', got {input_name!r}')
     if outputs not in _OUTPUTS:
         raise UsageError(f'outputs is one of {", ".join(_OUTPUTS)}, got {outputs!r}')
     if outputs != 'logits' and _output_name(net) != 'logits':
         raise UsageError(f'outputs={outputs!r} makes probabilities of logits, but this network gives features')
-    classes = getattr(net, 'num_classes', 0)
-    if labels and classes and len(labels) != classes:
-        raise UsageError(f'the network has {classes} classes, got {len(labels)} labels')
     for name, parameter in net.collect_params().items():
         if np.dtype(parameter.dtype) != np.float32:
             raise UsageError(f"{name} is {np.dtype(parameter.dtype)}; call net.cast('float32') before the export")
 
 
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    if not (folder.exists() or folder.is_symlink()):
-        return
-    if not overwrite:
-        raise UsageError(f'{folder} exists; name another folder, or pass overwrite=True (--overwrite) to replace it')
-    if folder.is_symlink() or not folder.is_dir() or {path.name for path in folder.iterdir()} != {MODEL, MANIFEST}:
-        raise UsageError(f'{folder} is not what an export wrote, so it is not replaced; name another folder')
-
-
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Raise `UsageError` with the cure where something that exporting needs is not installed."""
     for package in ('onnx', 'onnxruntime'):
         try:
             importlib.import_module(package)
@@ -147,14 +132,18 @@ def _check_packages() -> None:
             raise UsageError(f"exporting needs {package} ({error}): pip install 'gluon_action[onnx]'") from error
 
 
-def _write_model(net, folder: Path, shape: tuple[int, ...], input_name: str, outputs: str) -> dict:
+def _draft(path: Path) -> Path:
+    return path.with_name(f'.{path.name}-of-mxnet')
+
+
+def _write_model(net, path: Path, shape: tuple[int, ...], input_name: str, outputs: str, metadata: dict) -> dict:
     """Write the model and return what is known of it."""
     import onnx
     if isinstance(net, SizedBlock):
         net.plan_for(*shape[2:])
     net(mx.nd.zeros(shape, ctx=_context(net)))  # says clearly what is wrong with a shape
     mx.nd.waitall()  # a weight that is read while oneDNN puts it into its own order comes out mixed up
-    model = _mxnets_model(net, shape, input_name, folder / 'mxnets.onnx')
+    model = _mxnets_model(net, shape, input_name, _draft(path))
     graph = Graph(model)
     _rewrite(graph, net)
     graph.name_output(_output_name(net))
@@ -162,14 +151,15 @@ def _write_model(net, folder: Path, shape: tuple[int, ...], input_name: str, out
         graph.add_output(_OUTPUTS[outputs], 'probabilities', **({'axis': -1} if outputs == 'softmax' else {}))
     graph.write_back()
     tried = _free_axes(net, model, shape)
-    onnx.save(model, folder / MODEL)
-    onnx.checker.check_model(str(folder / MODEL), full_check=True)
-    difference = compare(net, _session(str(folder / MODEL)), shape)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    onnx.checker.check_model(str(path), full_check=True)
+    difference = compare(net, _session(str(path)), shape)
     if not difference <= TOLERANCE:
         raise ModelError(f'the exported model differs from the network by {difference:.1e} of its largest score, more '
                          f'than {TOLERANCE}, so it is not kept')
     return {'input': {'name': input_name, 'layout': 'NCHW' if len(shape) == 4 else 'NCTHW', 'dtype': 'float32',
-                      'shape': _axes(model.graph.input[0])},
+                      'shape': _axes(model.graph.input[0]), 'rows_per_video': rows_per_video(net)},
             'outputs': [{'name': output.name, 'shape': _axes(output)} for output in model.graph.output],
             'checked': {'input_shapes': [list(shape), *map(list, tried)], 'difference': difference}}
 
@@ -185,16 +175,19 @@ def _mxnets_model(net, shape: tuple[int, ...], input_name: str, path: Path):
     # MXNet labels its operators with the newest version that the onnx package knows, and is checked by that.
     checker = onnx.checker.DEFAULT_CONTEXT
     before = checker.ir_version, checker.opset_imports
+    quiet = logging.root.manager.disable
+    logging.disable(logging.INFO)  # the exporter tells the name of its draft
     try:
         checker.ir_version, checker.opset_imports = IR_VERSION, {'': OPSET}
         exporter.export_model(net(mx.sym.var(input_name)), parameters, [shape], np.float32, str(path))
     except (AttributeError, NotImplementedError) as error:
-        raise ModelError(f'{_called(net)} has no counterpart in ONNX: {error}') from error
+        raise ModelError(f'{called(net)} has no counterpart in ONNX: {error}') from error
     finally:
+        logging.disable(quiet)
         checker.ir_version, checker.opset_imports = before
     graph = onnx.load(path).graph
     path.unlink()
-    graph.name = _called(net)
+    graph.name = called(net)
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
                                   producer_name='gluon_action', producer_version=__version__)
 
@@ -237,7 +230,7 @@ def _other_shapes(net, shape: tuple[int, ...], axes: set[int]) -> list[tuple[int
     # as much: a layer that fits one size only may round smaller differences away.
     less = [length - length // 4 - 1 if length >= 8 else length + 1 for length in shape]
     more = [2 * length + 1 for length in shape]
-    less[0] = more[0] = shape[0] + _rows(net)
+    less[0] = more[0] = shape[0] + rows_per_video(net)
     return list(dict.fromkeys(tuple(other if axis in axes else length for axis, (other, length)
                                     in enumerate(zip(others, shape))) for others in (less, more)))
 
@@ -252,7 +245,7 @@ def _agrees(net, session, shape: tuple[int, ...]) -> bool:
 
 
 def _state_axes(net, model, shape: tuple[int, ...], output: list[int], free: set[int]) -> None:
-    videos = _rows(net) > 1
+    videos = rows_per_video(net) > 1
     names = ['rows' if videos else 'batch', 'channels', *(['frames'] if len(shape) == 5 else []), 'height', 'width']
     name_axes(model.graph.input[0], [name if axis in free else length
                                      for axis, (name, length) in enumerate(zip(names, shape))])
@@ -260,37 +253,6 @@ def _state_axes(net, model, shape: tuple[int, ...], output: list[int], free: set
     names = ['videos' if videos and len(output) == 2 else names[0], '', *(f'output_{name}' for name in names[2:])]
     for value in model.graph.output:
         name_axes(value, [name if axis in free else length for axis, (name, length) in enumerate(zip(names, output))])
-
-
-def _write_manifest(folder: Path, about: dict, net, labels, card: ModelCard | None) -> None:
-    if card:
-        lowest, highest = ([round((bound - mean) / std, 6) for mean, std in zip(card.mean, card.std)]
-                           for bound in card.value_range)
-        about['input'] |= {'modality': card.modality, 'clip_stride': card.clip_stride,
-                           'pixels': list(card.value_range), 'mean': list(card.mean), 'std': list(card.std),
-                           'lowest': lowest, 'highest': highest}
-    about['input']['rows_per_video'] = _rows(net)
-    manifest = {'format': 1, 'model': _called(net), 'opset': OPSET, 'ir_version': IR_VERSION, **about,
-                'labels': list(labels) if labels else None, 'gluon_action': __version__,
-                'files': {MODEL: {'bytes': (folder / MODEL).stat().st_size,
-                                  'sha256': file_sha256(folder / MODEL)}}}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + '\n')
-
-
-def _put_in_place(part: Path, folder: Path) -> None:
-    for path in [*part.iterdir(), part]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    if not folder.exists():
-        os.rename(part, folder)
-        return
-    old = part.with_name(f'.part-old-{folder.name}-{os.getpid()}')
-    os.rename(folder, old)
-    os.rename(part, folder)
-    shutil.rmtree(old)
 
 
 def _session(model: str | bytes):
@@ -309,11 +271,13 @@ def _output_name(net) -> str:
     return 'features' if stops or getattr(net, 'feat_ext', False) else 'logits'
 
 
-def _rows(net) -> int:
+def rows_per_video(net) -> int:
+    """Return how many rows of input a network makes one score of."""
     return getattr(net, 'num_segments', 1) * getattr(net, 'num_crop', 1)
 
 
-def _called(net) -> str:
+def called(net) -> str:
+    """Return the name of a network."""
     card = getattr(net, 'card', None)
     return card.name if card else type(net).__name__
 

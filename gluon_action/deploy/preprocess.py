@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.transforms.functional import center_crop, short_side_size, ten_crop, three_crop
+from ..data.transforms.functional import center_crop, crop, short_side_size, ten_crop, three_crop
 from ..data.video_reader import resize
 from ..errors import BundleError, UsageError
 
@@ -48,6 +48,8 @@ class Preprocess:
         One a channel: 3 of pictures, 2 of flow.
     activation : {'softmax', 'sigmoid'}
         What makes probabilities of the scores: one class a video, or any number of them.
+    corner : (int, int) or None
+        With one crop: its upper and its left edge, where it is not in the middle.
     flow_bound : float or None
         Of flow: pixels of motion that are stored as 255; larger ones are cut to it.
 
@@ -69,11 +71,14 @@ class Preprocess:
     crops: int = 1
     value_range: tuple[float, float] = (0., 1.)
     activation: str = 'softmax'
+    corner: tuple[int, int] | None = None
     flow_bound: float | None = None
 
     def __post_init__(self):
         for name, convert in (('offsets', int), ('crop', int), ('mean', float), ('std', float), ('value_range', float)):
             object.__setattr__(self, name, _sequence(self, name, convert))
+        if self.corner is not None:
+            object.__setattr__(self, 'corner', _sequence(self, 'corner', int))
         _check(self)
 
     @property
@@ -171,6 +176,8 @@ class Preprocess:
 
     def _views(self, frames: np.ndarray) -> np.ndarray:
         """Return the crops of resized frames, in order: score, crop, clip, frame."""
+        if self.corner is not None:
+            return crop(frames, *self.corner, *self.crop)
         if self.crops == 1:
             return center_crop(frames, self.crop)
         group = self.rows * len(self.offsets)
@@ -187,7 +194,8 @@ class Preprocess:
         if not len(frames) or len(frames) % group:
             raise UsageError(f'{len(frames)} frames are not whole scores of {self.rows} x {len(self.offsets)} frames')
         height, width = frames.shape[1:3]
-        if height < self.crop[0] or width < self.crop[1]:
+        top, left = self.corner or (0, 0)
+        if height < top + self.crop[0] or width < left + self.crop[1]:
             raise UsageError(f'frames of {width}x{height} (width x height) hold no crop of {self.crop[1]}x'
                              f'{self.crop[0]}, and nothing enlarges them; scale the video up, or export the model '
                              'with a size that frames are resized to')
@@ -232,6 +240,9 @@ def _number_rules(p: Preprocess):
     yield _is(p.stride, int) and 1 <= p.stride <= LAST_FRAME, 'stride', f'a whole number from 1 to {LAST_FRAME}'
     yield (len(p.crop) == 2 and all(1 <= side <= LARGEST_SIDE for side in p.crop), 'crop',
            f'[height, width] in whole numbers from 1 to {LARGEST_SIDE}')
+    yield (p.corner is None or p.crops == 1 and len(p.corner) == 2
+           and all(0 <= edge <= LARGEST_SIDE for edge in p.corner), 'corner',
+           f'null, or with one crop [top, left] in whole numbers from 0 to {LARGEST_SIDE}')
     yield (len(p.value_range) == 2 and p.value_range[0] < p.value_range[1]
            and all(abs(bound) <= 1e6 for bound in p.value_range), 'value_range',
            '[low, high] with low less than high, within -1e6..1e6')
@@ -259,8 +270,10 @@ def _size_rules(p: Preprocess):
                                                     f'{height}: resize.short_side must be {min(p.crop)}, got {side}')
     elif p.resize:
         have = p.resize['height'], p.resize['width']
-        yield have[0] < height or have[1] < width, (f'crop {width}x{height} must fit into frames that resize makes '
-                                                    f'{have[1]}x{have[0]}')
+        top, left = p.corner or (0, 0)
+        yield (have[0] < top + height or have[1] < left + width,
+               f'crop {width}x{height}{f" at corner ({top}, {left})" if p.corner else ""} must fit into frames that '
+               f'resize makes {have[1]}x{have[0]}')
         yield (p.crops == 3 and have[0] != height and have[1] != width,
                f'crops 3 must span one side of the frames, which resize makes {have[1]}x{have[0]}; crop is {width}x'
                f'{height}')

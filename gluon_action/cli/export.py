@@ -1,0 +1,96 @@
+"""``scripts/export_model.py``: a network of the zoo or of a training run as a folder that predicts without MXNet."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import engine
+from .command import make_parser
+
+if TYPE_CHECKING:
+    from ..deploy.sources import Source
+
+EXAMPLES = """examples:
+  # the run that `gluon-action train --save-dir runs/mine` left: its best parameters, prepared as it validated
+  %(prog)s runs/mine --out bundles/mine
+  # published weights
+  %(prog)s i3d_resnet50_v1_kinetics400 --use-pretrained --out bundles/i3d
+  # parameters whose run is not at hand
+  %(prog)s i3d_rgb_imagenet.params --model i3d_rgb_kinetics400 --clip-length 32 --out bundles/i3d
+then
+  gluon-action verify bundles/mine
+  gluon-action predict bundles/mine video.mp4
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(
+        'Write a network as a folder that predicts on videos with numpy, onnxruntime and a decoder alone: the model\n'
+        'as ONNX, how videos are prepared for it, its labels, a model card, and a clip with the scores that must come\n'
+        'out.',
+        epilog=EXAMPLES)
+    parser.add_argument('source', metavar='SOURCE',
+                        help='folder of a training run, FILE.params, or a model of the zoo (gluon-action list-models)')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder to write')
+    parser.add_argument('--overwrite', action='store_true', help='replace the bundle that is in --out')
+    group = parser.add_argument_group('weights')
+    group.add_argument('--model', default=None, help='network of a FILE.params that lies outside of its run')
+    group.add_argument('--use-pretrained', action='store_true', help='published weights of a model of the zoo')
+    group.add_argument('--hashtag', default='', help='with --use-pretrained: tag of other published weights')
+    group.add_argument('--no-weights', action='store_true', help='random weights, to try out a model of the zoo')
+    group.add_argument('--num-classes', type=int, default=None, help='with --no-weights: classes')
+    group.add_argument('--labels', default=None, metavar='FILE',
+                       help='names of the classes: one a line, or JSON of a list or of names and numbers; by default '
+                            "the run's")
+    group.add_argument('--multi-label', action='store_true',
+                       help='a video may have several labels (sigmoid); by default what the run says')
+    group = parser.add_argument_group('input', 'By default as in the validation of the run, or as the published '
+                                      'network was trained.')
+    group.add_argument('--clip-length', type=int, default=None,
+                       help='frames of a clip; of SlowFast those that a clip spans')
+    group.add_argument('--clip-stride', type=int, default=None,
+                       help='from one frame of a clip to the next; of SlowFast in its fast pathway')
+    group.add_argument('--input-size', type=int, default=None, help='height and width of the input')
+    group.add_argument('--short-side', type=int, default=None,
+                       help='short side that frames are resized to before the crop; 0 takes them as they are')
+    group.add_argument('--crops', type=int, default=None, choices=(1, 3, 10),
+                       help='the centre; both ends and the middle; centre, corners and their mirror images')
+    group.add_argument('--stride', type=int, default=None,
+                       help='frames of the video from one clip to the next; by default half a clip')
+    group.add_argument('--reference-clip', default=None, metavar='VIDEO',
+                       help='video, or folder of frames or flow, whose middle is stored to verify the bundle with; by '
+                            'default a generated one')
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Export, and say where the bundle is."""
+    from ..deploy.bundle_format import check_folder
+    check_folder(Path(args.out).expanduser().absolute(), args.overwrite)  # before weights are fetched
+    engine.set_threads()
+    from ..deploy.bundle import write_bundle
+    from ..deploy.onnx_export import check_packages
+    from ..deploy.reference_clip import read_reference
+    check_packages()
+    source = source_of(args)
+    reference = read_reference(args.reference_clip, source.preprocess) if args.reference_clip else None
+    folder = write_bundle(source.net, args.out, preprocess=source.preprocess, labels=source.labels, card=source.card,
+                          notes=source.notes, reference=reference, overwrite=args.overwrite)
+    print(f'{source.name} is exported and gives the same scores: {folder}')
+
+
+def source_of(args: argparse.Namespace) -> Source:
+    """Open what the flags name."""
+    from ..data.list_rows import read_class_names
+    from ..deploy.sources import Choices, open_source
+    choices = {name: getattr(args, name) for name in Choices.__dataclass_fields__}
+    return open_source(args.source, model=args.model,
+                       **{**choices, 'labels': args.labels and read_class_names(args.labels)})
