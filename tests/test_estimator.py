@@ -292,7 +292,7 @@ def test_an_export_computes_what_the_network_does(small, whole, tmp_path, capsys
     assert run(clip_estimator.parse_s3dg, clip_estimator.main, argv) == 0
     exported = Path(capsys.readouterr().out.splitlines()[-1])
     assert exported.parent == tmp_path / 'exported' and exported.name.isdigit()
-    assert json.loads((exported / 'manifest.json').read_text())['labels'] == list(CLASSES)
+    assert json.loads((exported / 'labels.json').read_text()) == list(CLASSES)
     session = onnxruntime.InferenceSession(str(exported / 'model.onnx'))
     with open_loader(small(''), 'predict') as loader:
         clips = np.concatenate([loader.dataset.load(k)[0] for k in range(3)])
