@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from flags_of_benchmark import BENCHMARK_ROWS
 from flags_of_estimator import ESTIMATOR_ROWS
-from flags_of_export import EXPORT_ROWS
 from flags_of_export import EXPORT_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
@@ -139,10 +139,10 @@ def small(name, *argv):
 ROWS = {
     'train': TRAIN_ROWS,
     'test': TEST_ROWS,
+    'benchmark-model': BENCHMARK_ROWS,
     'import-weights': IMPORT_ROWS,
     'make-clip-records': RECORDS_ROWS,
     **ESTIMATOR_ROWS,
-    **EXPORT_ROWS,
     **EXPORT_ROWS,
     **FLOW_ROWS,
     **STREAM_ROWS,
