@@ -18,7 +18,7 @@ from ..evaluate.reports import file_sha256
 from .bundle_format import MODEL, Bundle, read_bundle
 from .onnx_model import OnnxModel
 from .preprocess import Preprocess
-from .source_frames import open_frames
+from .source_frames import Pictures, open_frames
 from .windows import Ballot, Cut, History, RollingMean, Window, WindowCutter, WindowPlan
 
 _log = logging.getLogger(__name__)
@@ -163,8 +163,9 @@ class Predictor:
         """Predict the class of a video: `stream` without anybody who listens."""
         return self.stream(video)
 
-    def stream(self, source: str | os.PathLike, *, on_window: Callable[[Window], None] | None = None,
-               on_frame: Callable[[Frame], None] | None = None, fps: float | None = None) -> Prediction:
+    def stream(self, source: str | os.PathLike, *, on_open: Callable[[Pictures], None] | None = None,
+               on_window: Callable[[Window], None] | None = None, on_frame: Callable[[Frame], None] | None = None,
+               fps: float | None = None) -> Prediction:
         """Predict the class of a video, telling what happens while it does.
 
         Parameters
@@ -172,6 +173,8 @@ class Predictor:
         source : str or path
             What `FrameStream` takes: a file, a folder of pictures, a camera, an address. For a model that looks at
             flow also a folder that ``gluon-action extract-flow`` made.
+        on_open : callable, optional
+            Takes what is known before the first frame: an object with `fps`, `num_frames` (or None) and `live`.
         on_window : callable, optional
             Takes every `Window`, in order, soon after its last frame was decoded.
         on_frame : callable, optional
@@ -196,6 +199,8 @@ class Predictor:
         with open_frames(source, self.preprocess, wanted=self.plan.wanted, full_size=on_frame is not None, fps=fps,
                          queue=self._queue(), method=self.flow_method) as frames, run:
             cutter = WindowCutter(self.plan, frames.fps)
+            if on_open is not None:
+                on_open(frames)
             try:
                 for frame, pictures in frames:
                     for number, seconds, picture in pictures:
