@@ -1,6 +1,7 @@
 """A stream gives every frame once, in order and with its time, whatever is wrong with some, and ends cleanly."""
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -8,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -294,23 +297,46 @@ def test_a_video_comes_through_standard_input(folder):
     assert (answer.returncode, answer.stdout) == (0, b'60\n'), answer.stderr
 
 
-def test_a_video_comes_from_an_address(folder):
-    from functools import partial
-    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+@contextlib.contextmanager
+def served(content: bytes, length: int | None = None) -> Iterator[str]:
+    """Address of a server that has `content` at /x.ts and announces `length` bytes of it."""
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == '/x.ts' else 404)
+            self.send_header('Content-Length', str(length or len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(content)
 
-    class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *arguments):
             """Say nothing."""
-    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        address = f'http://127.0.0.1:{server.server_port}/'
-        assert streamed(address + videos.make_kind('h264_transport_stream', folder)[0].name)[0] == list(range(60))
-        with pytest.raises(VideoReadError, match='nothing.mp4: cannot be read by pyav: cannot be opened'):
-            FrameStream(address + 'nothing.mp4')
+        yield f'http://127.0.0.1:{server.server_port}/'
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_video_comes_from_an_address(folder):
+    content = videos.make_kind('h264_transport_stream', folder)[0].read_bytes()
+    with served(content) as address:
+        assert streamed(address + 'x.ts')[0] == list(range(60))
+        with pytest.raises(VideoReadError, match='nothing.mp4: cannot be read by pyav: cannot be opened'):
+            FrameStream(address + 'nothing.mp4')
+
+
+def test_a_connection_that_breaks_is_an_error_of_a_live_source_and_an_end_of_another(folder):
+    content = videos.make_kind('h264_transport_stream', folder)[0].read_bytes()
+    with served(content, 2 * len(content)) as address:
+        numbers, _, _, stream = streamed(address + 'x.ts')
+        assert len(numbers) >= 59 and 'ends or breaks here' in stream.skipped[-1].cause
+        got = []
+        with FrameStream(address + 'x.ts', live=True) as live, pytest.raises(VideoReadError, match='connection broke'):
+            for frame in live:
+                got.append(frame.number)
+        assert got == numbers
 
 
 def test_an_address_that_does_not_answer_is_given_up():

@@ -109,6 +109,8 @@ class DecodedFile:
                 yield from self._shown(packet)
         yield from self._shown(None)
         yield from self._missed(None)
+        if broken and self._live:
+            raise VideoReadError(self.path, self.name, broken)
         if broken:
             yield self._item(None, None, broken)
 
@@ -147,9 +149,7 @@ class DecodedFile:
                     return
                 yield packet
         except (self._av.FFmpegError, OSError) as error:
-            if self._live:
-                raise VideoReadError(self.path, self.name, f'the connection broke ({in_words(error)})') from error
-            yield f'the file ends or breaks here ({in_words(error)})'
+            yield f'{"the connection broke" if self._live else "the file ends or breaks here"} ({in_words(error)})'
 
     def _expect(self, packet) -> None:
         """Remember when the frame of a packet is to be shown."""

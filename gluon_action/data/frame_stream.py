@@ -55,7 +55,8 @@ class FrameStream:
         ``{'short_side': n}`` or ``{'width': w, 'height': h}``, done by the thread, so that small pictures wait.
     wanted : callable, optional
         Takes a frame's number, says whether it is handed out. The others are decoded, since later ones refer to them,
-        but neither converted nor resized; pictures of a folder are not even read. It is called by the thread.
+        but neither converted nor resized; pictures of a folder are not even read. It is called by the thread, which
+        keeps a stream alive that it refers to: close that one.
     fps : float, optional
         Frames per second of a folder or a file without times; by default what the file says, else 25.
     live : bool, optional
