@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import engine
 from ..train.estimator_config import LABEL_MODES, MODES, NETWORKS, OPTIMIZERS, EstimatorConfig, check_config
-from .command import make_parser
+from .command import make_parser, yes_or_no
 
 EXAMPLES = """the three phases, on clips of one's own (*.tfrecord, made by scripts/make_clip_records.py):
   # 1. a new logits layer on convolutions that know Kinetics, at a high rate
@@ -129,7 +129,7 @@ def _add_training_flags(parser: argparse.ArgumentParser, network: str | None, *,
 
 def _add_other_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('results')
-    group.add_argument('--add_image_summaries', type=_yes_or_no, default=True, metavar='true|false',
+    group.add_argument('--add_image_summaries', type=yes_or_no, default=True, metavar='true|false',
                        help='show the middle frames of a batch in TensorBoard')
     group.add_argument('--metric_weights', default=None, metavar='CLASSES',
                        help='classes that count in scores: numbers, ranges (4-7) and parts of names (gate), separated '
@@ -179,10 +179,3 @@ def _scores(result: dict) -> str:
     lines = [f'{name:<22}{value}' if isinstance(value, int) else f'{name:<22}{value:.6f}'
              for name, value in result['metrics'].items()]
     return '\n'.join(lines)
-
-
-def _yes_or_no(text: str) -> bool:
-    known = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
-    if text.lower() not in known:
-        raise argparse.ArgumentTypeError(f'{text!r} is neither true nor false')
-    return known[text.lower()]

@@ -145,12 +145,12 @@ class SaveParameters(Hook):
 
 
 def link(path: Path, name: Path) -> None:
-    """Let `name`, in the same folder, stand for `path`: a link, or a copy where the file system has none."""
+    """Let `name`, beside `path` or above it, stand for it: a link, or a copy where the file system has none."""
     temporary = name.with_name(f'.{name.name}-{os.getpid()}')
     try:
         temporary.unlink(missing_ok=True)
         try:
-            temporary.symlink_to(path.name)
+            temporary.symlink_to(path.relative_to(name.parent))
         except OSError:
             shutil.copyfile(path, temporary)
         os.replace(temporary, name)

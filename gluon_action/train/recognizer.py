@@ -92,7 +92,7 @@ def train_recognizer(config: TrainConfig) -> TrainResult:
     # A folder that cannot be written is found out before data and weights are looked for.
     folder = RunFolder(config)
     with contextlib.ExitStack() as cleanup:
-        cleanup.enter_context(_telling_how_to_go_on(folder))
+        cleanup.enter_context(telling_how_to_go_on(folder))
         recipe = build_recipe(config, card, contexts, cleanup, restored=folder.checkpoint is not None)
         start(recipe, folder)
         recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=config.num_epochs,
@@ -124,7 +124,8 @@ def _start_anew(recipe: Recipe) -> None:
 
 
 @contextlib.contextmanager
-def _telling_how_to_go_on(folder: RunFolder) -> Iterator[None]:
+def telling_how_to_go_on(folder: RunFolder) -> Iterator[None]:
+    """Say where an interrupted run goes on, and what can be done about a video that stopped it."""
     try:
         yield
     except KeyboardInterrupt:

@@ -72,6 +72,10 @@ class RunRecords(Hook):
         self._log = self._open(logging_file, 'a')
         self._scored = 0
 
+    def epoch_lines(self, record: dict[str, Any]) -> list[str]:
+        """Lines of the log for the record of an epoch."""
+        return epoch_lines(record)
+
     def say(self, line: str, *, quiet: bool = False) -> None:
         """Write a line to the log and, unless `quiet`, to the console."""
         self._append(self._log, line)
@@ -119,7 +123,7 @@ class RunRecords(Hook):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        for line in epoch_lines(record):
+        for line in self.epoch_lines(record):
             self.say(line)
         self._append(self._metrics, {'kind': 'epoch', **record})
         scalars = {'train_loss_epoch': record['loss']}

@@ -59,9 +59,13 @@ class RunFolder:
         if not config.eval:
             self._check_occupied()
         if self.checkpoint:
-            check_same_run(self.checkpoint.state['config'], config)
+            self.check_choices(self.checkpoint.state['config'])
             log.info('Going on from %s (epoch %d, step %d).', self.checkpoint.path,
                      self.checkpoint.state['loop']['progress']['epoch'], self.checkpoint.step)
+
+    def check_choices(self, before: dict[str, Any]) -> None:
+        """Refuse to go on with a run that made other choices; see `check_same_run`."""
+        check_same_run(before, self.config)
 
     def check_data(self, recipe) -> None:
         """Refuse to go on with lists or classes that are not those the run was started with.
@@ -224,13 +228,8 @@ def check_same_run(before: dict, config: TrainConfig) -> None:
     UsageError
         Naming the choices that differ.
     """
-    now = json.loads(json.dumps(dataclasses.asdict(config)))
-    # A choice that came later than the checkpoint was what it is by default.
-    before = {field.name: field.default for field in dataclasses.fields(config)} | before
-    names = OF_THE_NETWORK if config.eval else [name for name in now if name not in FREE_ON_RESUME]
-    flags = {name: name if name == 'use_se' else name.replace('_', '-') for name in now}  # --use_se is GluonCV's
-    differing = [f'--{flags[name]} was {before.get(name)!r} and is {now[name]!r}'
-                 for name in names if before.get(name) != now[name]]
+    differing = [f'--{name if name == "use_se" else name.replace("_", "-")} was {was!r} and is {now!r}'
+                 for name, was, now in other_choices(before, config)]  # --use_se is GluonCV's
     if differing and config.eval:
         raise UsageError(f'--eval: the parameters are of another network: {"; ".join(differing)}. Give what the run '
                          'was started with')
@@ -240,3 +239,12 @@ def check_same_run(before: dict, config: TrainConfig) -> None:
     if not config.eval and before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
         log.warning('--num-epochs was %d and is %d: the %s schedule is another one from here on.',
                     before['num_epochs'], config.num_epochs, config.lr_mode)
+
+
+def other_choices(before: dict[str, Any], config: TrainConfig) -> list[tuple[str, Any, Any]]:
+    """Return what must agree between a run and the one that goes on from it, and does not: name, then, now."""
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    # A choice that came later than the checkpoint was what it is by default.
+    before = {field.name: field.default for field in dataclasses.fields(config)} | before
+    names = OF_THE_NETWORK if config.eval else [name for name in now if name not in FREE_ON_RESUME]
+    return [(name, before.get(name), now[name]) for name in names if before.get(name) != now[name]]
