@@ -92,19 +92,18 @@ class DecodedFile:
         self.num_frames = self._announced()
         self._waiting: list[int] | None = [] if self._context.name not in HIDES_FRAMES else None
         self._first_key: int | None = None
-        self._complaints: dict[int | None, str] = {}
+        self._complaints: dict[int, str] = {}
         self._damaged = False
         self._start: int | None = None
         self._next_seconds = 0.0
 
     def __iter__(self) -> Iterator[Item]:
-        num_packets, broken = 0, ''
+        broken = ''
         for packet in self._packets():
             if isinstance(packet, str):
                 broken = packet
                 break
             if packet.size:
-                num_packets += 1
                 self._expect(packet)
                 yield from self._shown(packet)
         yield from self._shown(None)
@@ -170,8 +169,9 @@ class DecodedFile:
             frames = self._context.decode(packet)
         except self._av.FFmpegError as error:
             self._damaged = True
-            self._complaints[packet.pts if packet is not None else None] = in_words(error)
-            if self._waiting is None and packet is not None:
+            if self._waiting is not None and packet is not None:
+                self._complaints[packet.pts] = in_words(error)
+            elif packet is not None:
                 yield self._item(None, None, in_words(error))
             return
         for frame in frames:
