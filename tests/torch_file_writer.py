@@ -1,4 +1,7 @@
-"""Writes what ``torch.save`` writes for a state dict: a pickle of names and sizes, and the numbers, in a zip file."""
+"""Writes what ``torch.save`` writes for a state dict: a pickle of names and sizes, and the numbers.
+
+In a zip file, or one after the other as PyTorch did before 1.6.
+"""
 import struct
 import zipfile
 
@@ -33,7 +36,7 @@ def sizes(values):
     return b'(' + b''.join(map(whole, values)) + b't'
 
 
-def pickled(value, storages):
+def pickled(value, storages, old=False):
     if isinstance(value, Raw):
         return bytes(value)
     if isinstance(value, (np.ndarray, np.generic)):
@@ -45,10 +48,14 @@ def pickled(value, storages):
         storages[position:position + 1] = [value.storage]
         kind = STORAGES[str(value.storage.dtype)].encode()
         return (b'ctorch._utils\n_rebuild_tensor_v2\n((' + text('storage') + b'ctorch\n' + kind + b'\n'
-                + text(str(position)) + text('cpu') + whole(value.count) + b'tQ' + whole(value.offset)
+                + text(str(position)) + text('cpu') + whole(value.count) + b'N' * old + b'tQ' + whole(value.offset)
                 + sizes(value.shape) + sizes(value.strides) + b'\x89ccollections\nOrderedDict\n)RtR')
     if isinstance(value, dict):
-        return b'}(' + b''.join(text(key) + pickled(item, storages) for key, item in value.items()) + b'u'
+        return b'}(' + b''.join(pickled(part, storages, old) for item in value.items() for part in item) + b'u'
+    if isinstance(value, list):
+        return b'](' + b''.join(pickled(item, storages, old) for item in value) + b'e'
+    if value is None or isinstance(value, bool):
+        return {None: b'N', True: b'\x88', False: b'\x89'}[value]
     return {str: text, int: whole, float: lambda number: b'G' + struct.pack('>d', number)}[type(value)](value)
 
 
@@ -64,4 +71,22 @@ def write_torch_file(path, content, *, compression=zipfile.ZIP_STORED, big_endia
             file.writestr(f'archive/data/{number}', storage.astype(storage.dtype.newbyteorder(order)).tobytes())
         for name in ('version', *extra):
             file.writestr(f'archive/{name}', '3\n')
+    return path
+
+
+def write_old_torch_file(path, content, *, magic=0x1950a86a20f9469cfc6c, version=1001, big_endian=False, keys=None,
+                         counts=None):
+    """Write `content` as PyTorch before 1.6 did; `keys` and `counts` may be other than those of its storages."""
+    storages = []
+    saved = pickled(content, storages, old=True)
+    machine = {'protocol_version': 1001, 'little_endian': not big_endian, 'type_sizes': {'short': 2, 'int': 4}}
+    number = magic.to_bytes(10, 'little')
+    names = [str(key) for key in range(len(storages))] if keys is None else keys
+    data = b''.join(b'\x80\x02' + part + b'.' for part in (
+        b'\x8a' + bytes([len(number)]) + number, whole(version), pickled(machine, []), saved, pickled(names, [])))
+    for place, storage in enumerate(storages):
+        count = len(storage) if counts is None else counts[place]
+        data += count.to_bytes(8, 'big' if big_endian else 'little')
+        data += storage.astype(storage.dtype.newbyteorder('>' if big_endian else '<')).tobytes()
+    path.write_bytes(data)
     return path

@@ -17,6 +17,12 @@ EXAMPLES = """examples:
       --num-classes 5 --new-head --out i3d_start.params
   # torchvision's S3D; nothing in the file is run
   %(prog)s s3d-d76dad2f.pth --model s3d_kinetics400 --out s3d.params
+  # TimeSformer as its authors publish it; embeddings are fitted to the model's frames and size
+  %(prog)s TimeSformer_divST_8x32_224_K400.pyth --model timesformer_divst_8x32_kinetics400 \\
+      --out timesformer.params
+  # an image network of timm or DeiT as the start of training
+  %(prog)s deit_base_patch16_224.pth --model timesformer_divst_8x32_custom --num-classes 5 \\
+      --new-head --out start.params
 """
 
 
@@ -25,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "Bring weights in the files of others into a parameter file of this package, and print what became of each\n"
         "variable. Formats are recognised: checkpoints of TensorFlow with DeepMind's I3D or slim's I3D, S3D and\n"
-        "S3D-G, torchvision's S3D, parameters of this package and of GluonCV. Anything unaccounted for is an error.",
+        "S3D-G; files of PyTorch with torchvision's S3D, TimeSformer or ViT; parameters of this package and of\n"
+        'GluonCV. Anything unaccounted for is an error.',
         prog='gluon-action import-weights', epilog=EXAMPLES)
     parser.add_argument('source', metavar='SOURCE', help='file, folder, or what the names of a checkpoint begin with')
     parser.add_argument('--model', required=True, help='network they are for; gluon-action list-models names all')

@@ -14,6 +14,7 @@ COMMANDS = {
     'train': ('train_recognizer', 'train a recogniser (scripts/train_recognizer.py)'),
     'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
     'benchmark-model': ('benchmark_model', 'parameters, operations and speed of models (scripts/benchmark_model.py)'),
+    'predict': ('predict', 'what happens in your own videos: by a bundle, a run or published weights'),
     'evaluate-sample': ('evaluate_sample', "one video by I3D's two streams (scripts/evaluate_sample.py)"),
     'estimator': ('clip_estimator', 'I3D and S3D-G by steps on TFRecords (scripts/{i3d,s3dg}_estimator.py)'),
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),

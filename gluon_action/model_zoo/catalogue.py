@@ -11,7 +11,7 @@ Generated from the cards of the models by `gluon-action list-models --markdown >
 stale.
 
 `get_model(name, nclass=..., num_segments=...)` returns a network by name. Published weights and accuracies are
-GluonCV's, on the files that it lists; they were not measured again here. Top-1 is in percent; the protocol is
+GluonCV's, on the files that it lists, and for TimeSformer its authors'; they were not measured again here. Top-1 is in percent; the protocol is
 segments x crops of a test video, whose scores are averaged. A model without a tag has no published weights:
 `pretrained=True` is an error, training starts from ImageNet (`pretrained_base=True`) where there is a network to start
 from or, for `*_custom`, from the Kinetics400 weights of the same network.
@@ -21,15 +21,25 @@ from or, for `*_custom`, from the Kinetics400 weights of the same network.
 `gluon-action import-weights SOURCE --model NAME --out FILE.params` reads these without TensorFlow or PyTorch, and runs
 nothing that is in a file. Their scores are what their publishers give; they were not measured again here.
 
-| weights | for | published top-1 / top-5, Kinetics test set |
+| weights | for | published top-1 / top-5 |
 |---|---|---|
-| DeepMind's [kinetics-i3d](https://github.com/google-deepmind/kinetics-i3d), `data/checkpoints/rgb_imagenet` | `i3d_rgb_kinetics400` | 71.1 / 89.3 |
+| DeepMind's [kinetics-i3d](https://github.com/google-deepmind/kinetics-i3d), `data/checkpoints/rgb_imagenet` | `i3d_rgb_kinetics400` | 71.1 / 89.3 on the Kinetics test set, as the next four |
 | `rgb_scratch` | `i3d_rgb_kinetics400` | 68.4 / 88.0 |
 | `flow_imagenet` | `i3d_flow_kinetics400` | 63.4 / 84.9 |
 | `flow_scratch` | `i3d_flow_kinetics400` | 61.5 / 83.4 |
 | both streams, from ImageNet / from scratch | | 74.2 / 91.3, 71.6 / 90.0 |
 | `rgb_scratch_kin600` (Kinetics600) | `i3d_rgb_kinetics600` | - |
 | torchvision's [S3D](https://download.pytorch.org/models/s3d-d76dad2f.pth) | `s3d_kinetics400` | 68.368 / 88.05 on validation clips of 128 frames at 15 a second |
+| the authors' [TimeSformer](https://github.com/facebookresearch/TimeSformer), `TimeSformer_divST_8x32_224_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_8_224_SSv2.pyth` | `timesformer_divst_8x32_kinetics400`; `..._kinetics600`; `..._ssv2` | 77.9 / 93.2; 79.1 / 94.4; 59.1 / 85.6, one clip x 3 crops, as the next two |
+| `TimeSformer_divST_16x16_448_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_16_448_SSv2.pyth` | `timesformer_divst_16x16_448_kinetics400`; `..._kinetics600`; `..._ssv2` | 79.6 / 94.0; 81.8 / 95.8; 61.8 / 86.9 |
+| `TimeSformer_divST_96x4_224_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_64_224_SSv2.pyth` | `timesformer_divst_96x4_kinetics400`; `..._kinetics600`; `timesformer_divst_64_ssv2` | 80.6 / 94.7; 82.2 / 95.6; 62.0 / 87.5 |
+| ViT-B/16 for images, as timm and DeiT publish it (no distilled ones) | `timesformer_*`, with `--new-head` | - |
+
+TimeSformer's embeddings are fitted to the network: those of places as a square, rows and columns each by itself, those
+of frames along time, both from the nearest. That is what the authors' network does with clips of another size; the
+function with which they start training takes places from the nearest in one line of all of them, which tears rows
+apart. Weights of images have no attention along time: it starts as that along space, with 0 behind it, so that the
+network scores a clip of one picture as the image network does.
 
 No Kinetics weights of S3D-G in slim's names are public. Checkpoints that were trained with slim's `i3d.py` or `s3dg.py`
 can be imported; moving averages are taken where they were saved.

@@ -56,6 +56,16 @@ class Recognizer(gluon.HybridBlock):
         """Return parameters by this network's keys from those of the ImageNet network `base`."""
         return arrays
 
+    def fitted(self, arrays: dict) -> tuple[dict, dict[str, str]]:
+        """Return parameters of another size of input fitted to this network's, and a note for each that changed.
+
+        Parameters
+        ----------
+        arrays : dict
+            Key -> array, as in a parameter file.
+        """
+        return arrays, {}
+
     def _build_cache(self, *args):
         with warnings.catch_warnings():
             if self.feat_ext:  # the head is there for parameter files

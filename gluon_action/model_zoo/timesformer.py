@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
 from ..errors import ModelError
@@ -176,6 +177,25 @@ class TimeSformer(Recognizer):
         for block in self.blocks:
             block.plan_for(frames, places)
 
+    def fitted(self, arrays):
+        """Resize the embeddings of another number of frames or places: nearest, as the authors do for their clips.
+
+        Places are a square there, and rows and columns are resized each by itself.
+        """
+        arrays, notes = dict(arrays), {}
+        time, places = arrays.get('time_embed'), arrays.get('pos_embed')
+        if self._size and time is not None and time.ndim == 3 and time.shape[1] != self._size[0] \
+                and self.attention != 'space_only':
+            arrays['time_embed'] = _taken(time, nearest(time.shape[1], self._size[0]))
+            notes['time_embed'] = f'resized from {time.shape[1]} to {self._size[0]} frames, nearest'
+        side = math.isqrt(places.shape[1] - 1) if places is not None and places.ndim == 3 else 0
+        if self._size and side and side ** 2 == places.shape[1] - 1 and self.grid != (side, side):
+            rows, columns = (nearest(side, length) for length in self.grid)
+            arrays['pos_embed'] = _taken(places, np.append(0, 1 + np.add.outer(side * rows, columns)))
+            notes['pos_embed'] = (f'resized from {side} x {side} to {self.grid[0]} x {self.grid[1]} places, nearest in '
+                                  'both directions')
+        return arrays, notes
+
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches in a frame."""
@@ -233,6 +253,18 @@ class TimeSformer(Recognizer):
         square = f' and input_size={height}' if height == width else ''
         return (f'this {self._called()} is for clips of {had_frames} frames of {had_height} x {had_width}, got '
                 f'{frames} of {height} x {width}; build it with clip_length={frames}{square}')
+
+
+def nearest(length: int, wanted: int) -> np.ndarray:
+    """Return which of `length` places each of `wanted` places takes its value from, as PyTorch's interpolate does."""
+    step = np.float32(length) / np.float32(wanted)
+    return np.minimum((np.arange(wanted, dtype=np.float32) * step).astype(int), length - 1)
+
+
+def _taken(array, places: np.ndarray):
+    if isinstance(array, mx.nd.NDArray):
+        return mx.nd.array(array.asnumpy()[:, places], dtype=array.dtype)
+    return array[:, places]
 
 
 # layout as the authors name it -> attention, frames, their distance, pixels, top-1 in percent by data set that the

@@ -178,6 +178,9 @@ def assign(net: Recognizer, arrays: dict[str, mx.nd.NDArray], source: str | os.P
     params = net._collect_params_with_prefix()
     if ignore_head:
         arrays = {key: array for key, array in arrays.items() if not key.startswith(net.head_prefixes)}
+    arrays, notes = net.fitted(arrays)
+    for key, note in notes.items():
+        _log.info('%s: %s is %s', source, key, note)
     check_fit(net, arrays, source, ignore_head=ignore_head, allow_missing=allow_missing, ignore_extra=ignore_extra,
               new=new)
     devices = [ctx] if isinstance(ctx, mx.Context) else ctx

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import WeightsError
 from .. import weights
-from . import deepmind_i3d, slim, torchvision_s3d
+from . import deepmind_i3d, slim, timesformer, torchvision_s3d
 from .conversion import Conversion, Names
 from .tensorflow import find_prefix, is_part, read_checkpoint
 from .torch_file import read_file
@@ -62,8 +62,9 @@ def convert(source: str | os.PathLike, net: Recognizer, *, ignore_head: bool = F
     ----------
     source : str or path
         A checkpoint of TensorFlow (what its files begin with, one of them, or their folder) with the names of
-        DeepMind's I3D, or of slim's I3D, S3D and S3D-G; a file of ``torch.save`` with those of torchvision's S3D; or
-        a parameter file of this package or of GluonCV. Nothing that is in a file is run.
+        DeepMind's I3D, or of slim's I3D, S3D and S3D-G; a file of ``torch.save`` with those of torchvision's S3D, the
+        authors' TimeSformer, or ViT for images; or a parameter file of this package or of GluonCV. Nothing that is in
+        a file is run.
     net : Recognizer
         A network of the zoo.
     ignore_head : bool
@@ -89,6 +90,10 @@ def convert(source: str | os.PathLike, net: Recognizer, *, ignore_head: bool = F
         if value is not None and key not in arrays and parameter.grad_req == 'null':
             arrays[key] = np.full(parameter.shape, value, np.float32)
             rows.append(('', parameter.shape, key, f'{value:g} in this format'))
+    if names.complete:
+        rows += names.complete(arrays, params, rows)
+    arrays, notes = net.fitted(arrays)
+    rows = [(name, shape, key, '; '.join(filter(None, (note, notes.get(key))))) for name, shape, key, note in rows]
     weights.check_fit(net, arrays, source, ignore_head=ignore_head,
                       hint=f'; {names.title} is for {names.models}' if names.models else '')
     rows += [(name, (), None, 'beside the weights') for name in others]
@@ -116,6 +121,8 @@ def _read(source: str | os.PathLike) -> tuple[str, dict[str, np.ndarray], list[s
 
 
 def _names_of(source: str, variables: dict, params: dict) -> Names:
+    if timesformer.recognises(variables):  # most of its names are those of the zoo's network
+        return timesformer.names(variables)
     if any(name in params for name in variables):
         return Names('parameters of MXNet', '', lambda name: (name, ''), {}, from_tensorflow=False)
     if deepmind_i3d.recognises(variables):
@@ -129,8 +136,8 @@ def _names_of(source: str, variables: dict, params: dict) -> Names:
     if torchvision_s3d.recognises(variables):
         return torchvision_s3d.names()
     raise WeightsError(f'{source}: has {len(variables)} variables ({weights.few(variables)}) with the names of no '
-                       "known network: DeepMind's I3D, slim's I3D, S3D and S3D-G, torchvision's S3D, or the network "
-                       'that was asked for')
+                       "known network: DeepMind's I3D, slim's I3D, S3D and S3D-G, torchvision's S3D, TimeSformer, ViT, "
+                       'or the network that was asked for')
 
 
 def _place(source: str, variables: dict[str, np.ndarray], names: Names,

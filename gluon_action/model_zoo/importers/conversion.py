@@ -10,6 +10,9 @@ import numpy as np
 #: not know the name.
 Place = Callable[[str], tuple[str | None, str] | None]
 
+#: (name in the source, shape there, key of the network or None, note)
+Row = tuple[str, tuple[int, ...], str | None, str]
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -24,14 +27,14 @@ class Conversion:
     arrays : dict
         Key of the network -> float32 array of the parameter's shape.
     rows : list of tuple
-        (name in the source, shape there, key of the network or None, note). The name is empty for what the source
-        does not have because it is a constant there.
+        See `Row`. The name is empty for what the source does not have because it is a constant there. A variable that
+        is for several parameters has a row for each.
     """
 
     source: str
     format: str
     arrays: dict[str, np.ndarray]
-    rows: list[tuple[str, tuple[int, ...], str | None, str]]
+    rows: list[Row]
 
     def table(self) -> str:
         """Return the rows as text in columns, with a line that counts them."""
@@ -40,7 +43,7 @@ class Conversion:
                   for name, shape, key, note in self.rows]
         widths = [max(map(len, column)) for column in zip(*lines)]
         text = ['  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
-        used = sum(key is not None and name != '' for name, _, key, _ in self.rows)
+        used = len({name for name, _, key, _ in self.rows if key is not None and name})
         unused = sum(key is None for _, _, key, _ in self.rows)
         elements = sum(array.size for array in self.arrays.values())
         text.append(f'{self.source}: {self.format}; {used} variables used, {unused} unused; {len(self.arrays)} '
@@ -63,6 +66,9 @@ class Names:
         Ending of keys -> value of the parameters that the format has as a constant instead of a variable.
     from_tensorflow : bool
         Whether axes have to be turned: filters (T, H, W, C, K) instead of (K, C, T, H, W).
+    complete : callable, optional
+        Called with the arrays by key, the network's parameters by key, and the rows so far: adds arrays that follow
+        from others, and returns their rows.
     """
 
     title: str
@@ -70,6 +76,7 @@ class Names:
     place: Place
     constants: dict[str, float]
     from_tensorflow: bool
+    complete: Callable[[dict, dict, list[Row]], list[Row]] | None = None
 
     def turned(self, key: str, array: np.ndarray) -> np.ndarray:
         """Return the variable of a parameter in the layout of the zoo's networks, as float32."""
