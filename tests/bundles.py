@@ -37,11 +37,11 @@ def scores_by_hand(preprocess, frames, weights=WEIGHTS):
     return data.mean(axis=tuple(range(2, data.ndim))) @ weights.T
 
 
-def make_bundle(folder, preprocess=CLIPS, labels=LABELS, frames=None, change=None):
+def make_bundle(folder, preprocess=CLIPS, labels=LABELS, frames=None, change=None, weights=WEIGHTS):
     """Write a whole bundle; `change` may spoil the folder before the manifest is sealed over it."""
     folder = Path(folder)
     folder.mkdir(parents=True)
-    make_model(folder / 'model.onnx', preprocess, labels)
+    make_model(folder / 'model.onnx', preprocess, labels, weights)
     if frames is None:
         count = 2 * len(preprocess.offsets) * preprocess.rows
         frames = np.random.default_rng(0).integers(0, 256, (count, 20, 24, preprocess.channels), 'uint8')
@@ -49,7 +49,7 @@ def make_bundle(folder, preprocess=CLIPS, labels=LABELS, frames=None, change=Non
     (folder / 'labels.json').write_text(json.dumps(labels))
     (folder / 'model_card.md').write_text('# means\n')
     np.savez_compressed(folder / 'reference.npz', frames=frames,
-                        logits=scores_by_hand(preprocess, frames).astype('float32'))
+                        logits=scores_by_hand(preprocess, frames, weights).astype('float32'))
     if change:
         change(folder)
     files = {name: bundle_format.describe_file(folder / name) for name in bundle_format.FILES}

@@ -17,6 +17,7 @@ from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
+from flags_of_predict import PREDICT_ROWS
 from flags_of_records import RECORDS_ROWS
 from flags_of_streams import STREAM_ROWS
 from flags_of_test import TEST_ROWS, scores
@@ -146,6 +147,7 @@ ROWS = {
     **EXPORT_ROWS,
     **FLOW_ROWS,
     **STREAM_ROWS,
+    **PREDICT_ROWS,
     'doctor': {'--debug': a_failing_check_shows_where},
     'list-models': {'--debug': small('list_models', 'no_such_*'), 'pattern': listing('tiny*'),
                     '--markdown': listing('--markdown')},

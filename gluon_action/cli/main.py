@@ -12,6 +12,9 @@ from .command import run
 COMMANDS = {
     'doctor': ('doctor', 'versions, decoders, devices: what is missing and the command that mends it'),
     'train': ('train_recognizer', 'train a recogniser (scripts/train_recognizer.py)'),
+    'video-action-classifier': (
+        'video_action_classifier',
+        'fine-tune TimeSformer on clips of Epic-Kitchens (scripts/video_action_classifier.py)'),
     'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
     'benchmark-model': ('benchmark_model', 'parameters, operations and speed of models (scripts/benchmark_model.py)'),
     'predict': ('predict', 'what happens in your own videos: by a bundle, a run or published weights'),

@@ -16,6 +16,7 @@ from .predictor import Prediction
 #: The overlay's, darker.
 COLORS = ('#c77d00', '#1677b3', '#c0392b', '#3d8b37', '#7d3fb2', '#6b5b4b')
 
+_KEY = '  (thick: rolling mean, thin: each window)'
 _LONGEST_LABEL = 34  # characters a line
 
 
@@ -81,9 +82,9 @@ def _finish(axes, prediction: Prediction, end: float, top: float) -> None:
     if end >= 10:
         axes.xaxis.set_major_locator(MaxNLocator(9, integer=True, steps=[1, 1.5, 2, 3, 6, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
-        axes.set_xlabel('time')
+        axes.set_xlabel(f'time{_KEY}')
     else:
-        axes.set_xlabel('time, s')
+        axes.set_xlabel(f'time, s{_KEY}')
     axes.grid(axis='y', color='0.9', linewidth=0.6)
     axes.spines[['top', 'right']].set_visible(False)
     vote = 'mean' if prediction.protocol['vote'] == 'mean' else 'share'

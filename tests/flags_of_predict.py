@@ -1,0 +1,189 @@
+"""What shows each flag of predict."""
+import json
+
+import numpy as np
+from bundles import CLIPS, make_bundle
+from flags_world import changes, seen, traceback_row
+from PIL import Image
+from videos import write_frames, write_video
+
+from gluon_action.cli import predict
+from gluon_action.cli.command import run
+from gluon_action.deploy.preprocess import Preprocess
+
+
+def prepared(world):
+    """A bundle, a video of 30 frames, a folder of 30."""
+    if 'predicted' not in world.made:
+        world.made['predicted'] = folder = world.folder / 'predicted'
+        make_bundle(folder / 'bundle')
+        world.paths.update(bundle=str(folder / 'bundle'), video=str(write_video(folder / 'a.mp4', 30)),
+                           frames=str(write_frames(folder / 'frames')))
+    return world.made['predicted']
+
+
+def told(world, output, *flags, code=0):
+    """What is printed for a video."""
+    prepared(world)
+    output.readouterr()
+    argv = ['{bundle}', *([] if flags and not flags[0].startswith('-') else ['{video}']), *flags]
+    assert run(predict.parse_args, predict.main, [str(item).format(**world.paths) for item in argv]) == code
+    return output.readouterr()
+
+
+def answered(world, *flags):
+    """The JSON that a prediction leaves."""
+    prepared(world)
+    path = world.new_folder() / 'all.json'
+    argv = ['{bundle}', '{video}', '--json', str(path), *flags]
+    assert run(predict.parse_args, predict.main, [str(item).format(**world.paths) for item in argv]) == 0
+    return json.loads(path.read_text())['videos'][0]
+
+
+def protocol(name):
+    return lambda world, *flags: world.once(answered, *flags)['protocol'][name]
+
+
+@seen('bundle')
+def the_named_model_predicts(world, output, *flags):
+    folder = prepared(world)
+    other = make_bundle(folder / 'other', labels=['x', 'y', 'z'])
+    assert run(predict.parse_args, predict.main, [str(other), world.paths['video']]) == 0
+    assert output.readouterr().out.split()[1] in 'xyz'
+
+
+@seen('videos')
+def every_named_video_is_predicted(world, output, *flags):
+    prepared(world)
+    found = told(world, output, '{video}', '{frames}', '/nowhere.mp4', code=1)
+    assert found.out.count('windows of 3 frames') == 2
+    assert '/nowhere.mp4' in found.err and '1 of 3 videos failed' in found.err
+
+
+@seen('--overlay', '{tmp}/seen.mp4')
+def an_overlay_is_written(world, output, *flags):
+    told(world, output, *flags)
+    assert (world.folder / 'seen.mp4').stat().st_size > 1000
+
+
+@seen('--timeline', '{tmp}/seen.png')
+def a_timeline_is_written(world, output, *flags):
+    told(world, output, *flags)
+    assert Image.open(world.folder / 'seen.png').size[0] > 500
+
+
+@seen('--json', '{tmp}/seen.json')
+def everything_is_written(world, output, *flags):
+    told(world, output, *flags)
+    found = json.loads((world.folder / 'seen.json').read_text())
+    assert found['labels'] == ['rest', 'wave', 'jump'] and found['videos'][0]['path'] == world.paths['video']
+
+
+@seen('--overwrite')
+def files_are_replaced(world, output, *flags):
+    target = ('--json', '{tmp}/twice.json')
+    told(world, output, *target)
+    assert '--overwrite' in told(world, output, *target, code=2).err
+    told(world, output, *target, *flags)
+
+
+@seen('--top-k', '2')
+def so_many_classes_are_printed(world, output, *flags):
+    assert len(told(world, output).out.splitlines()) == len(told(world, output, *flags).out.splitlines()) + 1
+
+
+@seen('--model', 'tiny_ucf101')
+def parameters_need_the_name_of_their_network(world, output, *flags):
+    prepared(world)
+    argv = [world.paths['weights'], world.paths['video']]
+    assert run(predict.parse_args, predict.main, argv) == 2 and '--model' in output.readouterr().err
+    assert run(predict.parse_args, predict.main, [*argv, *flags]) == 0
+
+
+@seen('--use-pretrained')
+def published_weights_are_taken(world, output, *flags):
+    prepared(world)
+    argv = ['tiny_ucf101', world.paths['video']]
+    assert run(predict.parse_args, predict.main, argv) == 2 and '--use-pretrained' in output.readouterr().err
+    assert run(predict.parse_args, predict.main, [*argv, *flags]) == 0
+
+
+@seen('--fps', '5')
+def folders_have_that_rate(world, output, *flags):
+    prepared(world)
+    times = []
+    for extra in ((), flags):
+        path = world.new_folder() / 'all.json'
+        told(world, output, '{frames}', '--json', str(path), *extra)
+        times.append(json.loads(path.read_text())['videos'][0]['windows'][-1]['end'])
+    assert np.isclose(times[1], 5 * times[0])
+
+
+@seen('--flow-method', 'farneback')
+def flow_is_computed_so(world, output, *flags):
+    folder = prepared(world)
+    if not (folder / 'flow').exists():
+        look = Preprocess(layout='NCTHW', modality='flow', offsets=(0, 1), stride=14, crop=(8, 8), mean=(.5, .5),
+                          std=(.5, .5), flow_bound=20., resize={'short_side': 16})
+        make_bundle(folder / 'flow', look, weights=np.eye(3, 2, dtype='float32'))
+    world.paths['flow'] = str(folder / 'flow')
+    ways = []
+    for extra in ((), flags):
+        path = world.new_folder() / 'all.json'
+        argv = [world.paths['flow'], world.paths['video'], '--json', str(path), *extra]
+        assert run(predict.parse_args, predict.main, argv) == 0
+        ways.append(json.loads(path.read_text())['videos'][0])
+    assert [way['protocol']['flow_method'] for way in ways] == ['tvl1', 'farneback']
+    assert ways[0]['probabilities'] != ways[1]['probabilities']
+
+
+@seen('--threads', '1')
+def so_many_threads_compute(world, output, *flags):
+    from gluon_action.deploy import predictor
+    prepared(world)
+    made, model = [], predictor.OnnxModel
+    predictor.OnnxModel = lambda path, threads=None: made.append(threads) or model(path, threads=threads)
+    try:
+        told(world, output)
+        told(world, output, *flags)
+    finally:
+        predictor.OnnxModel = model
+    assert made == [None, 1]
+
+
+@seen('--batch-size', '3')
+def so_many_windows_are_computed_together(world, output, *flags):
+    from gluon_action.deploy.onnx_model import OnnxModel
+    prepared(world)
+    sizes, compute = [], OnnxModel.run
+    OnnxModel.run = lambda self, input: sizes.append(len(input)) or compute(self, input)
+    try:
+        told(world, output)
+        told(world, output, *flags)
+    finally:
+        OnnxModel.run = compute
+    assert sizes == [7, 3, 3, 1]
+
+
+assert (CLIPS.span, CLIPS.stride) == (3, 4)
+
+PREDICT_ROWS = {'predict': {
+    'bundle': the_named_model_predicts,
+    'videos': every_named_video_is_predicted,
+    '--debug': traceback_row(lambda world: [predict, '/nowhere/x', '/nowhere/y']),
+    '--model': parameters_need_the_name_of_their_network,
+    '--use-pretrained': published_weights_are_taken,
+    '--overlay': an_overlay_is_written,
+    '--timeline': a_timeline_is_written,
+    '--json': everything_is_written,
+    '--top-k': so_many_classes_are_printed,
+    '--overwrite': files_are_replaced,
+    '--stride': changes(protocol('stride'), '--stride', '2', to=2),
+    '--vote': changes(lambda world, *flags: round(7 * world.once(answered, *flags)['score'], 4), '--vote', 'majority',
+                      to=5.0),
+    '--rolling': changes(protocol('rolling'), '--rolling', '2', to=2),
+    '--fps': folders_have_that_rate,
+    '--flow-method': flow_is_computed_so,
+    '--threads': so_many_threads_compute,
+    '--batch-size': so_many_windows_are_computed_together,
+}}
