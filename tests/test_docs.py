@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 SCRIPTS = {path.name: path for path in (ROOT / 'scripts').iterdir() if path.suffix == '.py'}
 CHECKS = {'train_recognizer': lambda config: check_config(config, model_card(config.model)),
+          'video_action_classifier': lambda config: check_config(config, model_card(config.model)),
           'test_recognizer': check_test, 'clip_estimator': estimator_config.check_config}
 # `name="..."` sets a variable that later commands use, and may hold a command itself.
 ASSIGNMENT = re.compile(r'^(\w+)="([^"]*)"$', re.MULTILINE)

@@ -1,0 +1,387 @@
+"""A training run in the folders of PyTorch Lightning: ``lightning_logs/version_N/checkpoints/epoch=E-step=S``."""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import engine
+from ..errors import CheckpointError, OutputError, UsageError, WeightsError
+from ..evaluate.reports import write_atomically
+from ..model_zoo import ModelCard, model_card
+from ..model_zoo.importers import load_any
+from ..model_zoo.weights import assign, read_parameters
+from .checkpoint import replace_arrays
+from .config import TrainConfig, check_config
+from .hooks import Hook, SaveCheckpoints, link
+from .recipe import Recipe, build_recipe
+from .recognizer import telling_how_to_go_on
+from .records import RunRecords
+from .run_folder import RunFolder, data_of, other_choices
+
+log = logging.getLogger(__name__)
+
+LOGS = 'lightning_logs'
+#: What the best parameters scored when they were read back.
+TEST = 'test.json'
+_BEST = re.compile(r'epoch=\d+-step=\d+\.params$')
+
+#: Flags of the command that are not called as in `TrainConfig`.
+FLAGS = {'lr': 'learning_rate', 'wd': 'weight_decay', 'accumulate': 'accumulate_grad_batches',
+         'clip_grad': 'gradient_clip_val', 'clip_norm': 'gradient_clip_val', 'train_params': 'freeze_layers',
+         'use_amp': 'precision', 'num_gpus': 'gpus', 'train_list': 'data_path', 'val_list': 'data_path',
+         'new_height': 'input_size', 'new_width': 'input_size'}
+
+
+@dataclass(frozen=True)
+class LightningRun:
+    """What such a run is asked for beside its `TrainConfig`.
+
+    Attributes
+    ----------
+    root : path
+        Folder of `LOGS`.
+    checkpoint : str
+        Weights to start from: a file that can be imported, parameters, or the folder of a run. Empty for none.
+    resume : str
+        Run to go on with: its folder ``version_N``, or one of its checkpoints. Empty for a new one.
+    train_batches, val_batches : int or float
+        How many of an epoch, or what part of them.
+    dev_run : int
+        Only try whether everything runs, on so many batches, and write nothing; 0 for a real run.
+    """
+
+    root: str | os.PathLike = '.'
+    checkpoint: str = ''
+    resume: str = ''
+    train_batches: int | float = 1.
+    val_batches: int | float = 1.
+    dev_run: int = 0
+
+
+@dataclass
+class LightningResult:
+    """How a run ended.
+
+    Attributes
+    ----------
+    folder : Path or None
+        ``version_N``; None where nothing was written.
+    best : Path or None
+        Parameters of the epoch with the best `valid_acc`.
+    scores : dict
+        ``test_acc`` (0..1) and ``test_loss`` of these on the validation videos, and ``epoch`` and ``step``.
+    history : list of dict
+        A record an epoch, see `Loop.fit`.
+    clip_stride : int or None
+        Frames between those of a clip, as they usually lay in the training videos.
+    """
+
+    folder: Path | None
+    best: Path | None
+    scores: dict[str, Any]
+    history: list[dict[str, Any]]
+    clip_stride: int | None = None
+
+
+def train_in_versions(config: TrainConfig, run: LightningRun) -> LightningResult:
+    """Train, keep the parameters of the best validation, and score them once more as they lie on disk.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        `save_dir` and `resume` are taken from `run`.
+    run : LightningRun
+
+    Raises
+    ------
+    UsageError
+        When choices contradict each other or the run that is to go on.
+    GluonActionError
+        When data, weights, devices or the disk fail; what was saved before is kept.
+    """
+    card = check_clips(config)
+    contexts = engine.contexts(config.num_gpus, config.num_cpus)
+    if run.dev_run:
+        return _try_out(config, card, run, contexts)
+    with contextlib.ExitStack() as cleanup:
+        config = cleanup.enter_context(_in_version(config, run))
+        folder = VersionFolder(config)
+        cleanup.enter_context(telling_how_to_go_on(folder))
+        recipe = build_recipe(config, card, contexts, cleanup, restored=folder.checkpoint is not None)
+        _limit(recipe, run)
+        if folder.checkpoint:
+            folder.check_data(recipe)
+            recipe.loop.load_state_dict(folder.checkpoint.state)
+        else:
+            start_from(recipe, run.checkpoint)
+        folder.begin(recipe)
+        recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=config.num_epochs,
+                        hooks=_hooks(recipe, folder))
+        return _tested(recipe, folder)
+
+
+def check_clips(config: TrainConfig) -> ModelCard:
+    """Return the model's card.
+
+    Raises
+    ------
+    UsageError
+        When choices contradict each other, or the network is not for clips of pictures.
+    """
+    card = model_card(config.model)
+    if card.input_layout != 'NCTHW' or card.modality != 'rgb' or 'slowfast' in card.supports:
+        raise UsageError(f'--model {card.name}: is no network for clips of pictures, which this command trains; '
+                         'train_recognizer.py trains all')
+    check_config(config, card)
+    return card
+
+
+def start_from(recipe: Recipe, checkpoint: str) -> None:
+    """Give the network the weights to start from, and log what became of them.
+
+    A head for other classes is left at its random values, the rest must be there.
+
+    Raises
+    ------
+    WeightsError
+        When the file cannot be read or is of another network.
+    """
+    if not checkpoint:
+        log.info('No --checkpoint: every layer starts at random. Nothing is downloaded; weights that were trained on '
+                 'other videos, or on images, need fewer epochs and fewer videos.')
+        return
+    net, path = recipe.loop.net, Path(checkpoint).expanduser()
+    path = path / 'best.params' if (path / 'best.params').exists() else path
+    try:
+        taken = load_any(net, path, ctx=recipe.loop.contexts)
+    except WeightsError:
+        taken = load_any(net, path, ctx=recipe.loop.contexts, ignore_head=True)  # raises unless it is the head alone
+        log.info('The head of %s is for other classes: a new one starts at random.', path)
+    log.info('%s', taken.table())
+
+
+class VersionFolder(RunFolder):
+    """``version_N`` as the folder of a run, in the words of the command."""
+
+    def check_choices(self, before):
+        """Refuse to go on with a run that made other choices."""
+        differing = [f'--{FLAGS.get(name, name)} was {was!r} and is {now!r}'
+                     for name, was, now in other_choices(before, self.config)]
+        if differing:
+            raise UsageError(f'--resume_from_checkpoint: the run was another one: {"; ".join(differing)}. Give what '
+                             f'it was started with, or start a new one from its parameters: --checkpoint {self.path}')
+
+    def way_on(self):
+        """Say what goes on from here."""
+        if self.checkpoints.newest() is None:
+            return f'{self.path} holds no checkpoint yet: the same command starts anew.'
+        return f'The same command with --resume_from_checkpoint {self.path} goes on.'
+
+
+class ClassifierRecords(RunRecords):
+    """The records of a run, with the names that the scores have in Lightning: in TensorBoard over steps, and the log.
+
+    ``train_loss`` every `log_interval` steps; ``train_acc``, ``valid_loss`` and ``valid_acc`` (0..1) every epoch.
+    """
+
+    def on_step(self, loop, result):
+        """Record the batch."""
+        super().on_step(loop, result)
+        if self.log_interval and result.step % self.log_interval == 0 and result.count:
+            self.events.scalars(result.step - 1, {'train_loss': result.loss_sum / result.count})
+
+    def on_epoch(self, loop, record):
+        """Record the epoch."""
+        super().on_epoch(loop, record)
+        self.events.scalars(record['step'] - 1, {name: value for name, value in named(record).items()
+                                                 if name != 'train_loss'})
+        self.events.flush()
+
+    def epoch_lines(self, record):
+        """One line with the four scores."""
+        scores = '  '.join(f'{name}={value:.4f}' for name, value in named(record).items())
+        return [f'{name_of(record)}: {scores}  ({record["seconds"]:.1f} s){"  best" * bool(record.get("best"))}']
+
+
+class SaveBest(Hook):
+    """Keeps the parameters of the best epoch as ``checkpoints/epoch=E-step=S.params``; ``best.params`` stands for them.
+
+    Parameters
+    ----------
+    folder : path
+        ``version_N``.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+
+    def on_epoch(self, loop, record):
+        """Write the best, and remove the one before it."""
+        if not record.get('best'):
+            return
+        path = best_path(self.folder, record)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            replace_arrays(path, loop.parameters())
+            link(path, self.folder / 'best.params')
+            for other in path.parent.iterdir():
+                if _BEST.match(other.name) and other != path:
+                    other.unlink()
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f'{path.parent}: cannot be written: {error.strerror or error}') from error
+
+
+class FirstBatches:
+    """A loader that ends an epoch early.
+
+    Parameters
+    ----------
+    loader : VideoLoader
+    limit : int or float
+        Batches of an epoch, or a part of them in 0..1.
+
+    Raises
+    ------
+    UsageError
+        When that leaves none.
+    """
+
+    def __init__(self, loader, limit: int | float):
+        self.loader, self.dataset = loader, loader.dataset
+        self.count = min(len(loader), int(limit * len(loader)) if isinstance(limit, float) else limit)
+        if self.count < 1:
+            raise UsageError(f'--limit_train_batches and --limit_val_batches: {limit} of {len(loader)} batches leaves '
+                             'none')
+
+    def __len__(self) -> int:
+        return self.count
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator:
+        """Yield the batches of an epoch from `start_batch` on."""
+        left = self.count - start_batch
+        if left > 0:
+            with contextlib.closing(self.loader.epoch(epoch, start_batch)) as batches:
+                for _, batch in zip(range(left), batches):
+                    yield batch
+
+
+def named(record: dict[str, Any]) -> dict[str, float]:
+    """Return the scores of an epoch under the names that they have in Lightning."""
+    return {'train_loss': record['loss'], 'train_acc': record['accuracy'], 'valid_loss': record['val_loss'],
+            'valid_acc': record['val_top1']}
+
+
+def name_of(record: dict[str, Any]) -> str:
+    """Return ``epoch=E-step=S``: the epoch and its last update, both counted from 0."""
+    return f'epoch={record["epoch"]}-step={record["update"] - 1}'
+
+
+def best_path(folder: Path, record: dict[str, Any]) -> Path:
+    """Return where the parameters after an epoch are kept."""
+    return folder / 'checkpoints' / f'{name_of(record)}.params'
+
+
+def find_version(path: str | os.PathLike) -> tuple[Path, str]:
+    """Return the folder of a run to go on with, and what it goes on from: ``auto``, or one of its checkpoints.
+
+    Raises
+    ------
+    CheckpointError
+        When there is no such run.
+    """
+    path = Path(path).expanduser()
+    folder = next((place for place in (path, *list(path.parents)[:2]) if (place / 'config.json').exists()), None)
+    if folder is None or not path.is_dir():
+        raise CheckpointError(f'--resume_from_checkpoint {path}: no run is there; give the version_N of one, or one of '
+                              'the step-... in its checkpoints')
+    return folder, str(path) if (path / 'manifest.json').exists() else 'auto'
+
+
+@contextlib.contextmanager
+def _in_version(config: TrainConfig, run: LightningRun) -> Iterator[TrainConfig]:
+    """Give the configuration its folder; a new one is removed when the run does not get as far as to use it."""
+    if run.resume:
+        folder, resume = find_version(run.resume)
+        yield dataclasses.replace(config, save_dir=str(folder), resume=resume)
+        return
+    folder = new_version(Path(run.root).expanduser() / LOGS)
+    try:
+        yield dataclasses.replace(config, save_dir=str(folder), resume=None)
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # which leaves it alone when something is in it
+
+
+def new_version(logs: Path, name: str = 'version') -> Path:
+    """Make the next free ``version_N`` of a folder."""
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        numbers = [int(path.name.rpartition('_')[2]) for path in logs.glob(f'{name}_*')
+                   if path.name.rpartition('_')[2].isdecimal()]
+        number = max(numbers, default=-1) + 1
+        while True:  # another process may be quicker
+            with contextlib.suppress(FileExistsError):
+                (logs / f'{name}_{number}').mkdir()
+                return logs / f'{name}_{number}'
+            number += 1
+    except OSError as error:
+        raise OutputError(f'--default_root_dir: {logs} cannot be written: {error.strerror or error}') from error
+
+
+def _limit(recipe: Recipe, run: LightningRun) -> None:
+    recipe.train_loader = FirstBatches(recipe.train_loader, run.train_batches)
+    recipe.val_loader = FirstBatches(recipe.val_loader, run.val_batches)
+
+
+def _hooks(recipe: Recipe, folder: RunFolder) -> list[Hook]:
+    config = recipe.config
+    return [ClassifierRecords(folder.path, logging_file=config.logging_file, log_interval=config.log_interval,
+                              title=f'{config.model} on {config.dataset}'),
+            SaveBest(folder.path),
+            SaveCheckpoints(folder.checkpoints, config.checkpoint_steps,
+                            extra={'config': dataclasses.asdict(config), **data_of(recipe)})]
+
+
+def _tested(recipe: Recipe, folder: RunFolder) -> LightningResult:
+    """Score the best parameters, read from their file."""
+    loop, record = recipe.loop, next(record for record in reversed(recipe.loop.progress.history) if record['best'])
+    best = best_path(folder.path, record)
+    assign(loop.net, read_parameters(best), best, ctx=loop.contexts)
+    found = loop.validate(recipe.val_loader)
+    scores = {'test_acc': found['top1'], 'test_loss': found['loss'], 'epoch': record['epoch'],
+              'step': record['update'] - 1, 'count': found['count'], 'expected': found['expected']}
+    write_atomically(folder.path / TEST, json.dumps({**scores, 'parameters': best.name}, indent=2) + '\n')
+    return LightningResult(folder.path, best, scores, loop.progress.history, usual_stride(recipe))
+
+
+def usual_stride(recipe: Recipe) -> int | None:
+    """Return the distance of the frames that are spread over a training video of median length, where lists tell it."""
+    lengths = sorted(length for length in map(_length, recipe.train_loader.dataset.samples) if length)
+    return max(1, round(lengths[len(lengths) // 2] / recipe.config.new_length)) if lengths else None
+
+
+def _length(sample) -> int | None:
+    if sample.first is not None and sample.last is not None:
+        return sample.last - sample.first + 1
+    if sample.num_frames is None and os.path.isdir(sample.path):
+        return len(os.listdir(sample.path))
+    return sample.num_frames
+
+
+def _try_out(config: TrainConfig, card: ModelCard, run: LightningRun, contexts: list) -> LightningResult:
+    with contextlib.ExitStack() as cleanup:
+        recipe = build_recipe(config, card, contexts, cleanup)
+        _limit(recipe, dataclasses.replace(run, train_batches=run.dev_run, val_batches=run.dev_run))
+        start_from(recipe, run.checkpoint)
+        history = recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=1)
+    return LightningResult(None, None, named(history[-1]), history)
