@@ -49,6 +49,10 @@ test: $(VENV)/.installed-cpu+test  ## set up and pass the tests
 test-slow: $(VENV)/.installed-cpu+test  ## the tests marked slow
 	$(PY) -m pytest -m slow
 
+.PHONY: parity
+parity: $(VENV)/.installed-cpu+test  ## export every model of the zoo and compare it with its network
+	$(PY) -m pytest tests/test_parity.py -m 'slow or not slow' --timeout 1800
+
 .PHONY: docs
 docs: $(VENV)/.installed-cpu+docs  ## build docs/_build/html and run the tutorials; a warning is an error
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -99,6 +99,9 @@ class Choices:
     multi_label: bool = False
 
 
+_AS_IT_IS = Choices()
+
+
 def open_source(source: str | os.PathLike, *, model: str | None = None, **choices) -> Source:
     """Open what is to be exported.
 
@@ -168,16 +171,19 @@ def _open_estimator(path: Path, about: dict[str, Any], wanted: Choices) -> Sourc
 
 def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None, wanted: Choices) -> Source:
     parameters = _parameters_in(path) if path.is_dir() else path
-    run = _record(TrainConfig, about['config']) if about else TrainConfig(model=model)
-    card = model_zoo.model_card(run.model)
-    if about is None:
-        _take_clips_of_card(run, card)
+    if wanted.num_classes:
+        raise UsageError('--num-classes: the parameters say how many classes they are for; leave it out')
+    if about:
+        run = _record(TrainConfig, about['config'])
+        card = model_zoo.model_card(run.model)
+        _apply_choices(run, card, wanted)
+    else:
+        card = model_zoo.model_card(model)
+        run = published_run(card, wanted)
         weights = read_parameters(parameters).get('tsn_consensus.weight')
         if weights is not None:
             run.consensus, run.num_segments = 'weighted', weights.shape[1]
-    if wanted.num_classes:
-        raise UsageError('--num-classes: the parameters say how many classes they are for; leave it out')
-    network = _build(run, card, wanted, resume_params=str(parameters))
+    network = _build(run, resume_params=str(parameters))
     notes = {'Weights': f'{parameters}, SHA-256 {network.weights["sha256"]}', **_notes_of_run(parameters, about, run)}
     labels = list(wanted.labels) if wanted.labels else about['classes'] if about else None
     return _source(run, card, wanted, network.block, labels, notes)
@@ -193,10 +199,9 @@ def _open_zoo(name: str, wanted: Choices) -> Source:
                          f'or FILE.params --model {card.name}')
     if wanted.num_classes and wanted.use_pretrained:
         raise UsageError('--num-classes: published weights have their own classes; leave it out')
-    run = TrainConfig(model=card.name)
-    _take_clips_of_card(run, card)
+    run = published_run(card, wanted)
     mx.random.seed(0)
-    network = _build(run, card, wanted, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
+    network = _build(run, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
                      num_classes=wanted.num_classes)
     named = network.block.num_classes == card.num_classes
     labels = list(wanted.labels) if wanted.labels else network.classes or (card.labels() if named else None)
@@ -204,9 +209,8 @@ def _open_zoo(name: str, wanted: Choices) -> Source:
     return _source(run, card, wanted, network.block, labels, {'Weights': weights})
 
 
-def _build(run: TrainConfig, card: ModelCard, wanted: Choices, **start) -> Network:
+def _build(run: TrainConfig, **start) -> Network:
     """Build the network as a test of the run would, for one view a score where the consensus allows it."""
-    _apply_choices(run, card, wanted)
     shared = {entry.name for entry in dataclasses.fields(TestConfig)} & {entry.name for entry in
                                                                         dataclasses.fields(TrainConfig)}
     kept = {name: getattr(run, name) for name in shared - _NOT_OF_A_TEST}
@@ -240,9 +244,22 @@ def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
         run.new_step, run.clip_sampling = wanted.clip_stride or card.clip_stride, 'consecutive'
 
 
-def _take_clips_of_card(run: TrainConfig, card: ModelCard) -> None:
-    """Put the clips that the published network was trained with where no run says otherwise."""
-    run.input_size = card.input_size
+def _source(run: TrainConfig, card: ModelCard, wanted: Choices, net: Recognizer, labels: list[str] | None,
+            notes: dict[str, str]) -> Source:
+    rows = net.num_segments * net.num_crop
+    return Source(net, preprocess_of(run, card, rows=rows, short_side=wanted.short_side, stride=wanted.stride), labels,
+                  card, card.name, notes)
+
+
+def published_run(card: ModelCard, wanted: Choices = _AS_IT_IS) -> TrainConfig:
+    """Return the configuration that stands for the training of a published network, as far as a clip goes.
+
+    Raises
+    ------
+    UsageError
+        When a choice means nothing for it.
+    """
+    run = TrainConfig(model=card.name, input_size=card.input_size)
     pathways = re.match(r'slowfast_(\d+)x(\d+)_', card.name)
     if pathways:  # T x tau: T frames in the slow pathway, tau apart
         slow, stride = map(int, pathways.groups())
@@ -250,13 +267,8 @@ def _take_clips_of_card(run: TrainConfig, card: ModelCard) -> None:
         run.new_length = slow * stride
     else:
         run.new_length, run.new_step = card.clip_length, card.clip_stride
-
-
-def _source(run: TrainConfig, card: ModelCard, wanted: Choices, net: Recognizer, labels: list[str] | None,
-            notes: dict[str, str]) -> Source:
-    rows = net.num_segments * net.num_crop
-    return Source(net, preprocess_of(run, card, rows=rows, short_side=wanted.short_side, stride=wanted.stride), labels,
-                  card, card.name, notes)
+    _apply_choices(run, card, wanted)
+    return run
 
 
 def preprocess_of(run: TrainConfig, card: ModelCard, *, rows: int = 1, short_side: int | None = None,

@@ -1,0 +1,140 @@
+"""Every network of the zoo leaves as ONNX and scores there what it scores here."""
+import gluon_action  # noqa: F401  (before anything that imports MXNet)
+
+# isort: split
+import functools
+import hashlib
+import json
+
+import mxnet as mx
+import numpy as np
+import onnxruntime
+import pytest
+
+from gluon_action.deploy.onnx_export import export_onnx
+from gluon_action.model_zoo import get_model, list_models, model_card
+
+CLASSES = 7
+TOLERANCE = 1e-4
+
+# Frames and pixels that are least work; families that are not named take 8 of 32.
+SMALLEST = {'Inception': {'inceptionv3': (1, 96), '': (1, 64)}, 'ResNet v1b': {'': (1, 64)}, 'VGG': {'': (1, 64)},
+            'C3D': {'': (16, 32)}, 'P3D': {'': (16, 64)}, 'I3D of GluonCV': {'i3d_inceptionv3': (8, 80)},
+            'SlowFast': {'slowfast_4x16': (9, 32), 'slowfast_8x8': (5, 32), 'slowfast_16x8': (5, 32)},
+            'Tiny': {'': (1, 32)}}
+
+# One of each family, the smallest. The rest of the fast set is in test_onnx_export.
+FAST = ['vgg16_ucf101', 'inceptionv1_ucf101', 'resnet18_v1b_custom', 'i3d_flow_custom', 's3dg_custom',
+        'timesformer_small_custom']
+FAMILIES = ['c3d_kinetics400', 'p3d_resnet50_kinetics400', 'r2plus1d_resnet18_kinetics400',
+            'i3d_resnet50_v1_custom', 'slowfast_4x16_resnet50_custom']
+
+
+def small_shape(card):
+    """Frames and pixels: as few as the network takes, in proportion where it is built for one size."""
+    if card.family == 'TimeSformer':
+        return max(2, card.clip_length // 4), card.input_size // 7
+    for start, shape in SMALLEST.get(card.family, {}).items():
+        if card.name.startswith(start):
+            return shape
+    return 8, 32
+
+
+def build(name):
+    """A network whose layers all do something, whatever MXNet's random numbers are."""
+    card = model_card(name)
+    frames, size = small_shape(card)
+    clips = {'clip_length': frames} if card.input_layout == 'NCTHW' else {}
+    net = get_model(name, nclass=CLASSES, pretrained_base=False, input_size=size, **clips)
+    rng = np.random.default_rng(0)
+    for key, parameter in sorted(net._collect_params_with_prefix().items()):
+        parameter.set_data(mx.nd.array(draw(rng, key, parameter.shape)))
+    return net, card.input_shape(2, size, frames)
+
+
+def draw(rng, key, shape):
+    if key.endswith('running_var'):
+        return rng.uniform(0.5, 2, shape)
+    if key.endswith('gamma'):
+        return rng.uniform(0.5, 1.5, shape)
+    if len(shape) < 2 or 'embed' in key or 'token' in key:
+        return rng.normal(0, 0.1, shape)
+    return rng.standard_normal(shape, 'float32') * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+
+
+def made_of(net, shape):
+    """A hash of the operators, how they are joined, and the shapes of all parameters; names aside."""
+    nodes = json.loads(net(mx.sym.var('data')).tojson())['nodes']
+    graph = [[node['op'], node.get('attrs') if node['op'] != 'null' else None, node['inputs']] for node in nodes]
+    shapes = [parameter.shape for _, parameter in sorted(net._collect_params_with_prefix().items())]
+    return hashlib.sha256(json.dumps([graph, shapes, shape]).encode()).hexdigest()
+
+
+_checked = {}
+
+
+def check(name, folder):
+    """Compare, once for names that build the very same network but for the number of its classes."""
+    net, shape = build(name)
+    key = made_of(net, shape)
+    if key not in _checked:
+        _checked[key] = compare(net, shape, folder / 'model.onnx')
+    return _checked[key]
+
+
+def compare(net, shape, path):
+    about = export_onnx(net, path, input_shape=shape)
+    data = patterns((3, *shape[1:]))
+    expected = net(mx.nd.array(data)).asnumpy()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    got = onnxruntime.InferenceSession(path, options).run(['logits'], {'clip': data})[0]
+    path.unlink()
+    return about, got, expected
+
+
+def patterns(shape):
+    """Waves over each channel: noise alone looks the same to a network that takes means."""
+    rng = np.random.default_rng(1)
+    places = np.meshgrid(*(np.linspace(0, 1, length) for length in shape[2:]), indexing='ij')
+    data = rng.uniform(-0.3, 0.3, shape)
+    for channel in data.reshape(-1, *shape[2:]):
+        phase = sum(rng.uniform(-4, 4) * place for place in places) + rng.uniform()
+        channel += rng.normal() + rng.uniform(0, 2) * np.sin(2 * np.pi * phase)
+    return data.astype('float32')
+
+
+def assert_parity(name, folder):
+    about, got, expected = check(name, folder)
+    difference = np.abs(got - expected).max()
+    assert difference <= TOLERANCE * np.abs(expected).max()
+    assert difference <= 0.01 * np.ptp(expected, axis=0).max()  # as a part of what the input makes of the scores
+    assert (got.argmax(axis=1) == expected.argmax(axis=1)).all()
+    assert about['input']['shape'][0] == 'batch' and about['outputs'][0]['shape'] == ['batch', CLASSES]
+
+
+@pytest.mark.parametrize('name', FAST)
+def test_a_small_network_of_a_family_scores_the_same_as_onnx(name, tmp_path):
+    assert_parity(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', list_models())
+def test_every_network_scores_the_same_as_onnx(name, tmp_path):
+    assert_parity(name, tmp_path)
+
+
+def test_every_family_is_in_the_fast_or_the_slow_set():
+    assert {model_card(name).family for name in (*FAST, *FAMILIES)} == {model_card(name).family
+                                                                       for name in list_models()} - {'Tiny'}
+
+
+@functools.cache
+def fingerprint(name):
+    return made_of(*build(name))
+
+
+def test_names_share_a_comparison_only_when_they_build_the_same_network():
+    assert fingerprint('resnet18_v1b_ucf101') == fingerprint('resnet18_v1b_kinetics400')
+    assert fingerprint('resnet18_v1b_ucf101') != fingerprint('resnet34_v1b_ucf101')
+    assert fingerprint('i3d_rgb_custom') != fingerprint('i3d_flow_custom')
