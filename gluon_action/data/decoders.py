@@ -318,9 +318,12 @@ def picture_stream(container, path: str):
 def upright(frame, reformatter, num_threads: int = 1) -> np.ndarray:
     """A frame decoded by PyAV as uint8 (H, W, 3) RGB, turned as it is meant to be seen.
 
-    A phone that was held upright writes lying pictures and how to turn them; decord turns them as well.
+    It shows the decoder's own memory, whose rows may be padded: who keeps it or writes to it makes a copy. A phone that
+    was held upright writes lying pictures and how to turn them; decord turns them as well.
     """
-    picture = reformatter.reformat(frame, format='rgb24', threads=num_threads).to_ndarray()
+    rgb = reformatter.reformat(frame, format='rgb24', threads=num_threads)
+    rows = np.frombuffer(rgb.planes[0], np.uint8).reshape(rgb.height, -1)
+    picture = rows[:, :3 * rgb.width].reshape(rgb.height, rgb.width, 3)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 

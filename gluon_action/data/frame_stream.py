@@ -209,7 +209,8 @@ def _decode_ahead(source, queue: _Queue, skipped: list[Skipped], wanted: Callabl
                 if item.picture is None:
                     raise DecoderTrouble(item.cause)
                 if wanted is None or wanted(number):
-                    queue.put(Frame(number, item.seconds, finish(item.picture())))
+                    picture = finish(item.picture())
+                    queue.put(Frame(number, item.seconds, picture if picture.base is None else picture.copy()))
                 num_good += 1
             except DecoderTrouble as trouble:
                 skipped.append(Skipped(number, item.seconds, str(trouble)))
