@@ -1,13 +1,14 @@
-"""What shows each flag of predict."""
+"""What shows each flag of predict and of test-video-action-classifier."""
 import json
 
 import numpy as np
 from bundles import CLIPS, make_bundle
+from epic_models import write_epic_model
 from flags_world import changes, seen, traceback_row
 from PIL import Image
 from videos import write_frames, write_video
 
-from gluon_action.cli import predict
+from gluon_action.cli import predict, test_video_action_classifier
 from gluon_action.cli.command import run
 from gluon_action.deploy.preprocess import Preprocess
 
@@ -167,6 +168,121 @@ def so_many_windows_are_computed_together(world, output, *flags):
 
 assert (CLIPS.span, CLIPS.stride) == (3, 4)
 
+# The script of fran6co/epic_kitchens.
+
+def classified(world, output, *flags, code=0):
+    """What the script prints."""
+    prepared(world)
+    output.readouterr()
+    given = {'--video_path': '{video}', '--onnx': '{bundle}/model.onnx', **dict(zip(flags[::2], flags[1::2]))}
+    argv = [str(item).format(**world.paths) for pair in given.items() for item in pair if item is not None]
+    found = run(test_video_action_classifier.parse_args, test_video_action_classifier.main, [*argv, *QUIET])
+    assert found == code
+    return output.readouterr()
+
+
+QUIET = ('--no-overlay',)
+
+
+def drawn(world, name, *flags, code=0):
+    """The files that the script leaves."""
+    prepared(world)
+    base = world.folder / name
+    argv = ['--video_path', '{video}', '--onnx', '{bundle}/model.onnx', '--output', str(base), *flags]
+    argv = [item.format(**world.paths) for item in argv]
+    assert run(test_video_action_classifier.parse_args, test_video_action_classifier.main, argv) == code
+    return sorted(path.name for path in world.folder.glob(f'{name}*'))
+
+
+@seen('--video_path', '{frames}')
+def that_video_is_classified(world, output, *flags):
+    assert classified(world, output, *flags).out.startswith(f'{world.paths["frames"]}: ')
+
+
+@seen('--onnx', '{other}')
+def that_model_classifies(world, output, *flags):
+    prepared(world)
+    path = write_epic_model(world.folder / 'epic.onnx')
+    assert 'epic_kitchens' in classified(world, output, '--onnx', str(path)).out
+
+
+@seen('--class_names_path', '{tmp}/names.json')
+def classes_are_named_so(world, output, *flags):
+    (world.folder / 'names.json').write_text('{"one": 0, "two": 1, "three": 2}')
+    assert 'wave (' in classified(world, output).out and 'two (' in classified(world, output, *flags).out
+
+
+@seen('--output')
+def overlays_are_written_there(world, output, *flags):
+    assert drawn(world, 'drawn_here') == ['drawn_here.gif', 'drawn_here.mp4']
+
+
+@seen('--no-overlay')
+def nothing_is_drawn(world, output, *flags):
+    folder = world.new_folder()
+    video = write_video(folder / 'v.mp4', 5)
+    given = ['--video_path', str(video), '--onnx', prepared(world) / 'bundle' / 'model.onnx']
+    for extra, count in ((flags, 1), ((), 3)):
+        argv = list(map(str, [*given, *extra]))
+        assert run(test_video_action_classifier.parse_args, test_video_action_classifier.main, argv) == 0
+        assert len(list(folder.iterdir())) == count
+
+
+@seen('--overwrite')
+def overlays_are_replaced(world, output, *flags):
+    drawn(world, 'drawn_twice')
+    drawn(world, 'drawn_twice', code=2)
+    assert 'exists' in output.readouterr().err
+    drawn(world, 'drawn_twice', *flags)
+
+
+@seen('--vote', 'majority')
+def windows_may_vote(world, output, *flags):
+    assert classified(world, output).out != classified(world, output, *flags).out
+
+
+def asked_for(name, *flags, to):
+    """The `Predictor` has it."""
+    @seen(*flags)
+    def row(world, output, *flags):
+        prepared(world)
+        argv = ['--video_path', world.paths['video'], '--onnx', world.paths['bundle']]
+        before, after = (test_video_action_classifier.open_classifier(test_video_action_classifier.parse_args(
+            [*argv, *extra])) for extra in ((), flags))
+        assert name(before) != to and name(after) == to
+    return row
+
+
+@seen('--fps', '5')
+def frames_have_that_rate(world, output, *flags):
+    import av
+    lengths = []
+    for name, extra in (('fast', ()), ('slow', flags)):
+        base = world.folder / f'drawn_{name}'
+        argv = ['--video_path', '{frames}', '--onnx', '{bundle}', '--output', str(base), *extra]
+        prepared(world)
+        argv = [item.format(**world.paths) for item in argv]
+        assert run(test_video_action_classifier.parse_args, test_video_action_classifier.main, argv) == 0
+        with av.open(f'{base}.mp4') as container:
+            lengths.append(container.duration)
+    assert np.isclose(lengths[1], 5 * lengths[0], rtol=0.1)
+
+
+CLASSIFIER_ROWS = {
+    '--debug': traceback_row(lambda world: [test_video_action_classifier, '--video_path', '/nowhere', '--onnx', '/x']),
+    '--video_path': that_video_is_classified,
+    '--onnx': that_model_classifies,
+    '--class_names_path': classes_are_named_so,
+    '--output': overlays_are_written_there,
+    '--no-overlay': nothing_is_drawn,
+    '--overwrite': overlays_are_replaced,
+    '--vote': windows_may_vote,
+    '--stride': asked_for(lambda made: made.plan.stride, '--stride', '2', to=2),
+    '--rolling': asked_for(lambda made: made.rolling, '--rolling', '7', to=7),
+    '--fps': frames_have_that_rate,
+    '--threads': asked_for(lambda made: made.model.threads, '--threads', '3', to=3),
+}
+
 PREDICT_ROWS = {'predict': {
     'bundle': the_named_model_predicts,
     'videos': every_named_video_is_predicted,
@@ -186,4 +302,4 @@ PREDICT_ROWS = {'predict': {
     '--flow-method': flow_is_computed_so,
     '--threads': so_many_threads_compute,
     '--batch-size': so_many_windows_are_computed_together,
-}}
+}, 'test-video-action-classifier': CLASSIFIER_ROWS}

@@ -18,6 +18,9 @@ COMMANDS = {
     'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
     'benchmark-model': ('benchmark_model', 'parameters, operations and speed of models (scripts/benchmark_model.py)'),
     'predict': ('predict', 'what happens in your own videos: by a bundle, a run or published weights'),
+    'test-video-action-classifier': (
+        'test_video_action_classifier',
+        'one video by an exported classifier, drawn (scripts/test_video_action_classifier.py)'),
     'evaluate-sample': ('evaluate_sample', "one video by I3D's two streams (scripts/evaluate_sample.py)"),
     'estimator': ('clip_estimator', 'I3D and S3D-G by steps on TFRecords (scripts/{i3d,s3dg}_estimator.py)'),
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
