@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from flags_of_benchmark import BENCHMARK_ROWS
+from flags_of_classifier import CLASSIFIER_ROWS
 from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
 from flags_of_flow import FLOW_ROWS
@@ -143,6 +144,7 @@ ROWS = {
     'benchmark-model': BENCHMARK_ROWS,
     'import-weights': IMPORT_ROWS,
     'make-clip-records': RECORDS_ROWS,
+    **CLASSIFIER_ROWS,
     **ESTIMATOR_ROWS,
     **EXPORT_ROWS,
     **FLOW_ROWS,

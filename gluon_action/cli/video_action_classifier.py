@@ -17,7 +17,7 @@ from .recognizer_flags import FIND_LR, add_find_lr_flags, check_find_lr
 
 if TYPE_CHECKING:
     from ..train.config import TrainConfig
-    from ..train.lightning_run import LightningResult
+    from ..train.lightning_run import LightningResult, LightningRun
 
 EXAMPLES = """data:
   DATA_PATH/{train,val}/<participant>/<video>/frame_0000000001.jpg ...
@@ -193,6 +193,13 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
         seed=args.seed, log_interval=args.log_every_n_steps)
 
 
+def run_from(args: argparse.Namespace) -> LightningRun:
+    """Return what the flags say beside that."""
+    from ..train.lightning_run import LightningRun
+    return LightningRun(args.default_root_dir, args.checkpoint, args.resume_from_checkpoint, args.limit_train_batches,
+                        args.limit_val_batches, args.fast_dev_run)
+
+
 def main(args: argparse.Namespace) -> int:
     """Train, test the best epoch, export it, and say where it is."""
     config = config_from(args)
@@ -200,14 +207,12 @@ def main(args: argparse.Namespace) -> int:
         config = dataclasses.replace(config, num_gpus=1)
     engine.set_threads()
     from ..deploy.onnx_export import check_packages
-    from ..train.lightning_run import LightningRun, train_in_versions
+    from ..train.lightning_run import train_in_versions
     if args.find_lr:
         print(_find_rate(args, config))
         return 0
     check_packages()  # before hours of training
-    result = train_in_versions(config, LightningRun(
-        args.default_root_dir, args.checkpoint, args.resume_from_checkpoint, args.limit_train_batches,
-        args.limit_val_batches, args.fast_dev_run))
+    result = train_in_versions(config, run_from(args))
     print('  '.join(f'{name}={value:.4f}' for name, value in result.scores.items() if isinstance(value, float)))
     print(*(_export(result) if result.folder else ['nothing was written']), sep='\n')
     return 0

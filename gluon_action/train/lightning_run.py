@@ -116,6 +116,7 @@ def train_in_versions(config: TrainConfig, run: LightningRun) -> LightningResult
         folder = VersionFolder(config)
         cleanup.enter_context(telling_how_to_go_on(folder))
         recipe = build_recipe(config, card, contexts, cleanup, restored=folder.checkpoint is not None)
+        _check_classes(recipe)
         _limit(recipe, run)
         if folder.checkpoint:
             folder.check_data(recipe)
@@ -338,6 +339,13 @@ def new_version(logs: Path, name: str = 'version') -> Path:
         raise OutputError(f'--default_root_dir: {logs} cannot be written: {error.strerror or error}') from error
 
 
+def _check_classes(recipe: Recipe) -> None:
+    # Scores without a name could not be exported, which would be found out after the training.
+    if recipe.classes and len(recipe.classes) != recipe.num_classes:
+        raise UsageError(f'--num_classes {recipe.num_classes}: class_names.json or the list names '
+                         f'{len(recipe.classes)} classes ({", ".join(recipe.classes[:5])}); leave --num_classes out')
+
+
 def _limit(recipe: Recipe, run: LightningRun) -> None:
     recipe.train_loader = FirstBatches(recipe.train_loader, run.train_batches)
     recipe.val_loader = FirstBatches(recipe.val_loader, run.val_batches)
@@ -381,6 +389,7 @@ def _length(sample) -> int | None:
 def _try_out(config: TrainConfig, card: ModelCard, run: LightningRun, contexts: list) -> LightningResult:
     with contextlib.ExitStack() as cleanup:
         recipe = build_recipe(config, card, contexts, cleanup)
+        _check_classes(recipe)
         _limit(recipe, dataclasses.replace(run, train_batches=run.dev_run, val_batches=run.dev_run))
         start_from(recipe, run.checkpoint)
         history = recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=1)
