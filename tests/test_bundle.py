@@ -170,12 +170,13 @@ def test_a_model_alone_has_nothing_to_replay(whole, tmp_path):
         verify(tmp_path / 'alone.onnx')
 
 
-def test_verifying_needs_numpy_and_onnxruntime_alone(whole):
+def test_verifying_and_rewriting_bundles_need_numpy_and_onnxruntime_alone(whole):
     code = """
 import sys
 for name in ('cv2', 'mxnet', 'gluoncv', 'matplotlib', 'PIL', 'onnx', 'tqdm', 'av'):
     sys.modules[name] = None
 from gluon_action.cli.main import main
+from gluon_action.deploy import bundle
 sys.exit(main(['verify', sys.argv[1]]))
 """
     answer = subprocess.run([sys.executable, '-c', code, str(whole)], capture_output=True, text=True,

@@ -7,16 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mxnet as mx
 import numpy as np
-from mxnet import gluon
 
 from .. import __version__
 from ..errors import ModelError, OutputError, UsageError
 from ..evaluate.reports import to_json
-from ..model_zoo.registry import ModelCard
 from .bundle_check import verify
 from .bundle_format import (
     CARD,
@@ -33,9 +30,13 @@ from .bundle_format import (
     seal,
 )
 from .model_card import card_text
-from .onnx_export import called, check_packages, export_onnx, rows_per_video
 from .preprocess import Preprocess
 from .reference_clip import moving_discs, settled
+
+if TYPE_CHECKING:
+    from mxnet import gluon
+
+    from ..model_zoo.registry import ModelCard
 
 
 def write_bundle(net: gluon.HybridBlock, folder: str | os.PathLike, *, preprocess: Preprocess,
@@ -80,6 +81,7 @@ def write_bundle(net: gluon.HybridBlock, folder: str | os.PathLike, *, preproces
     OutputError
         When the folder cannot be written.
     """
+    from .onnx_export import called, check_packages, export_onnx, rows_per_video
     card = card or getattr(net, 'card', None)
     labels = labels or getattr(net, 'classes', None)
     labels = check_labels(list(labels) if labels else None, getattr(net, 'num_classes', 0) or None, 'labels')
@@ -170,6 +172,7 @@ def metadata_of(preprocess: Preprocess, labels: Sequence[str] | None, model: str
 
 def _scores(net: gluon.HybridBlock, preprocess: Preprocess, frames: np.ndarray) -> np.ndarray:
     """Scores of the network itself for the reference clip, one at a time to save memory."""
+    import mxnet as mx
     device = next(iter(net.collect_params().values())).list_ctx()[0]
     rows = preprocess.apply(frames)
     return np.concatenate([net(mx.nd.array(part, ctx=device)).asnumpy()

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..model_zoo.registry import ModelCard
 from .preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from ..model_zoo.registry import ModelCard
 
 _MOST_NAMES = 10  # labels in the page; the rest stand in labels.json
 
