@@ -19,6 +19,7 @@ from flags_of_export import EXPORT_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
 from flags_of_predict import PREDICT_ROWS
+from flags_of_quantize import QUANTIZE_ROWS
 from flags_of_records import RECORDS_ROWS
 from flags_of_streams import STREAM_ROWS
 from flags_of_test import TEST_ROWS, scores
@@ -142,6 +143,7 @@ ROWS = {
     'train': TRAIN_ROWS,
     'test': TEST_ROWS,
     'benchmark-model': BENCHMARK_ROWS,
+    'quantize': QUANTIZE_ROWS,
     'import-weights': IMPORT_ROWS,
     'make-clip-records': RECORDS_ROWS,
     **CLASSIFIER_ROWS,

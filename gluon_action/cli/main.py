@@ -28,6 +28,7 @@ COMMANDS = {
     'import-weights': ('import_weights', "weights of DeepMind's I3D, slim's S3D-G, TimeSformer, ViT"),
     'export': ('export', 'a network as an ONNX bundle that predicts without MXNet (scripts/export_model.py)'),
     'verify': ('verify', 'check an exported bundle and replay its reference clip'),
+    'quantize': ('quantize_model', 'a bundle in int8, calibrated on your videos (scripts/quantize_model.py)'),
     'list-models': ('list_models', 'the model zoo'),
     'prepare-something-something': (
         'prepare_something_something',

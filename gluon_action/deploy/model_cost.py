@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,24 +81,54 @@ def onnx_cost(path: str | os.PathLike, shape: Sequence[int]) -> Cost:
     BundleError
         When the model cannot be loaded, or does not take the shape.
     """
-    onnx, runtime = import_onnx(), import_runtime()
+    model = load_model(path)
+    counted = [node for node in model.graph.node if node.op_type in _ONNX]
+    parameters = _parameters(model)
+    shapes = shapes_in(model, path, shape, [name for node in counted for name in (*node.input[:2], node.output[0])])
+    layers = {node.output[0]: _ONNX[node.op_type](node, math.prod(shapes[node.output[0]]), shapes) for node in counted}
+    return Cost(parameters, layers)
+
+
+def load_model(path: str | os.PathLike):
+    """Return an ``onnx.ModelProto``; `BundleError` where the file is none."""
+    onnx = import_onnx()
     try:
-        model = onnx.load(path)
-    except (OSError, ValueError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
-        raise BundleError(f'{path}: cannot be read: {error}') from error
+        return onnx.load(path)
+    except OSError as error:
+        raise BundleError(f'{path}: cannot be read: {error.strerror or error}') from error
     except Exception as error:  # protobuf has a class of its own for what it cannot parse
         raise BundleError(f'{path}: is no ONNX file, or a damaged one: {error}') from error
-    counted = [node for node in model.graph.node if node.op_type in _ONNX]
-    names = list(dict.fromkeys(name for node in counted for name in (*node.input[:2], node.output[0])))
+
+
+def shapes_in(model, path: str | os.PathLike, shape: Sequence[int],
+              names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Run a model once on zeros, and return the shapes of what flows through it.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Is changed: outputs are added.
+    path : path
+        For messages.
+    shape : sequence of int
+        Of its input.
+    names : iterable of str
+        Weights, or outputs of nodes.
+
+    Raises
+    ------
+    BundleError
+        When it cannot be loaded, or does not take the shape.
+    """
+    onnx, runtime = import_onnx(), import_runtime()
     known = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    asked = [name for name in names if name not in known]
+    asked = [name for name in dict.fromkeys(names) if name not in known]
     for name in asked:
         model.graph.node.append(onnx.helper.make_node('Shape', [name], [f'{name}::shape']))
         model.graph.output.append(onnx.helper.make_tensor_value_info(f'{name}::shape', onnx.TensorProto.INT64, None))
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    parameters = _parameters(model)
     try:
         session = runtime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
         found = session.run([f'{name}::shape' for name in asked],
@@ -106,16 +136,13 @@ def onnx_cost(path: str | os.PathLike, shape: Sequence[int]) -> Cost:
     except runtime_errors() as error:
         reason = (str(error).splitlines() or [''])[0]
         raise BundleError(f'{path}: cannot compute an input of {" x ".join(map(str, shape))}: {reason}') from error
-    shapes = known | {name: tuple(map(int, length)) for name, length in zip(asked, found)}
-    layers = {node.output[0]: _ONNX[node.op_type](node, math.prod(shapes[node.output[0]]), shapes) for node in counted}
-    return Cost(parameters, layers)
+    return known | {name: tuple(map(int, length)) for name, length in zip(asked, found)}
 
 
 def import_onnx():
     """Return the package onnx; `UsageError` with the cure where it is not installed."""
     try:
         import onnx
-        import onnx.checker
     except ImportError as error:
         raise UsageError(f"reading a model's layers needs onnx ({error}): pip install 'gluon_action[onnx]'") from error
     return onnx

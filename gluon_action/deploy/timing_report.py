@@ -10,6 +10,7 @@ from typing import Any
 
 from ..evaluate.reports import to_json, write_atomically
 from .model_timing import Subject, Timing
+from .processor import processor_name
 
 _COLUMNS = ('model', 'runtime', 'precision', 'input', 'M params', 'GMACs', 'MB', 'batch', 'ms median', 'ms p90',
             'per second')
@@ -38,18 +39,8 @@ def write_json(rows: Sequence[dict[str, Any]], path: Path, threads: int) -> None
     ------
     OutputError
     """
-    machine = {'processor': processor(), 'threads': threads, 'python': platform.python_version()}
+    machine = {'processor': processor_name(), 'threads': threads, 'python': platform.python_version()}
     write_atomically(path, to_json({'machine': machine, 'rows': list(rows)}))
-
-
-def processor() -> str:
-    """What the machine calls its processor."""
-    try:
-        with open('/proc/cpuinfo') as file:
-            names = [line.split(':', 1)[1].strip() for line in file if line.startswith('model name')]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -1,0 +1,32 @@
+"""What the processor is called, and whether it is quick with 8 bits."""
+from __future__ import annotations
+
+import platform
+
+#: Instructions that add up products of 8 bits in 32 bits, as Linux names them.
+_PRODUCTS = ('avx512_vnni', 'avx_vnni', 'amx_int8', 'asimddp', 'i8mm')
+
+
+def processor_name() -> str:
+    """What the machine calls its processor."""
+    return _entries('model name') or platform.processor() or platform.machine()
+
+
+def int8_instructions() -> list[str] | None:
+    """Return the instructions for products of 8 bits that the processor has; None where nobody says."""
+    flags = (_entries('flags') or _entries('Features')).split()
+    return [name for name in _PRODUCTS if name in flags] if flags else None
+
+
+def has_int8_products() -> bool | None:
+    """Whether the processor has any of these instructions; None where nobody says."""
+    found = int8_instructions()
+    return None if found is None else bool(found)
+
+
+def _entries(key: str) -> str:
+    try:
+        with open('/proc/cpuinfo') as file:
+            return next((line.split(':', 1)[1].strip() for line in file if line.split(':')[0].strip() == key), '')
+    except OSError:
+        return ''
