@@ -40,6 +40,8 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
             if given:
                 raise UsageError(f'{flag}: {path} holds its network and its weights; leave it out')
         return Predictor(path, **options)
+    if path.is_dir() and not (path / 'config.json').exists():
+        raise UsageError(f'{path}: holds neither a bundle ({MANIFEST}) nor a training run (config.json)')
     if not path.exists():
         if path.suffix or len(path.parts) > 1:
             raise UsageError(f'{path}: does not exist; name a bundle, an ONNX file, the folder of a training run, '

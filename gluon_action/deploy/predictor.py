@@ -211,10 +211,9 @@ class Predictor:
             except KeyboardInterrupt:
                 if not frames.live:
                     raise
-            lost = frames.skipped
-            run.add(cutter.finish(max((item.number + 1 for item in lost), default=0)))
+            run.add(cutter.finish(max((item.number + 1 for item in frames.skipped), default=0)))
             run.finish()
-            return self._prediction(os.fspath(source), run, cutter, frames, merge_gaps(lost, frames.fps))
+            return self._prediction(os.fspath(source), run, cutter, frames)
 
     def input_of(self, cuts: Sequence[Cut]) -> np.ndarray:
         """Return the input float32 of the network for windows."""
@@ -264,7 +263,7 @@ class Predictor:
                 'rolling': self.rolling, 'activation': self.preprocess.activation,
                 'flow_method': self.flow_method if self.preprocess.modality == 'flow' else None}
 
-    def _prediction(self, source: str, run: _Run, cutter: WindowCutter, frames, skipped: list[Gap]) -> Prediction:
+    def _prediction(self, source: str, run: _Run, cutter: WindowCutter, frames: Pictures) -> Prediction:
         if not run.ballot.count:
             raise VideoReadError(source, 'pyav', f'none of its {cutter.num_left_out} windows of {self.plan.span} '
                                  'frames could be scored: of each more than half of the frames are missing')
@@ -277,7 +276,8 @@ class Predictor:
                     'frames_repeated': cutter.repeated, 'frames_skipped': len(frames.skipped),
                     'frames_dropped': frames.dropped, 'fps': frames.fps}
         return Prediction(source, labels[index], index, float(probabilities[index]), probabilities,
-                          run.history.windows, run.history.merged, skipped, labels, protocol)
+                          run.history.windows, run.history.merged,
+                          merge_gaps(frames.skipped, frames.fps, self.plan.wanted), labels, protocol)
 
 
 class _Run:
@@ -336,12 +336,12 @@ def probabilities_of(logits: np.ndarray, activation: str) -> np.ndarray:
     return softmax(logits).astype(np.float32)
 
 
-def merge_gaps(skipped: Sequence[Skipped], fps: float) -> list[Gap]:
-    """Join frames that follow each other into gaps."""
+def merge_gaps(skipped: Sequence[Skipped], fps: float, wanted: Callable[[int], bool]) -> list[Gap]:
+    """Join frames that follow each other, or have only frames between them that nobody looks at, into gaps."""
     gaps: list[Gap] = []
     for number, seconds, cause in skipped:
         end = seconds + 1 / fps
-        if gaps and gaps[-1].last + 1 == number:
+        if gaps and not any(wanted(between) for between in range(gaps[-1].last + 1, number)):
             gaps[-1] = gaps[-1]._replace(last=number, end=end)
         else:
             gaps.append(Gap(number, number, seconds, end, cause))
