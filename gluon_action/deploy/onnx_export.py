@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,24 +173,47 @@ def _mxnets_model(net, shape: tuple[int, ...], input_name: str, path: Path):
     parameters = {parameter.name: parameter.data(device) for parameter in net.collect_params().values()}
     parameters |= {layer.gamma.name: mx.nd.ones_like(layer.gamma.data(device)) for layer in batch_norms(net)
                    if layer._kwargs['fix_gamma']}  # the operator takes 1 whatever is stored, and ONNX what is stored
-    # MXNet labels its operators with the newest version that the onnx package knows, and is checked by that.
-    checker = onnx.checker.DEFAULT_CONTEXT
-    before = checker.ir_version, checker.opset_imports
-    quiet = logging.root.manager.disable
-    logging.disable(logging.INFO)  # the exporter tells the name of its draft
     try:
-        checker.ir_version, checker.opset_imports = IR_VERSION, {'': OPSET}
-        exporter.export_model(net(mx.sym.var(input_name)), parameters, [shape], np.float32, str(path))
+        with _exporting():
+            exporter.export_model(net(mx.sym.var(input_name)), parameters, [shape], np.float32, str(path))
     except (AttributeError, NotImplementedError) as error:
         raise ModelError(f'{called(net)} has no counterpart in ONNX: {error}') from error
-    finally:
-        logging.disable(quiet)
-        checker.ir_version, checker.opset_imports = before
     graph = onnx.load(path).graph
     path.unlink()
     graph.name = called(net)
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
                                   producer_name='gluon_action', producer_version=__version__)
+
+
+@contextlib.contextmanager
+def _exporting() -> Iterator[None]:
+    """Let MXNet's exporter label its operators rightly, keep quiet, and keep weights as arrays."""
+    import onnx
+    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
+    converters = MXNetGraph.registry_[OPSET]
+    plain = MXNetGraph.registry_[OPSET - 1]['null']
+
+    def convert_weight(node, **known):
+        # MXNet makes a Python number of every weight: 32 bytes each, gigabytes for a VGG.
+        if known['is_input']:
+            return plain(node, **known)
+        array = known['weights'][node['name']]
+        known['initializer'].append(onnx.numpy_helper.from_array(array, node['name']))
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        return [onnx.helper.make_tensor_value_info(node['name'], kind, array.shape)], (array.dtype,)
+
+    # Operators are labelled with the newest version that the onnx package knows, and are checked by that.
+    checker, quiet = onnx.checker.DEFAULT_CONTEXT, logging.root.manager.disable
+    before = checker.ir_version, checker.opset_imports
+    logging.disable(logging.INFO)  # the exporter tells the name of its draft
+    try:
+        checker.ir_version, checker.opset_imports = IR_VERSION, {'': OPSET}
+        converters['null'] = convert_weight
+        yield
+    finally:
+        del converters['null']
+        logging.disable(quiet)
+        checker.ir_version, checker.opset_imports = before
 
 
 def _rewrite(graph: Graph, net) -> None:
