@@ -391,7 +391,8 @@ def test_arguments_that_cannot_be_are_refused(bundle, options, told):
     ('{bundle}', {'model': 'x'}, '--model: .* leave it out'),
     ('{bundle}/model.onnx', {'use_pretrained': True}, '--use-pretrained: .* leave it out'),
     ('/nowhere/x', {}, 'does not exist; name a bundle'), ('nowhere.params', {'model': 'x'}, 'does not exist'),
-    ('i3d_resnet50_v1_kinetics400', {}, 'pass --use-pretrained'), ('{videos}', {}, 'holds neither a bundle .* nor a training run'),
+    ('i3d_resnet50_v1_kinetics400', {}, 'pass --use-pretrained'),
+    ('{videos}', {}, 'holds neither a bundle .* nor a training run'),
     ('{weights}', {'model': 'x', 'threads': 2}, 'OMP_NUM_THREADS')])
 def test_what_predicts_nothing_is_refused(bundle, video, tmp_path, source, options, told):
     (tmp_path / 'x.params').write_bytes(b'')

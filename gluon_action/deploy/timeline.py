@@ -52,7 +52,8 @@ def plot_timeline(prediction: Prediction, path: str | os.PathLike, *, top_k: int
     for name, color in zip(names, COLORS):
         k = prediction.labels.index(name)
         axes.plot(middles, raw[:, k], color=color, linewidth=0.8, alpha=0.45, marker=marker, markersize=3)
-        label = f'{textwrap.fill(name, _LONGEST_LABEL)} ({names[name]:.2f})'
+        text = textwrap.fill(name, _LONGEST_LABEL).replace('$', r'\$')
+        label = f'{text} ({names[name]:.2f})'
         axes.plot(ends, rolling[:, k], color=color, linewidth=2.0, marker=marker, markersize=4, label=label)
     for number, gap in enumerate(prediction.skipped):
         axes.axvspan(gap.start, gap.end, color='0.8', linewidth=0, label=None if number else 'could not be decoded')
@@ -87,12 +88,13 @@ def _finish(axes, prediction: Prediction, end: float, top: float) -> None:
         axes.set_xlabel(f'time, s{_KEY}')
     axes.grid(axis='y', color='0.9', linewidth=0.6)
     axes.spines[['top', 'right']].set_visible(False)
+    source = os.path.basename(prediction.source.rstrip('/')) or prediction.source
     vote = 'mean' if prediction.protocol['vote'] == 'mean' else 'share'
-    axes.set_title(f'{_shown(prediction.source)}: {textwrap.shorten(prediction.label, 60)} ({vote} '
-                   f'{prediction.score:.2f} of {prediction.protocol["windows"]} windows)', fontsize=10, loc='left')
+    axes.set_title(f'{_shown(source)}\n{_shown(prediction.label)} ({vote} {prediction.score:.2f} of '
+                   f'{prediction.protocol["windows"]} windows)', fontsize=10, loc='left')
     axes.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
 
 
-def _shown(source: str) -> str:
-    name = os.path.basename(source.rstrip('/')) or source
-    return name if len(name) <= 50 else f'{name[:24]}…{name[-24:]}'
+def _shown(text: str) -> str:
+    """A text, not too long, and not taken for a formula."""
+    return (text if len(text) <= 80 else f'{text[:39]}…{text[-40:]}').replace('$', r'\$')
