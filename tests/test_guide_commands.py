@@ -1,4 +1,4 @@
-"""The three commands of the i3d/s3dg guide, as they are printed there but for the paths."""
+"""Commands that others have printed, run as they are printed but for the paths: the i3d/s3dg guide, Epic-Kitchens."""
 import dataclasses
 import json
 import re
@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from checkpoint_names import slim
 from clips import newest, write_clips
+from epic import make_epic
+from test_timesformer_import import released, values_of
 from tf_checkpoint_writer import write_checkpoint
+from torch_file_writer import write_torch_file
 
-from gluon_action.cli import clip_estimator
+from gluon_action.cli import clip_estimator, test_video_action_classifier, video_action_classifier
 from gluon_action.cli.command import run
+from gluon_action.model_zoo import get_model
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'i3d_estimator.py'
 MODELS, SETS = 'C:/Users/Public/fra-gctd-project/Models', 'C:/Users/Public/fra-gctd-project/Data_Sets'
@@ -87,3 +91,40 @@ def test_the_first_phase_runs_on_clips_of_their_full_size(kinetics, tmp_path):
                            capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert 'Computing on the CPU' in found.stdout and re.search(r'step 1: evaluation: .*2 of 2 clips', found.stdout)
+
+
+# The two commands of fran6co/epic_kitchens.
+
+EPIC_TRAIN = ('--data_path=data --batch_size=1 --max_epochs=50 --log_every_n_steps=13 --num_classes=2 '
+              '--checkpoint=TimeSformer_divST_8x32_224_HowTo100M.pyth')
+EPIC_TEST = ('--video_path=data/val/P01/P01_11 --onnx=lightning_logs/version_0/checkpoints/epoch=17-step=233.onnx '
+             '--class_names_path=data/class_names.json')
+
+
+@pytest.mark.slow
+def test_the_two_commands_of_epic_kitchens_run_as_they_are_printed(tmp_path, monkeypatch, capsys):
+    """Released weights of other videos are fine-tuned and the action in a video is named, on a smaller network."""
+    small = {'model': 'timesformer_small_custom', 'input_size': 32}
+    make_epic(tmp_path / 'data', num_train=7, num_val=4)
+    theirs, _ = values_of(get_model(small['model'], nclass=1059, input_size=32, pretrained_base=False))
+    write_torch_file(tmp_path / EPIC_TRAIN.rpartition('=')[2], released(theirs))
+    given = video_action_classifier.config_from
+
+    def smaller(args):
+        assert (args.model, args.max_epochs, args.learning_rate) == ('timesformer_divst_8x32_custom', 50, 1e-4)
+        assert given(args).input_size == 224 and given(args).new_length == 8
+        for name, value in small.items():
+            setattr(args, name, value)
+        return dataclasses.replace(given(args), num_epochs=2, num_workers=0)
+
+    monkeypatch.setattr(video_action_classifier, 'config_from', smaller)
+    monkeypatch.chdir(tmp_path)
+    assert run(video_action_classifier.parse_args, video_action_classifier.main, EPIC_TRAIN.split()) == 0
+    model, = (tmp_path / 'lightning_logs' / 'version_0' / 'checkpoints').glob('*.onnx')
+    assert re.fullmatch(r'epoch=([01])-step=(13|27)\.onnx', model.name)
+    video = next((tmp_path / 'data' / 'val').glob('*/*')).relative_to(tmp_path)
+    line = EPIC_TEST.replace('data/val/P01/P01_11', str(video)).replace('epoch=17-step=233.onnx', model.name)
+    capsys.readouterr()
+    assert run(test_video_action_classifier.parse_args, test_video_action_classifier.main, line.split()) == 0
+    assert re.search(rf'{video}: (open|take) bag \([01]\.\d\d\)', capsys.readouterr().out)
+    assert Path(f'{video}.mp4').stat().st_size and Path(f'{video}.gif').stat().st_size
