@@ -12,7 +12,8 @@ from flags_world import NAME, RESNET, changes, layers, refused, same, seen, trac
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer
 from gluon_action.cli.command import run
-from gluon_action.errors import DeviceError, GluonActionError, UsageError
+from gluon_action.deploy.bundle_format import read_bundle
+from gluon_action.errors import DeviceError, UsageError
 from gluon_action.evaluate import recognizer as tester
 
 # What a test command makes of its flags.
@@ -74,10 +75,20 @@ CALIBRATE = ('--calibration', '--num-calib-batches', '1', '--batch-size', '4')
 
 
 def calibrated(world, *flags):
-    """Symbols of the int8 network that a calibration leaves, by file name."""
+    """Name, number of weights' bits and type between layers of the int8 bundle that a calibration leaves."""
     folder = world.new_folder()
     assert run_test(world, *CALIBRATE, *flags, '--save-dir', str(folder)) == 0
-    return {path.name: path.read_text() for path in folder.glob('*-symbol.json')}
+    bundle, = folder.iterdir()
+    return bundle.name, read_bundle(bundle).manifest['int8']['calibration']
+
+
+def int8_bundle(world):
+    """An int8 bundle of the network of `test_argv`."""
+    if 'int8_bundle' not in world.paths:
+        folder = world.new_folder()
+        assert run_test(world, *CALIBRATE, '--save-dir', str(folder)) == 0
+        world.paths['int8_bundle'] = str(next(folder.iterdir()))
+    return world.paths['int8_bundle']
 
 
 def exported(world):
@@ -115,17 +126,19 @@ def as_many_views_are_calibrated_on(world, output, *flags):
 
 
 @seen('--calibration')
-def an_int8_network_is_made_and_nothing_scored(world, output, *flags):
+def an_int8_bundle_is_made_and_nothing_scored(world, output, *flags):
     folder = world.new_folder()
     assert run_test(world, *flags, '--num-calib-batches', '1', '--save-dir', str(folder)) == 0
-    assert f'{NAME}-quantized-naive-symbol.json' in os.listdir(folder) and not (folder / 'results.json').exists()
+    assert os.listdir(folder) == [f'{NAME}-quantized-naive']
 
 
-@seen('--quantized-dtype', 'int8')
-def inputs_of_layers_are_int8(world, output, *flags):
-    auto, int8 = (calibrated(world, *extra).popitem()[1] for extra in ((), flags))
-    assert re.search('"out_type": "auto"', auto) and not re.search('"out_type": "auto"', int8)
-    assert re.search('"out_type": "int8"', int8)
+@seen('--quantized')
+def an_int8_bundle_is_scored(world, output, *flags):
+    found = scores(world, *NO_WEIGHTS, *flags, '--model-prefix', int8_bundle(world))
+    spread = scores(world).std()
+    assert 0 < np.abs(found - scores(world)).max() < 0.3 * spread
+    assert run_test(world, *NO_WEIGHTS, *flags) == 2
+    assert 'make them with --calibration' in output.readouterr().err
 
 
 @seen('--deploy')
@@ -316,13 +329,11 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
     '--deploy': the_exported_network_is_scored,
     '--model-prefix': refused_in_test('--model-prefix', '/nowhere/net', *NO_WEIGHTS, '--deploy',
                                       because='/nowhere/net-symbol.json does not exist', config=network),
-    '--quantized': refused_in_test('--quantized', *NO_WEIGHTS, because=f'the zoo has no {NAME}_int8',
-                                   error=GluonActionError, config=network),
+    '--quantized': an_int8_bundle_is_scored,
     '--benchmark': speed_is_told_and_nothing_written,
     '--num-iterations': as_many_batches_are_timed,
-    '--calibration': an_int8_network_is_made_and_nothing_scored,
+    '--calibration': an_int8_bundle_is_made_and_nothing_scored,
     '--num-calib-batches': as_many_views_are_calibrated_on,
-    '--quantized-dtype': inputs_of_layers_are_int8,
-    '--calib-mode': changes(lambda *a: list(calibrated(*a)), '--calib-mode', 'entropy',
-                            to=[f'{NAME}-quantized-entropy-symbol.json']),
+    '--quantized-dtype': changes(lambda *a: calibrated(*a)[1]['activations'], '--quantized-dtype', 'int8', to='int8'),
+    '--calib-mode': changes(lambda *a: calibrated(*a)[0], '--calib-mode', 'entropy', to=f'{NAME}-quantized-entropy'),
 }

@@ -12,6 +12,9 @@ import pytest
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer as command
 from gluon_action.cli.command import run
+from gluon_action.deploy.bundle import write_bundle
+from gluon_action.deploy.bundle_format import FILES, MANIFEST
+from gluon_action.deploy.preprocess import Preprocess
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import recognizer
 from gluon_action.evaluate.config import TestConfig, check_config
@@ -338,7 +341,9 @@ def _actions():
     (['--num-iterations', '7'], 2, 'with --benchmark only'),
     (['--calibration', '--num-gpus', '1'], 2, 'int8 runs on CPUs only'),
     (['--calibration', '--benchmark'], 2, 'contradicts --calibration'),
-    (['--calibration', '--model', 'i3d_rgb_custom', '--new-length', '4'], 2, 'int8 for networks of frames only'),
+    (['--calibration', '--calib-mode', 'none'], 2, 'pass naive or entropy'),
+    (['--resume-params', '', '--deploy', '--model-prefix', '/'], 1, 'holds no manifest.json'),
+    (['--resume-params', '', '--quantized', '--model-prefix', '/gone'], 2, 'is no int8 bundle'),
     (['--clip-sampling', 'spread'], 2, 'takes one frame a segment; --num-segments spreads those'),
     ([*SPREAD, '--num-segments', '2'], 2, 'takes one clip from the whole video, got --num-segments 2'),
     ([*SPREAD, '--new-step', '2'], 2, 'got --new-step 2; leave it out'),
@@ -419,19 +424,69 @@ def test_a_torn_export_is_an_error_that_names_the_files(flags, tmp_path, capsys)
     assert 'net-symbol.json' in capsys.readouterr().err
 
 
-def test_calibration_makes_an_int8_network_that_scores_alike(flags, plain, tmp_path, capsys):
+@pytest.fixture(scope='module')
+def float_bundle(weights, tmp_path_factory):
+    """The network of the tests as a bundle."""
+    net = model_zoo.get_model(MODEL, nclass=8, pretrained_base=False, input_size=32)
+    net.load_parameters(str(weights))
+    preprocess = Preprocess(layout='NCHW', offsets=(0,), crop=(32, 32), resize={'width': 64, 'height': 48},
+                            mean=net.card.mean, std=net.card.std)
+    return write_bundle(net, tmp_path_factory.mktemp('bundles') / 'float', preprocess=preprocess)
+
+
+def test_a_bundle_scores_like_the_network_that_it_was_made_of(flags, plain, float_bundle):
+    argv = [*flags, '--resume-params', '', '--model-prefix', str(float_bundle)]
+    results, found, _ = score([*argv, '--deploy', '--batch-size', '3'])
+    np.testing.assert_allclose(found['scores'], plain[1]['scores'], rtol=1e-3, atol=1e-3)
+    digest = subprocess.run(['sha256sum', float_bundle / 'model.onnx'], capture_output=True, text=True).stdout
+    assert results['protocol']['weights']['sha256'] == digest.split()[0]
+
+
+@pytest.mark.parametrize('extra, told', [
+    (['--deploy', '--input-size', '24'], 'takes views of 32x32 pixels, not 24x24; pass --input-size 32'),
+    (['--quantized'], 'is float32; score it with --deploy'),
+    (['--deploy', '--new-length', '4', '--model', 'unknown'], 'takes views of 1 frames, not 4; pass --new-length 1')])
+def test_a_bundle_that_does_not_fit_is_refused(flags, float_bundle, capsys, extra, told):
+    assert start([*flags, '--resume-params', '', '--model-prefix', str(float_bundle), *extra]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_calibration_makes_an_int8_bundle_that_scores_alike(flags, plain, tmp_path, capsys):
     expected = plain[1]
     argv = [*flags, '--calibration', '--num-calib-batches', '2', '--batch-size', '8', '--overwrite']
     assert start(argv) == 0
-    prefix = tmp_path / 'out' / f'{MODEL}-quantized-naive'
-    assert f'--deploy --model-prefix {prefix}' in capsys.readouterr().out
-    assert '"quantized": "true"' in Path(f'{prefix}-symbol.json').read_text()
-    results, found, _ = score([*flags, '--resume-params', '', '--deploy', '--model-prefix', str(prefix), '--overwrite'])
+    bundle = tmp_path / 'out' / f'{MODEL}-quantized-naive'
+    told = capsys.readouterr().out
+    assert f'--quantized --model-prefix {bundle}' in told and 'latency' in told
+    results, found, _ = score([*flags, '--resume-params', '', '--quantized', '--model-prefix', str(bundle),
+                               '--overwrite'])
     agree = (found['scores'].argmax(axis=1) == expected['scores'].argmax(axis=1)).mean()
     spread = expected['scores'].std()
     assert agree >= 0.8 and np.abs(found['scores'] - expected['scores']).mean() < 0.3 * spread
-    assert start(argv[:-1]) == 2  # the int8 files are there already
-    assert not [name for name in os.listdir(tmp_path / 'out') if name.startswith('.export')]
+    assert results['protocol']['weights']['precision'] == 'int8'
+    assert start(argv[:-1]) == 2  # the int8 bundle is there already
+    assert sorted(os.listdir(bundle)) == sorted([*FILES, MANIFEST])
+
+
+def test_benchmark_times_bundles_as_well(flags, float_bundle, caplog):
+    caplog.set_level(logging.INFO)
+    assert start([*flags, '--resume-params', '', '--deploy', '--model-prefix', float_bundle, '--benchmark',
+                  '--num-iterations', '2', '--batch-size', '2']) == 0
+    assert caplog.messages[-1].startswith('With batch size 2 , 2 batches, throughput is ')
+
+
+@pytest.mark.slow
+def test_networks_of_clips_are_calibrated_as_well(flags, tmp_path):
+    net = model_zoo.get_model('i3d_rgb_custom', nclass=8, pretrained_base=False, clip_length=8, input_size=32)
+    net.save_parameters(str(tmp_path / 'i3d.params'))
+    argv = [*flags, '--model', 'i3d_rgb_custom', '--new-length', '8']
+    _, expected, _ = score([*argv, '--resume-params', str(tmp_path / 'i3d.params')])
+    assert start([*argv, '--resume-params', tmp_path / 'i3d.params', '--calibration', '--num-calib-batches', '1',
+                  '--batch-size', '4', '--save-dir', tmp_path / 'int8']) == 0
+    prefix = str(tmp_path / 'int8' / 'i3d_rgb_custom-quantized-naive')
+    _, found, _ = score([*argv, '--resume-params', '', '--deploy', '--quantized', '--model-prefix', prefix,
+                         '--overwrite'])
+    assert np.abs(found['scores'] - expected['scores']).mean() < 0.3 * expected['scores'].std()
 
 
 def test_benchmark_prints_gluoncvs_line_and_writes_nothing(flags, tmp_path, caplog):

@@ -73,8 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Quantise the bundle, write the report and print it."""
-    from ..deploy.bundle import check_folder
-    from ..deploy.bundle_format import read_bundle
+    from ..deploy.bundle_format import check_folder, read_bundle
     from ..deploy.calibration_clips import collect_clips, list_clips, split_clips
     from ..deploy.int8_bundle import Int8Choices, quantize_bundle, report_text
     from ..evaluate.reports import to_json, write_atomically

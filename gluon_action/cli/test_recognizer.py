@@ -98,18 +98,17 @@ def _add_other_uses(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('exported and int8 networks, speed')
     group.add_argument('--deploy', action='store_true', help='score an exported network instead of one of the zoo')
     group.add_argument('--model-prefix', default=None, metavar='PREFIX',
-                       help='its files are PREFIX-symbol.json and PREFIX-0000.params')
-    group.add_argument('--quantized', action='store_true', help='published int8 weights of --model')
+                       help='a bundle, or PREFIX-symbol.json and PREFIX-0000.params that MXNet exported')
+    group.add_argument('--quantized', action='store_true', help='score the int8 bundle that --model-prefix names')
     group.add_argument('--benchmark', action='store_true', help='time the network on random input and stop')
     group.add_argument('--num-iterations', type=int, default=100, help='batches of --benchmark')
     group.add_argument('--calibration', action='store_true',
-                       help='make an int8 network for CPUs, to be scored with --deploy, and stop')
+                       help='make an int8 bundle for CPUs, to be scored with --quantized, and stop')
     group.add_argument('--num-calib-batches', type=int, default=5, help='batches of views to calibrate on')
     group.add_argument('--quantized-dtype', default='auto', choices=('auto', 'int8', 'uint8'),
-                       help='type of quantised inputs of layers; auto takes uint8 where nothing is negative')
+                       help='type of the inputs of layers; auto is uint8, which is what x86 processors are quick with')
     group.add_argument('--calib-mode', default='naive', choices=('none', 'naive', 'entropy'),
-                       help='ranges from extremes of the calibration data, by least information lost, or found anew '
-                            'for every batch (none)')
+                       help='ranges from extremes of the calibration data, or by least information lost; not none')
 
 
 def _add_training_flags(parser: argparse.ArgumentParser) -> None:
@@ -150,16 +149,16 @@ def main(args: argparse.Namespace) -> int:
         return 0
     engine.set_threads(1 if config.num_gpus else config.num_cpus)
     if config.calibration:
-        from ..deploy.quantize import calibrate
-        prefix = calibrate(config)
-        print(f'int8 network: {prefix}-symbol.json and {prefix}-0000.params\n'
-              f'score it with --deploy --model-prefix {prefix}')
+        from ..deploy.calibrate import calibrate
+        bundle, text = calibrate(config)
+        print(f'{text}int8 bundle: {bundle}\nscore it with --quantized --model-prefix {bundle}')
         return 0
+    from ..deploy.exported import open_exported
     from ..evaluate.recognizer import run_benchmark, test_recognizer
     if config.benchmark:
-        run_benchmark(config)
+        run_benchmark(config, open_exported)
         return 0
-    result = test_recognizer(config)
+    result = test_recognizer(config, open_exported)
     print(f'Results: {result.files["results"]}')
     if result.failed_share > config.failure_limit:
         print(f'{len(result.scores.failures)} of {len(result.scores.keys)} videos could not be scored, '

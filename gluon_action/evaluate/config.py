@@ -104,6 +104,11 @@ class TestConfig:
         return 10 if self.ten_crop else 3 if self.three_crop else self.num_crop
 
     @property
+    def exported(self) -> bool:
+        """Whether the network is one that was exported, rather than one of the zoo."""
+        return self.deploy or self.quantized
+
+    @property
     def averaged(self) -> str:
         """What is averaged over the views: 'logits' or 'softmax'."""
         return self.average or ('softmax' if self.use_softmax else 'logits')
@@ -167,16 +172,21 @@ def check_config(config: TestConfig, card=None) -> None:
 def _start_rules(c: TestConfig):
     """Yield (broken, flag, why): where the network comes from."""
     starts = [flag for flag, given in (('--resume-params', c.resume_params), ('--use-pretrained', c.use_pretrained),
-                                       ('--deploy', c.deploy), ('--quantized', c.quantized)) if given]
+                                       ('--deploy or --quantized', c.exported)) if given]
     yield (not starts and not c.benchmark, f'--model {c.model}',
            'no weights to test: pass --resume-params FILE, --use-pretrained, or --deploy --model-prefix PREFIX')
     yield len(starts) > 1, ' and '.join(starts), 'contradict each other; the network comes from one of them'
     yield c.hashtag and not c.use_pretrained, '--hashtag', 'names published weights; add --use-pretrained'
-    yield c.deploy and not c.model_prefix, '--deploy', 'needs --model-prefix, the exported files up to -symbol.json'
-    yield c.model_prefix and not c.deploy, '--model-prefix', 'names exported files; add --deploy'
-    yield c.deploy and c.mode == 'imperative', '--mode imperative', 'an exported network is a graph; leave out --mode'
+    yield (c.deploy and not c.model_prefix, '--deploy',
+           'needs --model-prefix: a bundle, or the exported files up to -symbol.json')
+    yield (c.quantized and not c.model_prefix, '--quantized',
+           f'nobody publishes int8 weights of {c.model}; make them with --calibration, name them with --model-prefix')
+    yield c.model_prefix and not c.exported, '--model-prefix', 'names an exported network; add --deploy'
+    yield c.exported and c.mode == 'imperative', '--mode imperative', 'an exported network is a graph; leave out --mode'
     yield c.benchmark and c.calibration, '--benchmark', 'contradicts --calibration'
-    yield c.calibration and (c.deploy or c.quantized), '--calibration', 'starts from the float32 network of the zoo'
+    yield c.calibration and c.exported, '--calibration', 'starts from the float32 network of the zoo'
+    yield (c.calibration and c.calib_mode == 'none', '--calib-mode none',
+           'would find ranges anew in every batch, which int8 bundles do not; pass naive or entropy')
     yield (c.calibration and c.consensus != 'avg', '--calibration',
            'makes a network for single views; leave out --consensus')
     yield c.calibration and c.num_gpus > 0, '--calibration', 'int8 runs on CPUs only; leave out --num-gpus'
@@ -191,9 +201,9 @@ def _model_rules(c: TestConfig, card):
     variants = (('use_gn', '--use-gn', 'group normalisation'), ('use_se', '--use_se', 'squeeze-and-excitation'),
                 ('batch_norm', '--batch-norm', 'batch-normalised variant'))
     for option, flag, what in variants:
-        yield getattr(c, option) and c.deploy, flag, 'an exported network is what it is'
+        yield getattr(c, option) and c.exported, flag, 'an exported network is what it is'
         yield getattr(c, option) and card and option not in card.supports, flag, f'{c.model} has no {what}'
-    frames = card is not None and card.input_layout == 'NCHW' and not c.deploy
+    frames = card is not None and card.input_layout == 'NCHW' and not c.exported
     yield c.input_5d and frames, '--input-5d', f'{c.model} takes frames (N, C, H, W), not clips'
     pathways = card is not None and 'slowfast' in card.supports
     yield c.slowfast and card and not pathways, '--slowfast', f'{c.model} has no slow and fast pathway'
@@ -202,15 +212,14 @@ def _model_rules(c: TestConfig, card):
            f'{c.model} takes one frame a segment; --num-segments spreads those over the video')
     yield (c.new_length > 1 and frames, '--new-length',
            f'{c.model} takes one frame a segment; use --num-segments for more frames')
-    clips = card is not None and card.input_layout == 'NCTHW' and not c.deploy
+    clips = card is not None and card.input_layout == 'NCTHW' and not c.exported
     yield (clips and c.new_length == 1 and not (c.input_5d or c.slowfast), '--new-length',
            f'{c.model} takes clips; pass the frames it was trained with, for published weights --new-length '
            f'{card.clip_length if card else 1}, or --input-5d for clips of one frame')
-    yield c.calibration and clips, '--calibration', f'{c.model} takes clips; MXNet has int8 for networks of frames only'
     yield (c.consensus != 'avg' and clips, '--consensus',
            f'{c.model} averages over segments; consensus is a choice of temporal segment networks')
     yield (c.consensus != 'avg' and c.segments == 1, '--consensus', 'needs --num-segments of 2 or more')
-    yield c.consensus != 'avg' and c.deploy, '--consensus', 'an exported network holds its own'
+    yield c.consensus != 'avg' and c.exported, '--consensus', 'an exported network holds its own'
     yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',
            f'{c.dtype} needs --num-gpus: MXNet has no {c.dtype} convolution on a CPU')
 

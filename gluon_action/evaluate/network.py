@@ -5,10 +5,12 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
 from .. import model_zoo
@@ -49,7 +51,52 @@ class Network:
     classes: list[str] | None
 
 
-def build_network(config: TestConfig, num_classes: int | None, contexts: Sequence[mx.Context]) -> Network:
+@dataclass(frozen=True)
+class Exported:
+    """A network that MXNet does not run, and what it takes.
+
+    Attributes
+    ----------
+    run : callable
+        Views float32 (V, C, [T,] H, W) to scores (V / rows, K), both ndarray.
+    path : Path
+        Its file.
+    precision : str
+        ``'float32'`` or ``'int8'``.
+    frames : int
+        Of a view.
+    size : (int, int)
+        Height and width of a view.
+    rows : int
+        Views that it makes one score of.
+    time_axis : bool
+        Whether a view has one.
+    mean, std, value_range : tuple of float
+        As in `ViewRecipe`.
+    num_classes : int
+    classes : list of str or None
+    """
+
+    run: Callable[[np.ndarray], np.ndarray]
+    path: Path
+    precision: str
+    frames: int
+    size: tuple[int, int]
+    rows: int
+    time_axis: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    value_range: tuple[float, float]
+    num_classes: int
+    classes: list[str] | None
+
+    def __call__(self, views: mx.nd.NDArray) -> mx.nd.NDArray:
+        """Score views as a network of MXNet would."""
+        return mx.nd.array(self.run(views.asnumpy()))
+
+
+def build_network(config: TestConfig, num_classes: int | None, contexts: Sequence[mx.Context],
+                  open_exported: Callable[[str], Exported] | None = None) -> Network:
     """Build the network that scores views, with its weights.
 
     Segments are averaged outside of the network, so it is built for single views; only a consensus that is not the
@@ -59,10 +106,17 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
     ----------
     num_classes : int or None
         Classes of the data set; those of ``--num-classes`` or of the file of weights come first.
+    open_exported : callable, optional
+        Opens what ``--model-prefix`` names when it is no network of MXNet.
     """
     card = card_of(config)
     recipe = view_recipe(config, card)
-    if config.deploy:
+    if config.exported and (open_exported and names_bundle(config.model_prefix)):
+        return _from_bundle(config, recipe, open_exported(config.model_prefix))
+    if config.exported:
+        if config.quantized:
+            raise UsageError(f'--quantized: {config.model_prefix} is no int8 bundle; --calibration makes one, and what '
+                             'MXNet exported is scored with --deploy')
         block, group, source, path = *_exported(config, recipe, contexts), f'{config.model_prefix}-0000.params'
     else:
         group = config.segments if config.consensus != 'avg' else 1
@@ -77,6 +131,11 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
     else:
         described = {'source': source, 'sha256': _parameter_hash(block), 'sha256_of': 'parameters'}
     return Network(block, recipe, group, described, getattr(block, 'classes', None))
+
+
+def names_bundle(prefix: str | None) -> bool:
+    """Whether ``--model-prefix`` names a folder or an ONNX file, rather than the start of the names of two files."""
+    return bool(prefix) and (os.path.isdir(os.path.expanduser(prefix)) or prefix.endswith('.onnx'))
 
 
 def view_recipe(config: TestConfig, card) -> ViewRecipe:
@@ -97,7 +156,7 @@ def card_of(config: TestConfig):
     try:
         return model_zoo.model_card(config.model)
     except ModelError:
-        if config.deploy:  # an exported network need not be the zoo's
+        if config.exported:  # an exported network need not be the zoo's
             return None
         raise
 
@@ -133,6 +192,27 @@ def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Cont
     return block, group, symbol
 
 
+def _from_bundle(config: TestConfig, recipe: ViewRecipe, network: Exported) -> Network:
+    where, side, frames = f'--model-prefix {config.model_prefix}', config.input_size, frames_per_clip(config)
+    if network.size != (side, side):
+        height, width = network.size
+        advice = f'pass --input-size {height}' if height == width else 'a test cuts squares, so it cannot be tested'
+        raise UsageError(f'{where}: takes views of {width}x{height} pixels, not {side}x{side}; {advice}')
+    if network.frames != frames:
+        raise UsageError(f'{where}: takes views of {network.frames} frames, not {frames}; pass --new-length '
+                         f'{network.frames}, or for SlowFast the strides that it was exported with')
+    if config.quantized and network.precision != 'int8':
+        raise UsageError(f'--quantized: {config.model_prefix} is {network.precision}; score it with --deploy')
+    if config.num_gpus:
+        raise UsageError(f'--num-gpus: {config.model_prefix} is run by ONNX Runtime; leave it out')
+    _log.info('Successfully loaded model %s, %s, in ONNX Runtime', config.model_prefix, network.precision)
+    recipe = replace(recipe, mean=network.mean, std=network.std, value_range=network.value_range,
+                     time_axis=network.time_axis)
+    weights = {'source': str(network.path), 'sha256': file_sha256(network.path), 'sha256_of': 'file',
+               'precision': network.precision}
+    return Network(network, recipe, network.rows, weights, network.classes)
+
+
 def _check_exported_size(config: TestConfig, graph: mx.sym.Symbol) -> None:
     # At another size the graph would run, with paddings that are those of its own size, and score wrongly.
     noted = graph.attr_dict().get('data', {}).get(SIZE_KEY)
@@ -146,11 +226,6 @@ def _check_exported_size(config: TestConfig, graph: mx.sym.Symbol) -> None:
 
 def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts: Sequence[mx.Context]):
     name, pretrained = config.model, config.hashtag or config.use_pretrained
-    if config.quantized:
-        name, pretrained = f'{config.model}_int8', True
-        if name not in model_zoo.list_models():
-            raise ModelError(f'--quantized: the zoo has no {name}; make int8 weights with --calibration and test them '
-                             'with --deploy --model-prefix')
     arrays = zoo_weights.read_parameters(config.resume_params) if config.resume_params else {}
     trained = arrays.get('tsn_consensus.weight')
     if trained is not None and config.consensus != 'weighted':

@@ -8,7 +8,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..errors import AnnotationError, OutputError
 from . import views
 from .config import TestConfig
 from .metrics import ClassificationMeter, cross_entropy, multi_label_scores
-from .network import Network, build_network, card_of, check_test, frames_per_clip
+from .network import Exported, Network, build_network, card_of, check_test, frames_per_clip
 from .reports import open_report, write_report
 
 _log = logging.getLogger(__name__)
@@ -45,10 +45,16 @@ class TestResult:
         return 1 - self.results['n_scored'] / self.results['n_expected']
 
 
-def test_recognizer(config: TestConfig) -> TestResult:
+def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported] | None = None) -> TestResult:
     """Score every video of the validation list and write the report.
 
     A video that cannot be read counts as wrong, is listed with its cause, and is never replaced by another.
+
+    Parameters
+    ----------
+    config : TestConfig
+    open_exported : callable, optional
+        As in `gluon_action.evaluate.network.build_network`.
 
     Returns
     -------
@@ -68,7 +74,7 @@ def test_recognizer(config: TestConfig) -> TestResult:
         start = time.time()
         dataset = open_test_set(config)
         contexts = engine.contexts(config.num_gpus, config.num_cpus)
-        network = build_network(config, dataset.num_classes, contexts)
+        network = build_network(config, dataset.num_classes, contexts, open_exported)
         known = getattr(network.block, 'num_classes', None)
         _check_labels(dataset.samples, known)
         _check_names(config, dataset, known)
@@ -112,11 +118,11 @@ def open_test_set(config: TestConfig, train: bool = False):
         num_classes=config.num_classes or run.get('num_classes'), multi_label=config.multi_label, **names)
 
 
-def run_benchmark(config: TestConfig) -> float:
+def run_benchmark(config: TestConfig, open_exported: Callable[[str], Exported] | None = None) -> float:
     """Time the network on random input and log GluonCV's line; returns videos (of all segments) a second."""
     check_test(config)
     contexts = engine.contexts(config.num_gpus, config.num_cpus)
-    network = build_network(config, config.num_classes, contexts)
+    network = build_network(config, config.num_classes, contexts, open_exported)
     rows = config.batch_size * config.segments
     channels = len(network.recipe.mean)
     shape = (rows, frames_per_clip(config), config.input_size, config.input_size, channels)
