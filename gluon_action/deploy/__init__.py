@@ -1,1 +1,1 @@
-"""Networks outside of training: int8."""
+"""Networks outside of training: ONNX, bundles, int8, predicting."""
