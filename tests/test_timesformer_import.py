@@ -57,7 +57,7 @@ def image_values(net, classes=7):
     kept = {name for name in theirs if 'temporal' not in name and name != 'time_embed' and not name.startswith('head.')}
     rng = np.random.default_rng(3)
     theirs = {name: array for name, array in theirs.items() if name in kept}
-    head = {'head.weight': rng.normal(size=(classes, 192)).astype('float32'), 'head.bias': np.zeros(classes, 'float32')}
+    head = {'head.weight': rng.normal(size=(classes, 96)).astype('float32'), 'head.bias': np.zeros(classes, 'float32')}
     return {**theirs, **head}, {key: array for key, array in ours.items()
                                 if 'temporal' not in key and key != 'time_embed' and not key.startswith('head.')}
 
@@ -77,7 +77,7 @@ def test_a_released_file_is_imported_and_scores_as_it_should(write, prefix, tmp_
     assert {name for name, _, key, _ in conversion.rows if key is None} == {'epoch', 'cfg', 'optimizer_state'}
     assert f'{len(ours)} variables used, 3 unused; {len(ours)} parameters' in conversion.table()
     clip = np.random.default_rng(1).normal(size=(1, 3, 4, 24, 24)).astype('float32')
-    want = forward(clip, ours, attention='divided', heads=3, patch=8)[1]
+    want = forward(clip, ours, attention='divided', heads=6, patch=8)[1]
     assert np.abs(net(mx.nd.array(clip)).asnumpy() - want).max() <= 1e-4 * np.abs(want).max()
 
 
@@ -137,21 +137,21 @@ def test_weights_of_images_start_a_network_that_sees_each_frame_as_vit_does(writ
     assert table['blocks.2.temporal_attn.qkv.weight'] == (
         'blocks.2.attn.qkv.weight', 'attention along time starts as that along space')
     assert table['blocks.0.temporal_norm1.gamma'][0] == 'blocks.0.norm1.weight'
-    assert table['time_embed'] == table['blocks.5.temporal_fc.bias'] == ('', '0: time starts without a say')
+    assert table['time_embed'] == table['blocks.3.temporal_fc.bias'] == ('', '0: time starts without a say')
     assert {key for name, _, key, note in conversion.rows if note == 'the head is left out'} == {None}
     for key, array in conversion.arrays.items():
         wanted = ours.get(key.replace('temporal_', ''), np.zeros_like(array))
         np.testing.assert_array_equal(array, wanted, err_msg=key)
     frame = np.random.default_rng(1).normal(size=(1, 3, 1, 24, 24)).astype('float32')
     head = {f'head.{part}': getattr(net.head, part).data().asnumpy() for part in ('weight', 'bias')}
-    want = forward(frame, {**ours, **head}, attention='space_only', heads=3, patch=8)[1]
+    want = forward(frame, {**ours, **head}, attention='space_only', heads=6, patch=8)[1]
     got = net(mx.nd.array(np.repeat(frame, 4, axis=2))).asnumpy()
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
 
 
 def test_a_layer_between_features_and_image_scores_is_named_and_left(untouched, tmp_path):
     theirs, _ = image_values(untouched)
-    theirs |= {'pre_logits.fc.weight': np.ones((192, 192), 'float32'), 'pre_logits.fc.bias': np.ones(192, 'float32')}
+    theirs |= {'pre_logits.fc.weight': np.ones((96, 96), 'float32'), 'pre_logits.fc.bias': np.ones(96, 'float32')}
     rows = convert(write_torch_file(tmp_path / 'x.pth', theirs), untouched, ignore_head=True).rows
     assert {name: note for name, _, key, note in rows if key is None} == {
         'pre_logits.fc.weight': 'a layer between features and the scores of images',
@@ -160,15 +160,15 @@ def test_a_layer_between_features_and_image_scores_is_named_and_left(untouched, 
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda names: names.pop('model.blocks.4.temporal_fc.bias'), r'1 are missing in the file \(blocks.4.temporal_fc'),
-    (lambda names: names.update({'model.dist_token': np.ones((1, 1, 192), 'float32')}),
-     r'1 of 130 variables are not of TimeSformer \(model.dist_token\)'),
-    (lambda names: names.update({'model.blocks.6.norm1.bias': np.ones(192, 'float32')}),
-     r'1 are not in the network \(blocks.6.norm1.beta\); TimeSformer is for timesformer_\*'),
-    (lambda names: names.update({'model.pos_embed': np.ones((1, 12, 192), 'float32')}),
-     r'pos_embed is \(1, 12, 192\) in the file and \(1, 10, 192\) in the network'),
-    (lambda names: names.update({'model.patch_embed.proj.weight': np.ones((192, 3, 16, 16), 'float32')}),
-     r'patch_embed.proj.weight is \(192, 3, 16, 16\) in the file')])
+    (lambda names: names.pop('model.blocks.3.temporal_fc.bias'), r'1 are missing in the file \(blocks.3.temporal_fc'),
+    (lambda names: names.update({'model.dist_token': np.ones((1, 1, 96), 'float32')}),
+     r'1 of 90 variables are not of TimeSformer \(model.dist_token\)'),
+    (lambda names: names.update({'model.blocks.4.norm1.bias': np.ones(96, 'float32')}),
+     r'1 are not in the network \(blocks.4.norm1.beta\); TimeSformer is for timesformer_\*'),
+    (lambda names: names.update({'model.pos_embed': np.ones((1, 12, 96), 'float32')}),
+     r'pos_embed is \(1, 12, 96\) in the file and \(1, 10, 96\) in the network'),
+    (lambda names: names.update({'model.patch_embed.proj.weight': np.ones((96, 3, 16, 16), 'float32')}),
+     r'patch_embed.proj.weight is \(96, 3, 16, 16\) in the file')])
 def test_what_does_not_fit_is_refused_by_name(change, message, untouched, tmp_path):
     content = released(values_of(untouched)[0])
     change(content['model_state'])
@@ -179,9 +179,9 @@ def test_what_does_not_fit_is_refused_by_name(change, message, untouched, tmp_pa
 def test_time_is_not_lost_without_a_word(untouched, tmp_path):
     source = write_torch_file(tmp_path / 'x.pyth', released(values_of(untouched)[0]))
     from gluon_action.model_zoo.timesformer import TimeSformer
-    joint = TimeSformer(5, attention='joint', patch=8, dim=192, depth=6, heads=3)
+    joint = TimeSformer(5, attention='joint', patch=8, dim=96, depth=4, heads=6)
     joint.plan_for(4, 24, 24)
-    with pytest.raises(WeightsError, match=r'48 are not in the network \(blocks.0.temporal_norm1.gamma'):
+    with pytest.raises(WeightsError, match=r'32 are not in the network \(blocks.0.temporal_norm1.gamma'):
         convert(source, joint)
 
 
@@ -254,7 +254,7 @@ def test_the_command_writes_parameters_and_prints_the_table(tmp_path, capsys):
         assert part in printed
     load_weights(net, out, ignore_head=True)
     assert (net.blocks[3].attn.qkv.weight.data().asnumpy() == ours['blocks.3.attn.qkv.weight']).all()
-    assert mx.nd.load(str(out))['head.weight'].shape == (3, 192)
+    assert mx.nd.load(str(out))['head.weight'].shape == (3, 96)
     shutil.rmtree(tmp_path / 'made')
 
 
@@ -268,4 +268,4 @@ def test_training_starts_from_a_released_file(tmp_path):
     taken = warm_start(net, source, 'body')
     assert taken.left == ['head.weight', 'head.bias'] and (net.head.weight.data().asnumpy() == head).all()
     assert (net.blocks[1].temporal_fc.weight.data().asnumpy() == ours['blocks.1.temporal_fc.weight']).all()
-    assert net.time_embed.shape == (1, 8, 192)
+    assert net.time_embed.shape == (1, 8, 96)
