@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +146,13 @@ def _write_model(net, path: Path, shape: tuple[int, ...], input_name: str, outpu
     net(mx.nd.zeros(shape, ctx=_context(net)))  # says clearly what is wrong with a shape
     mx.nd.waitall()  # a weight that is read while oneDNN puts it into its own order comes out mixed up
     model = _mxnets_model(net, shape, input_name, _draft(path))
-    graph = Graph(model)
+    graph = Graph(model, _weights(net))
     _rewrite(graph, net)
     graph.name_output(_output_name(net))
     if _OUTPUTS[outputs]:
         graph.add_output(_OUTPUTS[outputs], 'probabilities', **({'axis': -1} if outputs == 'softmax' else {}))
     graph.write_back()
+    del graph  # its weights, which are the model's now
     tried = _free_axes(net, model, shape)
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
@@ -165,14 +167,19 @@ def _write_model(net, path: Path, shape: tuple[int, ...], input_name: str, outpu
             'checked': {'input_shapes': [list(shape), *map(list, tried)], 'difference': difference}}
 
 
+def _weights(net) -> dict[str, np.ndarray]:
+    device = _context(net)
+    weights = {parameter.name: parameter.data(device).asnumpy() for parameter in net.collect_params().values()}
+    # The operator takes 1 whatever is stored, and ONNX what is stored.
+    return weights | {layer.gamma.name: np.ones(layer.gamma.shape, np.float32) for layer in batch_norms(net)
+                      if layer._kwargs['fix_gamma']}
+
+
 def _mxnets_model(net, shape: tuple[int, ...], input_name: str, path: Path):
-    """Return what MXNet makes of the network, under the version that it really writes."""
+    """Return what MXNet makes of the network, without its weights, under the version that it really writes."""
     import onnx
     from mxnet import onnx as exporter
-    device = _context(net)
-    parameters = {parameter.name: parameter.data(device) for parameter in net.collect_params().values()}
-    parameters |= {layer.gamma.name: mx.nd.ones_like(layer.gamma.data(device)) for layer in batch_norms(net)
-                   if layer._kwargs['fix_gamma']}  # the operator takes 1 whatever is stored, and ONNX what is stored
+    parameters = {parameter.name: _Blank(parameter.shape) for parameter in net.collect_params().values()}
     try:
         with _exporting():
             exporter.export_model(net(mx.sym.var(input_name)), parameters, [shape], np.float32, str(path))
@@ -185,20 +192,31 @@ def _mxnets_model(net, shape: tuple[int, ...], input_name: str, path: Path):
                                   producer_name='gluon_action', producer_version=__version__)
 
 
+@dataclass(frozen=True)
+class _Blank:
+    """What MXNet's exporter asks of a parameter; an array that takes no memory."""
+
+    shape: tuple[int, ...]
+    dtype: type = np.float32
+
+    def asnumpy(self) -> np.ndarray:
+        return np.broadcast_to(self.dtype(0), self.shape)
+
+
 @contextlib.contextmanager
 def _exporting() -> Iterator[None]:
-    """Let MXNet's exporter label its operators rightly, keep quiet, and keep weights as arrays."""
+    """Let MXNet's exporter label its operators rightly, keep quiet, and leave weights out."""
     import onnx
     from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
     converters = MXNetGraph.registry_[OPSET]
     plain = MXNetGraph.registry_[OPSET - 1]['null']
 
-    def convert_weight(node, **known):
-        # MXNet makes a Python number of every weight: 32 bytes each, gigabytes for a VGG.
+    def declare(node, **known):
+        # MXNet makes a Python number of every weight, 32 bytes each, and four copies: gigabytes for a VGG. All weights
+        # are inputs of its graph anyway.
         if known['is_input']:
             return plain(node, **known)
         array = known['weights'][node['name']]
-        known['initializer'].append(onnx.numpy_helper.from_array(array, node['name']))
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         return [onnx.helper.make_tensor_value_info(node['name'], kind, array.shape)], (array.dtype,)
 
@@ -208,7 +226,7 @@ def _exporting() -> Iterator[None]:
     logging.disable(logging.INFO)  # the exporter tells the name of its draft
     try:
         checker.ir_version, checker.opset_imports = IR_VERSION, {'': OPSET}
-        converters['null'] = convert_weight
+        converters['null'] = declare
         yield
     finally:
         del converters['null']

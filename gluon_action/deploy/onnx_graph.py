@@ -12,14 +12,15 @@ class Graph:
     Parameters
     ----------
     model : onnx.ModelProto
-        With all weights inside.
+    weights : dict of str to ndarray
+        Those that are not inside the model.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, weights: dict[str, np.ndarray]):
         from onnx import numpy_helper
         self.proto = model.graph
         self.nodes = list(self.proto.node)
-        self.weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer}
+        self.weights = weights | {tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer}
         self._new_weights = 0
 
     @property
