@@ -36,7 +36,7 @@ def main() -> None:
     print(f'{args.minutes:g} min, {args.width}x{args.height}, {num_frames} frames, {found["windows"]} windows, '
           f'{found["threads"]} threads, batches of {found["batch_size"]}')
     for name in ('predict', 'decode', 'infer'):
-        print(f'{name:8} {found[name]:8.2f} s')
+        print(f'{name:8} {found[name]:8.2f} s, {found["cpu"][name]:8.2f} s of cores')
     print(f'predict over the slower of decode and infer: {found["ratio"]:.3f}; over both one after the other: '
           f'{found["predict"] / (found["decode"] + found["infer"]):.3f}')
     print('resident memory, MiB: ' + ', '.join(f'{share} {value:.0f}' for share, value in found['memory'].items()))
@@ -106,22 +106,23 @@ def measure(video: Path, bundle: Path, args: argparse.Namespace) -> dict:
     def sample(window) -> None:
         memory.setdefault(int(10 * window.end / seconds), resident_memory())
 
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     prediction = predictor.stream(video, on_window=sample)
-    predict = time.perf_counter() - started
+    predict, predict_cpu = time.perf_counter() - started, time.process_time() - worked
     last = resident_memory()
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     with open_frames(video, look, wanted=predictor.plan.wanted, full_size=False) as frames:
         for _ in frames:
             pass
-    decode = time.perf_counter() - started
+    decode, decode_cpu = time.perf_counter() - started, time.process_time() - worked
     windows = prediction.protocol['windows']
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     for _ in range(-(-windows // size)):
         predictor.scores(data)
-    infer = time.perf_counter() - started
+    infer, infer_cpu = time.perf_counter() - started, time.process_time() - worked
     return {'windows': windows, 'threads': predictor.model.threads, 'batch_size': size, 'predict': predict,
             'decode': decode, 'infer': infer, 'ratio': predict / max(decode, infer),
+            'cpu': {'predict': predict_cpu, 'decode': decode_cpu, 'infer': infer_cpu},
             'memory': {'at 10 %': memory.get(1, 0.0), 'at 50 %': memory.get(5, 0.0), 'at the end': last,
                        'most': max([*memory.values(), last])}}
 
