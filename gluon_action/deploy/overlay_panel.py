@@ -104,20 +104,21 @@ class Panel:
 
     def _write_legend(self, draw, best: list[int], rolling: np.ndarray) -> None:
         font = _font(self._small)
-        time = draw.textlength('0:00:00 / 0:00:00', font=font)
-        x, room = self._pad, self.size[0] - 2 * self._pad - time
-        width = room / max(1, len(best) - 1)
+        longest = clock(self._duration or 0.0)
         dot = self._small * 0.55
-        for k in best[1:]:
+        time = draw.textlength(f'{longest} / {longest}' if self._duration else '0:00:00', font=font)
+        x, right = self._pad, self.size[0] - self._pad - time - 2 * dot
+        for place, k in enumerate(best[1:]):
             score = f' {rolling[k]:.2f}'
-            _, name = fit_text(self._name(k), width - 3 * dot - draw.textlength(score, font=font), self._small, draw,
-                               smallest=1.0)
+            share = (right - x) / (len(best) - 1 - place)
+            room = share - 3.5 * dot - draw.textlength(score, font=font)
+            _, name = fit_text(self._name(k), room, self._small, draw, smallest=1.0)
             if len(name) < min(4, len(self._name(k))):  # a letter and dots say nothing
                 break
             middle = self._legend_top + 0.55 * self._small
             draw.ellipse([x, middle - dot / 2, x + dot, middle + dot / 2], fill=self._colors[k])
             draw.text((x + 1.5 * dot, self._legend_top), name + score, font=font, fill='#d8dce4')
-            x += width
+            x += 3.5 * dot + draw.textlength(name + score, font=font)
 
     def _chart(self, history: History, best: list[int], span: tuple[float, float]):
         from PIL import Image, ImageDraw
