@@ -1,7 +1,8 @@
-"""Seconds and memory of I3D and S3D-G next to the same networks in PyTorch.
+"""Seconds and memory of I3D, S3D-G and TimeSformer next to the same networks in PyTorch.
 
-A training step (forward, backward, SGD with momentum) and scoring of one clip of 16 frames of 224 x 224, on all cores;
-scoring by the network and by its ONNX export. PyTorch has its quicker layout, channels_last_3d. The frameworks live in
+A training step (forward, backward, SGD with momentum) and scoring of one clip of 16 frames of 224 x 224 (TimeSformer: 8
+frames, the small one of 112 x 112), on all cores; scoring by the network and by its ONNX export. PyTorch has its quicker
+layout, channels_last_3d, for convolutions, and its fused operator for attention. The frameworks live in
 a process each and take turns. Then the peak memory of a step of I3D on 64 frames, each framework in a fresh process,
 less what it has before the first step. Prints a table, then one JSON object a row. ``--torch-python`` names an
 interpreter that has PyTorch.
@@ -19,9 +20,12 @@ import tempfile
 import time
 from pathlib import Path
 
-SIZE, FRAMES, LONG = 224, 16, 64
-NETWORKS = {'i3d': 'i3d_rgb_kinetics400', 's3dg': 's3dg_kinetics400'}
-TRAIN_TARGET, SCORE_TARGET, MEMORY_TARGET = 0.8, 1.0, 1.2
+LONG = 64
+# name -> model of the zoo, frames and pixels of a clip, target of a training step
+NETWORKS = {'i3d': ('i3d_rgb_kinetics400', 16, 224, 0.8), 's3dg': ('s3dg_kinetics400', 16, 224, 0.8),
+            'timesformer': ('timesformer_divst_8x32_kinetics400', 8, 224, 1.0),
+            'timesformer_small': ('timesformer_small_custom', 8, 112, 1.0)}
+SCORE_TARGET, MEMORY_TARGET = 1.0, 1.2
 
 
 def main() -> None:
@@ -70,7 +74,7 @@ def measure(network: str, args: argparse.Namespace) -> list[dict]:
                 turns[name].append(server.seconds(name, args.steps))
         for server in servers:
             server.close()
-    rows = (('train', 'torch train', 'training step', TRAIN_TARGET), ('score', 'torch score', 'scoring', SCORE_TARGET),
+    rows = (('train', 'torch train', 'training step', NETWORKS[network][3]), ('score', 'torch score', 'scoring', SCORE_TARGET),
             ('onnx', 'torch score', 'scoring by ONNX Runtime', SCORE_TARGET))
     return [{'name': f'{network}: {label} over PyTorch', 'ours': statistics.median(turns[a]),
              'peer': statistics.median(turns[b]), 'ratio': statistics.median(x / y for x, y in zip(turns[a], turns[b])),
@@ -108,7 +112,7 @@ class Server:
 
 
 def serve(framework: str, network: str, folder: str) -> None:
-    jobs = mxnet_jobs(network, FRAMES, folder) if framework == 'mxnet' else torch_jobs(network, FRAMES)
+    jobs = mxnet_jobs(network, folder=folder) if framework == 'mxnet' else torch_jobs(network)
     for job in jobs.values():
         job(), job()  # the first ones make primitives and allocate
     print(0.0, flush=True)
@@ -129,16 +133,18 @@ def step_memory(framework: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 
 
-def mxnet_jobs(network: str, frames: int, folder: str | None = None) -> dict:
+def mxnet_jobs(network: str, frames: int | None = None, folder: str | None = None) -> dict:
     import gluon_action  # noqa: F401  (threads first, then MXNet)
 
     # isort: split
     import mxnet as mx
 
     from gluon_action.model_zoo import get_model
-    net = get_model(NETWORKS[network], pretrained_base=False, clip_length=frames)
+    name, usual, size, _ = NETWORKS[network]
+    frames = frames or usual
+    net = get_model(name, pretrained_base=False, clip_length=frames, input_size=size)
     net.hybridize(static_alloc=True)
-    shape = (1, 3, frames, SIZE, SIZE)
+    shape = (1, 3, frames, size, size)
     data, label = mx.nd.random.uniform(-1, 1, shape=shape), mx.nd.array([1])
     trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 1e-4, 'momentum': 0.9, 'wd': 1e-7},
                                update_on_kvstore=False)
@@ -163,12 +169,16 @@ def mxnet_jobs(network: str, frames: int, folder: str | None = None) -> dict:
     return jobs
 
 
-def torch_jobs(network: str, frames: int) -> dict:
+def torch_jobs(network: str, frames: int | None = None) -> dict:
     import torch
     import torch_twins
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    net = getattr(torch_twins, network)().to(memory_format=torch.channels_last_3d)
-    data = (torch.rand(1, 3, frames, SIZE, SIZE) * 2 - 1).contiguous(memory_format=torch.channels_last_3d)
+    _, usual, size, _ = NETWORKS[network]
+    net = getattr(torch_twins, network)()
+    data = torch.rand(1, 3, frames or usual, size, size) * 2 - 1
+    if network in ('i3d', 's3dg'):
+        net = net.to(memory_format=torch.channels_last_3d)
+        data = data.contiguous(memory_format=torch.channels_last_3d)
     label = torch.tensor([1])
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-7)
 

@@ -1,7 +1,7 @@
-"""I3D and slim's S3D-G in PyTorch, written from their papers' code: what this project's networks are compared with.
+"""I3D, slim's S3D-G and TimeSformer in PyTorch, from their papers' code: what this project's are compared with.
 
 Nothing here comes from `gluon_action`, so equal outputs mean something. Keys of parameters are this project's, with
-PyTorch's words for those of a batch normalisation; `load` takes arrays by this project's keys.
+PyTorch's words for those of a normalisation; `load` takes arrays by this project's keys.
 """
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def load(net: nn.Module, arrays: dict) -> None:
     words = {'gamma': 'weight', 'beta': 'bias'}
     state = {}
     for key, array in arrays.items():
-        layer, _, name = key.rpartition('.')
-        state[f'{layer}.{words.get(name, name)}'] = torch.from_numpy(array)
+        layer, dot, name = key.rpartition('.')
+        state[f'{layer}{dot}{words.get(name, name)}'] = torch.from_numpy(array)
     missing, over = net.load_state_dict(state, strict=False)
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     if missing or over:
@@ -165,3 +165,94 @@ class SamePool(nn.Module):
             return functional.max_pool3d(x, self.window, self.stride, [before for before, _ in pads], ceil_mode=True)
         x = functional.pad(x, [n for pad in reversed(pads) for n in pad], value=float('-inf'))
         return functional.max_pool3d(x, self.window, self.stride)
+
+
+def timesformer(classes: int = 400, frames: int = 8, size: int = 224, **design) -> nn.Module:
+    """TimeSformer with divided attention, for clips (N, 3, frames, size, size); `design` is `TimeSformer`'s."""
+    return TimeSformer(classes, frames, size, **design)
+
+
+def timesformer_small(classes: int = 400, frames: int = 8, size: int = 112) -> nn.Module:
+    """The zoo's network for CPUs."""
+    return timesformer(classes, frames, size, patch=8, dim=192, depth=6, heads=3)
+
+
+class TimeSformer(nn.Module):
+    """ViT whose patches attend along time, then along space, as its authors' code has it."""
+
+    def __init__(self, classes: int, frames: int, size: int, *, patch: int = 16, dim: int = 768, depth: int = 12,
+                 heads: int = 12, drop_path: float = 0.1):
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + (size // patch) ** 2, dim) * 0.02)
+        self.time_embed = nn.Parameter(torch.zeros(1, frames, dim))
+        self.patch_embed = nn.ModuleDict({'proj': nn.Conv2d(3, dim, patch, patch)})
+        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.blocks = nn.ModuleList(DividedBlock(dim, heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.head = nn.Linear(dim, classes)
+
+    def forward(self, x):
+        """Score clips (N, 3, T, H, W): (N, classes)."""
+        clips, _, frames = x.shape[:3]
+        x = self.patch_embed['proj'](x.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        token, places = x[:clips, :1], x.shape[1] - 1
+        # Time is the innermost axis of the tokens.
+        x = x[:, 1:].reshape(clips, frames, places, -1).transpose(1, 2) + self.time_embed
+        x = torch.cat([token, x.flatten(1, 2)], 1)
+        for block in self.blocks:
+            x = block(x, frames)
+        return self.head(self.norm(x)[:, 0])
+
+
+class DividedBlock(nn.Module):
+    """Attention along time, attention along space, MLP."""
+
+    def __init__(self, dim: int, heads: int, drop_path: float):
+        super().__init__()
+        self.temporal_norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.temporal_attn = SelfAttention(dim, heads)
+        self.temporal_fc = nn.Linear(dim, dim)
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = SelfAttention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = nn.ModuleDict({'fc1': nn.Linear(dim, 4 * dim), 'fc2': nn.Linear(4 * dim, dim)})
+        self.drop_path = drop_path
+
+    def forward(self, x, frames: int):
+        """Tokens (N, 1 + S * T, D) to tokens of the same shape."""
+        clips, _, dim = x.shape
+        token, patches = x[:, :1], x[:, 1:]
+        seen = self.temporal_attn(self.temporal_norm1(patches.reshape(-1, frames, dim)))
+        patches = patches + self.temporal_fc(self.dropped(seen).reshape(patches.shape))
+        pictures = patches.reshape(clips, -1, frames, dim).transpose(1, 2).flatten(0, 1)
+        pictures = torch.cat([token.repeat(1, frames, 1).reshape(-1, 1, dim), pictures], 1)
+        seen = self.dropped(self.attn(self.norm1(pictures))).reshape(clips, frames, -1, dim)
+        token = token + seen[:, :, 0].mean(1, keepdim=True)
+        patches = patches + seen[:, :, 1:].transpose(1, 2).reshape(patches.shape)
+        x = torch.cat([token, patches], 1)
+        hidden = functional.gelu(self.mlp['fc1'](self.norm2(x)))
+        return x + self.dropped(self.mlp['fc2'](hidden))
+
+    def dropped(self, x):
+        """Stochastic depth: a path is left out for some rows, in training."""
+        if not self.training or not self.drop_path:
+            return x
+        kept = torch.rand(len(x), 1, 1) >= self.drop_path
+        return x * kept / (1 - self.drop_path)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention by PyTorch's fused operator."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        """Sequences (B, L, D) to sequences of the same shape."""
+        query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(query, key, value)
+        return self.proj(seen.transpose(1, 2).flatten(2))

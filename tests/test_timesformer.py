@@ -16,7 +16,7 @@ from gluon_action.errors import ModelError
 from gluon_action.model_zoo import get_model, list_models, model_card
 from gluon_action.model_zoo.recognizer import settle_shapes
 from gluon_action.model_zoo.timesformer import ATTENTIONS, TimeSformer
-from gluon_action.nn import Attention, DropPath
+from gluon_action.nn import Attention, DropPath, LayerNorm
 
 TINY = {'patch': 4, 'dim': 24, 'depth': 3, 'heads': 3, 'mlp_ratio': 2}
 SMALL = {'pretrained_base': False, 'input_size': 24, 'clip_length': 4, 'nclass': 5}
@@ -267,3 +267,22 @@ def test_what_the_constructor_cannot_build_is_refused():
         TimeSformer(5, **TINY)(mx.nd.zeros((1, 3, 2, 8, 8)))
     with pytest.raises(ModelError, match='is for clips of 3 frames of 12 x 8, got 3 of 8 x 8'):
         tiny().plan_for(3, 8, 8)
+
+
+def test_a_layer_normalisation_written_as_products_is_the_operator():
+    layer = LayerNorm(7)
+    for parameter in layer.collect_params().values():
+        parameter.initialize(mx.init.Uniform(1), force_reinit=True)
+    gamma, beta = layer.gamma.data().copy(), layer.beta.data().copy()
+    x, way = mx.nd.random.normal(3, 2, shape=(4, 3, 7)), mx.nd.random.normal(shape=(4, 3, 7))
+    found = []
+    for run in (layer, lambda x: mx.nd.LayerNorm(x, gamma, beta, eps=1e-6)):
+        for array in (x, gamma, beta):
+            array.attach_grad()
+        with autograd.record():
+            loss = (run(x) * way).sum()
+        loss.backward()
+        parts = (layer.gamma.grad(), layer.beta.grad()) if run is layer else (gamma.grad, beta.grad)
+        found.append([run(x).asnumpy(), x.grad.asnumpy(), *(part.asnumpy() for part in parts)])
+    for got, want in zip(*found):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)

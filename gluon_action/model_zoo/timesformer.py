@@ -9,13 +9,11 @@ import numpy as np
 from mxnet import gluon
 
 from ..errors import ModelError
-from ..nn import MLP, Attention, Consensus, DropPath, Linear
+from ..nn import MLP, Attention, Consensus, DropPath, LayerNorm, Linear, as_operators
 from .recognizer import Recognizer
 from .registry import ModelCard, register_model
 
 ATTENTIONS = ('divided', 'joint', 'space_only')
-# Of the layer normalisations.
-_EPSILON = 1e-6
 
 
 class PatchEmbed(gluon.HybridBlock):
@@ -38,9 +36,9 @@ class Block(gluon.HybridBlock):
     def __init__(self, dim: int, heads: int, mlp_ratio: float, drop_path: float, **kwargs):
         super().__init__(**kwargs)
         with self.name_scope():
-            self.norm1 = gluon.nn.LayerNorm(epsilon=_EPSILON, in_channels=dim, prefix='norm1_')
+            self.norm1 = LayerNorm(dim, prefix='norm1_')
             self.attn = Attention(dim, heads, prefix='attn_')
-            self.norm2 = gluon.nn.LayerNorm(epsilon=_EPSILON, in_channels=dim, prefix='norm2_')
+            self.norm2 = LayerNorm(dim, prefix='norm2_')
             self.mlp = MLP(dim, int(dim * mlp_ratio), prefix='mlp_')
             self.drop_path = DropPath(drop_path)
 
@@ -65,7 +63,7 @@ class DividedBlock(Block):
         super().__init__(dim, heads, mlp_ratio, drop_path, **kwargs)
         self._dim, self._frames, self._places = dim, None, None
         with self.name_scope():
-            self.temporal_norm1 = gluon.nn.LayerNorm(epsilon=_EPSILON, in_channels=dim, prefix='temporal_norm1_')
+            self.temporal_norm1 = LayerNorm(dim, prefix='temporal_norm1_')
             self.temporal_attn = Attention(dim, heads, axis=1, ndim=4, prefix='temporal_attn_')
             # At 0 the block starts as ViT's.
             self.temporal_fc = Linear(dim, dim, weight_initializer='zeros', prefix='temporal_fc_')
@@ -154,7 +152,7 @@ class TimeSformer(Recognizer):
                 for number in range(depth):
                     rate = drop_path * number / max(depth - 1, 1)
                     self.blocks.add(block(dim, heads, mlp_ratio, rate, prefix=f'{number}_'))
-            self.norm = gluon.nn.LayerNorm(epsilon=_EPSILON, in_channels=dim, prefix='norm_')
+            self.norm = LayerNorm(dim, prefix='norm_')
             self.dropout = gluon.nn.Dropout(dropout_ratio)
             self.head = Linear(dim, nclass, prefix='head_')
             self.consensus = Consensus(num_segments, num_crop)
@@ -222,7 +220,9 @@ class TimeSformer(Recognizer):
                 raise ModelError(f'{x.shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
                                  f'x {self.num_crop} crops; batch with tsn_mp_batchify_fn and split with '
                                  f'multiplier={self._rows}')
-        return super().forward(x, *args)
+            return super().forward(x, *args)
+        with as_operators(self):  # a symbol is for export; compiled graphs are made elsewhere
+            return super().forward(x, *args)
 
     def hybrid_forward(self, F, x, cls_token, pos_embed, time_embed=None):
         """Score clips."""

@@ -6,8 +6,9 @@ from .drop_path import DropPath
 from .frame_padding import FramePaddedConv3D, pad_strided_frames
 from .gating import SelfGating
 from .group_norm import GroupNorm
+from .layer_norm import LayerNorm, as_operators
 from .same import SameConv3D, SameMaxPool3D, SizedBlock, lay_out, same_padding
 
-__all__ = ['MLP', 'Attention', 'BatchNorm', 'Consensus', 'DropPath', 'FramePaddedConv3D', 'GroupNorm', 'Linear',
-           'SameConv3D', 'SameMaxPool3D', 'SelfGating', 'SizedBlock', 'batch_norms', 'freeze_batch_norms', 'lay_out',
-           'pad_strided_frames', 'same_padding']
+__all__ = ['MLP', 'Attention', 'BatchNorm', 'Consensus', 'DropPath', 'FramePaddedConv3D', 'GroupNorm', 'LayerNorm',
+           'Linear', 'SameConv3D', 'SameMaxPool3D', 'SelfGating', 'SizedBlock', 'as_operators', 'batch_norms',
+           'freeze_batch_norms', 'lay_out', 'pad_strided_frames', 'same_padding']

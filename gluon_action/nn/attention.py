@@ -54,9 +54,7 @@ class Attention(gluon.HybridBlock):
     def hybrid_forward(self, F, x):
         """Let the tokens (..., D) of each sequence attend to each other."""
         parts = F.reshape(self.qkv(x), shape=(*self._keep, 3 * self._heads, -1))
-        parts = F.transpose(parts, axes=self._inwards)
-        query, key, value = (F.slice_axis(parts, axis=self._part, begin=part * self._heads,
-                                          end=(part + 1) * self._heads) for part in range(3))
+        query, key, value = F.SliceChannel(F.transpose(parts, axes=self._inwards), num_outputs=3, axis=self._part)
         shares = F.softmax(F.linalg_gemm2(query, key, transpose_b=True, alpha=self._scale), axis=-1)
         seen = F.transpose(F.linalg_gemm2(shares, value), axes=self._outwards)
         return self.proj(F.reshape(seen, shape=(*self._keep, -1)))
