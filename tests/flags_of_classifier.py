@@ -163,6 +163,14 @@ def a_batch_of_each_is_tried_and_nothing_written(world, output, *flags):
     assert finished(world, flags[0], '3', '--batch_size', '1').history[0]['samples'] == 3
 
 
+@seen('--precision', '16')
+def float32_is_all_there_is(world, output, *flags):
+    assert parsed(world, flags[0], '32')
+    with pytest.raises(SystemExit):
+        parsed(world, *flags)
+    assert '--precision 16: MXNet cannot mix precisions' in output.readouterr().err
+
+
 TEST = ('--find-lr-from', '1e-5', '--find-lr-to', '1', '--find-lr-steps', '12')
 
 
@@ -220,7 +228,7 @@ CLASSIFIER_ROWS = {'video-action-classifier': {
     '--default_root_dir': runs_are_in_its_lightning_logs,
     '--resume_from_checkpoint': a_run_goes_on,
     '--gpus': gpus_that_are_not_there_are_an_error,
-    '--precision': changes(lambda *a: command.config_from(parsed(*a)).use_amp, '--precision', '16', to=True),
+    '--precision': float32_is_all_there_is,
     '--accumulate_grad_batches': changes(learnt, '--accumulate_grad_batches', '2'),
     '--gradient_clip_val': changes(learnt, '--gradient_clip_val', '1e-6', given=('--optimizer', 'sgd')),
     '--gradient_clip_algorithm': changes(learnt, '--gradient_clip_algorithm', 'value',

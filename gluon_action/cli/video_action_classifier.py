@@ -40,13 +40,14 @@ epoch=E-step=S beside it, and epoch=E-step=S.onnx for scripts/test_video_action_
 """
 
 _ALWAYS = 'the best epoch is kept, and the state to go on from after each'
+_FLOAT32 = 'networks are trained in float32'
 _EPOCHS = 'training goes by epochs, --max_epochs of them'
 _ONE_MACHINE = 'this command trains on one machine, with --gpus; docs/distributed.md shows several'
 _VALIDATES = 'every epoch is validated, which choosing the best needs'
 #: Flags of Lightning's Trainer that mean nothing here, and why.
 REFUSED = {
-    'accelerator': 'GPUs are chosen with --gpus', 'amp_backend': 'mixed precision is --precision 16',
-    'amp_level': 'mixed precision is --precision 16', 'auto_lr_find': '--find-lr suggests a rate',
+    'accelerator': 'GPUs are chosen with --gpus', 'amp_backend': _FLOAT32,
+    'amp_level': _FLOAT32, 'auto_lr_find': '--find-lr suggests a rate',
     'auto_scale_batch_size': 'choose with --batch_size', 'auto_select_gpus': 'the first --gpus are taken',
     'benchmark': 'convolutions are chosen by MXNET_CUDNN_AUTOTUNE_DEFAULT', 'callbacks': _ALWAYS,
     'check_val_every_n_epoch': _VALIDATES, 'checkpoint_callback': _ALWAYS, 'deterministic': 'every run is',
@@ -136,8 +137,7 @@ def _add_trainer_flags(parser: argparse.ArgumentParser) -> None:
                             'checkpoints/step-...')
     group.add_argument('--gpus', type=int, default=None,
                        help='GPUs; 0 computes on the CPU. By default one where there is one that can be used')
-    group.add_argument('--precision', default='32', choices=('32', '16', 'bf16'),
-                       help='16: mixed precision, float16 on GPUs and bfloat16 on CPUs; bf16 is for CPUs')
+    group.add_argument('--precision', default='32', metavar='32', help='bits of a number; others are refused')
     group.add_argument('--accumulate_grad_batches', type=int, default=1, metavar='BATCHES',
                        help='batches that are added up to one step')
     group.add_argument('--gradient_clip_val', type=float, default=0., metavar='LIMIT',
@@ -165,8 +165,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f'--{name} must be {least} or more, got {value}')
     if args.gradient_clip_algorithm != 'norm' and not args.gradient_clip_val:
         parser.error('--gradient_clip_algorithm: needs a limit, --gradient_clip_val')
-    if args.precision == 'bf16' and args.gpus:
-        parser.error('--precision bf16: is for CPUs; on GPUs it is --precision 16')
+    if args.precision != '32':
+        parser.error(f'--precision {args.precision}: MXNet cannot mix precisions in a transformer, so that 32 is all '
+                     'there is; train_recognizer.py --use-amp does for networks of convolutions')
     if args.find_lr and (args.fast_dev_run or args.resume_from_checkpoint):
         parser.error('--find-lr: contradicts --fast_dev_run and --resume_from_checkpoint')
     return args
@@ -189,7 +190,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
         color_jitter=args.color_jitter, num_workers=args.num_workers, on_error=args.on_error, pretrained_base=False,
         train_params='head' if args.freeze_layers else 'all', optimizer=args.optimizer, lr=args.learning_rate,
         lr_mode='constant', wd=decay, batch_size=args.batch_size, num_epochs=args.max_epochs,
-        accumulate=args.accumulate_grad_batches, **limit, use_amp=args.precision != '32', num_gpus=args.gpus or 0,
+        accumulate=args.accumulate_grad_batches, **limit, num_gpus=args.gpus or 0,
         seed=args.seed, log_interval=args.log_every_n_steps)
 
 

@@ -36,7 +36,7 @@ _BEST = re.compile(r'epoch=\d+-step=\d+\.params$')
 #: Flags of the command that are not called as in `TrainConfig`.
 FLAGS = {'lr': 'learning_rate', 'wd': 'weight_decay', 'accumulate': 'accumulate_grad_batches',
          'clip_grad': 'gradient_clip_val', 'clip_norm': 'gradient_clip_val', 'train_params': 'freeze_layers',
-         'use_amp': 'precision', 'num_gpus': 'gpus', 'train_list': 'data_path', 'val_list': 'data_path',
+         'num_gpus': 'gpus', 'train_list': 'data_path', 'val_list': 'data_path',
          'new_height': 'input_size', 'new_width': 'input_size'}
 
 
