@@ -1,11 +1,11 @@
 """Seconds and memory of I3D, S3D-G and TimeSformer next to the same networks in PyTorch.
 
-A training step (forward, backward, SGD with momentum) and scoring of one clip of 16 frames of 224 x 224 (TimeSformer: 8
-frames, the small one of 112 x 112), on all cores; scoring by the network and by its ONNX export. PyTorch has its quicker
-layout, channels_last_3d, for convolutions, and its fused operator for attention. The frameworks live in
-a process each and take turns. Then the peak memory of a step of I3D on 64 frames, each framework in a fresh process,
-less what it has before the first step. Prints a table, then one JSON object a row. ``--torch-python`` names an
-interpreter that has PyTorch.
+A training step (forward, backward, SGD with momentum) and scoring of one clip of 16 frames of 224 x 224 (TimeSformer:
+8 frames, the small one of 112 x 112), on all cores; scoring by the network and by its ONNX export. PyTorch has its
+quicker layout, channels_last_3d, for convolutions, and its fused operator for attention. The frameworks live in a
+process each and take turns. Then the peak memory of a step of I3D on 64 frames, each framework in a fresh process, less
+what it has before the first step. Prints a table, then one JSON object a row. ``--torch-python`` names an interpreter
+that has PyTorch.
 """
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def measure(network: str, args: argparse.Namespace) -> list[dict]:
                 turns[name].append(server.seconds(name, args.steps))
         for server in servers:
             server.close()
-    rows = (('train', 'torch train', 'training step', NETWORKS[network][3]), ('score', 'torch score', 'scoring', SCORE_TARGET),
+    rows = (('train', 'torch train', 'training step', NETWORKS[network][3]),
+            ('score', 'torch score', 'scoring', SCORE_TARGET),
             ('onnx', 'torch score', 'scoring by ONNX Runtime', SCORE_TARGET))
     return [{'name': f'{network}: {label} over PyTorch', 'ours': statistics.median(turns[a]),
              'peer': statistics.median(turns[b]), 'ratio': statistics.median(x / y for x, y in zip(turns[a], turns[b])),
