@@ -31,11 +31,14 @@ def main() -> None:
     args = parse_args()
     if args.serve:
         return serve(*args.serve)
-    rows = [row for network in args.networks for row in measure(network, args)]
+    rows = []
     print(f'{"row":<48} {"ours":>8} {"peer":>8} {"ratio":>7} {"target":>7}')
-    for row in rows:
-        target = '' if row['target'] is None else f'{row["target"]:.2f}'
-        print(f'{row["name"]:<48} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {target:>7}')
+    for network in args.networks:
+        for row in measure(network, args):
+            target = '' if row['target'] is None else f'{row["target"]:.2f}'
+            print(f'{row["name"]:<48} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {target:>7}',
+                  flush=True)
+            rows.append(row)
     for row in rows:
         print(json.dumps(row))
 
