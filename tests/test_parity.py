@@ -18,7 +18,7 @@ CLASSES = 7
 TOLERANCE = 1e-4
 
 # Frames and pixels that are least work; families that are not named take 8 of 32.
-SMALLEST = {'Inception': {'inceptionv3': (1, 96), '': (1, 64)}, 'ResNet v1b': {'': (1, 64)}, 'VGG': {'': (1, 64)},
+SMALLEST = {'Inception': {'inceptionv3': (1, 96), '': (1, 64)}, 'ResNet v1b': {'': (1, 64)}, 'VGG': {'': (1, 32)},
             'C3D': {'': (16, 32)}, 'P3D': {'': (16, 64)}, 'I3D of GluonCV': {'i3d_inceptionv3': (8, 80)},
             'SlowFast': {'slowfast_4x16': (9, 32), 'slowfast_8x8': (5, 32), 'slowfast_16x8': (5, 32)},
             'Tiny': {'': (1, 32)}}

@@ -189,7 +189,8 @@ def test_json_of_something_else_is_refused(values, message):
 @pytest.mark.parametrize('frames, message', [
     (pictures(3), r'3 frames are not whole scores of 1 x 4 frames'), (pictures(0), '0 frames'),
     (pictures(4).astype('float32'), 'must be uint8'), (pictures(4, channels=2), r'must be uint8 \(n, H, W, 3\) of rgb'),
-    (pictures(4, 24, 23), 'frames of 23x24 .* hold no crop of 24x24'), (pictures(4, 10, 10), 'frames of 10x10 .* hold no crop of 24x24')])
+    (pictures(4, 24, 23), 'frames of 23x24 .* hold no crop of 24x24'),
+    (pictures(4, 10, 10), 'frames of 10x10 .* hold no crop of 24x24')])
 def test_frames_that_make_no_input_are_refused(frames, message):
     with pytest.raises(UsageError, match=message):
         replace(CLIPS, resize={}).apply(frames)
