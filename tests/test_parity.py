@@ -45,17 +45,17 @@ def build(name):
     net = get_model(name, nclass=CLASSES, pretrained_base=False, input_size=size, **clips)
     rng = np.random.default_rng(0)
     for key, parameter in sorted(net._collect_params_with_prefix().items()):
-        parameter.set_data(mx.nd.array(draw(rng, key, parameter.shape)))
+        parameter.set_data(mx.nd.array(draw(rng, key, parameter.shape, calm='_nl' in name)))
     return net, card.input_shape(2, size, frames)
 
 
-def draw(rng, key, shape):
+def draw(rng, key, shape, calm):
     if key.endswith('running_var'):
         return rng.uniform(0.5, 2, shape)
     if key.endswith('gamma'):
-        # Less than 1, or activations grow from block to block until the softmax of non-local blocks has terms in the
-        # thousands, where float32 keeps four digits whoever computes it.
-        return rng.uniform(0.3, 0.7, shape)
+        # Activations grow from residual block to block. Non-local blocks take the exponential of their products, which
+        # are in the thousands then, where float32 keeps four digits whoever computes it.
+        return rng.uniform(0.3, 0.7, shape) if calm else rng.uniform(0.5, 1.5, shape)
     if len(shape) < 2 or 'embed' in key or 'token' in key:
         return rng.normal(0, 0.1, shape)
     return rng.standard_normal(shape, 'float32') * np.float32(np.sqrt(2 / np.prod(shape[1:])))
