@@ -48,6 +48,18 @@ def test_networks_of_clips_see_the_order_of_frames(model, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+def test_a_transformer_sees_the_order_of_frames(tmp_path):
+    # What the page on Epic-Kitchens prints.
+    result = train_recognizer(TrainConfig(
+        model='timesformer_small_custom', pretrained_base=False, dataset='demo_motion', new_length=4, input_size=32,
+        data_aug='v3', new_height=36, new_width=36, batch_size=16, optimizer='adamw', lr=0.001, wd=0.01, no_wd=True,
+        clip_norm=1., warmup_epochs=3, lr_mode='cosine', num_epochs=60, num_workers=1, log_interval=0,
+        data_dir=str(tmp_path / 'videos'), save_dir=str(tmp_path / 'run')))
+    assert result.best_score >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_two_streams_know_together_what_neither_knows_alone(tmp_path):
     # Frames 8 apart tell the colour only, flow the direction only; the four classes are both.
     demo = make_demo('demo_two_stream', tmp_path / 'videos', train_per_class=40, val_per_class=10, size=64,
