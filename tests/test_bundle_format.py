@@ -138,6 +138,21 @@ def test_labels_that_do_not_fit_the_head_are_refused(tmp_path, labels, parts):
     refused(spoiled(tmp_path / 'x', 'labels.json', lambda _: json.dumps(labels)), 'labels.json', *parts)
 
 
+@pytest.mark.parametrize('name', ['a\nb', '\x1b[31mred', '\ud800', 'a\u2028b'])
+def test_labels_that_act_on_a_terminal_or_cannot_be_written_are_refused(tmp_path, name):
+    folder = spoiled(tmp_path / 'x', 'labels.json', lambda _: json.dumps(['a', name, 'c']))
+    refused(folder, 'class 1 is named', 'one line')
+
+
+def test_weights_in_another_file_are_refused(tmp_path):
+    def move_out(folder):
+        onnx.save(onnx.load(folder / 'model.onnx'), folder / 'model.onnx', save_as_external_data=True, location='w.bin',
+                  size_threshold=0)
+    folder = make_bundle(tmp_path / 'x', change=move_out)
+    assert (folder / 'w.bin').exists() and not read_header(folder / 'model.onnx').whole
+    refused(folder, 'model.onnx: keeps weights in another file')
+
+
 def test_labels_of_a_model_alone_must_fit_too(tmp_path):
     refused(make_model(tmp_path / 'a.onnx', labels=['a']), "a.onnx, metadata 'labels'", 'names 1 classes')
 

@@ -312,6 +312,17 @@ def test_an_error_of_the_model_ends_everything(video):
     assert threading.active_count() == before
 
 
+def test_a_model_that_does_not_combine_the_rows_it_should_is_an_error(tmp_path, video):
+    look = dataclasses.replace(CLIPS, rows=3)
+    with pytest.raises(BundleError, match=r'scores \(\d+, 3\) for \d+ rows of input, and its preprocessing \(rows 3\)'):
+        Predictor(make_model(tmp_path / 'a.onnx', look))(video)
+
+
+def test_thousands_of_threads_are_refused(bundle):
+    with pytest.raises(UsageError, match='threads must be 1 to 1024, got 100000'):
+        Predictor(bundle, threads=100000)
+
+
 def test_scores_that_are_no_numbers_are_an_error(video):
     class Mad:
         def run(self, input):

@@ -173,6 +173,12 @@ def test_more_than_one_frame_needs_a_time_axis():
         replace(CLIPS, layout='NCHW')
 
 
+def test_frames_that_no_memory_holds_are_refused():
+    assert replace(CLIPS, resize={'short_side': 28}).picture_bytes == 4 * 3 * 28 * 28
+    with pytest.raises(UsageError, match='resize .* makes 805306368 bytes of the frames of one score'):
+        replace(CLIPS, resize={'short_side': 8192})
+
+
 def test_a_row_that_no_memory_holds_is_refused():
     with pytest.raises(UsageError, match='more than the 268435456 allowed'):
         replace(CLIPS, offsets=tuple(range(100)), crop=(4096, 4096), resize={})

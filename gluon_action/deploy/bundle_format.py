@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +123,10 @@ def check_labels(labels: Any, num_classes: int | None, where: str) -> list[str] 
         raise BundleError(f'{where} must be a list of names in order of the classes, or null')
     seen: dict[str, int] = {}
     for number, name in enumerate(labels):
+        # They would act on the terminal that names are printed on, or cannot be written at all.
+        if any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name):
+            raise BundleError(f'{where}: class {number} is named {ascii(name[:80])}; names must be of one line, '
+                              'without control characters')
         if name in seen:
             raise BundleError(f'{where}: classes {seen[name]} and {number} have the same name {name!r}; give each its '
                               'own')
@@ -209,6 +214,8 @@ def _check_file(folder: Path, name: str, files: dict[str, Any]) -> None:
 
 def _check_model(path: Path, header: OnnxHeader, preprocess: Preprocess) -> int:
     """Return the number of classes; raise where model and preprocessing do not fit."""
+    if not header.whole:  # no manifest answers for other files, and they may be anybody's
+        raise BundleError(f'{path}: keeps weights in another file, which no bundle does; export the model again')
     if len(header.inputs) != 1:
         raise BundleError(f'{path}: has {len(header.inputs)} inputs ({", ".join(header.inputs)}), a bundle has one')
     axes = next(iter(header.inputs.values()))

@@ -10,7 +10,8 @@ from ..errors import BundleError
 
 # Numbers of the fields in onnx.proto.
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_GRAPH_INPUT, _GRAPH_OUTPUT = 11, 12
+_GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,14 @@ class OnnxHeader:
     metadata : dict of str to str
     inputs, outputs : dict of str to list
         Name -> its axes: a number for a length that is fixed, a name for one that is free, None where nothing is said.
+    whole : bool
+        Whether all weights are in the file itself.
     """
 
     metadata: dict[str, str]
     inputs: dict[str, list[int | str | None]]
     outputs: dict[str, list[int | str | None]]
+    whole: bool = True
 
 
 def read_header(path: str | os.PathLike) -> OnnxHeader:
@@ -47,7 +51,7 @@ def read_header(path: str | os.PathLike) -> OnnxHeader:
 
 
 def _header(content: mmap.mmap) -> OnnxHeader:
-    metadata, inputs, outputs, graphs = {}, {}, {}, 0
+    metadata, inputs, outputs, graphs, whole = {}, {}, {}, 0, True
     for number, value in _fields(content, 0, len(content)):
         if number == _MODEL_METADATA:
             entry = dict(_fields(content, *_span(value)))
@@ -55,12 +59,19 @@ def _header(content: mmap.mmap) -> OnnxHeader:
         elif number == _MODEL_GRAPH:
             graphs += 1
             for kind, part in _fields(content, *_span(value)):
+                if kind == _GRAPH_INITIALIZER:
+                    whole = whole and not _is_elsewhere(content, _span(part))
                 if kind in (_GRAPH_INPUT, _GRAPH_OUTPUT):
                     name, axes = _value_info(content, _span(part))
                     (inputs if kind == _GRAPH_INPUT else outputs)[name] = axes
     if graphs != 1 or not inputs or not outputs:
         raise ValueError('it holds no graph with inputs and outputs')
-    return OnnxHeader(metadata, inputs, outputs)
+    return OnnxHeader(metadata, inputs, outputs, whole)
+
+
+def _is_elsewhere(content: mmap.mmap, span: tuple[int, int]) -> bool:
+    return any(number == _TENSOR_EXTERNAL_DATA or number == _TENSOR_DATA_LOCATION and value != 0
+               for number, value in _fields(content, *span))
 
 
 def _value_info(content: mmap.mmap, span: tuple[int, int]) -> tuple[str, list]:

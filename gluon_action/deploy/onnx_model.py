@@ -11,6 +11,8 @@ from ..errors import BundleError, UsageError
 
 #: Devices in order of preference, by the names that ONNX Runtime gives them.
 PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
+#: Threads that anybody can want: starting some thousands of them takes minutes.
+MOST_THREADS = 1024
 
 
 class OnnxModel:
@@ -49,13 +51,13 @@ class OnnxModel:
 
     def __init__(self, path: str | os.PathLike, *, threads: int | None = None,
                  providers: Sequence[str] | None = None, output: str = 'logits', spinning: bool = False):
-        if threads is not None and threads < 1:
-            raise UsageError(f'threads must be 1 or more, got {threads}')
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f'threads must be 1 to {MOST_THREADS}, got {threads}')
         runtime = import_runtime()
         self.path, self.threads = os.fspath(path), threads or engine.set_threads()
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors come as exceptions, and are told once
         options.add_session_config_entry('session.intra_op.allow_spinning', str(int(spinning)))
         available = runtime.get_available_providers()
         chosen = list(providers or [name for name in PROVIDERS if name in available])
@@ -64,7 +66,7 @@ class OnnxModel:
         try:
             self._session = runtime.InferenceSession(self.path, options, providers=chosen)
         except runtime_errors() as error:
-            raise BundleError(f'{self.path}: ONNX Runtime cannot load it: {_first_line(error)}') from error
+            raise BundleError(f'{self.path}: ONNX Runtime cannot load it: {_in_one_line(error)}') from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         names = [value.name for value in outputs]
         if len(inputs) != 1 or output not in names:
@@ -82,7 +84,7 @@ class OnnxModel:
             return self._session.run([self._output], {self.input_name: input})[0]
         except runtime_errors() as error:
             raise BundleError(f'{self.path}: cannot compute an input of {" x ".join(map(str, input.shape))} '
-                              f'{input.dtype}: {_first_line(error)}') from error
+                              f'{input.dtype}: {_in_one_line(error)}') from error
 
 
 def import_runtime():
@@ -102,5 +104,5 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     return (*found, ValueError)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+def _in_one_line(error: Exception) -> str:
+    return (' '.join(str(error).split()) or type(error).__name__)[:400]

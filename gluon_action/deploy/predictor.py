@@ -155,6 +155,7 @@ class Predictor:
         if stride is not None and stride < 1:
             raise UsageError(f'stride must be 1 frame or more, got {stride}')
         numbers = int(np.prod(self.preprocess.shape(self.preprocess.rows * self.preprocess.crops)))
+        numbers = max(numbers, self.preprocess.picture_bytes // 4)
         self.batch_size = batch_size or max(1, min(BATCH_SIZE, BATCH_NUMBERS // numbers))
         self.rolling, self.vote, self.flow_method = rolling, vote, flow_method
         self.model = model or OnnxModel(self.bundle.model, threads=threads)
@@ -195,7 +196,7 @@ class Predictor:
         UsageError
             When the model cannot look at such a video.
         """
-        run = _Run(self, on_window)
+        run = _Run(self, os.fspath(source), on_window)
         with open_frames(source, self.preprocess, wanted=self.plan.wanted, full_size=on_frame is not None, fps=fps,
                          queue=self._queue(), method=self.flow_method) as frames, run:
             cutter = WindowCutter(self.plan, frames.fps)
@@ -220,8 +221,7 @@ class Predictor:
         pictures = [picture for cut in cuts for picture in cut.pictures]
         if len(sizes := {picture.shape for picture in pictures}) > 1:
             shown = ' and '.join(sorted(f'{shape[1]}x{shape[0]}' for shape in sizes))
-            raise UsageError(f'its frames differ in size ({shown}), and this model takes a part of them as they are; '
-                             'bring them to one size')
+            raise UsageError(f'its frames differ in size: before the crop they are {shown}; bring them to one size')
         return self.preprocess.cut(np.stack(pictures))
 
     def scores(self, input: np.ndarray) -> np.ndarray:
@@ -229,8 +229,11 @@ class Predictor:
         logits = np.asarray(self.model.run(input), np.float64)
         if not np.isfinite(logits).all():
             raise BundleError(f'{self.name}: the model gives scores that are not finite')
-        num_windows = len(input) // (self.preprocess.crops * self.preprocess.rows)
-        logits = logits.reshape(num_windows, self.preprocess.crops, -1).mean(axis=1)
+        crops, rows = self.preprocess.crops, self.preprocess.rows
+        if logits.ndim != 2 or len(logits) * rows != len(input):
+            raise BundleError(f'{self.name}: the model gives scores {logits.shape} for {len(input)} rows of input, and '
+                              f'its preprocessing (rows {rows}) says {len(input) // rows}; export it again')
+        logits = logits.reshape(len(logits) // crops, crops, -1).mean(axis=1)
         if self.labels is not None and len(self.labels) != logits.shape[1]:
             raise BundleError(f'{self.name}: the model gives {logits.shape[1]} scores for {len(self.labels)} labels')
         return probabilities_of(logits, self.preprocess.activation)
@@ -283,9 +286,9 @@ class Predictor:
 class _Run:
     """The windows of one video on their way through the model, computed by a thread while others are cut."""
 
-    def __init__(self, predictor: Predictor, on_window: Callable[[Window], None] | None):
+    def __init__(self, predictor: Predictor, source: str, on_window: Callable[[Window], None] | None):
         self.history, self.ballot = History(), Ballot(predictor.vote)
-        self._predictor, self._on_window = predictor, on_window
+        self._predictor, self._source, self._on_window = predictor, source, on_window
         self._rolling = RollingMean(predictor.rolling)
         self._waiting: list[Cut] = []
         self._computing: tuple[list[Cut], Future] | None = None
@@ -312,7 +315,10 @@ class _Run:
 
     def _start(self) -> None:
         cuts, self._waiting = self._waiting, []
-        input = self._predictor.input_of(cuts)
+        try:
+            input = self._predictor.input_of(cuts)
+        except UsageError as error:
+            raise UsageError(f'{self._source}: {error}') from error
         # One batch computes while the next one is made: more would only take memory.
         self._collect()
         self._computing = cuts, self._pool.submit(self._predictor.scores, input)

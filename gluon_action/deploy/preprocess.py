@@ -91,6 +91,13 @@ class Preprocess:
         """Frames from the first to the last of a clip, both counted."""
         return max(self.offsets) + 1
 
+    @property
+    def picture_bytes(self) -> int:
+        """Bytes of the resized frames of one score, at least; 0 where frames are not resized."""
+        side = self.resize.get('short_side', 0)
+        area = max(side * side, self.resize.get('width', 0) * self.resize.get('height', 0))
+        return self.rows * len(self.offsets) * self.channels * area
+
     def shape(self, rows: int) -> tuple[int, ...]:
         """Shape of an input of this many rows."""
         time = (len(self.offsets),) if self.layout == 'NCTHW' else ()
@@ -261,6 +268,8 @@ def _size_rules(p: Preprocess):
     """Yield (wrong, the whole message)."""
     row = math.prod(p.shape(1))
     yield row > LARGEST_ROW, f'offsets and crop make rows of {row} numbers, more than the {LARGEST_ROW} allowed'
+    yield p.picture_bytes > LARGEST_ROW, (f'resize {p.resize} makes {p.picture_bytes} bytes of the frames of one '
+                                          f'score, more than the {LARGEST_ROW} allowed')
     height, width = p.crop
     if 'short_side' in p.resize:
         side = p.resize['short_side']
