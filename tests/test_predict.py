@@ -85,6 +85,7 @@ def test_names_of_several_outputs_come_from_a_pattern(place, tmp_path):
     (('--overlay', '{tmp}/none/{{name}}.mp4'), 'there is no folder'),
     (('--overlay', '{tmp}/{{name}}.webm'), 'as .mp4 or .gif'), (('--timeline', '{tmp}/{{name}}.pdf'), 'end in .png'),
     (('--overlay', '{place}/{{name}}.mp4', '--overwrite'), 'is the video itself'),
+    (('--overlay', '{tmp}/{{name}}.gif', '--json', '{tmp}/b.gif'), '/b.gif: is the file of --overlay too'),
     (('--json', '{tmp}'), 'is a folder'), (('--json', '{place}/a.mp4'), 'is the video itself'),
     (('--json', '{place}/bundle/labels.json'), 'exists; pass --overwrite')])
 def test_outputs_that_cannot_be_are_refused_before_the_work(place, tmp_path, capsys, monkeypatch, flags, told):
@@ -125,6 +126,41 @@ def test_an_overlay_that_fails_is_no_file_and_the_video_is_a_failure(place, tmp_
     assert 'No space left on device' in capsys.readouterr().err and os.listdir(tmp_path) == ['o.json']
 
 
+def test_an_encoder_that_fails_is_a_failure_of_that_video(place, tmp_path, capsys, monkeypatch):
+    from gluon_action.deploy import overlay
+    monkeypatch.setattr(overlay._Mp4, '_size', lambda *size: (40000, 2))  # more than H.264 knows
+    assert predict(place, place / 'a.mp4', '--overlay', tmp_path / 'o.mp4', '--json', tmp_path / 'o.json') == 1
+    assert 'o.mp4: cannot be written' in capsys.readouterr().err and os.listdir(tmp_path) == ['o.json']
+
+
+def test_a_video_as_thin_as_a_line_is_drawn_on(place, tmp_path):
+    thin = write_video(tmp_path / 'thin.mkv', 6, codec='ffv1', pix_fmt='yuv444p', size=(2000, 16))
+    assert predict(place, thin, '--overlay', tmp_path / 'o.mp4') == 0
+    with av.open(str(tmp_path / 'o.mp4')) as made:
+        assert next(made.decode(video=0)).width == 8000
+
+
+def test_ctrl_c_leaves_what_is_known_of_the_videos_before(place, tmp_path, monkeypatch, capsys):
+    stream = Predictor.stream
+
+    def interrupted(self, source, **listeners):
+        if source.endswith('b.mp4'):
+            raise KeyboardInterrupt
+        return stream(self, source, **listeners)
+
+    monkeypatch.setattr(Predictor, 'stream', interrupted)
+    videos = place / 'a.mp4', place / 'b.mp4', place / 'frames'
+    assert predict(place, *videos, '--json', tmp_path / 'o.json') == 130
+    assert [video['path'] for video in json.loads((tmp_path / 'o.json').read_text())['videos']] == [str(videos[0])]
+    assert 'o.json, 1 of 3 videos' in capsys.readouterr().out
+
+
+def test_frames_of_several_sizes_are_refused_by_the_name_of_the_video(place, tmp_path, capsys):
+    Image.new('RGB', (96, 90)).save(write_frames(tmp_path / 'mixed', range(1, 9)) / 'img_00003.jpg')
+    assert predict(place, tmp_path / 'mixed') == 2
+    assert f'{tmp_path / "mixed"}: its frames differ in size' in capsys.readouterr().err
+
+
 def test_a_changed_bundle_predicts_nothing(place, tmp_path, capsys):
     def spoil(folder):
         (folder / 'labels.json').write_text(json.dumps([*LABELS, 'more']))
@@ -144,6 +180,10 @@ def test_numbers_that_cannot_be_are_refused(place, capsys):
         with pytest.raises(SystemExit) as stop:
             predict(place, place / 'a.mp4', flag, '0')
         assert stop.value.code == 2 and f'{flag} must be 1 or more, got 0' in capsys.readouterr().err
+    for fps in ('0', 'nan', '-1', 'inf'):
+        with pytest.raises(SystemExit) as stop:
+            predict(place, place / 'frames', '--fps', fps)
+        assert stop.value.code == 2 and '--fps must be a number above 0' in capsys.readouterr().err
 
 
 def test_a_pipe_is_predicted(place):

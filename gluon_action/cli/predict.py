@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from .command import make_parser
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} must be 1 or more, got {value}')
+    if args.fps is not None and not 0 < args.fps < float('inf'):
+        parser.error(f'--fps must be a number above 0, got {args.fps:g}')
     return args
 
 
@@ -85,21 +88,24 @@ def main(args: argparse.Namespace) -> int:
                                batch_size=args.batch_size, rolling=args.rolling, vote=args.vote, threads=args.threads,
                                flow_method=args.flow_method)
     results = []
-    with Progress() as progress:
-        for job, result in predict_jobs(predictor, jobs, top_k=args.top_k, fps=args.fps, watch=progress.watch):
-            progress.clear()
-            results.append(result)
-            if isinstance(result, Failure):
-                print(f'gluon-action predict: {result.error}', file=sys.stderr)
-            else:
-                print('\n'.join([describe(result, args.top_k), *(f'  wrote {path}' for path in job.files)]), flush=True)
-    if args.json:
-        write_json(args.json, predictor, results, args.top_k)
-        print(f'wrote {args.json}')
-    failed = sum(isinstance(result, Failure) for result in results)
-    if failed and len(results) > 1:
-        print(f'{failed} of {len(results)} videos failed', file=sys.stderr)
-    return int(failed > 0)
+    try:
+        with Progress() as progress:
+            for job, result in predict_jobs(predictor, jobs, top_k=args.top_k, fps=args.fps, watch=progress.watch):
+                progress.clear()
+                results.append(result)
+                if isinstance(result, Failure):
+                    print(f'gluon-action predict: {result.error}', file=sys.stderr)
+                else:
+                    print('\n'.join([describe(result, args.top_k), *(f'  wrote {path}' for path in job.files)]),
+                          flush=True)
+    finally:  # Ctrl-C in the hundredth video does not take what is known of the others
+        if args.json and results:
+            write_json(args.json, predictor, results, args.top_k)
+            print(f'wrote {args.json}' + f', {len(results)} of {len(jobs)} videos' * (len(results) < len(jobs)))
+    failures = [result.error for result in results if isinstance(result, Failure)]
+    if failures and len(results) > 1:
+        print(f'{len(failures)} of {len(results)} videos failed', file=sys.stderr)
+    return (2 if all(isinstance(error, UsageError) for error in failures) else 1) if failures else 0
 
 
 def describe(prediction: Prediction, top_k: int) -> str:

@@ -65,6 +65,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name} must be 1 or more, got {value}')
+    if args.fps is not None and not 0 < args.fps < float('inf'):
+        parser.error(f'--fps must be a number above 0, got {args.fps:g}')
     if args.no_overlay and args.output:
         parser.error('--no-overlay: contradicts --output')
     return args

@@ -47,9 +47,9 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
             raise UsageError(f'{path}: does not exist; name a bundle, an ONNX file, the folder of a training run, '
                              'FILE.params, or a model of the zoo with --use-pretrained')
         if not use_pretrained:
-            raise UsageError(f'{source}: a model of the zoo predicts with its published weights, pass '
-                             '--use-pretrained; for your own name the folder of their run, or FILE.params --model '
-                             f'{source}')
+            raise UsageError(f'{source}: is no bundle, run or file here; a model of the zoo predicts with its '
+                             'published weights, pass --use-pretrained; for your own name the folder of their run, or '
+                             f'FILE.params --model {source}')
     if options.get('threads'):
         raise UsageError('--threads: is for models in ONNX Runtime; for a network in MXNet set OMP_NUM_THREADS')
     _need_mxnet(source)

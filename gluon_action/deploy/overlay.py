@@ -19,6 +19,8 @@ EXTENSIONS = ('.mp4', '.gif')
 HOLD_BYTES = 256 << 20
 #: Shorter side of the pictures of an overlay, at least: text on anything smaller covers all of it.
 SHORT_SIDE = 320
+#: Longer side of what is enlarged to that: pictures as thin as a line stay thin.
+LONG_SIDE = 8192
 #: A GIF's longer side at most, its frames a second, and its frames in all: of long videos it is a time lapse.
 GIF_SIDE, GIF_FPS, GIF_FRAMES = 400, 10, 300
 
@@ -163,8 +165,11 @@ class _File:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:  # FFmpeg's errors about files are such as well
+        except self._causes() as error:
             raise OutputError(f'{self.path}: cannot be written: {error.strerror or error}') from error
+
+    def _causes(self) -> tuple[type[Exception], ...]:
+        return (OSError,)
 
 
 class _Mp4(_File):
@@ -173,7 +178,7 @@ class _Mp4(_File):
     _container = None
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
-        factor = max(1, -(-SHORT_SIDE // min(width, height)))
+        factor = max(1, min(-(-SHORT_SIDE // min(width, height)), LONG_SIDE // max(width, height)))
         return tuple(max(2, side * factor // 2 * 2) for side in (width, height))  # colours are stored for 2 x 2 pixels
 
     def _open(self, width: int, height: int, fps: float) -> None:
@@ -194,6 +199,10 @@ class _Mp4(_File):
         frame.time_base = self._stream.codec_context.time_base
         frame.pts = self._last = max(self._last + 1, round(seconds * _TICKS))
         self._container.mux(self._stream.encode(frame))
+
+    def _causes(self) -> tuple[type[Exception], ...]:
+        import av
+        return OSError, av.FFmpegError  # the encoder's own; those about files are both
 
     def _close(self) -> None:
         if self._container is not None:

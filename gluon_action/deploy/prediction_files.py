@@ -76,9 +76,12 @@ def plan_jobs(videos: Sequence[str], *, overlay: str | None = None, timeline: st
         import_matplotlib()
     targets = [('--overlay', path) for path in overlays] + [('--timeline', path) for path in timelines]
     targets.append(('--json', Path(json).expanduser() if json else None))
+    taken: dict[Path, str] = {}
     for flag, path in targets:
         if path is None:
             continue
+        if taken.setdefault(path.absolute(), flag) != flag:
+            raise UsageError(f'{flag} {path}: is the file of {taken[path.absolute()]} too; pass another name')
         if flag == '--overlay':
             check_path(path)
         if flag == '--timeline' and path.suffix.lower() != '.png':
