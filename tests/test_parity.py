@@ -130,6 +130,7 @@ def fingerprint(name):
 
 @pytest.mark.slow
 def test_names_share_a_comparison_only_when_they_build_the_same_network():
-    assert fingerprint('resnet18_v1b_ucf101') == fingerprint('resnet18_v1b_kinetics400')
+    assert fingerprint('resnet18_v1b_ucf101') == fingerprint('resnet18_v1b_hmdb51')
+    assert fingerprint('resnet18_v1b_ucf101') != fingerprint('resnet18_v1b_kinetics400')  # another dropout
     assert fingerprint('resnet18_v1b_ucf101') != fingerprint('resnet34_v1b_ucf101')
     assert fingerprint('i3d_rgb_custom') != fingerprint('i3d_flow_custom')
