@@ -6,6 +6,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 # isort: split
 import mxnet as mx
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from mxnet import autograd, gluon
@@ -232,6 +233,17 @@ def test_it_exports_for_any_batch(attention, tmp_path):
     for rows in (1, 4):
         data = clips(rows, 3, 16, 12)
         agree(net(mx.nd.array(data)), session.run(None, {'clip': data})[0])
+
+
+def test_layer_normalisations_are_exported_as_what_onnx_runtime_fuses(tmp_path):
+    net = tiny()
+    random_parameters(net)
+    export_onnx(net, tmp_path / 'model.onnx', input_shape=(1, 3, 3, 12, 8))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / 'optimised.onnx')
+    onnxruntime.InferenceSession(str(tmp_path / 'model.onnx'), options, providers=['CPUExecutionProvider'])
+    kinds = [node.op_type for node in onnx.load(tmp_path / 'optimised.onnx').graph.node]
+    assert kinds.count('LayerNormalization') == 3 * TINY['depth'] + 1
 
 
 @pytest.mark.parametrize('options, message', [

@@ -100,6 +100,8 @@ def simplify(graph: Graph) -> None:
     for node in [node for node in graph.nodes if node.op_type == 'Reshape']:
         _unguard_reduction(graph, node)
         _unfold(graph, node)
+    for node in [node for node in graph.nodes if node.op_type == 'Sub']:
+        _add_beta(graph, node)
     graph.prune()
 
 
@@ -111,6 +113,14 @@ def _unguard_reduction(graph: Graph, node) -> None:
         if attributes(reduction).get('keepdims') == 0 and axes and min(axes) > 0:
             graph.nodes.remove(node)
             graph.replace(node.output[0], reduction.output[0])
+
+
+def _add_beta(graph: Graph, node) -> None:
+    # MXNet's export ends a layer normalisation with x - (-beta); as x + beta ONNX Runtime knows the whole for one.
+    negated = graph.maker(node.input[1])
+    if negated is not None and negated.op_type == 'Neg' and negated.input[0] in graph.weights:
+        node.op_type = 'Add'
+        node.input[1] = negated.input[0]
 
 
 def _unfold(graph: Graph, node) -> None:
