@@ -7,7 +7,7 @@ import pytest
 
 from gluon_action.data.run_config import read_run_config
 
-ABOUT = {'config': {'model': 'x'}, 'classes': ['run', 'swim'], 'num_classes': 2}
+ABOUT = {'config': {'model': 'x'}, 'classes': ['run', 'swim'], 'num_classes': 2, 'clip_stride': None}
 
 
 @pytest.fixture
@@ -16,12 +16,14 @@ def run(tmp_path):
     (folder / 'checkpoints' / 'step-3').mkdir(parents=True)
     (folder / 'config.json').write_text(json.dumps(ABOUT))
     (folder / 'checkpoints' / 'step-3' / 'config.json').write_text(json.dumps(ABOUT['config']))
-    (folder / 'x-000.params').write_bytes(b'')
+    for place in (folder, folder / 'checkpoints'):
+        (place / 'x-000.params').write_bytes(b'')
     return folder
 
 
 def test_parameters_checkpoints_and_the_folder_itself_lead_to_the_run(run):
-    for path in (run / 'x-000.params', run / 'checkpoints' / 'step-3', run / 'checkpoints', run, str(run)):
+    for path in (run / 'x-000.params', run / 'checkpoints' / 'x-000.params', run / 'checkpoints' / 'step-3', run / 'checkpoints',
+                 run, str(run)):
         assert read_run_config(path) == ABOUT
 
 

@@ -189,7 +189,7 @@ def test_every_model_of_the_zoo_says_how_videos_are_prepared_for_it(name):
     assert preprocess.modality == card.modality and preprocess.mean == card.mean
 
 
-def test_a_clip_that_was_spread_over_the_video_takes_the_networks_stride(demo_appearance, tmp_path):
+def test_a_clip_that_was_spread_over_the_video_takes_the_stride_of_the_run_or_the_networks(demo_appearance, tmp_path):
     net = model_zoo.get_model(SMALL, nclass=2, clip_length=2, input_size=16, pretrained_base=False)
     net.save_parameters(str(tmp_path / 'best.params'))
     config = configured(demo_appearance, model=SMALL, new_length=2, input_size=16, clip_sampling='spread')
@@ -197,6 +197,10 @@ def test_a_clip_that_was_spread_over_the_video_takes_the_networks_stride(demo_ap
                                                       'classes': ['a', 'b']}))
     assert open_source(tmp_path).preprocess.offsets == (0, 4)
     assert open_source(tmp_path, clip_stride=9).preprocess.offsets == (0, 9)
+    about = json.loads((tmp_path / 'config.json').read_text())
+    for said, stride in ((7, 7), (None, 4), (0, 4), ('x', 4)):
+        (tmp_path / 'config.json').write_text(json.dumps({**about, 'clip_stride': said}))
+        assert open_source(tmp_path).preprocess.offsets == (0, stride)
 
 
 def test_labels_of_a_data_set_are_known():

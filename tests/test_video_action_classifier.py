@@ -29,6 +29,7 @@ from gluon_action.cli.command import run
 from gluon_action.deploy.bundle_check import verify
 from gluon_action.deploy.bundle_format import read_bundle
 from gluon_action.deploy.onnx_model import OnnxModel
+from gluon_action.deploy.sources import open_source
 from gluon_action.errors import UsageError
 from gluon_action.model_zoo import get_model
 from gluon_action.model_zoo.weights import read_parameters
@@ -136,6 +137,9 @@ def test_the_exported_model_is_verified_names_its_classes_and_scores_as_the_netw
     assert folder.labels == bare.labels == list(ACTIONS)
     # 8 frames of an action, spread over 4 parts: 2 apart.
     assert folder.preprocess == bare.preprocess and folder.preprocess.offsets == (0, 2, 4, 6)
+    run, best = open_source(trained[0]), open_source(trained[0] / 'best.params')
+    assert run.preprocess == best.preprocess == folder.preprocess and run.labels == best.labels == folder.labels
+    assert open_source(model.with_suffix('.params')).preprocess == folder.preprocess
     assert folder.preprocess.crop == (16, 16) and folder.preprocess.resize == {'short_side': 18}
     assert verify(model.with_suffix('')).top1_equal
     net = get_model(NAME, nclass=2, pretrained_base=False)

@@ -226,7 +226,7 @@ def _export(result: LightningResult) -> list[Path]:
     from ..deploy.sources import open_source
     folder, model = result.best.with_suffix(''), result.best.with_suffix('.onnx')
     if not folder.exists():
-        source = open_source(result.folder, clip_stride=result.clip_stride)
+        source = open_source(result.folder)
         write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,
                      notes={**source.notes, 'Validation accuracy': f'{100 * result.scores["test_acc"]:.2f} % of '
                                                                    f'{result.scores["expected"]} clips'})

@@ -13,25 +13,29 @@ def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
     Parameters
     ----------
     path : path
-        A file of parameters, or a folder inside a run (``--save-dir`` itself, ``checkpoints`` or one of those). Links
-        are followed, as ``best.params`` is one and may be linked to from elsewhere.
+        A file of parameters in a run's folder or in its ``checkpoints``, or a folder inside a run (``--save-dir``
+        itself, ``checkpoints`` or one of those). Links are followed, as ``best.params`` is one and may be linked to
+        from elsewhere.
 
     Returns
     -------
     dict or None
-        With ``classes`` (list of str, or None), ``num_classes`` (int, or None), ``config``, ``model``, ``lists`` and
-        ``versions`` as the run wrote them. `classes` and `num_classes` are checked, the others are as found. None
-        when nothing is there, it cannot be read, or it is something else of that name.
+        With ``classes`` (list of str, or None), ``num_classes`` and ``clip_stride`` (int, or None), ``config``,
+        ``model``, ``lists`` and ``versions`` as the run wrote them. The first three are checked, the others are as
+        found. None when nothing is there, it cannot be read, or it is something else of that name.
     """
     place = Path(path).expanduser()
     try:
         place = place.resolve()
         # A checkpoint lies two folders below the run's, and has a file of this name that is a part of its state.
         folders = [place, *place.parents][:3] if place.is_dir() else [place.parent]
+        if place.is_file() and place.parent.name == 'checkpoints':
+            folders.append(place.parent.parent)
     except (OSError, RuntimeError):  # RuntimeError: links in a circle
         return None
     about = next(filter(None, map(_run_in, folders)), None)
-    return about and {**about, 'classes': _names(about.get('classes')), 'num_classes': _count(about.get('num_classes'))}
+    return about and {**about, 'classes': _names(about.get('classes')),
+                      **{name: _count(about.get(name)) for name in ('num_classes', 'clip_stride')}}
 
 
 def _run_in(folder: Path) -> dict[str, Any] | None:

@@ -176,6 +176,8 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
     if about:
         run = _record(TrainConfig, about['config'])
         card = model_zoo.model_card(run.model)
+        if run.clip_sampling == 'spread':  # a prediction takes frames as far apart as they usually lay in training
+            wanted = dataclasses.replace(wanted, clip_stride=wanted.clip_stride or about['clip_stride'])
         _apply_choices(run, card, wanted)
     else:
         card = model_zoo.model_card(model)
@@ -240,7 +242,7 @@ def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
         run.slow_temporal_stride = run.slow_temporal_stride // fast * wanted.clip_stride
         run.new_length = wanted.clip_length or run.new_length // fast * wanted.clip_stride
     elif wanted.clip_stride or run.clip_sampling == 'spread':
-        # Frames that were spread over a whole video have no stride; the network's usual one is the best guess.
+        # Where the run could not say how far apart frames lay, the network's usual stride is the best guess.
         run.new_step, run.clip_sampling = wanted.clip_stride or card.clip_stride, 'consecutive'
 
 

@@ -80,15 +80,12 @@ class LightningResult:
         ``test_acc`` (0..1) and ``test_loss`` of these on the validation videos, and ``epoch`` and ``step``.
     history : list of dict
         A record an epoch, see `Loop.fit`.
-    clip_stride : int or None
-        Frames between those of a clip, as they usually lay in the training videos.
     """
 
     folder: Path | None
     best: Path | None
     scores: dict[str, Any]
     history: list[dict[str, Any]]
-    clip_stride: int | None = None
 
 
 def train_in_versions(config: TrainConfig, run: LightningRun) -> LightningResult:
@@ -369,21 +366,7 @@ def _tested(recipe: Recipe, folder: RunFolder) -> LightningResult:
     scores = {'test_acc': found['top1'], 'test_loss': found['loss'], 'epoch': record['epoch'],
               'step': record['update'] - 1, 'count': found['count'], 'expected': found['expected']}
     write_atomically(folder.path / TEST, json.dumps({**scores, 'parameters': best.name}, indent=2) + '\n')
-    return LightningResult(folder.path, best, scores, loop.progress.history, usual_stride(recipe))
-
-
-def usual_stride(recipe: Recipe) -> int | None:
-    """Return the distance of the frames that are spread over a training video of median length, where lists tell it."""
-    lengths = sorted(length for length in map(_length, recipe.train_loader.dataset.samples) if length)
-    return max(1, round(lengths[len(lengths) // 2] / recipe.config.new_length)) if lengths else None
-
-
-def _length(sample) -> int | None:
-    if sample.first is not None and sample.last is not None:
-        return sample.last - sample.first + 1
-    if sample.num_frames is None and os.path.isdir(sample.path):
-        return len(os.listdir(sample.path))
-    return sample.num_frames
+    return LightningResult(folder.path, best, scores, loop.progress.history)
 
 
 def _try_out(config: TrainConfig, card: ModelCard, run: LightningRun, contexts: list) -> LightningResult:

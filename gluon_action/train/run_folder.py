@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -93,6 +94,7 @@ class RunFolder:
             'lists': {name: {'file': loader.dataset.setting, 'sha256': loader.dataset.list_sha256,
                              'videos': len(loader.dataset)}
                       for name, loader in (('train', recipe.train_loader), ('val', recipe.val_loader)) if loader},
+            'clip_stride': usual_stride(recipe),
             'versions': {name: importlib.metadata.version(name) for name in ('gluon_action', 'numpy', 'decord', 'av')},
         }
         write_atomically(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
@@ -185,6 +187,25 @@ def data_of(recipe) -> dict[str, Any]:
     loaders = {'train': recipe.train_loader, 'val': recipe.val_loader}
     return {'lists': {name: loader.dataset.list_sha256 for name, loader in loaders.items() if loader is not None},
             'classes': recipe.classes}
+
+
+def usual_stride(recipe) -> int | None:
+    """Return the distance of the frames of a clip that is spread over a training video of median length.
+
+    None where clips are not spread, or the lists do not say how long videos are.
+    """
+    if recipe.config.clip_sampling != 'spread':
+        return None
+    lengths = sorted(length for length in map(_length, recipe.train_loader.dataset.samples) if length)
+    return max(1, round(lengths[len(lengths) // 2] / recipe.config.new_length)) if lengths else None
+
+
+def _length(sample) -> int | None:
+    if sample.first is not None and sample.last is not None:
+        return sample.last - sample.first + 1
+    if sample.num_frames is None and os.path.isdir(sample.path):
+        return len(os.listdir(sample.path))
+    return sample.num_frames
 
 
 def check_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
