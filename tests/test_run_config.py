@@ -22,8 +22,8 @@ def run(tmp_path):
 
 
 def test_parameters_checkpoints_and_the_folder_itself_lead_to_the_run(run):
-    for path in (run / 'x-000.params', run / 'checkpoints' / 'x-000.params', run / 'checkpoints' / 'step-3', run / 'checkpoints',
-                 run, str(run)):
+    inside = ('x-000.params', 'checkpoints/x-000.params', 'checkpoints/step-3', 'checkpoints')
+    for path in (*(run / name for name in inside), run, str(run)):
         assert read_run_config(path) == ABOUT
 
 
