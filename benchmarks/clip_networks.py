@@ -10,15 +10,15 @@ that has PyTorch.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from turns import Server, print_rows, ratio_row, repeated, serve, take_turns
 
 LONG = 64
 # name -> model of the zoo, frames and pixels of a clip, target of a training step
@@ -31,21 +31,23 @@ SCORE_TARGET, MEMORY_TARGET = 1.0, 1.2
 def main() -> None:
     args = parse_args()
     if args.serve:
-        return serve(*args.serve)
+        framework, network, folder = args.serve
+        jobs = mxnet_jobs(network, folder=folder) if framework == 'mxnet' else torch_jobs(network)
+        return serve({name: repeated(job) for name, job in jobs.items()})
     if args.measure_memory:
         print(step_memory(args.measure_memory))
         return
-    rows = [row for network in args.networks for row in measure(network, args)]
+    print_rows(rows(args))
+
+
+def rows(args: argparse.Namespace) -> Iterator[dict]:
+    for network in args.networks:
+        yield from measure(network, args)
     if args.memory:
         ours, peer = (int(run(python, '--measure-memory', framework)) / 2 ** 20
                       for python, framework in ((sys.executable, 'mxnet'), (args.torch_python, 'torch')))
-        rows.append({'name': f'i3d x {LONG} frames: GiB of a training step', 'ours': ours, 'peer': peer,
-                     'ratio': ours / peer, 'target': MEMORY_TARGET})
-    print(f'{"row":<44} {"ours":>8} {"peer":>8} {"ratio":>7} {"target":>7}')
-    for row in rows:
-        print(f'{row["name"]:<44} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {row["target"]:>7.2f}')
-    for row in rows:
-        print(json.dumps(row))
+        yield {'name': f'i3d x {LONG} frames: GiB of a training step', 'ours': ours, 'peer': peer,
+               'ratio': ours / peer, 'target': MEMORY_TARGET}
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,68 +63,19 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(network: str, args: argparse.Namespace) -> list[dict]:
-    """Alternate between the processes and return the rows of a network: medians, and median ratios of neighbours."""
-    with tempfile.TemporaryDirectory() as folder:
-        servers = [Server(python, framework, network, folder)
-                   for python, framework in ((sys.executable, 'mxnet'), (args.torch_python, 'torch'))]
-        jobs = [(servers[0], 'train'), (servers[1], 'torch train'), (servers[0], 'score'), (servers[1], 'torch score'),
-                (servers[0], 'onnx')]
-        turns = {name: [] for _, name in jobs}
-        for number in range(args.rounds):
-            # The order changes, so that a machine that slows down while it warms up wrongs nobody.
-            for server, name in jobs if number % 2 else jobs[::-1]:
-                turns[name].append(server.seconds(name, args.steps))
-        for server in servers:
-            server.close()
-    rows = (('train', 'torch train', 'training step', NETWORKS[network][3]),
-            ('score', 'torch score', 'scoring', SCORE_TARGET),
-            ('onnx', 'torch score', 'scoring by ONNX Runtime', SCORE_TARGET))
-    return [{'name': f'{network}: {label} over PyTorch', 'ours': statistics.median(turns[a]),
-             'peer': statistics.median(turns[b]), 'ratio': statistics.median(x / y for x, y in zip(turns[a], turns[b])),
-             'target': target} for a, b, label, target in rows]
+    """Return the rows of a network."""
+    with tempfile.TemporaryDirectory() as folder, Server(sys.executable, __file__, 'mxnet', network, folder) as ours, \
+            Server(args.torch_python, __file__, 'torch', network, folder) as peer:
+        turns = take_turns([(ours, 'train'), (peer, 'torch train'), (ours, 'score'), (peer, 'torch score'),
+                            (ours, 'onnx')], args.rounds, args.steps)
+    return [ratio_row(f'{network}: {label} over PyTorch', turns, job, other, target) for job, other, label, target in (
+        ('train', 'torch train', 'training step', NETWORKS[network][3]),
+        ('score', 'torch score', 'scoring', SCORE_TARGET),
+        ('onnx', 'torch score', 'scoring by ONNX Runtime', SCORE_TARGET))]
 
 
 def run(python: str, *arguments: str) -> str:
     return subprocess.run([python, __file__, *arguments], capture_output=True, text=True, check=True).stdout
-
-
-class Server:
-    """A process that has one network and reports the seconds of what it is asked for."""
-
-    def __init__(self, python: str, *arguments: str):
-        self.process = subprocess.Popen([python, __file__, '--serve', *arguments], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        self._answer()  # ready: warmed up
-
-    def seconds(self, name: str, steps: int) -> float:
-        """Seconds a step, over `steps` of them."""
-        self.process.stdin.write(f'{steps} {name}\n')
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> float:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f'{" ".join(self.process.args)} ended with {self.process.wait()}')
-        return float(line)
-
-
-def serve(framework: str, network: str, folder: str) -> None:
-    jobs = mxnet_jobs(network, folder=folder) if framework == 'mxnet' else torch_jobs(network)
-    for job in jobs.values():
-        job(), job()  # the first ones make primitives and allocate
-    print(0.0, flush=True)
-    for line in sys.stdin:
-        steps, _, name = line.strip().partition(' ')
-        started = time.perf_counter()
-        for _ in range(int(steps)):
-            jobs[name]()
-        print((time.perf_counter() - started) / int(steps), flush=True)
 
 
 def step_memory(framework: str) -> int:

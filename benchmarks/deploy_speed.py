@@ -8,14 +8,12 @@ float. Prints a table, then one JSON object a row. ``--torch-python`` names an i
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from turns import Server, print_rows, ratio_row, repeated, serve, take_turns
 
 # Name -> the network of the zoo, and the shape of its input.
 NETWORKS = {'resnet50': ('resnet50_v1b_kinetics400', (3, 3, 224, 224)),
@@ -30,17 +28,10 @@ JOBS = ('float32', 'float32 spinning', 'int8', 'int8 spinning')
 def main() -> None:
     args = parse_args()
     if args.serve:
-        return serve(*args.serve)
-    rows = []
-    print(f'{"row":<48} {"ours":>8} {"peer":>8} {"ratio":>7} {"target":>7}')
-    for network in args.networks:
-        for row in measure(network, args):
-            target = '' if row['target'] is None else f'{row["target"]:.2f}'
-            print(f'{row["name"]:<48} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {target:>7}',
-                  flush=True)
-            rows.append(row)
-    for row in rows:
-        print(json.dumps(row))
+        framework, network, folder = args.serve
+        jobs = onnx_jobs(network, Path(folder)) if framework == 'onnx' else {'torch': torch_job(network)}
+        return serve({name: repeated(job) for name, job in jobs.items()})
+    print_rows(row for network in args.networks for row in measure(network, args))
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,63 +45,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(network: str, args: argparse.Namespace) -> list[dict]:
-    """Alternate between the processes and return the rows of a network: medians, and median ratios of neighbours."""
-    with tempfile.TemporaryDirectory() as folder:
-        ours = Server(sys.executable, 'onnx', network, folder)
-        peer = Server(args.torch_python, 'torch', network, folder)
-        jobs = [(ours, JOBS[0]), (peer, 'torch'), (ours, JOBS[2]), (ours, JOBS[1]), (ours, JOBS[3])]
-        turns = {name: [] for _, name in jobs}
-        for number in range(args.rounds):
-            # The order changes, so that a machine that slows down while it warms up wrongs nobody.
-            for server, name in jobs if number % 2 else jobs[::-1]:
-                turns[name].append(server.seconds(name, args.steps))
-        for server in (ours, peer):
-            server.close()
+    """Return the rows of a network."""
+    with tempfile.TemporaryDirectory() as folder, Server(sys.executable, __file__, 'onnx', network, folder) as ours, \
+            Server(args.torch_python, __file__, 'torch', network, folder) as peer:
+        turns = take_turns([(ours, JOBS[0]), (peer, 'torch'), (ours, JOBS[2]), (ours, JOBS[1]), (ours, JOBS[3])],
+                           args.rounds, args.steps)
     pairs = (('float32', 'torch', FLOAT_TARGET), ('int8', 'float32', INT8_TARGET), ('int8', 'torch', None),
              ('float32 spinning', 'float32', None), ('int8 spinning', 'int8', None))
-    return [{'name': f'{network}: {a} over {b}', 'ours': statistics.median(turns[a]),
-             'peer': statistics.median(turns[b]),
-             'ratio': statistics.median(x / y for x, y in zip(turns[a], turns[b])), 'target': target}
-            for a, b, target in pairs]
-
-
-class Server:
-    """A process that has one network and reports the seconds of what it is asked for."""
-
-    def __init__(self, python: str, *arguments: str):
-        self.process = subprocess.Popen([python, __file__, '--serve', *arguments], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        self._answer()  # ready: warmed up
-
-    def seconds(self, name: str, steps: int) -> float:
-        """Seconds a run, over `steps` of them."""
-        self.process.stdin.write(f'{steps} {name}\n')
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> float:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f'{" ".join(self.process.args)} ended with {self.process.wait()}')
-        return float(line)
-
-
-def serve(framework: str, network: str, folder: str) -> None:
-    jobs = onnx_jobs(network, Path(folder)) if framework == 'onnx' else {'torch': torch_job(network)}
-    for job in jobs.values():
-        job(), job()  # the first ones allocate
-    print(0.0, flush=True)
-    for line in sys.stdin:
-        steps, _, name = line.strip().partition(' ')
-        started = time.perf_counter()
-        for _ in range(int(steps)):
-            jobs[name]()
-        print((time.perf_counter() - started) / int(steps), flush=True)
+    return [ratio_row(f'{network}: {a} over {b}', turns, a, b, target) for a, b, target in pairs]
 
 
 def onnx_jobs(network: str, folder: Path) -> dict:

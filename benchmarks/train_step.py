@@ -7,13 +7,11 @@ a row. PyTorch is needed here only: ``pip install torch==2.13.0``, or name anoth
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
-import time
 from types import SimpleNamespace
+
+from turns import Server, print_rows, ratio_row, serve, take_turns
 
 SEGMENTS, SIZE, CLASSES = 3, 224, 101
 NETWORKS = {'vgg16': 'vgg16_ucf101', 'resnet50': 'resnet50_v1b_ucf101'}
@@ -24,15 +22,9 @@ LOOP_TARGET = 1.03
 def main() -> None:
     args = parse_args()
     if args.serve:
-        return serve(*args.serve)
-    rows = []
-    for network in args.networks:
-        rows += measure(network, args)
-    print(f'{"row":<44} {"ours":>8} {"peer":>8} {"ratio":>7} {"target":>7}')
-    for row in rows:
-        print(f'{row["name"]:<44} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {row["target"]:>7.2f}')
-    for row in rows:
-        print(json.dumps(row))
+        framework, network = args.serve
+        return serve(mxnet_trainers(network) if framework == 'mxnet' else torch_trainers(network))
+    print_rows(row for network in args.networks for row in measure(network, args))
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,59 +38,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(network: str, args: argparse.Namespace) -> list[dict]:
-    """Alternate between the processes and return the rows of a network: medians, and median ratios of neighbours."""
-    ours, peer = Server(sys.executable, 'mxnet', network), Server(args.torch_python, 'torch', network)
-    turns = {'loop': [], 'bare': [], 'torch': []}
-    for number in range(args.rounds):
-        # The order changes, so that a machine that slows down while it warms up wrongs nobody.
-        order = [('loop', ours), ('bare', ours), ('torch', peer)]
-        for name, server in order if number % 2 else order[::-1]:
-            turns[name].append(server.seconds(name, args.steps))
-    ours.close()
-    peer.close()
-    rows = [('loop', 'bare', f'{network} x {SEGMENTS}: loop over bare Gluon', LOOP_TARGET),
-            ('loop', 'torch', f'{network} x {SEGMENTS}: step over PyTorch', TARGETS[network])]
-    return [{'name': label, 'ours': statistics.median(turns[a]), 'peer': statistics.median(turns[b]),
-             'ratio': statistics.median(x / y for x, y in zip(turns[a], turns[b])), 'target': target}
-            for a, b, label, target in rows]
-
-
-class Server:
-    """A process that trains one network and reports the seconds of the steps it is asked for."""
-
-    def __init__(self, python: str, framework: str, network: str):
-        self.process = subprocess.Popen([python, __file__, '--serve', framework, network], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        self._answer()  # ready: warmed up
-
-    def seconds(self, name: str, steps: int) -> float:
-        """Seconds a step, over `steps` of them."""
-        self.process.stdin.write(f'{name} {steps}\n')
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> float:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f'{" ".join(self.process.args)} ended with {self.process.wait()}')
-        return float(line)
-
-
-def serve(framework: str, network: str) -> None:
-    trainers = mxnet_trainers(network) if framework == 'mxnet' else torch_trainers(network)
-    for train in trainers.values():
-        train(2)  # the first steps make primitives and allocate
-    print(0.0, flush=True)
-    for line in sys.stdin:
-        name, steps = line.split()
-        started = time.perf_counter()
-        trainers[name](int(steps))
-        print((time.perf_counter() - started) / int(steps), flush=True)
+    """Return the rows of a network."""
+    with Server(sys.executable, __file__, 'mxnet', network) as ours, \
+            Server(args.torch_python, __file__, 'torch', network) as peer:
+        turns = take_turns([(ours, 'loop'), (ours, 'bare'), (peer, 'torch')], args.rounds, args.steps)
+    return [ratio_row(f'{network} x {SEGMENTS}: loop over bare Gluon', turns, 'loop', 'bare', LOOP_TARGET),
+            ratio_row(f'{network} x {SEGMENTS}: step over PyTorch', turns, 'loop', 'torch', TARGETS[network])]
 
 
 def mxnet_trainers(network: str) -> dict:
