@@ -64,6 +64,8 @@ bench: $(VENV)/.installed-cpu+bench+onnx  ## ratios against GluonCV and PyTorch,
 	$(PY) benchmarks/loader.py
 	$(PY) benchmarks/multiview.py
 	$(PY) benchmarks/clip_networks.py
+	$(PY) benchmarks/deploy_speed.py
+	$(PY) benchmarks/predict_stream.py
 
 .PHONY: lint
 lint: $(VENV)/.installed-cpu+dev  ## ruff over everything
