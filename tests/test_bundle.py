@@ -211,6 +211,21 @@ def test_an_existing_bundle_is_replaced_only_when_asked(net, folder):
     assert read_bundle(folder).preprocess.stride == 9 and os.listdir(folder.parent) == ['net']
 
 
+def test_of_two_exports_to_one_folder_the_second_does_not_replace_the_first(tmp_path):
+    with pytest.raises(UsageError, match='x exists; name another folder'), new_bundle(tmp_path / 'x') as part:
+        (part / 'model.onnx').touch()
+        make_bundle(tmp_path / 'x')
+    assert read_bundle(tmp_path / 'x').labels and os.listdir(tmp_path) == ['x']
+
+
+def test_numbers_that_cannot_be_are_refused(tmp_path, capsys):
+    for flag, value in (('--num-classes', '0'), ('--stride', '0'), ('--input-size', '-8'), ('--clip-length', '0'),
+                        ('--clip-stride', '0'), ('--short-side', '-1')):
+        with pytest.raises(SystemExit) as stop:
+            main(['export', 'resnet18_v1b_custom', '--no-weights', '--out', str(tmp_path / 'x'), flag, value])
+        assert stop.value.code == 2 and f'{flag} must be ' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('content', ['thesis.txt', None])
 def test_a_folder_of_other_things_is_never_replaced(net, tmp_path, content):
     folder = tmp_path / 'net'

@@ -288,7 +288,8 @@ def test_what_cannot_be_quantised_is_refused(bundles, clips, tmp_path, capsys):
     bare = make_model(tmp_path / 'bare.onnx', preprocess_of(1, 16))
     for argv, code, told in (([tmp_path / 'int8', video], 2, 'is int8 already'), ([bare, video], 2, 'ONNX file alone'),
                              ([tmp_path, video], 1, 'holds no manifest.json'),
-                             ([bundles(name), video, '--out', tmp_path / 'int8'], 2, 'exists; name another folder')):
+                             ([bundles(name), video, '--out', tmp_path / 'int8'], 2, 'exists; name another folder'),
+                             ([bundles(name), video, '--overwrite', '--out', bundles(name)], 2, 'the float bundle')):
         argv = [str(item) for item in argv] + ([] if '--out' in argv else ['--out', str(tmp_path / 'new')])
         assert run(quantize_model.parse_args, quantize_model.main, argv) == code
         error = capsys.readouterr().err

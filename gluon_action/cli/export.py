@@ -68,7 +68,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    return build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    for name, least in (('num_classes', 1), ('clip_length', 1), ('clip_stride', 1), ('input_size', 1), ('stride', 1),
+                        ('short_side', 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f'--{name.replace("_", "-")} must be {least} or more, got {value}')
+    return args
 
 
 def main(args: argparse.Namespace) -> None:

@@ -83,6 +83,9 @@ def main(args: argparse.Namespace) -> None:
         if path.exists() and not args.overwrite:
             raise UsageError(f'{path} exists; pass --overwrite to replace it, or another --report')
     bundle = read_bundle(args.bundle)
+    if bundle.model.parent.resolve() == Path(args.out).expanduser().resolve():
+        raise UsageError(f'--out {args.out}: is the float bundle itself, which nothing would bring back; name another '
+                         'folder')
     videos = list_clips(args.videos, bundle, root=args.data_dir, list_format=args.list_format,
                         label_base=args.label_base)
     clips = collect_clips(videos, bundle.preprocess, args.clips)

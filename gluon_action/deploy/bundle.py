@@ -117,6 +117,7 @@ def new_bundle(folder: str | os.PathLike, *, overwrite: bool = False) -> Iterato
     try:
         part.mkdir(parents=True)
         yield part
+        check_folder(folder, overwrite)  # another command may have written it in the meantime
         _put_in_place(part, folder)
     except OSError as error:
         if isinstance(error, OutputError):
