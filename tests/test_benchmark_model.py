@@ -79,6 +79,7 @@ def test_the_table_has_a_line_for_each_batch():
     (['no_such_model'], 2, 'no_such_model'), (['{tmp}/gone.onnx'], 1, 'gone.onnx'), (['{tmp}'], 2, 'config.json'),
     (['{bundle}', '--runtime', 'mxnet'], 2, 'runs in ONNX Runtime'), (['{bundle}', '--input-size', '8'], 2, 'leave it'),
     (['{bundle}', '--plot', '{tmp}/x.gif'], 2, 'must end with .png'),
+    (['{bundle}', '--plot', '{tmp}/x.png', '--json', '{tmp}/x.png'], 2, 'is the file of --json too'),
     (['{bundle}', '--json', '/nowhere/x.json'], 2, 'the folder does not exist'),
     (['{bundle}', '--memory', '1e-9'], 1, '')])
 def test_what_cannot_be_is_refused_with_the_way_out(tmp_path, capsys, argv, code, told):

@@ -181,6 +181,15 @@ def test_a_damaged_picture_of_a_folder_is_left_out(tmp_path):
     assert 'img_00003.jpg' in stream.skipped[0].cause
 
 
+@pytest.mark.parametrize('numbers, missing', [([*range(1, 6), *range(9, 12)], 3), (range(0, 50, 5), 0),
+                                              ([0, 5, 10, 20], 1), ([7], 0), (range(1, 4), 0)])
+def test_numbers_that_are_missing_in_a_folder_are_told(tmp_path, caplog, numbers, missing):
+    videos.write_frames(tmp_path, numbers)
+    with caplog.at_level('WARNING'):
+        assert streamed(tmp_path)[0] == list(range(len(numbers)))
+    assert (f'{missing} pictures are missing between its {len(numbers)}' in caplog.text) == bool(missing)
+
+
 def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
     (tmp_path / 'notes.txt').write_text('no picture')
     with pytest.raises(VideoReadError, match=r'holds no pictures .*only 1 others, such as notes\.txt'):

@@ -226,10 +226,17 @@ def test_what_could_not_be_decoded_is_shaded(bundle, tmp_path):
     assert shades[0] < 1000 and shades[1] > 20_000
 
 
+def test_letters_that_the_font_lacks_are_told_once(bundle, tmp_path, caplog, recwarn):
+    import dataclasses
+    prediction = Predictor(bundle)(write_frames(tmp_path / 'v'))
+    plot_timeline(dataclasses.replace(prediction, labels=['洗', '跑步', 'c']), tmp_path / 't.png')
+    assert caplog.text.count('boxes stand for the others') == 1 and not recwarn.list
+
+
 def test_long_labels_and_names_stay_in_the_plot(bundle, tmp_path):
     import dataclasses
     prediction = Predictor(bundle)(write_frames(tmp_path / 'v'))
-    named = dataclasses.replace(prediction, labels=[LONG, LONG.upper(), '$x_1^{$'], label=LONG, source='v' * 200)
+    named = dataclasses.replace(prediction, labels=[LONG, 30 * LONG.upper(), '$x_1^{$'], label=LONG, source='v' * 200)
     plot_timeline(named, tmp_path / 't.png')
     with Image.open(tmp_path / 't.png') as plot:
         edges = np.asarray(plot.convert('L'))

@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
         if value is not None and all(is_exported(source) and not source.endswith('.onnx') for source in args.models):
             raise UsageError(f'{flag}: bundles say themselves what their clips are; leave it out')
     threads = args.threads or engine.set_threads()
-    limit = int(args.memory * 2 ** 30) if args.memory else int(0.8 * (available_memory() or 0)) or None
+    limit = int(0.8 * (available_memory() or 0)) or None if args.memory is None else int(args.memory * 2 ** 30)
     rows = []
     for source in args.models:
         subject = open_subject(source, runtime=args.runtime, threads=threads, clip_length=args.clip_length,
@@ -122,5 +122,7 @@ def _check_files(args: argparse.Namespace) -> None:
             raise UsageError(f'{flag} {path} exists; pass --overwrite to replace it, or name another file')
         if path and not os.path.isdir(os.path.dirname(path) or '.'):
             raise UsageError(f'{flag} {path}: the folder does not exist')
+    if args.json and args.plot and os.path.abspath(args.json) == os.path.abspath(args.plot):
+        raise UsageError(f'--plot {args.plot}: is the file of --json too; pass another name')
     if args.plot and os.path.splitext(args.plot)[1].lower() not in _PICTURES:
         raise UsageError(f'--plot {args.plot}: the name must end with {", ".join(_PICTURES)}')

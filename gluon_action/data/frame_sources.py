@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import heapq
+import itertools
+import logging
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +15,8 @@ from ..errors import VideoReadError
 from .decoders import HIDES_FRAMES, DecoderTrouble, import_decoder, in_words, picture_stream, upright, why_not_a_video
 from .frame_folder import natural_order, picture_loader
 from .list_rows import IMAGE_EXTENSIONS
+
+_log = logging.getLogger(__name__)
 
 #: Frames per second of what does not say: folders of pictures and raw streams.
 DEFAULT_FPS = 25.0
@@ -46,6 +51,9 @@ class PictureFolder:
             holds = f'only {len(names)} others, such as {min(names)}' if names else 'nothing'
             raise VideoReadError(path, self.name, f'holds no pictures ({", ".join(IMAGE_EXTENSIONS)}), {holds}')
         self.num_frames = len(self._names)
+        if missing := num_missing(self._names):
+            _log.warning('%s: by their numbers %d pictures are missing between its %d; they are taken one after the '
+                         'other, so times run early after a gap', path, missing, self.num_frames)
 
     def __iter__(self) -> Iterator[Item]:
         for number, name in enumerate(self._names):
@@ -59,6 +67,16 @@ class PictureFolder:
         if picture is None:
             raise DecoderTrouble(f'{name} is not a picture that can be decoded')
         return picture
+
+
+def num_missing(names: Sequence[str]) -> int:
+    """Count the numbers left out between pictures, in steps of the smallest distance; 0 where names do not tell."""
+    found = [re.fullmatch(r'(.*?)([0-9]+)([^0-9]*)', name) for name in names]
+    if not all(found) or len({match.group(1, 3) for match in found}) > 1:
+        return 0
+    steps = [int(after[2]) - int(before[2]) for before, after in itertools.pairwise(found)]
+    least = min(steps, default=0)
+    return sum(step // least - 1 for step in steps) if least > 0 else 0
 
 
 class DecodedFile:

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from ..errors import UsageError
 from ..evaluate.reports import write_atomically
 from .overlay_panel import clock
 from .predictor import Prediction
+
+_log = logging.getLogger(__name__)
 
 #: The overlay's, darker.
 COLORS = ('#c77d00', '#1677b3', '#c0392b', '#3d8b37', '#7d3fb2', '#6b5b4b')
@@ -52,7 +56,7 @@ def plot_timeline(prediction: Prediction, path: str | os.PathLike, *, top_k: int
     for name, color in zip(names, COLORS):
         k = prediction.labels.index(name)
         axes.plot(middles, raw[:, k], color=color, linewidth=0.8, alpha=0.45, marker=marker, markersize=3)
-        text = textwrap.fill(name, _LONGEST_LABEL).replace('$', r'\$')
+        text = textwrap.fill(name, _LONGEST_LABEL, max_lines=3, placeholder=' …').replace('$', r'\$')
         label = f'{text} ({names[name]:.2f})'
         axes.plot(ends, rolling[:, k], color=color, linewidth=2.0, marker=marker, markersize=4, label=label)
     for number, gap in enumerate(prediction.skipped):
@@ -61,7 +65,11 @@ def plot_timeline(prediction: Prediction, path: str | os.PathLike, *, top_k: int
     highest = max(raw[:, [prediction.labels.index(name) for name in names]].max(), 1e-6)
     _finish(axes, prediction, end, min(1.0, 1.15 * highest))
     data = io.BytesIO()
-    figure.savefig(data, format='png', dpi=110)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        figure.savefig(data, format='png', dpi=110)
+    if any('Glyph' in str(warning.message) for warning in told):  # matplotlib tells of each letter
+        _log.warning('%s: the font has not all letters of the labels; boxes stand for the others', path)
     write_atomically(Path(path), data.getvalue())
 
 
