@@ -53,7 +53,7 @@ def test_a_transformer_sees_the_order_of_frames(tmp_path):
     result = train_recognizer(TrainConfig(
         model='timesformer_small_custom', pretrained_base=False, dataset='demo_motion', new_length=4, input_size=32,
         data_aug='v3', new_height=36, new_width=36, batch_size=16, optimizer='adamw', lr=0.001, wd=0.01, no_wd=True,
-        clip_norm=1., warmup_epochs=3, lr_mode='cosine', num_epochs=60, num_workers=1, log_interval=0,
+        clip_norm=1., warmup_epochs=3, lr_mode='cosine', num_epochs=100, num_workers=1, log_interval=0,
         data_dir=str(tmp_path / 'videos'), save_dir=str(tmp_path / 'run')))
     assert result.best_score >= 0.95
 
