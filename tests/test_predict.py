@@ -155,6 +155,11 @@ def test_ctrl_c_leaves_what_is_known_of_the_videos_before(place, tmp_path, monke
     assert 'o.json, 1 of 3 videos' in capsys.readouterr().out
 
 
+def test_a_closed_standard_output_is_no_fault(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', None)
+    assert predict(place, place / 'b.mp4', '--json', tmp_path / 'o.json') == 0 and (tmp_path / 'o.json').exists()
+
+
 def test_frames_of_several_sizes_are_refused_by_the_name_of_the_video(place, tmp_path, capsys):
     Image.new('RGB', (96, 90)).save(write_frames(tmp_path / 'mixed', range(1, 9)) / 'img_00003.jpg')
     assert predict(place, tmp_path / 'mixed') == 2

@@ -42,7 +42,8 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
     try:
         with _heeding_interrupts():
             code = main(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where standard output was closed
+            sys.stdout.flush()
         return int(code or 0)
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
