@@ -207,7 +207,7 @@ CLASSIFIER_ROWS = {'video-action-classifier': {
     # data and network
     '--data_path': changes(drawn, '--data_path', '{other_epic}'),
     '--model': changes(lambda *a: len(built(*a).loop.net.blocks), '--model', 'timesformer_small_custom',
-                       '--input_size', '16', to=6),
+                       '--input_size', '16', to=4),
     '--checkpoint': changes(started, '--checkpoint', '{tiny}'),
     '--num_classes': classes_without_a_name_are_refused,
     '--input_size': changes(lambda *a: drawn(*a).shape, '--input_size', '24', to=(8, 1, 3, 4, 24, 24)),
