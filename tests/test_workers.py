@@ -211,6 +211,12 @@ def test_no_worker_outlives_its_parent(signal_number):
         assert errors.count('Traceback') == 1  # the parent's own
 
 
+def test_relative_paths_mean_where_the_parent_is_now(tmp_path, monkeypatch):
+    assert call_with_deadline(os.getcwd, timeout=20) == os.getcwd()
+    monkeypatch.chdir(tmp_path)
+    assert call_with_deadline(os.getcwd, timeout=20) == str(tmp_path)
+
+
 def test_workers_leave_ctrl_c_to_the_parent_and_forget_its_sigterm_handler(pool_of):
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:

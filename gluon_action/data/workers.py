@@ -261,7 +261,7 @@ def call_with_deadline(function: Callable, *args: Any, timeout: float | None) ->
         pool = _own.pool = WorkerPool(_apply, 1, capacity=1)
     pool.timeout = timeout
     try:
-        pool.submit(None, function, args)
+        pool.submit(None, _here(), function, args)
         _, answer = pool.next()
     except BaseException:
         _own.pool = None
@@ -275,8 +275,18 @@ def call_with_deadline(function: Callable, *args: Any, timeout: float | None) ->
 _own = threading.local()
 
 
-def _apply(function: Callable, args: tuple) -> Any:
+def _apply(folder: str, function: Callable, args: tuple) -> Any:
+    # The process stands where its parent stood when it was forked; relative paths mean where the parent is now.
+    if folder:
+        os.chdir(folder)
     return function(*args)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # the folder was deleted
+        return ''
 
 
 @dataclasses.dataclass
