@@ -106,7 +106,7 @@ def threads_are_those_of_the_runtime(world, output, *flags):
     folder = world.once(bundle, *RANDOM)
     assert run(verify.parse_args, verify.main, [str(folder), *flags]) == 0
     assert run(verify.parse_args, verify.main, [str(folder), flags[0], '0']) == 2
-    assert 'threads must be 1 or more' in output.readouterr().err
+    assert 'threads must be 1 to' in output.readouterr().err
 
 
 @seen('bundle')
