@@ -242,6 +242,7 @@ def test_killed_in_a_validation_and_again_with_a_torn_checkpoint(whole, flags, f
     assert_same(folder, whole[0])
 
 
+@pytest.mark.slow
 def test_killed_with_several_devices_and_gathered_gradients(flags, folder):
     flags = [*flags, '--num-cpus', 2, '--batch-size', 2, '--accumulate', 2, '--checkpoint-steps', 1]
     finish(flags, '--save-dir', folder / 'whole')
