@@ -91,7 +91,8 @@ def running_statistics(net):
             if 'running' in key}
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (size > 224))
+                                  for name, (_, _, size) in FAMILIES.items()])
 def test_parameters_and_outputs_agree_with_gluoncv_in_both_directions(name, tmp_path):
     theirs_of, arguments, size = FAMILIES[name]
     frames = mx.nd.random.uniform(-1, 1, shape=(4, 3, size, size))

@@ -24,7 +24,7 @@ SMALLEST = {'Inception': {'inceptionv3': (1, 96), '': (1, 64)}, 'ResNet v1b': {'
             'Tiny': {'': (1, 32)}}
 
 # The smallest network of each family that exports in a few seconds. test_onnx_export has ResNet, I3D and S3D.
-FAST = ['vgg16_ucf101', 'inceptionv1_ucf101', 'timesformer_small_custom']
+FAST = ['inceptionv1_ucf101', 'timesformer_small_custom']
 
 
 def small_shape(card):

@@ -228,6 +228,7 @@ def test_killed_within_an_epoch_with_workers_and_resumed_without(whole, flags, f
     assert_same(folder, whole[0])
 
 
+@pytest.mark.slow
 def test_killed_in_a_validation_and_again_with_a_torn_checkpoint(whole, flags, folder):
     """Without workers from end to end, and equal to the run that had two."""
     flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1, '--resume']
