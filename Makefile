@@ -55,6 +55,7 @@ parity: $(VENV)/.installed-cpu+test  ## export every model of the zoo and compar
 
 .PHONY: docs
 docs: $(VENV)/.installed-cpu+docs  ## build docs/_build/html and run the tutorials; a warning is an error
+	@rm -rf docs/api  # pages of modules that are gone would fail
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
