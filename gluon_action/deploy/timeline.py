@@ -1,17 +1,15 @@
 """A plot of what a model says over the time of a video."""
 from __future__ import annotations
 
-import io
 import logging
 import os
 import textwrap
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import UsageError
-from ..evaluate.reports import write_atomically
+from ..evaluate.reports import write_figure
 from .overlay_panel import clock
 from .predictor import Prediction
 
@@ -64,13 +62,11 @@ def plot_timeline(prediction: Prediction, path: str | os.PathLike, *, top_k: int
     end = max([ends[-1], 1e-3, *(gap.end for gap in prediction.skipped)])
     highest = max(raw[:, [prediction.labels.index(name) for name in names]].max(), 1e-6)
     _finish(axes, prediction, end, min(1.0, 1.15 * highest))
-    data = io.BytesIO()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
-        figure.savefig(data, format='png', dpi=110)
+        write_figure(figure, path)
     if any('Glyph' in str(warning.message) for warning in told):  # matplotlib tells of each letter
         _log.warning('%s: the font has not all letters of the labels; boxes stand for the others', path)
-    write_atomically(Path(path), data.getvalue())
 
 
 def import_matplotlib() -> None:

@@ -1,14 +1,12 @@
 """Timings of models side by side: a table, JSON and a plot."""
 from __future__ import annotations
 
-import io
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluate.reports import to_json, write_atomically
+from ..evaluate.reports import to_json, write_atomically, write_figure
 from .model_timing import Subject, Timing
 from .processor import processor_name
 
@@ -75,9 +73,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3, which='both')
     figure.legend(*left.get_legend_handles_labels(), loc='outside lower center', ncols=min(2, len(models)),
                   fontsize='small')
-    content = io.BytesIO()
-    figure.savefig(content, format=os.path.splitext(path)[1][1:].lower(), dpi=120)
-    write_atomically(path, content.getvalue())
+    write_figure(figure, path, dpi=120)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def plot_per_class(meter: ClassificationMeter, classes: Sequence[str], path: Pat
     axes.set_title(f'{meter.n_expected} videos, top-1 {meter.top(1):.1%}, mean of the classes {mean:.1f}% (line)',
                    fontsize=10)
     axes.spines[['top', 'right']].set_visible(False)
-    _save(figure, path)
+    write_figure(figure, path)
 
 
 def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Path) -> None:
@@ -178,7 +178,7 @@ def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Pat
     axes.set_title(f'{meter.n_expected} videos, top-1 {meter.top(1):.1%}', fontsize=10)
     bar = figure.colorbar(image, ax=axes, shrink=min(0.6, 4 / side), pad=0.02, ticks=[0, 1, 5, 10, 25, 50, 100])
     bar.set_label("% of the true class's videos", fontsize=8)
-    _save(figure, path)
+    write_figure(figure, path)
 
 
 def to_json(value) -> str:
@@ -213,6 +213,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise OutputError(f'{path}: cannot be written: {error.strerror or error}') from error
 
 
+def write_figure(figure, path: str | os.PathLike, *, dpi: int = 110) -> None:
+    """Write a figure of matplotlib to a file, whole or not at all; its ending is the format, PNG where it has none.
+
+    Raises
+    ------
+    OutputError
+    """
+    path = Path(path).expanduser()
+    data = io.BytesIO()
+    figure.savefig(data, format=path.suffix.lstrip('.').lower() or 'png', dpi=dpi)
+    write_atomically(path, data.getvalue())
+
+
 def _finite(value):
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
@@ -232,9 +245,3 @@ def _figure(width: float, height: float):
     from matplotlib.figure import Figure
     figure = Figure(figsize=(width, height), layout='constrained')
     return figure, figure.subplots()
-
-
-def _save(figure, path: Path) -> None:
-    data = io.BytesIO()
-    figure.savefig(data, format='png', dpi=110)
-    write_atomically(path, data.getvalue())

@@ -1,7 +1,6 @@
 """What an estimator's run leaves to read: a line, TensorBoard scalars and a picture at every look at it."""
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import mxnet as mx
 from tqdm import tqdm
 
-from ..evaluate.reports import write_atomically
+from ..evaluate.reports import write_figure
 from .clip_scores import ClipScoring
 from .records import RunRecords
 from .trainer import unique_parameters
@@ -165,9 +164,7 @@ def plot_stretches(history: Sequence[Mapping], path: str | os.PathLike, *, title
         axes.grid(alpha=0.3)
         if axes is not rate and axes.lines:
             axes.legend(loc='best', framealpha=0.8)
-    data = io.BytesIO()
-    figure.savefig(data, format='png', dpi=100)
-    write_atomically(path, data.getvalue())
+    write_figure(figure, path, dpi=100)
 
 
 def _curve(axes, history, key, label, color, linestyle='-') -> None:

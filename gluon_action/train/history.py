@@ -4,9 +4,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
+from ..evaluate.reports import write_figure
 
 # Colour-blind safe (Okabe and Ito); training is blue and validation vermilion in every panel.
 _TRAIN, _VALIDATION, _TOP5, _RATE = '#0072B2', '#D55E00', '#E69F00', '#009E73'
@@ -91,7 +91,7 @@ class TrainingHistory:
         if save_path is None:
             plt.show()
         else:
-            write_figure(figure, save_path)
+            write_figure(figure, save_path, dpi=100)
         plt.close(figure)
 
 
@@ -144,7 +144,7 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
         axes.grid(alpha=0.3)
         if axes is not rate and axes.lines:
             axes.legend(loc='best', framealpha=0.8)
-    write_figure(figure, save_path)
+    write_figure(figure, save_path, dpi=100)
 
 
 def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=False):
@@ -162,21 +162,3 @@ def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=Fals
 def _marker(num_points: int) -> str | None:
     # A curve of one point would be invisible without one; many would hide the curve.
     return 'o' if num_points <= 30 else None
-
-
-def write_figure(figure, save_path: str | os.PathLike) -> None:
-    """Write a figure to a file, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
-    path = Path(save_path).expanduser()
-    part = path.with_name(f'.{path.name}.part')
-    try:
-        figure.savefig(part, format=path.suffix.lstrip('.') or 'png', dpi=100)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f'cannot write the plot {path}: {error.strerror or error}') from error

@@ -18,10 +18,9 @@ from tqdm import tqdm
 
 from .. import engine
 from ..errors import OutputError, TrainingError, UsageError
-from ..evaluate.reports import write_atomically
+from ..evaluate.reports import write_atomically, write_figure
 from ..model_zoo import model_card
 from .config import TrainConfig, check_config
-from .history import write_figure
 from .loop import Loop
 from .recipe import Recipe, build_recipe
 
@@ -270,7 +269,7 @@ def plot_rates(curve: RateCurve, path: str | os.PathLike, *, title: str = '') ->
     axes.set_title(title, fontsize='medium')
     axes.grid(alpha=0.3)
     axes.legend(framealpha=0.8)
-    write_figure(figure, path)
+    write_figure(figure, path, dpi=100)
 
 
 def _open_folder(folder: Path, overwrite: bool) -> Path:
