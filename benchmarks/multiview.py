@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from gluon_action.data import VideoClsCustom
-from gluon_action.data.video_reader import VideoReader
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.evaluate.views import ViewRecipe, score_videos
 
 SEGMENTS, CROPS, SIZE = 25, 10, 224

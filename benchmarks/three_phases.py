@@ -19,8 +19,8 @@ import numpy as np
 import gluon_action  # noqa: F401  (prepares MXNet)
 
 # isort: split
-from gluon_action.data.moving_texture import CLASSES, render_two_stream
-from gluon_action.data.tfrecord import RecordWriter, make_example
+from gluon_action.data.demo.moving_texture import CLASSES, render_two_stream
+from gluon_action.data.tfrecords.framing import RecordWriter, make_example
 from gluon_action.train.estimator import train
 from gluon_action.train.estimator_config import EstimatorConfig
 

@@ -4,7 +4,7 @@ import numpy as np
 import gluon_action  # noqa: F401  (prepares MXNet)
 
 # isort: split
-from gluon_action.data.tfrecord import RecordWriter, make_example
+from gluon_action.data.tfrecords.framing import RecordWriter, make_example
 from gluon_action.train.checkpoint import CheckpointDir, read_checkpoint
 from gluon_action.train.estimator_config import EstimatorConfig
 

@@ -13,7 +13,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 @pytest.fixture(scope='session')
 def demo_appearance(tmp_path_factory):
     """A small demo_appearance: what is in the picture decides."""
-    from gluon_action.data.demo import make_demo
+    from gluon_action.data.demo.make import make_demo
     return make_demo('demo_appearance', tmp_path_factory.mktemp('appearance'), train_per_class=3, val_per_class=2,
                      size=64, num_frames=12)
 
@@ -21,6 +21,6 @@ def demo_appearance(tmp_path_factory):
 @pytest.fixture(scope='session')
 def demo_motion(tmp_path_factory):
     """A small demo_motion: only the order of the frames decides."""
-    from gluon_action.data.demo import make_demo
+    from gluon_action.data.demo.make import make_demo
     return make_demo('demo_motion', tmp_path_factory.mktemp('motion'), train_per_class=3, val_per_class=2,
                      size=64, num_frames=12)

@@ -9,7 +9,7 @@ from videos import write_frames
 
 from gluon_action.cli import extract_flow, prepare_something_something
 from gluon_action.cli.command import run
-from gluon_action.data.video_reader import VideoReader
+from gluon_action.data.reading.video_reader import VideoReader
 
 SMALL = ('--method', 'farneback', '--short-side', '48', '-j', '0')
 
@@ -116,7 +116,7 @@ def that_decoder_reads(world, output, *flags):
 
 @seen('--num-data-workers', '2')
 def other_processes_read(world, output, *flags):
-    from gluon_action.data import video_tasks
+    from gluon_action.data.loading import video_tasks
     made = []
 
     class Counted(video_tasks.WorkerPool):
@@ -229,7 +229,7 @@ def lists_are_written_there(world, output, *flags):
 
 @seen('--num-data-workers', '1')
 def other_processes_open_videos(world, output, *flags):
-    from gluon_action.data import video_tasks
+    from gluon_action.data.loading import video_tasks
     made, pool = [], video_tasks.WorkerPool
     video_tasks.WorkerPool = lambda *given, **options: made.append(given[1]) or pool(*given, **options)
     try:

@@ -246,7 +246,7 @@ def vgg_is_tested_with_batch_normalisation(world, output, *flags):
 
 
 def opened_by_test(world, *flags):
-    from gluon_action.data.video_reader import VideoReader
+    from gluon_action.data.reading.video_reader import VideoReader
     found = videos(world, *flags)
     with VideoReader(found.samples[0].path, **found.reading) as reader:
         return reader.decoder

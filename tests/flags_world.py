@@ -221,7 +221,7 @@ def val_paths(world, *flags):
 
 
 def opened_by(world, *flags):
-    from gluon_action.data.video_reader import VideoReader
+    from gluon_action.data.reading.video_reader import VideoReader
     videos = datasets(world, *flags)[0]
     with VideoReader(videos.samples[0].path, **videos.reading) as reader:
         return reader.decoder

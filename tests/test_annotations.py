@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from gluon_action.data.annotations import FORMATS, read_annotations
+from gluon_action.data.lists.annotations import FORMATS, read_annotations
 from gluon_action.errors import AnnotationError, UsageError
 
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from gluon_action.data.clip_annotations import Annotation, clip_starts, read_clip_annotations
-from gluon_action.data.list_rows import read_class_names
+from gluon_action.data.lists.parts_of_videos import Annotation, clip_starts, read_clip_annotations
+from gluon_action.data.lists.rows import read_class_names
 from gluon_action.errors import AnnotationError, UsageError
 
 

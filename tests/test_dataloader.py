@@ -21,7 +21,7 @@ from gluon_action.data.dataloader import (
     tsn_batchify_fn,
     tsn_mp_batchify_fn,
 )
-from gluon_action.data.sampling import sample_rng
+from gluon_action.data.reading.sampling import sample_rng
 from gluon_action.data.transforms import video
 from gluon_action.data.video_dataset import VideoClsCustom
 from gluon_action.errors import TrainingError, UsageError, VideoReadError

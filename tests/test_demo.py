@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from gluon_action.data.by_name import open_dataset
-from gluon_action.data.demo import find_demo, make_demo, make_demo_flow, render_motion
-from gluon_action.data.moving_texture import CLASSES, LIFETIME, render_two_stream
-from gluon_action.data.optical_flow import dequantize, to_gray
-from gluon_action.data.video_reader import VideoReader
+from gluon_action.data.demo.make import find_demo, make_demo, make_demo_flow, render_motion
+from gluon_action.data.demo.moving_texture import CLASSES, LIFETIME, render_two_stream
+from gluon_action.data.flow.methods import dequantize, to_gray
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.errors import OutputError, UsageError
 
 SMALL = dict(train_per_class=1, val_per_class=1, size=(48, 36), num_frames=6)
@@ -207,7 +207,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_failed_encoding_leaves_no_half_video(tmp_path, monkeypatch):
-    from gluon_action.data import demo
+    from gluon_action.data.demo import make as demo
 
     def full_disk(path, frames, options):
         path.write_bytes(b'half')

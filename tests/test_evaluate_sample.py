@@ -18,9 +18,9 @@ from videos import write_video
 
 from gluon_action.cli import evaluate_sample as command
 from gluon_action.cli.command import run
-from gluon_action.data.optical_flow import compute_flow, quantize, to_gray
-from gluon_action.data.sample_clip import flow_clip, rgb_clip, steady_frames
-from gluon_action.data.video_reader import VideoReader
+from gluon_action.data.flow.methods import compute_flow, quantize, to_gray
+from gluon_action.data.reading.single_clip import flow_clip, rgb_clip, steady_frames
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.errors import UsageError, VideoReadError, WeightsError
 from gluon_action.evaluate.sample import SampleConfig, SampleResult, class_names, evaluate_sample, find_weights
 from gluon_action.model_zoo import get_model, model_card

@@ -17,10 +17,10 @@ from videos import make_broken, write_frames, write_video
 
 from gluon_action.cli import extract_flow as command
 from gluon_action.cli.command import run
-from gluon_action.data.flow_extraction import FlowSettings, _whole_or_nothing, draw_preview, extract_flow, extract_video
-from gluon_action.data.flow_sources import find_videos
-from gluon_action.data.optical_flow import compute_flow, dequantize, quantize, to_gray
-from gluon_action.data.video_reader import VideoReader
+from gluon_action.data.flow.extraction import FlowSettings, _whole_or_nothing, draw_preview, extract_flow, extract_video
+from gluon_action.data.flow.find_videos import find_videos
+from gluon_action.data.flow.methods import compute_flow, dequantize, quantize, to_gray
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.errors import OutputError, UsageError, VideoReadError
 
 QUICK = FlowSettings('farneback', short_side=0, image_format='png')
@@ -113,7 +113,7 @@ def test_a_video_of_one_frame_has_one_flow_without_motion(tmp_path):
 
 
 def test_a_long_video_is_read_in_parts_without_a_seam(videos, tmp_path, monkeypatch):
-    from gluon_action.data import flow_extraction
+    from gluon_action.data.flow import extraction as flow_extraction
     extract_video(str(videos / 'right/a.mp4'), tmp_path / 'whole', QUICK)
     path = write_moving_video(tmp_path / 'long.mp4', (2, 0), 20)
     extract_video(str(path), tmp_path / 'at_once', QUICK)
@@ -290,7 +290,7 @@ def test_frames_of_several_sizes_fail_by_name(tmp_path):
     write_frames(tmp_path / 'v', range(10, 20), size=(32, 48))
     for step in (1, 64 << 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr('gluon_action.data.flow_extraction._READ_BYTES', step)
+            patch.setattr('gluon_action.data.flow.extraction._READ_BYTES', step)
             with pytest.raises(VideoReadError, match='/v: .*its frames differ in size'):
                 extract_video(str(tmp_path / 'v'), tmp_path / 'flow', QUICK)
     assert not (tmp_path / 'flow').exists() and os.listdir(tmp_path) == ['v']

@@ -93,7 +93,7 @@ def demo_made(world, *flags):
 
 
 def first_demo_video(world, *flags):
-    from gluon_action.data.video_reader import VideoReader
+    from gluon_action.data.reading.video_reader import VideoReader
     found = world.once(demo_made, *flags)
     path = world.folder / 'first.mp4'
     path.write_bytes(next(found[name] for name in sorted(found) if name.endswith('.mp4')))

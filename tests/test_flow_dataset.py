@@ -12,9 +12,9 @@ from videos import read_barcode, write_frames, write_video
 
 from gluon_action.data import VideoClsCustom, VideoLoader, VideoReader
 from gluon_action.data.by_name import open_dataset, train_transform, val_transform
-from gluon_action.data.flow_extraction import FlowSettings, extract_flow
-from gluon_action.data.flow_sources import find_videos
-from gluon_action.data.optical_flow import MEAN, STD, compute_flow, dequantize, quantize, to_gray
+from gluon_action.data.flow.extraction import FlowSettings, extract_flow
+from gluon_action.data.flow.find_videos import find_videos
+from gluon_action.data.flow.methods import MEAN, STD, compute_flow, dequantize, quantize, to_gray
 from gluon_action.data.transforms import functional as F
 from gluon_action.data.transforms import video
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError

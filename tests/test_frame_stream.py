@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import videos
 
-from gluon_action.data import frame_stream
-from gluon_action.data.frame_stream import FrameStream
-from gluon_action.data.video_reader import VideoReader
+from gluon_action.data.reading import stream as frame_stream
+from gluon_action.data.reading.stream import FrameStream
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.errors import UsageError, VideoReadError
 
 
@@ -197,7 +197,7 @@ def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
 
 
 def test_frames_that_nobody_wants_are_not_converted(video, tmp_path, monkeypatch):
-    from gluon_action.data import frame_sources
+    from gluon_action.data.reading import stream_inputs as frame_sources
     converted = []
     convert = frame_sources.upright
     monkeypatch.setattr(frame_sources, 'upright', lambda frame, *rest: converted.append(1) or convert(frame, *rest))
@@ -241,7 +241,7 @@ def test_a_forgotten_stream_leaves_no_thread(video):
 
 
 def test_a_program_that_stops_in_the_middle_ends_at_once(video):
-    code = ('import sys\nfrom gluon_action.data.frame_stream import FrameStream\n'
+    code = ('import sys\nfrom gluon_action.data.reading.stream import FrameStream\n'
             'stream = FrameStream(sys.argv[1], queue=2)\nprint(next(stream).number)')
     answer = subprocess.run([sys.executable, '-c', code, str(video)], capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, '0\n', '')
@@ -301,7 +301,7 @@ def test_a_live_source_hands_out_the_latest_frames_and_counts_the_others(tmp_pat
 
 def test_a_video_comes_through_standard_input(folder):
     content = videos.make_kind('h264_transport_stream', folder)[0].read_bytes()
-    code = "from gluon_action.data.frame_stream import FrameStream\nprint(len(list(FrameStream('-'))))"
+    code = "from gluon_action.data.reading.stream import FrameStream\nprint(len(list(FrameStream('-'))))"
     answer = subprocess.run([sys.executable, '-c', code], input=content, capture_output=True, timeout=60)
     assert (answer.returncode, answer.stdout) == (0, b'60\n'), answer.stderr
 
@@ -369,7 +369,7 @@ def test_arguments_that_cannot_be_are_refused(video, arguments, message):
 def test_pillow_reads_folders_where_opencv_is_not_installed(tmp_path):
     videos.write_frames(tmp_path, range(3))
     code = ("import sys\nfrom pathlib import Path\nsys.modules['cv2'] = None\n"
-            'from gluon_action.data.frame_stream import FrameStream\n'
+            'from gluon_action.data.reading.stream import FrameStream\n'
             'print([frame.picture.shape for frame in FrameStream(sys.argv[1])])\n'
             "print([name for name in ('mxnet', 'gluoncv', 'matplotlib') if name in sys.modules])")
     answer = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True, timeout=60)

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from gluon_action.data.demo import make_demo
+from gluon_action.data.demo.make import make_demo
 from gluon_action.evaluate.config import TestConfig
 from gluon_action.evaluate.fusion import FusionConfig, fuse_scores
 from gluon_action.evaluate.recognizer import test_recognizer as score

@@ -14,9 +14,9 @@ from videos import make_broken, read_barcode, write_frames, write_video
 
 from gluon_action.cli import make_clip_records as command
 from gluon_action.cli.command import run
-from gluon_action.data.clip_records import ClipRecords
+from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.dataloader import VideoLoader
-from gluon_action.data.tfrecord import parse_example, read_records
+from gluon_action.data.tfrecords.framing import parse_example, read_records
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'make_clip_records.py'
 SMALL = ('--clip-length', 8, '--size', '24x32', '--clips-per-file', 3, '-j', 0)

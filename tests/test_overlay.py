@@ -8,7 +8,7 @@ from bundles import LABELS, make_bundle
 from PIL import Image, ImageDraw
 from videos import write_frames, write_video
 
-from gluon_action.data.frame_stream import Frame
+from gluon_action.data.reading.stream import Frame
 from gluon_action.deploy import overlay as overlays
 from gluon_action.deploy.overlay import Overlay
 from gluon_action.deploy.overlay_panel import Panel, clock, fit_text

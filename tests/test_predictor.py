@@ -10,8 +10,8 @@ from bundles import CLIPS, LABELS, WEIGHTS, make_bundle, make_model, scores_by_h
 from flows import write_moving_video
 from videos import rotate_by_header, write_frames, write_video
 
-from gluon_action.data.optical_flow import compute_flow, quantize, to_gray
-from gluon_action.data.video_reader import VideoReader, resize
+from gluon_action.data.flow.methods import compute_flow, quantize, to_gray
+from gluon_action.data.reading.video_reader import VideoReader, resize
 from gluon_action.deploy.bundle_format import read_bundle
 from gluon_action.deploy.predictor import Predictor, merge_gaps, probabilities_of
 from gluon_action.deploy.preprocess import Preprocess
@@ -242,7 +242,7 @@ def test_a_model_of_flow_computes_it_from_a_video(flow_bundle, tmp_path):
 
 
 def test_a_model_of_flow_reads_what_was_extracted(flow_bundle, tmp_path):
-    from gluon_action.data.flow_extraction import FlowSettings, extract_video
+    from gluon_action.data.flow.extraction import FlowSettings, extract_video
     path = write_moving_video(tmp_path / 'a.mp4', (0, 2), 10, (64, 48))
     extract_video(str(path), tmp_path / 'flow', FlowSettings('farneback', short_side=0, image_format='png'))
     with VideoReader(tmp_path / 'flow', modality='flow') as reader:
@@ -281,7 +281,7 @@ class Means:
 
 
 def test_frames_are_decoded_while_the_network_computes(monkeypatch, video):
-    from gluon_action.data import frame_stream
+    from gluon_action.data.reading import stream as frame_stream
     made, model = [], Slow(0.02)
     take = frame_stream._Queue.take
 

@@ -12,12 +12,12 @@ from gluon_action import data
 from gluon_action.cli import extract_flow as extraction
 from gluon_action.cli import prepare_something_something as command
 from gluon_action.cli.command import run
-from gluon_action.data.annotations import read_annotations
+from gluon_action.data.lists.annotations import read_annotations
 from gluon_action.data.by_name import open_dataset, train_transform, val_transform
-from gluon_action.data.flow_extraction import FlowSettings, extract_flow
-from gluon_action.data.flow_sources import find_videos
-from gluon_action.data.optical_flow import MEAN, STD
-from gluon_action.data.something_something import prepare
+from gluon_action.data.flow.extraction import FlowSettings, extract_flow
+from gluon_action.data.flow.find_videos import find_videos
+from gluon_action.data.flow.methods import MEAN, STD
+from gluon_action.data.lists.something_something import prepare
 from gluon_action.data.somethingsomethingv1 import SomethingSomethingV1
 from gluon_action.data.somethingsomethingv1.classification import MIRRORED_LABELS
 from gluon_action.errors import AnnotationError, OutputError, UsageError

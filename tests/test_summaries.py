@@ -12,7 +12,7 @@ from test_loop import Batches, contexts_of, make_loop, make_net, same, weights
 from test_records import FailingBatches, events_of
 
 from gluon_action import model_zoo
-from gluon_action.data.optical_flow import flow_colors
+from gluon_action.data.flow.methods import flow_colors
 from gluon_action.errors import OutputError, UsageError
 from gluon_action.train.event_file import EventFile
 from gluon_action.train.hooks import Hook

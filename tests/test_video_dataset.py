@@ -14,8 +14,8 @@ from videos import make_broken, read_barcode, write_frames, write_video
 
 from gluon_action import data
 from gluon_action.data import VideoClsCustom
-from gluon_action.data.clip_reader import FramePlan
-from gluon_action.data.sampling import sample_rng
+from gluon_action.data.reading.clip_reader import FramePlan
+from gluon_action.data.reading.sampling import sample_rng
 from gluon_action.data.somethingsomethingv2 import SomethingSomethingV2
 from gluon_action.data.somethingsomethingv2.classification import MIRRORED_LABELS
 from gluon_action.data.transforms import video

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import videos
 
-from gluon_action.data import decoders
-from gluon_action.data.video_reader import VideoReader, count_frames, read_frames, resize
+from gluon_action.data.reading import decoders
+from gluon_action.data.reading.video_reader import VideoReader, count_frames, read_frames, resize
 from gluon_action.errors import UsageError, VideoReadError
 
 #: Kinds that decord 0.6.0 reads wrongly or not at all; the reason why it is not the first choice.
@@ -301,7 +301,7 @@ def test_a_frame_outside_the_video_is_refused(video, index):
 
 def test_mxnet_can_be_loaded_after_decord(video):
     program = f"""if True:
-        from gluon_action.data.video_reader import VideoReader
+        from gluon_action.data.reading.video_reader import VideoReader
         assert VideoReader({str(video)!r}, decoder='decord').read([3]).shape == (1, 64, 96, 3)
         import mxnet
         assert float(mxnet.nd.ones(3).sum().asscalar()) == 3

@@ -9,7 +9,7 @@ from mxnet.gluon import nn
 
 from gluon_action import model_zoo
 from gluon_action.data import VideoClsCustom
-from gluon_action.data.video_reader import VideoReader
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.errors import ModelError, UsageError
 from gluon_action.evaluate import views
 from gluon_action.evaluate.views import ViewRecipe, crop_boxes, score_videos

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from gluon_action.data.sampling import clip_indices, slowfast_indices
+from gluon_action.data.reading.sampling import clip_indices, slowfast_indices
 from gluon_action.deploy.windows import Ballot, History, RollingMean, Window, WindowCutter, WindowPlan
 from gluon_action.errors import UsageError
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from gluon_action.data import workers
-from gluon_action.data.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout, call_with_deadline
+from gluon_action.data.loading import workers
+from gluon_action.data.loading.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout, call_with_deadline
 from gluon_action.errors import VideoReadError
 
 
@@ -193,7 +193,7 @@ def test_a_pool_that_is_forgotten_is_closed():
 @pytest.mark.parametrize('signal_number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_worker_outlives_its_parent(signal_number):
     """SIGINT goes to the whole process group, as Ctrl-C in a terminal does."""
-    code = ('import time; from gluon_action.data.workers import WorkerPool\n'
+    code = ('import time; from gluon_action.data.loading.workers import WorkerPool\n'
             'pool = WorkerPool(time.sleep, 3)\n'
             'for i in range(3): pool.submit(i, 1000)\n'
             'print(*pool.pids, flush=True); pool.next()')

@@ -32,7 +32,7 @@ from mxnet.gluon.data.vision import transforms
 import gluon_action as gcv
 from gluon_action.data import ucf101
 from gluon_action.data.dataloader import tsn_mp_batchify_fn
-from gluon_action.data.demo import make_demo
+from gluon_action.data.demo.make import make_demo
 from gluon_action.data.transforms import video
 from gluon_action.model_zoo import get_model
 from gluon_action.utils import TrainingHistory, split_and_load

@@ -155,7 +155,7 @@ def _decoder(name: str) -> Finding:
         import av
         import numpy as np
 
-        from ..data.video_reader import VideoReader
+        from ..data.reading.video_reader import VideoReader
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder, 'probe.mp4'))
             with av.open(path, 'w') as container:

@@ -80,8 +80,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Extract, and say how much and where; 1 when videos failed."""
-    from ..data.flow_extraction import FAILURES, FlowSettings, extract_flow
-    from ..data.flow_sources import find_videos
+    from ..data.flow.extraction import FAILURES, FlowSettings, extract_flow
+    from ..data.flow.find_videos import find_videos
     settings = FlowSettings(args.method, args.bound, args.short_side, args.stride, args.max_frames, args.format)
     videos = find_videos(args.sources, args.data_dir, list_format=args.list_format, multi_label=args.multi_label)
     report = extract_flow(

@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Make the data sets and print where they are."""
-    from ..data.demo import make_demo
+    from ..data.demo.make import make_demo
     for name in args.names:
         data = make_demo(name, Path(args.root, name), seed=args.seed, train_per_class=args.train_per_class,
                          val_per_class=args.val_per_class, size=args.size, num_frames=args.num_frames, progress=True)

@@ -8,8 +8,8 @@ import argparse
 import math
 
 from ..data.by_name import DEMOS, PRESETS
-from ..data.list_formats import FORMATS
-from ..data.sampling import CLIP_SAMPLINGS
+from ..data.lists.formats import FORMATS
+from ..data.reading.sampling import CLIP_SAMPLINGS
 
 #: Data sets that --dataset knows. The demo ones are generated, the others are looked for under --data-dir.
 DATASETS = (*PRESETS, 'custom', *DEMOS)

@@ -94,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
 
 def open_classifier(args: argparse.Namespace) -> Predictor:
     """Open either kind of model, and say which it is where it is not ours."""
-    from ..data.list_rows import read_class_names
+    from ..data.lists.rows import read_class_names
     from ..deploy.bundle_format import check_labels, read_bundle
     from ..deploy.epic_model import is_epic_model, open_epic_model
     from ..deploy.predictor import Predictor

@@ -12,12 +12,12 @@ _HOMES = {
     'Kinetics700': 'kinetics700', 'Kinetics700Attr': 'kinetics700',
     'SomethingSomethingV1': 'somethingsomethingv1', 'SomethingSomethingV2': 'somethingsomethingv2',
     'SomethingSomethingV2Attr': 'somethingsomethingv2', 'EpicKitchens': 'epic_kitchens',
-    'VideoClsCustom': 'video_dataset', 'VideoLoader': 'dataloader', 'VideoReader': 'video_reader',
-    'read_annotations': 'annotations', 'make_demo': 'demo',
+    'VideoClsCustom': 'video_dataset', 'VideoLoader': 'dataloader', 'VideoReader': 'reading.video_reader',
+    'read_annotations': 'lists.annotations', 'make_demo': 'demo.make',
 }
-_MODULES = ('annotations', 'by_name', 'dataloader', 'demo', 'epic_kitchens', 'hmdb51', 'kinetics400', 'kinetics700',
-            'optical_flow', 'sampling', 'somethingsomethingv1', 'somethingsomethingv2', 'transforms', 'ucf101',
-            'video_custom', 'video_dataset', 'video_reader', 'workers')
+_MODULES = ('by_name', 'dataloader', 'demo', 'epic_kitchens', 'flow', 'hmdb51', 'kinetics400', 'kinetics700', 'lists',
+            'loading', 'reading', 'somethingsomethingv1', 'somethingsomethingv2', 'tfrecords', 'transforms', 'ucf101',
+            'video_custom', 'video_dataset')
 __all__ = [*_HOMES, *_MODULES]
 
 

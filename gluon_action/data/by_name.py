@@ -47,7 +47,7 @@ def open_dataset(name: str, *, train: bool, setting: str | None = None, data_dir
     root = os.path.expanduser(data_dir) if data_dir else None
     setting = os.path.expanduser(setting) if setting else None
     if name in DEMOS:
-        from .demo import find_demo, make_demo, make_demo_flow
+        from .demo.make import find_demo, make_demo, make_demo_flow
         place = Path(root or default_root(name))
         demo = find_demo(name, place) or make_demo(name, place, progress=True)
         setting = setting or (demo.train_list if train else demo.val_list)

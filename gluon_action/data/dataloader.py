@@ -15,7 +15,7 @@ import numpy as np
 from mxnet.base import _LIB, check_call
 
 from ..errors import TrainingError, UsageError, VideoReadError
-from .workers import WorkerDied, WorkerPool, WorkerTimeout
+from .loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 
 log = logging.getLogger(__name__)
 

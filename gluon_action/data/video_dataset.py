@@ -11,15 +11,15 @@ import numpy as np
 from mxnet.gluon.data import Dataset
 
 from ..errors import UsageError, VideoReadError
-from .annotations import Sample, VideoList, read_annotations
+from .lists.annotations import Sample, VideoList, read_annotations
 from .by_name import default_root
-from .clip_reader import FramePlan, read_clip
-from .epic_lists import NAME_PATTERN, is_epic
-from .list_rows import ClassNames
-from .sampling import sample_rng
+from .reading.clip_reader import FramePlan, read_clip
+from .lists.epic import NAME_PATTERN, is_epic
+from .lists.rows import ClassNames
+from .reading.sampling import sample_rng
 from .transforms.video import drawing_from
-from .video_reader import MODALITIES
-from .workers import WorkerError, call_with_deadline
+from .reading.video_reader import MODALITIES
+from .loading.workers import WorkerError, call_with_deadline
 
 DATA_AUGS = ('v1', 'v2', 'v3', 'v4')
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.annotations import read_annotations
-from ..data.list_rows import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
-from ..data.video_reader import VideoReader
+from ..data.lists.annotations import read_annotations
+from ..data.lists.rows import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from ..data.reading.video_reader import VideoReader
 from ..errors import UsageError, VideoReadError
 from .bundle_format import Bundle
 from .preprocess import Preprocess
@@ -52,7 +52,7 @@ def list_clips(sources: Sequence[str], bundle: Bundle, **reading) -> list[tuple[
     bundle : Bundle
         Knows the classes.
     **reading
-        For lists: ``root``, ``list_format``, ``label_base`` of `gluon_action.data.annotations.read_annotations`.
+        For lists: ``root``, ``list_format``, ``label_base`` of `gluon_action.data.lists.annotations.read_annotations`.
 
     Raises
     ------

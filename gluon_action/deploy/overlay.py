@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.frame_stream import Frame
+from ..data.reading.stream import Frame
 from ..errors import OutputError, UsageError
 from .overlay_panel import Panel, import_pillow
 from .windows import History, Window

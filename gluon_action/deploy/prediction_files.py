@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..data.flow_folder import is_video_name
+from ..data.flow.folder import is_video_name
 from ..errors import GluonActionError, OutputError, UsageError
 from ..evaluate.reports import to_json, write_atomically
 from .overlay import Overlay, check_path

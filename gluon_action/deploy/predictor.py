@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..data.frame_stream import Frame, Skipped
+from ..data.reading.stream import Frame, Skipped
 from ..errors import BundleError, UsageError, VideoReadError
 from ..evaluate.fusion_weights import softmax
 from ..evaluate.reports import file_sha256

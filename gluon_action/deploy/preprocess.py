@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data.transforms.functional import center_crop, crop, short_side_size, ten_crop, three_crop
-from ..data.video_reader import resize
+from ..data.reading.video_reader import resize
 from ..errors import BundleError, UsageError
 
 #: Most numbers in one row of an input: 1 GiB of float32.

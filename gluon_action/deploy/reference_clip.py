@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from ..data.transforms.functional import center_crop
-from ..data.video_reader import VideoReader
+from ..data.reading.video_reader import VideoReader
 from ..errors import UsageError
 from .preprocess import Preprocess
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..data.flow_folder import ARRAY, MANIFEST
-from ..data.frame_sources import DEFAULT_FPS
-from ..data.frame_stream import Frame, FrameStream
-from ..data.optical_flow import check_method, compute_flow, flow_colors, quantize, to_gray
-from ..data.video_reader import VideoReader
+from ..data.flow.folder import ARRAY, MANIFEST
+from ..data.reading.stream_inputs import DEFAULT_FPS
+from ..data.reading.stream import Frame, FrameStream
+from ..data.flow.methods import check_method, compute_flow, flow_colors, quantize, to_gray
+from ..data.reading.video_reader import VideoReader
 from ..errors import UsageError
 from .preprocess import Preprocess
 

@@ -13,9 +13,9 @@ from typing import Any
 import mxnet as mx
 
 from .. import model_zoo
-from ..data.optical_flow import BOUND
+from ..data.flow.methods import BOUND
 from ..data.run_config import read_run_config
-from ..data.sampling import clip_indices, slowfast_indices
+from ..data.reading.sampling import clip_indices, slowfast_indices
 from ..errors import UsageError, WeightsError
 from ..evaluate.config import TestConfig
 from ..evaluate.network import Network, build_network

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from ..data.sampling import CLIP_SAMPLINGS
+from ..data.reading.sampling import CLIP_SAMPLINGS
 from ..errors import UsageError
 
 #: Segments of the TSN paper's test protocol (arXiv:1608.00859, section 4.1), which ``--use-tsn`` stands for.

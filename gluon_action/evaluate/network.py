@@ -14,7 +14,7 @@ import numpy as np
 from mxnet import gluon
 
 from .. import model_zoo
-from ..data.clip_reader import FramePlan
+from ..data.reading.clip_reader import FramePlan
 from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError, WeightsError
 from ..model_zoo import weights as zoo_weights

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import engine
 from ..data.by_name import DEMOS, open_dataset
-from ..data.list_rows import ClassNames
+from ..data.lists.rows import ClassNames
 from ..data.run_config import read_run_config
 from ..errors import AnnotationError, OutputError
 from . import views

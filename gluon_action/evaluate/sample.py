@@ -10,7 +10,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from ..data.sample_clip import NUM_FRAMES, flow_clip, rgb_clip
+from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
 from ..model_zoo import get_model, model_card
 from ..model_zoo.two_stream import TwoStream
@@ -45,7 +45,7 @@ class SampleConfig:
     checkpoint_dir : str
         Folder of `CHECKPOINTS`: ``rgb_imagenet/model.ckpt`` as published, or ``rgb_imagenet.params``.
     rgb, flow : str, optional
-        What `gluon_action.data.sample_clip` reads; `SAMPLE` by default, and with `compute_flow` the flow of `rgb`.
+        What `gluon_action.data.reading.single_clip` reads; `SAMPLE` by default, and with `compute_flow` the flow of `rgb`.
     compute_flow : {'tvl1', 'farneback'}, optional
         Compute the flow of the video `flow`.
     label_map : str, optional

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.dataloader import Failure, split_and_load
 from ..data.transforms.functional import crop, horizontal_flip, short_side_rescale
-from ..data.workers import WorkerDied, WorkerPool, WorkerTimeout
+from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 from ..errors import ModelError, UsageError, VideoReadError
 from .metrics import log_softmax
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.clip_records import ClipRecords
+from ..data.tfrecords.clips import ClipRecords
 from ..data.dataloader import VideoLoader
 from ..data.transforms.color import distort_colors
 from ..errors import UsageError
@@ -110,7 +110,7 @@ class Windows:
         return getattr(self.clips, name)
 
     def load(self, index: int, *, epoch: int = 0, view: int = 0) -> tuple:
-        """Read one clip; see :meth:`gluon_action.data.clip_records.ClipRecords.load`."""
+        """Read one clip; see :meth:`gluon_action.data.tfrecords.clips.ClipRecords.load`."""
         clip, label = self.clips.load(index, epoch=epoch, view=view)
         left, top, width, height = self.window
         return np.ascontiguousarray(clip[..., top:top + height, left:left + width]), label

@@ -10,7 +10,7 @@ import numpy as np
 from mxnet import autograd
 from tensorboardX import summary
 
-from ..data.optical_flow import flow_colors
+from ..data.flow.methods import flow_colors
 from ..errors import UsageError
 from .event_file import EventFile
 from .hooks import Hook

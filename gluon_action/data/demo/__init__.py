@@ -1,0 +1,1 @@
+"""Generated videos that everything can be tried on."""

@@ -1,0 +1,1 @@
+"""Optical flow: computed, stored and found again."""

@@ -1,0 +1,86 @@
+"""Videos to extract optical flow of: found in folders and lists, each with the name of the folder for its flow."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...errors import UsageError
+from ..lists.annotations import list_videos
+from .folder import MANIFEST, flow_name, is_video_name
+from ..lists.rows import IMAGE_EXTENSIONS
+
+
+def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, list_format: str = 'auto',
+                multi_label: bool = False) -> dict[str, str]:
+    """Videos by the name of their flow folder.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Each a video, a folder of frames, a folder with videos or folders of frames in it at any depth, or a list in
+        any format that `gluon_action.data.lists.annotations.read_annotations` knows.
+    data_dir : str
+        Folder that the paths of lists start from.
+    list_format, multi_label
+        As in `read_annotations`, for lists.
+
+    Returns
+    -------
+    dict of str to str
+        Name -> path. The name is the path below the source folder, or below `data_dir`, without the extension.
+
+    Raises
+    ------
+    UsageError
+        When there is nothing, or two videos (``a.mp4`` and ``a.avi``) have one name.
+    AnnotationError
+        When a list cannot be read.
+    """
+    found: dict[str, str] = {}
+    for source in map(os.fspath, sources):
+        source = os.path.expanduser(source)
+        if not os.path.exists(source) and '*' not in source and not is_video_name(source):
+            raise UsageError(f'{source}: there is no such list or folder; pass videos, folders with them, or lists')
+        for path, name in _videos_of(source, os.path.expanduser(data_dir), list_format, multi_label):
+            name = flow_name(name)
+            if name.split('/')[0] in ('.', '..'):
+                raise UsageError(f'{path} lies outside {data_dir or "the current folder"}, so its flow has no place '
+                                 'below --out; pass the folder that paths start from as --data-dir')
+            if os.path.abspath(found.setdefault(name, path)) != os.path.abspath(path):
+                raise UsageError(f'{found[name]} and {path} would share the flow folder {name}; list one of them only')
+    for name, path in found.items():
+        above = next((folder for folder in map(str, Path(name).parents) if folder in found), None)
+        if above:
+            raise UsageError(f'the flow of {path} would lie within that of {found[above]}; extract them apart, into '
+                             'two --out')
+    if not found:
+        raise UsageError(f'{", ".join(map(os.fspath, sources))}: no video and no folder of frames is in there')
+    return found
+
+
+def _videos_of(source: str, data_dir: str, list_format: str, multi_label: bool) -> Iterator[tuple[str, str]]:
+    """(path, name) of all that a source means."""
+    if is_video_name(source) and not os.path.isdir(source):
+        yield source, os.path.basename(source)
+    elif os.path.isdir(source) and list_format == 'auto':
+        yield from _videos_below(source)
+    else:
+        for path in list_videos(source, data_dir, list_format=list_format, multi_label=multi_label):
+            inside = data_dir and not os.path.relpath(path, data_dir).startswith('..')
+            yield path, os.path.relpath(path, data_dir) if inside else path
+
+
+def _videos_below(top: str) -> Iterator[tuple[str, str]]:
+    for folder, subfolders, files in os.walk(top, followlinks=True):
+        if MANIFEST in files:  # flow that was extracted into the same tree
+            subfolders.clear()
+            continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+        if any(name.lower().endswith(IMAGE_EXTENSIONS) for name in files):
+            below = os.path.relpath(folder, top)
+            yield folder, below if below != '.' else os.path.basename(os.path.abspath(top))
+        for name in sorted(files):
+            if is_video_name(name) and not name.startswith('.'):
+                path = os.path.join(folder, name)
+                yield path, os.path.relpath(path, top)

@@ -1,0 +1,358 @@
+"""Annotated parts of videos: which frames of which video show what, read from a list, and the clips that they give."""
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ...errors import AnnotationError, UsageError
+from .formats import detect_format, parse_list
+from .rows import (
+    COLUMN_NAMES, ClassNames, Question, delimiter_of, header_of, is_integer, load_json, read_lines, seconds_of,
+    split_row, where,
+)
+
+UNITS = ('seconds', 'frames')
+_FRAME_COLUMNS = ('start_frame', 'end_frame')
+_COLUMNS = {**COLUMN_NAMES, 'start': (*COLUMN_NAMES['start'], 'begin'), 'end': (*COLUMN_NAMES['end'], 'stop')}
+_PLAIN_FORMATS = ('gluoncv', 'path_label', 'folder')
+_EXPECTED = 'expected columns such as video,start,end,labels'
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A part of a video, and what it shows.
+
+    Attributes
+    ----------
+    key : str
+        The video as the list names it.
+    path : str
+        Where it lies.
+    labels : tuple of int
+        Classes, in ascending order.
+    start, end : float or None
+        The part, in seconds, or in frames from 0 where `in_frames`; `end` is the first that is not in it. None is the
+        video's beginning or end.
+    source, line
+        The list and the line of it, counted from 1 (JSON: which entry).
+    split : str
+        The part of the data set; '' where there is one only.
+    """
+
+    key: str
+    path: str
+    labels: tuple[int, ...]
+    start: float | None = None
+    end: float | None = None
+    in_frames: bool = False
+    source: str = ''
+    line: int = 0
+    split: str = ''
+
+    @property
+    def where(self) -> str:
+        """The list and the line in it, for messages."""
+        return where(self.source, self.line)
+
+    def frames(self, num_frames: int, fps: float | None) -> range:
+        """Frames of a video of so many that it means; empty when there are none.
+
+        Raises
+        ------
+        UsageError
+            When it is in seconds and the video has no frame rate.
+        """
+        if not self.in_frames and (self.start or self.end is not None) and not fps:
+            raise UsageError('the video has no frame rate, so it cannot be cut by time; give its parts in frames')
+        rate = 1 if self.in_frames else fps or 0
+        first = round((self.start or 0) * rate)
+        return range(first, num_frames if self.end is None else min(num_frames, round(self.end * rate)))
+
+
+@dataclass(frozen=True)
+class AnnotatedVideos:
+    """What a list of annotated videos says.
+
+    Attributes
+    ----------
+    annotations : list of Annotation
+        In the list's order; rows that differ in nothing but their labels are one.
+    classes : list of str
+        Names in the order of the labels.
+    splits : list of str
+        Names of the parts, sorted; [''] for one only.
+    sha256 : str
+        Of the list.
+    """
+
+    annotations: list[Annotation]
+    classes: list[str]
+    splits: list[str]
+    sha256: str
+
+
+def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike = '', *, unit: str = 'seconds',
+                          classes: Sequence[str] | None = None, label_base: int = 0, allow_no_label: bool = False,
+                          split: str | None = None, val_share: float = 0, seed: int = 0) -> AnnotatedVideos:
+    """Read a list of annotated videos.
+
+    Parameters
+    ----------
+    path : path
+        A CSV or TSV file with a header, or a JSON list of objects. Columns (keys) are ``video``, ``start`` and ``end``,
+        or ``start_frame`` and ``end_frame``, and ``labels``, by any of their usual names. Several labels of a row are
+        joined by ``;`` or ``|`` (numbers also by commas or spaces), in JSON a list; several rows may also name the
+        same part. Also a list without header (``path label`` or ``path num_frames label``), or a folder with one
+        folder a class: there every video is one part.
+    data_dir : path
+        Folder that the paths start from; by default that of the list.
+    unit : {'seconds', 'frames'}
+        What ``start`` and ``end`` count. Frames count from 0, and the end is the first one that is not in the part.
+    classes : sequence of str, optional
+        Names in the order of their numbers. By default all names in the list, sorted, or the numbers up to the highest.
+    label_base : {0, 1}
+        The number of the first class in the list.
+    allow_no_label : bool
+        Whether rows may have no label: nothing is to be seen there.
+    split : str, optional
+        Column that names the part of the data set; by default ``split`` or ``subset`` where there is one.
+    val_share : float
+        Share of the videos to put into 'val', drawn by `seed`; the others are 'train'.
+
+    Raises
+    ------
+    AnnotationError
+        Naming file and line: for a row that cannot be read, a label that no class has, a video in two splits.
+    UsageError
+        When an argument cannot be.
+    """
+    path = os.path.expanduser(os.fspath(path))
+    if unit not in UNITS or label_base not in (0, 1) or not 0 <= val_share < 1:
+        raise UsageError(f'--unit must be {" or ".join(UNITS)}, --label-base 0 or 1, --val-share at least 0 and below '
+                         f'1, got {unit!r}, {label_base} and {val_share}')
+    rows, names = _read_rows(path)
+    if not rows:
+        raise AnnotationError(f'{path}: lists no videos')
+    if split is None and 'split' in rows[0][1]:
+        split = 'split'
+    if split and val_share:
+        raise UsageError(f'--val-share: the column {split!r} of {path} says what is for what; leave one of them out')
+    reader = _RowReader(path, os.path.expanduser(os.fspath(data_dir)) or _folder_of(path), unit, split, allow_no_label)
+    found = [reader.read(line, row) for line, row in rows]
+    known = list(classes or names or _class_names([labels for _, labels in found], label_base))
+    annotations = _merge([replace(annotation, labels=_numbers(annotation, labels, known, label_base))
+                          for annotation, labels in found])
+    if val_share:
+        annotations = _draw_split(annotations, val_share, seed)
+    _check_splits(annotations)
+    splits = sorted({annotation.split for annotation in annotations})
+    return AnnotatedVideos(annotations, known, splits, _digest(annotations, known))
+
+
+def clip_starts(num_frames: int, span: int, step: int, drop_short: bool = False) -> list[int]:
+    """First frames of the clips that a part of `num_frames` frames gives.
+
+    Parameters
+    ----------
+    num_frames : int
+        Frames of the part, 0 or more.
+    span : int
+        Frames that a clip covers.
+    step : int
+        Frames from the start of a clip to that of the next.
+    drop_short : bool
+        Leave out a clip that the part's end cuts short.
+
+    Returns
+    -------
+    list of int
+        Every `step`-th frame until a clip reaches the end of the part.
+    """
+    if num_frames < 1:
+        return []
+    last = max(0, num_frames - span)
+    starts = [*range(0, last, step), -(-last // step) * step]
+    return [start for start in starts if start + (span if drop_short else 1) <= num_frames]
+
+
+def _read_rows(path: str) -> tuple[list[tuple[int, dict]], list[str] | None]:
+    """(line, row by column) of each row, and the class names that came with them."""
+    if not os.path.exists(path):
+        raise AnnotationError(f'{path}: the list does not exist')
+    if os.path.isfile(path):
+        lines = read_lines(path)
+        if not lines:
+            raise AnnotationError(f'{path}: lists no videos; the file is empty')
+        if lines[0][1][0] in '[{':
+            return _json_rows(path), None
+        delimiter = delimiter_of(lines)
+        if 'path' in header_of(lines, delimiter):
+            return _table_rows(path, lines, delimiter), None
+    question = Question(path)
+    found = detect_format(question)
+    if found not in _PLAIN_FORMATS:
+        raise AnnotationError(f'{where(path, 1)}: is no header of a table of videos; {_EXPECTED}')
+    parsed = parse_list(question, found)
+    if parsed.root and os.path.realpath(parsed.root) != os.path.realpath(path):
+        raise AnnotationError(f'{path}: holds the parts of a data set, {", ".join(sorted(os.listdir(path)))}; make the '
+                              'records of each by itself')
+    return [(entry.line, {'path': entry.path, 'root': parsed.root, 'label': [
+        label if isinstance(label, str) else parsed.classes[label] for label in entry.labels]})
+        for entry in parsed.entries], parsed.classes
+
+
+def _table_rows(path: str, lines: list[tuple[int, str]], delimiter: str) -> list[tuple[int, dict]]:
+    titles = [title.strip().lower() for title in split_row(lines[0][1], delimiter, 0, where(path, lines[0][0]))]
+    rows = []
+    for line, text in lines[1:]:
+        columns = split_row(text, delimiter, 0, where(path, line))
+        if len(columns) != len(titles):
+            raise AnnotationError(f'{where(path, line)}: has {len(columns)} columns, the header names {len(titles)}; '
+                                  'join labels by ";", and put a cell that holds a comma or tab in double quotes; got '
+                                  f'{text!r}')
+        rows.append((line, _by_usual_name(dict(zip(titles, columns)))))
+    return rows
+
+
+def _json_rows(path: str) -> list[tuple[int, dict]]:
+    content = load_json(path)
+    if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+        raise AnnotationError(f'{path}: expected a list of objects such as {{"video": "a.mp4", "start": 1.5, "end": 4, '
+                              '"labels": ["train"]}')
+    return [(number, _by_usual_name({str(key).lower(): value for key, value in item.items()}))
+            for number, item in enumerate(content, 1)]
+
+
+def _by_usual_name(row: dict) -> dict:
+    usual = {name: row[alias] for name, aliases in _COLUMNS.items() for alias in reversed(aliases) if alias in row}
+    return {**row, **usual}
+
+
+class _RowReader:
+    """Turns a row into an annotation, but for the numbers of its labels."""
+
+    def __init__(self, source: str, data_dir: str, unit: str, split: str | None, allow_no_label: bool):
+        self.source, self.data_dir, self.unit = source, data_dir, unit
+        self.split, self.allow_no_label = split, allow_no_label
+
+    def read(self, line: int, row: dict) -> tuple[Annotation, list[str | int]]:
+        place = where(self.source, line)
+        key = row.get('path')
+        if not isinstance(key, str) or not key.strip():
+            raise AnnotationError(f'{place}: names no video; {_EXPECTED}')
+        labels = _labels_of(row.get('label'), place)
+        if not labels and not self.allow_no_label:
+            raise AnnotationError(f'{place}: has no label; pass --allow-no-label if nothing is to be seen there')
+        start, end, in_frames = self._part(row, place)
+        split = '' if self.split is None else self._split(row, place)
+        key = key.strip().rstrip('/')
+        path = os.path.join(row.get('root') or self.data_dir, key)
+        return Annotation(key, path, (), start, end, in_frames, self.source, line, split), labels
+
+    def _part(self, row: dict, place: str) -> tuple[float | None, float | None, bool]:
+        in_frames = any(row.get(name) not in (None, '') for name in _FRAME_COLUMNS)
+        names = _FRAME_COLUMNS if in_frames else ('start', 'end')
+        in_frames = in_frames or self.unit == 'frames'
+        start, end = (_frame_of(row.get(name), place) if in_frames else seconds_of(row.get(name), place)
+                      for name in names)
+        if end is not None and end <= (start or 0):
+            raise AnnotationError(f'{place}: ends at {end:g}, where it starts ({start or 0:g}) or before')
+        return start, end, in_frames
+
+    def _split(self, row: dict, place: str) -> str:
+        if self.split.lower() not in row:
+            columns = ', '.join(name for name in row if name != 'root')
+            raise AnnotationError(f'{place}: has no column {self.split!r} that --split names; there are {columns}')
+        name = str(row[self.split.lower()] or '').strip()
+        if not re.fullmatch(r'\w[\w.-]*', name):
+            raise AnnotationError(f'{place}: {name!r} is not the name of a split; it becomes the name of a folder, so '
+                                  'letters, digits, - and _ are allowed')
+        return name
+
+
+def _labels_of(value, place: str) -> list[str | int]:
+    if isinstance(value, list):
+        wrong = [item for item in value if not isinstance(item, (str, int)) or isinstance(item, bool)]
+        if wrong:
+            raise AnnotationError(f'{place}: label {wrong[0]!r} is neither a name nor a number')
+        return value
+    text = '' if value is None else str(value)
+    parts = [part.strip() for part in re.split(r'[;|]', text) if part.strip()]
+    numbers = [number for part in parts for number in re.split(r'[,\s]+', part) if number]
+    return numbers if all(map(is_integer, numbers)) else parts
+
+
+def _frame_of(value, place: str) -> int | None:
+    if value in (None, ''):
+        return None
+    text = str(value).strip()
+    if not is_integer(text) or int(text) < 0:
+        raise AnnotationError(f'{place}: the number of a frame, 0 or more, is expected, got {value!r}')
+    return int(text)
+
+
+def _class_names(labels: Iterable[list[str | int]], base: int) -> list[str]:
+    found = {str(label) for row in labels for label in row}
+    if found and all(map(is_integer, found)):
+        return [str(number) for number in range(base, max(map(int, found)) + 1)]
+    return sorted(found)
+
+
+def _numbers(annotation: Annotation, labels: list[str | int], classes: list[str], base: int) -> tuple[int, ...]:
+    names, numbers = ClassNames(classes), set()
+    for label in labels:
+        number = names.find(str(label))
+        if number is None and is_integer(str(label)):
+            number = int(label) - base
+        if number is None or not 0 <= number < len(classes):
+            raise AnnotationError(f'{annotation.where}: label {label!r} is not the name of one of the {len(classes)} '
+                                  f'classes, nor a number in {base}..{len(classes) - 1 + base}; check --classes')
+        numbers.add(number)
+    return tuple(sorted(numbers))
+
+
+def _merge(annotations: list[Annotation]) -> list[Annotation]:
+    """Rows of the same part as one with all of their labels."""
+    merged: dict[tuple, Annotation] = {}
+    for annotation in annotations:
+        key = (_identity(annotation), annotation.start, annotation.end, annotation.in_frames, annotation.split)
+        first = merged.setdefault(key, annotation)
+        merged[key] = replace(first, labels=tuple(sorted({*first.labels, *annotation.labels})))
+    return list(merged.values())
+
+
+def _identity(annotation: Annotation) -> str:
+    return os.path.realpath(annotation.path)
+
+
+def _draw_split(annotations: list[Annotation], share: float, seed: int) -> list[Annotation]:
+    # By hash: whether a video is for validation does not depend on how the others are sorted.
+    videos = {_identity(annotation): annotation.key for annotation in annotations}
+    drawn = sorted(videos, key=lambda path: hashlib.sha256(f'{seed} {videos[path]}'.encode(
+        'utf-8', 'surrogateescape')).digest())
+    if len(drawn) < 2:
+        raise UsageError(f'--val-share: {annotations[0].source} names one video, which cannot be in two splits')
+    chosen = set(drawn[:min(len(drawn) - 1, max(1, round(share * len(drawn))))])
+    return [replace(annotation, split='val' if _identity(annotation) in chosen else 'train')
+            for annotation in annotations]
+
+
+def _check_splits(annotations: list[Annotation]) -> None:
+    seen: dict[str, Annotation] = {}
+    for annotation in annotations:
+        first = seen.setdefault(_identity(annotation), annotation)
+        if first.split != annotation.split:
+            raise AnnotationError(f'{annotation.where}: {annotation.key} is for {annotation.split!r}, but for '
+                                  f'{first.split!r} in {first.where}; clips of one video must not be in both')
+
+
+def _folder_of(path: str) -> str:
+    return path if os.path.isdir(path) else os.path.dirname(path)
+
+
+def _digest(annotations: list[Annotation], classes: list[str]) -> str:
+    rows = [(a.key, a.labels, a.start, a.end, a.in_frames, a.split) for a in annotations]
+    return hashlib.sha256(repr((rows, classes)).encode('utf-8', 'surrogateescape')).hexdigest()

@@ -1,0 +1,1 @@
+"""Frames out of videos: which ones, and how they are decoded."""

@@ -1,0 +1,148 @@
+"""The frames of one sample: which ones, and how they come out of its file or folder."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import UsageError, VideoReadError
+from ..lists.annotations import Sample
+from .sampling import CLIP_SAMPLINGS, clip_indices, segment_starts, slowfast_indices, spread_indices, temporal_jitter
+from .video_reader import VideoReader
+
+
+def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading: dict) -> np.ndarray:
+    """Open a video once and read the frames of a plan.
+
+    Parameters
+    ----------
+    sample : Sample
+    plan : FramePlan
+    rng : numpy.random.Generator
+        What the plan draws from.
+    reading : dict
+        Further arguments of `VideoReader`.
+
+    Returns
+    -------
+    uint8 ndarray (S * T, H, W, 3)
+        RGB frames, clip after clip. Of flow (S * T, H, W, 2): a clip of T that starts at i shows how the video moves
+        from frame i to frame i + T.
+
+    Raises
+    ------
+    VideoReadError
+        Also for a frame folder with fewer frames than the list says, and a part that lies past the end or is not there.
+    """
+    is_folder = os.path.isdir(sample.path)
+    is_flow = reading.get('modality') == 'flow'
+    if (is_folder or is_flow) and reading['decoder'] in ('decord', 'pyav'):  # a choice for the files of a mixed list
+        reading = {**reading, 'decoder': 'auto'}
+    if (sample.first, sample.last) != (None, None):
+        reading = {**reading, 'part': (sample.first, sample.last)}
+    with VideoReader(sample.path, **reading) as reader:
+        first, length = _part(sample, reader, is_folder)
+        return reader.read([first + index for index in plan.indices(length, rng)])
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """Which frames of a video are taken, whatever its length."""
+
+    mode: str
+    num_segments: int
+    new_length: int
+    new_step: int
+    temporal_jitter: bool = False
+    slowfast: bool = False
+    slow_stride: int = 16
+    fast_stride: int = 2
+    clip_sampling: str = 'consecutive'
+
+    def __post_init__(self):
+        if self.clip_sampling not in CLIP_SAMPLINGS:
+            raise UsageError(f'clip_sampling must be one of {", ".join(CLIP_SAMPLINGS)}, got {self.clip_sampling!r}')
+        for name in ('num_segments', 'new_length', 'new_step'):
+            if getattr(self, name) < 1:
+                raise UsageError(f'{name} must be 1 or more, got {getattr(self, name)}')
+        if self.clip_sampling == 'spread':
+            self._check_spread()
+        if self.slowfast and (self.temporal_jitter or self.new_step != 1):
+            raise UsageError(f'slowfast takes its own strides: it needs new_step=1 and temporal_jitter=False, '
+                             f'got {self.new_step} and {self.temporal_jitter}')
+        if self.slowfast and (self.fast_stride < 1 or self.slow_stride % self.fast_stride):
+            raise UsageError(f'slow_temporal_stride must be a multiple of fast_temporal_stride, '
+                             f'got {self.slow_stride} and {self.fast_stride}')
+        if self.slowfast and self.new_length < self.slow_stride:
+            raise UsageError(f'slowfast needs clips of at least slow_temporal_stride {self.slow_stride} frames, '
+                             f'got new_length {self.new_length}')
+
+    @property
+    def frames_per_clip(self) -> int:
+        """T, frames that each clip has in the end."""
+        if self.slowfast:
+            return self.new_length // self.fast_stride + self.new_length // self.slow_stride
+        return self.new_length
+
+    def indices(self, num_frames: int, rng: np.random.Generator) -> list[int]:
+        """Frame numbers from 0, clip after clip."""
+        if self.clip_sampling == 'spread':
+            return spread_indices(num_frames, self.new_length, self.mode, rng)
+        starts = segment_starts(num_frames, self.num_segments, self.new_length * self.new_step, self.mode, rng)
+        if self.slowfast:
+            return slowfast_indices(starts, num_frames, self.new_length, self.slow_stride, self.fast_stride)
+        jitter = temporal_jitter(self.new_length, self.new_step, rng) if self.temporal_jitter else None
+        return clip_indices(starts, num_frames, self.new_length, self.new_step, jitter)
+
+    def _check_spread(self) -> None:
+        for wrong, got in ((self.num_segments != 1, f'num_segments {self.num_segments}'),
+                           (self.new_step != 1, f'new_step {self.new_step}'),
+                           (self.temporal_jitter, 'temporal_jitter'), (self.slowfast, 'slowfast')):
+            if wrong:
+                raise UsageError("clip_sampling 'spread' takes new_length frames from as many parts of the video: it "
+                                 f'needs num_segments=1, new_step=1, no temporal_jitter and no slowfast, got {got}')
+
+
+def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, int]:
+    """First frame and number of frames that a sample means."""
+    length = len(reader)
+    if reader.modality == 'flow' and sample.num_frames is not None:
+        length = max(1, min(length, (sample.num_frames - 1) // reader.stride))
+    elif is_folder and sample.num_frames is not None:
+        if sample.num_frames > length:
+            raise VideoReadError(sample.path, reader.decoder,
+                                 f'the list says {sample.num_frames} frames, the folder has {length}')
+        length = sample.num_frames
+    if (sample.first, sample.last) != (None, None):
+        if reader.modality == 'flow':
+            return _numbered_part(sample, reader)
+        if is_folder:
+            return 0, length  # the reader knows no other frames
+        if sample.start is None and sample.end is None:
+            return _numbered_part(sample, reader)
+    if sample.start is None and sample.end is None:
+        return 0, length
+    if not reader.fps:
+        raise VideoReadError(sample.path, reader.decoder, 'has no frame rate, so it cannot be cut by time')
+    first = round((sample.start or 0) * reader.fps)
+    last = length if sample.end is None else min(length, round(sample.end * reader.fps))
+    if last <= first:
+        raise VideoReadError(sample.path, reader.decoder, f'the part from {sample.start or 0:g} s to {sample.end} s '
+                             f'holds no frame of its {length / reader.fps:.2f} s')
+    return first, last - first
+
+
+def _numbered_part(sample: Sample, reader: VideoReader) -> tuple[int, int]:
+    """First frame and number of frames of a range in a file, whose first frame has number 1, or in its flow.
+
+    Flow from frame i to frame j has an image for each step between them.
+    """
+    is_flow, stride = reader.modality == 'flow', reader.stride
+    num_frames = len(reader) * stride + is_flow
+    first, last = sample.first or 1, num_frames if sample.last is None else sample.last
+    if last > num_frames or last < first:
+        raise VideoReadError(sample.path, reader.decoder, f'frames {first} to {last} were asked for, it has 1 to '
+                                                          f'{num_frames}')
+    start = (first - 1) // stride
+    return start, max(1, min((last - first + (not is_flow)) // stride, len(reader) - start))

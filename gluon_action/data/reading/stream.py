@@ -1,0 +1,260 @@
+"""Frames of a file, a folder of pictures, a camera or an address one after the other, decoded ahead by a thread."""
+from __future__ import annotations
+
+import collections
+import os
+import stat
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import UsageError, VideoReadError
+from .decoders import DecoderTrouble
+from .stream_inputs import DecodedFile, PictureFolder
+from ..transforms.functional import short_side_size
+from .video_reader import is_readable_folder, resize
+
+#: Bytes of pictures that wait at most, however few that are: 64 frames of 4K would be 1.6 GB.
+QUEUE_BYTES = 64 << 20
+_LIVE = ('rtsp', 'rtsps', 'rtmp', 'rtmps', 'rtp', 'udp', 'srt', 'tcp')
+
+
+class Frame(NamedTuple):
+    """One frame: its number from 0, when it is shown in seconds from the first one's, and uint8 (H, W, 3) RGB."""
+
+    number: int
+    seconds: float
+    picture: np.ndarray
+
+
+class Skipped(NamedTuple):
+    """A frame that could not be decoded; its number and time stay empty."""
+
+    number: int
+    seconds: float
+    cause: str
+
+
+class FrameStream:
+    """The frames of a video in order, however long it is, with a bounded number of them in memory.
+
+    A thread decodes ahead of whoever iterates. A frame that cannot be decoded is left out and stands in `skipped`; the
+    others keep their numbers and times. Frames that refer to it come as the decoder mends them.
+
+    Parameters
+    ----------
+    source : str or path
+        A video file; a folder of pictures, taken in the natural order of their names; a camera such as
+        ``/dev/video0``; an address (``rtsp://``, ``http://`` ...); ``-`` for a video on standard input.
+    queue : int
+        Frames that wait at most; fewer where they are so large that they would take more than `QUEUE_BYTES`.
+    resize : dict, optional
+        ``{'short_side': n}`` or ``{'width': w, 'height': h}``, done by the thread, so that small pictures wait.
+    wanted : callable, optional
+        Takes a frame's number, says whether it is handed out. The others are decoded, since later ones refer to them,
+        but neither converted nor resized; pictures of a folder are not even read. It is called by the thread, which
+        keeps a stream alive that it refers to: close that one.
+    fps : float, optional
+        Frames per second of a folder or a file without times; by default what the file says, else 25.
+    live : bool, optional
+        Whether the source goes on while nobody reads: then the oldest waiting frame is dropped for a new one, and
+        counted in `dropped`. By default true of cameras and of addresses that stream (not of http). Of files and
+        folders nothing is ever dropped.
+    num_threads : int
+        Threads of the decoder. One, because a network computes at the same time.
+    timeout : float
+        Seconds to wait for an address to answer or go on.
+
+    Attributes
+    ----------
+    fps : float
+        Frames per second on average.
+    num_frames : int or None
+        Frames that the source announces, for a progress bar; not to be relied on.
+    skipped : list of Skipped
+        What could not be decoded so far; decoding runs ahead of iteration.
+    dropped : int
+        Frames of a live source that nobody took in time.
+
+    Raises
+    ------
+    VideoReadError
+        When the source cannot be opened; from iteration when it holds no frame or a connection breaks.
+    UsageError
+        When an argument cannot be.
+
+    Examples
+    --------
+    >>> with FrameStream('holiday.mp4', resize={'short_side': 256}) as frames:
+    ...     for number, seconds, picture in frames:
+    ...         show(picture)
+    """
+
+    def __init__(self, source: str | os.PathLike, *, queue: int = 64, resize: Mapping[str, int] | None = None,
+                 wanted: Callable[[int], bool] | None = None, fps: float | None = None, live: bool | None = None,
+                 num_threads: int = 1, timeout: float = 10.0):
+        if queue < 1:
+            raise UsageError(f'queue must be 1 or more frames, got {queue}')
+        if fps is not None and not 0 < fps < float('inf'):
+            raise UsageError(f'fps must be a number above 0, got {fps}')
+        self.path = os.fspath(source)
+        kind = _kind(self.path)
+        if live and kind in ('file', 'folder'):
+            raise UsageError(f'live: {self.path} is a {kind}, which waits; leave it out')
+        self.live = kind == 'live' if live is None else live
+        finish = _resizer(resize or {})
+        if kind == 'folder':
+            frames = PictureFolder(self.path, fps)
+        else:
+            frames = DecodedFile(self.path, fps, max(1, num_threads), timeout, self.live)
+        self.fps, self.num_frames = frames.fps, frames.num_frames
+        self._queue, self.skipped = _Queue(queue, self.live), []
+        # The thread knows the queue, not this object: one that is forgotten is collected, and that ends the thread.
+        self._thread = threading.Thread(target=_decode_ahead, name=f'frames of {self.path}', daemon=True,
+                                        args=(frames, self._queue, self.skipped, wanted, finish))
+        self._end = weakref.finalize(self, _end, self._queue, self._thread)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        return self._queue.take()
+
+    @property
+    def dropped(self) -> int:
+        """Frames of a live source that nobody took in time."""
+        return self._queue.dropped
+
+    def close(self) -> None:
+        """End the thread and let go of the source, at once; safe to call again."""
+        self._end()
+
+    def __enter__(self) -> FrameStream:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+class _Queue:
+    """Frames between the thread and the consumer, bounded in number and bytes."""
+
+    def __init__(self, limit: int, drops: bool):
+        self._limit, self._drops = limit, drops
+        self._frames: collections.deque[Frame] = collections.deque()
+        self._bytes, self._ended, self._error = 0, False, None
+        self._changed = threading.Condition()
+        self.dropped = 0
+
+    def put(self, frame: Frame) -> None:
+        """Add a frame, waiting for room, or making it where frames may be dropped."""
+        with self._changed:
+            while self._is_full(frame) and not self._ended:
+                if self._drops:
+                    self._bytes -= self._frames.popleft().picture.nbytes
+                    self.dropped += 1
+                else:
+                    self._changed.wait()
+            if not self._ended:
+                self._frames.append(frame)
+                self._bytes += frame.picture.nbytes
+                self._changed.notify_all()
+
+    def take(self) -> Frame:
+        """Wait for the next frame; StopIteration after the last, or the error that ended the thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frames or self._ended)
+            if self._frames:
+                frame = self._frames.popleft()
+                self._bytes -= frame.picture.nbytes
+                self._changed.notify_all()
+                return frame
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            raise StopIteration
+
+    def end(self, error: BaseException | None = None, forget: bool = False) -> None:
+        """No more frames; with `forget` not even those that wait."""
+        with self._changed:
+            if not self._ended:
+                self._error = error
+            self._ended = True
+            if forget:
+                self._frames.clear()
+                self._error = None
+            self._changed.notify_all()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def _is_full(self, frame: Frame) -> bool:
+        waiting = len(self._frames)
+        return waiting >= self._limit or waiting > 0 and self._bytes + frame.picture.nbytes > QUEUE_BYTES
+
+
+def _decode_ahead(source, queue: _Queue, skipped: list[Skipped], wanted: Callable | None, finish: Callable) -> None:
+    """Body of the thread."""
+    try:
+        num_good = 0
+        for number, item in enumerate(source):
+            if queue.ended:
+                break
+            try:
+                if item.picture is None:
+                    raise DecoderTrouble(item.cause)
+                if wanted is None or wanted(number):
+                    picture = finish(item.picture())
+                    queue.put(Frame(number, item.seconds, picture if picture.base is None else picture.copy()))
+                num_good += 1
+            except DecoderTrouble as trouble:
+                skipped.append(Skipped(number, item.seconds, str(trouble)))
+        if not num_good and not queue.ended:
+            why = f' that can be decoded ({skipped[0].cause})' if skipped else ''
+            raise VideoReadError(source.path, source.name, f'it holds no frame{why}')
+    except Exception as error:  # whatever it is, it belongs to whoever waits for the next frame
+        queue.end(error)
+    finally:
+        source.close()
+        queue.end()
+
+
+def _end(queue: _Queue, thread: threading.Thread) -> None:
+    queue.end(forget=True)
+    if thread is not threading.current_thread():  # collecting garbage may happen in any thread
+        # Not for ever: a camera or an address may keep the thread waiting; it ends when that does.
+        thread.join(timeout=1.0)
+
+
+def _kind(path: str) -> str:
+    """'folder', 'file', 'live' (goes on while nobody reads) or 'waits' (pipes, http)."""
+    if '://' in path:
+        return 'live' if path.split('://')[0].lower() in _LIVE else 'waits'
+    if path == '-':
+        return 'waits'
+    if is_readable_folder(path, 'auto'):
+        return 'folder'
+    mode = os.stat(path).st_mode
+    return 'file' if stat.S_ISREG(mode) else 'live' if stat.S_ISCHR(mode) else 'waits'
+
+
+def _resizer(size: Mapping[str, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """What brings a picture to a size given as in `FrameStream`."""
+    if not size:
+        return lambda picture: picture
+    if set(size) not in ({'short_side'}, {'width', 'height'}) or any(
+            not isinstance(side, int) or side < 1 for side in size.values()):
+        raise UsageError("resize must be {'short_side': n} or {'width': w, 'height': h} with integers of 1 or more, "
+                         f'got {dict(size)}')
+    if 'short_side' not in size:
+        return lambda picture: resize(picture, size['width'], size['height'])
+
+    def by_short_side(picture: np.ndarray) -> np.ndarray:
+        height, width = short_side_size(*picture.shape[:2], size['short_side'])
+        return resize(picture, width, height)
+    return by_short_side

@@ -1,0 +1,269 @@
+"""Frames of a video file or a folder of pictures by number: exact, with a fallback, a deadline, and one exception."""
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...errors import UsageError, VideoReadError
+from .decoders import DecoderTrouble, DecordVideo, PyavVideo
+from ..flow.folder import FlowFolder
+from .frame_folder import FrameFolder, Part
+from ..transforms.functional import short_side_size
+
+_log = logging.getLogger(__name__)
+
+_FILE_DECODERS = {'pyav': PyavVideo, 'decord': DecordVideo}
+_FOLDER_DECODERS = ('opencv', 'pillow')
+DECODERS = ('auto', *_FILE_DECODERS, *_FOLDER_DECODERS)
+MODALITIES = ('rgb', 'flow')
+
+
+class VideoReader:
+    """A video, or its optical flow, that is read by frame numbers.
+
+    Parameters
+    ----------
+    path : str or path
+        A video file, an animated GIF, or a folder of numbered pictures.
+    decoder : {'auto', 'pyav', 'decord', 'opencv', 'pillow'}
+        'auto' reads files with PyAV and, should that be absent or fail, with decord; folders with OpenCV, else Pillow.
+        PyAV comes first because it is exact on every kind of file that was tried (decord is not: see `DecordVideo`)
+        and decodes less to get at a few frames.
+    width, height : int
+        Size to resize every frame to, as ``cv2.resize`` with INTER_LINEAR does; 0 and 0 keep the native size.
+    short_side : int
+        Size to resize the shorter side of every frame to, instead of `width` and `height`; 0 keeps it.
+    name_pattern : str, optional
+        Names of the pictures in a folder: 'img_%05d.jpg' by default, and for flow what `FlowFolder` finds.
+    num_threads : int
+        Threads of the decoder. One, because videos are read in parallel by processes.
+    part : (int or None, int or None), optional
+        Of a folder of pictures take a part, as `FrameFolder` does; frame 0 is the first of it. Files are taken whole.
+    modality : {'rgb', 'flow'}
+        What is read: pictures, or optical flow that `gluon_action.data.flow.extraction` stored in a folder. Flow has
+        two channels, x and y, and resizing keeps its values: they stay pixels of the size it was extracted at.
+
+    Attributes
+    ----------
+    path : str
+    fallback_cause : str or None
+        Why 'auto' did not stay with its first choice.
+
+    Raises
+    ------
+    VideoReadError
+        When it cannot be read; also by `read`.
+    UsageError
+        When an argument cannot be.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, decoder: str = 'auto', width: int = 0, height: int = 0,
+                 short_side: int = 0, name_pattern: str | None = None, num_threads: int = 1, modality: str = 'rgb',
+                 part: Part | None = None):
+        self.path = os.fspath(path)
+        self.fallback_cause = None
+        self._source = None
+        self._tried: list[tuple[str, DecoderTrouble]] = []
+        if decoder not in DECODERS:
+            raise UsageError(f'unknown decoder {decoder!r}; there are {", ".join(DECODERS)}')
+        if min(width, height) < 0 or (width > 0) != (height > 0):
+            raise UsageError(f'width and height must both be given or both be 0, got {width} and {height}')
+        if short_side < 0 or short_side and width:
+            raise UsageError(f'short_side must be 0 or more, and 0 beside width and height, got {short_side}')
+        if modality not in MODALITIES:
+            raise UsageError(f'modality must be one of {", ".join(MODALITIES)}, got {modality!r}')
+        self.modality = modality
+        self._size, self._short_side = (width, height) if width else None, short_side
+        self._choices = self._openers(decoder, name_pattern, max(1, num_threads), part)
+        self._open_next()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def decoder(self) -> str:
+        """Name of the decoder in use."""
+        return self._source.name
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second on average; None for folders."""
+        return self._source.fps
+
+    @property
+    def stride(self) -> int:
+        """Frames of the video from one frame to the next; more than 1 only for flow that was made so."""
+        return getattr(self._source, 'stride', 1)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames by number.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Numbers in ``0 .. len(self) - 1``, in any order, any of them more than once.
+
+        Returns
+        -------
+        uint8 ndarray (n, H, W, 3)
+            RGB frames in the order of `indices`; (n, H, W, 2) for flow.
+        """
+        indices = [int(index) for index in indices]
+        numbers = sorted(set(indices))
+        if not numbers:
+            raise UsageError(f'{self.path}: no frame was asked for')
+        if numbers[0] < 0 or numbers[-1] >= len(self):
+            wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
+            raise VideoReadError(self.path, self.decoder, f'frame {wrong} was asked for, it has 0 to {len(self) - 1}')
+        try:
+            frames = dict(zip(numbers, self._source.read(numbers, self._finish)))
+        except DecoderTrouble as trouble:
+            raise VideoReadError(self.path, self.decoder, str(trouble)) from trouble
+        shapes = {frame.shape for frame in frames.values()}
+        if len(shapes) > 1:
+            sizes = ' and '.join(sorted(f'{shape[1]}x{shape[0]}' for shape in shapes))
+            raise VideoReadError(self.path, self.decoder, f'its frames differ in size ({sizes}); pass width and height')
+        return np.stack([frames[index] for index in indices])
+
+    def close(self) -> None:
+        """Let go of the file; safe to call again."""
+        if self._source is not None:
+            self._source.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _openers(self, decoder: str, name_pattern: str | None, num_threads: int,
+                 part: Part | None) -> list[tuple[str, Callable]]:
+        """(decoder, function that opens with it) in the order to try them."""
+        is_folder = is_readable_folder(self.path, decoder) or self.modality == 'flow'
+        known = _FOLDER_DECODERS if is_folder else tuple(_FILE_DECODERS)
+        if decoder not in ('auto', *known):
+            raise UsageError(f'{self.path} is a {"folder" if is_folder else "file"}, which {decoder} does not read; '
+                             f'use auto, {" or ".join(known)}')
+        names = known if decoder == 'auto' else (decoder,)
+        if self.modality == 'flow':
+            return [(name, lambda name=name: FlowFolder(self.path, name_pattern, name)) for name in names]
+        if is_folder:
+            return [(name, lambda name=name: FrameFolder(self.path, name_pattern or 'img_%05d.jpg', name, part=part))
+                    for name in names]
+        return [(name, lambda name=name: _FILE_DECODERS[name](self.path, num_threads)) for name in names]
+
+    def _open_next(self) -> None:
+        """Open with the next decoder that can."""
+        self.close()
+        while self._choices:
+            name, open_source = self._choices.pop(0)
+            try:
+                source = open_source()
+            except DecoderTrouble as trouble:
+                self._tried.append((name, trouble))
+                continue
+            if self._tried:
+                self.fallback_cause = '; '.join(f'{name}: {trouble}' for name, trouble in self._tried)
+                _log.warning('%s: reading with %s, because %s', self.path, source.name, self.fallback_cause)
+            self._source = source
+            return
+        causes = [f'{name}: {trouble}' if len(self._tried) > 1 else str(trouble) for name, trouble in self._tried]
+        raise VideoReadError(self.path, ', '.join(name for name, _ in self._tried), '; '.join(causes))
+
+    def _finish(self, frame: np.ndarray) -> np.ndarray:
+        if self._short_side:
+            height, width = short_side_size(*frame.shape[:2], self._short_side)
+            return resize(frame, width, height)
+        return frame if self._size is None else resize(frame, *self._size)
+
+
+def read_frames(path: str | os.PathLike, indices: Sequence[int], *, timeout: float | None = None,
+                **reading) -> np.ndarray:
+    """Frames of a video by number, within a time limit.
+
+    Parameters
+    ----------
+    path, indices
+        As in `VideoReader` and `VideoReader.read`.
+    timeout : float, optional
+        Seconds. Decoders have been seen to hang for ever, so the work is done in a process that can be killed.
+    **reading
+        Further arguments of `VideoReader`.
+
+    Returns
+    -------
+    uint8 ndarray (n, H, W, 3)
+
+    Raises
+    ------
+    VideoReadError
+        Also when the time is up or the decoder took its process down.
+    """
+    return _within(timeout, _read_frames, path, [int(index) for index in indices], reading)
+
+
+def count_frames(path: str | os.PathLike, *, timeout: float | None = None, **reading) -> int:
+    """Count the frames of a video within a time limit; arguments and errors as in `read_frames`."""
+    return _within(timeout, _count_frames, path, reading)
+
+
+def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize uint8 (H, W, C) to (height, width, C) by OpenCV's INTER_LINEAR, or by the same formula without it."""
+    if frame.shape[:2] == (height, width):
+        return frame
+    try:
+        import cv2
+    except (ImportError, OSError):
+        return _resize_without_opencv(frame, width, height)
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _resize_without_opencv(frame: np.ndarray, width: int, height: int) -> np.ndarray:
+    for axis, size in ((0, height), (1, width)):
+        length = frame.shape[axis]
+        place = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
+        before = np.minimum(place.astype(int), max(0, length - 2))
+        weight = (place - before).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        after = np.minimum(before + 1, length - 1)
+        frame = np.take(frame, before, axis) * (1 - weight) + np.take(frame, after, axis) * weight
+    return np.rint(frame).astype(np.uint8)
+
+
+def is_readable_folder(path: str, decoder: str) -> bool:
+    """Whether `path` is a folder; raises `VideoReadError` for what needs no decoder to be refused."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        cause = 'does not exist' if isinstance(error, FileNotFoundError) else f'cannot be reached: {error.strerror}'
+        raise VideoReadError(path, decoder, cause) from error
+    if not os.access(path, os.R_OK):
+        raise VideoReadError(path, decoder, 'may not be read by this user (permission denied)')
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise VideoReadError(path, decoder, 'is empty (0 bytes)')
+    return stat.S_ISDIR(status.st_mode)
+
+
+def _within(timeout: float | None, function: Callable, path: str | os.PathLike, *arguments):
+    from ..loading.workers import WorkerDied, WorkerTimeout, call_with_deadline
+    path = os.fspath(path)
+    decoder = arguments[-1].get('decoder', 'auto')
+    try:
+        return call_with_deadline(function, path, *arguments, timeout=timeout or None)
+    except WorkerTimeout as error:
+        raise VideoReadError(path, decoder, f'not done after {timeout:g} s, so it was given up') from error
+    except WorkerDied as error:
+        raise VideoReadError(path, decoder, f'the process that decoded it died ({error})') from error
+
+
+def _read_frames(path: str, indices: list[int], reading: dict) -> np.ndarray:
+    with VideoReader(path, **reading) as reader:
+        return reader.read(indices)
+
+
+def _count_frames(path: str, reading: dict) -> int:
+    with VideoReader(path, **reading) as reader:
+        return len(reader)

@@ -1,0 +1,123 @@
+"""Which files of clip records are finished, so that making them can go on where it was interrupted."""
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from ...errors import OutputError
+
+MANIFEST = 'manifest.json'
+_FORMAT = 'clip records 1'
+# What a process that was killed leaves of a file that it was writing.
+_LEFT = re.compile(r'\.(.*\.tfrecord|manifest\.json|report\.json|classes\.txt)\.[0-9]+$')
+_OTHERS = {'annotations_sha256': 'the annotations are others, or have changed',
+           'shards_sha256': 'videos have changed since: they have other frames'}
+
+
+class Manifest:
+    """The finished files of a folder, in ``manifest.json``.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists; holds nothing yet, or what the same settings made.
+    about : dict
+        ``settings`` and ``annotations_sha256``: what the files are made of.
+    overwrite : bool
+        Remove the files that something else made.
+
+    Attributes
+    ----------
+    files : dict of str to dict
+        Name below `folder` -> ``sha256``, ``bytes``, ``clips``, ``labels`` and ``skipped``.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds other things.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any], overwrite: bool = False):
+        self.folder, self.path, self._overwrite = folder, folder / MANIFEST, overwrite
+        self.about = {'format': _FORMAT, **json.loads(json.dumps(about))}
+        self.files: dict[str, dict] = {}
+        found = self._found()
+        if found is None and any(not _LEFT.match(path.name) for path in folder.iterdir()):
+            raise OutputError(f'{folder} is not empty and was not made by this command; choose another --out')
+        self._shards_sha256 = (found or {}).get('shards_sha256')
+        if found is not None:
+            self.files = found['files']
+            self._compare(self.about, found)
+
+    def expect(self, *, shards_sha256: str) -> None:
+        """Say which files there are to be, before the first is added; others are removed or refused."""
+        self._compare({'shards_sha256': shards_sha256}, {'shards_sha256': self._shards_sha256 or shards_sha256})
+        self.about['shards_sha256'] = self._shards_sha256 = shards_sha256
+        for path in self.folder.glob('**/.*'):
+            if _LEFT.match(path.name):
+                path.unlink()
+        self._save()
+
+    def has(self, name: str) -> bool:
+        """Whether a file is finished, and still there in its size."""
+        path = self.folder / name
+        return name in self.files and path.is_file() and path.stat().st_size == self.files[name]['bytes']
+
+    def add(self, name: str, record: dict) -> None:
+        """Note that a file is finished."""
+        self.files[name] = record
+        self._save()
+
+    def drop(self, name: str) -> None:
+        """Note that a file is to be made again."""
+        del self.files[name]
+        self._save()
+
+    def _found(self) -> dict | None:
+        try:
+            found = json.loads(self.path.read_text('utf-8'))
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, dict) and found.get('format') == _FORMAT else None
+
+    def _compare(self, wanted: dict, found: dict) -> None:
+        """Refuse, or remove, files that were made of something else."""
+        differing = [_difference(key, value, found.get(key)) for key, value in wanted.items()
+                     if value != found.get(key)]
+        if not differing:
+            return
+        if not self._overwrite:
+            raise OutputError(f'{self.folder} holds clip records that were made otherwise: {"; ".join(differing)}. '
+                              'Choose another --out, or pass --overwrite to make them again')
+        for name in self.files:
+            (self.folder / name).unlink(missing_ok=True)
+        self.files, self._shards_sha256 = {}, None
+
+    def _save(self) -> None:
+        content = {**self.about, 'files': dict(sorted(self.files.items()))}
+        replace_file(self.path, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file under another name and give it its own when it is whole."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        with open(temporary, 'w', encoding='utf-8', errors='surrogateescape') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _difference(key: str, wanted: Any, found: Any) -> str:
+    if key in _OTHERS:
+        return _OTHERS[key]
+    if not (isinstance(wanted, dict) and isinstance(found, dict)):
+        return f'{key} {found!r} instead of {wanted!r}'
+    return ', '.join(_difference(name, value, found.get(name)) for name, value in wanted.items()
+                     if value != found.get(name))
