@@ -21,7 +21,7 @@ from test_records import events_of, scalars_of
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
 from gluon_action.errors import UsageError, WeightsError
-from gluon_action.evaluate.multi_label import multi_label_metrics
+from gluon_action.evaluate.scores.multi_label import multi_label_metrics
 from gluon_action.train import estimator
 from gluon_action.train.checkpoint import CheckpointDir, read_checkpoint
 from gluon_action.train.estimator_data import open_loader

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from gluon_action.errors import UsageError
-from gluon_action.evaluate import metrics
-from gluon_action.evaluate.metrics import ClassificationMeter
+from gluon_action.evaluate.scores import metrics
+from gluon_action.evaluate.scores.metrics import ClassificationMeter
 
 
 def scores_and_labels(n=200, k=7, seed=0):

@@ -2,14 +2,9 @@ import numpy as np
 import pytest
 
 from gluon_action.errors import UsageError
-from gluon_action.evaluate.metrics import multi_label_scores
-from gluon_action.evaluate.multi_label import (
-    MultiLabelMeter,
-    best_class,
-    multi_label_metrics,
-    roc_auc,
-    sigmoid,
-    softmax_odds,
+from gluon_action.evaluate.scores.metrics import multi_label_scores
+from gluon_action.evaluate.scores.multi_label import (
+    MultiLabelMeter, best_class, multi_label_metrics, roc_auc, sigmoid, softmax_odds,
 )
 
 

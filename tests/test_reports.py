@@ -6,7 +6,7 @@ import pytest
 
 from gluon_action.errors import OutputError, UsageError
 from gluon_action.evaluate import reports
-from gluon_action.evaluate.metrics import ClassificationMeter
+from gluon_action.evaluate.scores.metrics import ClassificationMeter
 
 CLASSES = ['jump', 'swim', 'throw a ball', 'Ω walk']
 

@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Fuse, print each stream alone and all together, and say where the report is."""
-    from ..evaluate.fusion import FusionConfig, fuse_scores
+    from ..evaluate.scores.fusion import FusionConfig, fuse_scores
     result = fuse_scores(FusionConfig(**{name: value for name, value in vars(args).items() if name != 'debug'}))
     print(result.table())
     if 'warning' in result.results['protocol']:

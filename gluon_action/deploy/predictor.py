@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data.reading.stream import Frame, Skipped
 from ..errors import BundleError, UsageError, VideoReadError
-from ..evaluate.fusion_weights import softmax
+from ..evaluate.scores.fusion_weights import softmax
 from ..evaluate.reports import file_sha256
 from .bundle_format import MODEL, Bundle, read_bundle
 from .onnx_model import OnnxModel

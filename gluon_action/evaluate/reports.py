@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError, UsageError
-from .metrics import ClassificationMeter
+from .scores.metrics import ClassificationMeter
 
 RESULTS = 'results.json'
 _NAMES = {'results': RESULTS, 'scores': 'scores.npz', 'failures': 'failures.jsonl',

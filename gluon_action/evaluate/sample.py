@@ -14,7 +14,7 @@ from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
 from ..model_zoo import get_model, model_card
 from ..model_zoo.two_stream import TwoStream
-from .fusion_weights import softmax
+from .scores.fusion_weights import softmax
 from .reports import write_atomically
 
 #: What can be evaluated -> the models that do.

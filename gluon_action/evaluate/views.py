@@ -14,7 +14,7 @@ from ..data.dataloader import Failure, split_and_load
 from ..data.transforms.functional import crop, horizontal_flip, short_side_rescale
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 from ..errors import ModelError, UsageError, VideoReadError
-from .metrics import log_softmax
+from .scores.metrics import log_softmax
 
 _log = logging.getLogger(__name__)
 

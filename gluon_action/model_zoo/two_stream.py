@@ -14,7 +14,7 @@ class TwoStream(Recognizer):
     """Add the scores of a network for RGB clips and of one for optical flow (arXiv:1406.2199, arXiv:1705.07750).
 
     The two are trained apart, each with a loss of its own; this is for using them together, on two inputs of the same
-    videos. Scores of many videos are fused without the networks: see `gluon_action.evaluate.fusion`.
+    videos. Scores of many videos are fused without the networks: see `gluon_action.evaluate.scores.fusion`.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from ..errors import DeviceError, UsageError
 from ..evaluate.reports import to_json, write_atomically
 from ..model_zoo import get_model
 from ..model_zoo.recognizer import Recognizer
-from .clip_scores import ClipScoring
+from ..evaluate.scores.clip_scores import ClipScoring
 from .estimator_config import OF_THE_NETWORK, EstimatorConfig, check_config
 from .estimator_data import counted_classes, open_loader
 from .estimator_records import EstimatorRecords
@@ -28,7 +28,7 @@ from .hooks import Hook, SaveCheckpoints, SaveParameters
 from .loop import Loop
 from .losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from .model_dir import EVALUATION, LOG, PREDICTIONS, ModelDir
-from .predictions import write_predictions
+from ..evaluate.scores.predictions import write_predictions
 from .step_loader import StepLoader
 from .summaries import Summaries
 from .warm_start import WarmStart, freeze_statistics, trainable, warm_start

@@ -10,7 +10,7 @@ import mxnet as mx
 from tqdm import tqdm
 
 from ..evaluate.reports import write_figure
-from .clip_scores import ClipScoring
+from ..evaluate.scores.clip_scores import ClipScoring
 from .records import RunRecords
 from .trainer import unique_parameters
 

@@ -15,7 +15,7 @@ from .optimizer_state import save_states
 if TYPE_CHECKING:
     from .loop import Loop
     from .progress import StepResult
-    from .validation import Scores
+    from ..evaluate.scores.validation import Scores
 
 
 class Hook:

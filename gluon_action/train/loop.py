@@ -20,7 +20,7 @@ from .optimizer_state import restore_trainer_state, trainer_state
 from .progress import Progress, StepResult
 from .trainer import add_l1, choose_parameters, make_trainer, restore_parameter, set_precision, start_store, take_step
 from .trainer import unique_parameters as unique_parameters
-from .validation import Scores
+from ..evaluate.scores.validation import Scores
 
 
 class Loop:

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from ..errors import UsageError
-from ..evaluate.metrics import true_class_ranks
+from ...errors import UsageError
+from .metrics import true_class_ranks
 
 
 class Scores:

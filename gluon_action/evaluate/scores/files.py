@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 _ARRAYS = ('keys', 'labels', 'scores', 'scored', 'classes')
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UsageError
+from ...errors import UsageError
 from .metrics import log_softmax, multi_label_scores
 
 #: Log odds beyond this are one bin of `MultiLabelMeter`: probabilities closer to 0 or 1 than 2e-9.
@@ -33,7 +33,7 @@ class MultiLabelMetrics:
     precision, recall, f1 : float
         Of the decisions, over all pairs; 0 where nothing was decided for, or nothing was there.
     mean_average_precision : float
-        See :func:`gluon_action.evaluate.metrics.multi_label_scores`; NaN from `MultiLabelMeter`, which has no order.
+        See :func:`gluon_action.evaluate.scores.metrics.multi_label_scores`; NaN from `MultiLabelMeter`, which has no order.
     auc_per_class, average_precision : float64 ndarray (K,)
         NaN where a class is left out or undefined.
     """

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import UsageError
+from ...errors import UsageError
 from .metrics import log_softmax
 
 _PULL = 1e-3  # towards equal weights, in nats: decides where the data do not, as where every video is right

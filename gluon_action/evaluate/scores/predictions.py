@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluate.reports import to_json, write_atomically
+from ..reports import to_json, write_atomically
 from .clip_scores import ClipScoring
 
 

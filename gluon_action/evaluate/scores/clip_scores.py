@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UsageError
-from ..evaluate.metrics import multi_label_scores
-from ..evaluate.multi_label import MultiLabelMeter, best_class, multi_label_metrics, sigmoid, softmax_odds
+from ...errors import UsageError
+from .metrics import multi_label_scores
+from .multi_label import MultiLabelMeter, best_class, multi_label_metrics, sigmoid, softmax_odds
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ClipScoring:
 
 
 class ClipScores:
-    """What a validation has found so far; see :class:`gluon_action.train.validation.Scores`."""
+    """What a validation has found so far; see :class:`gluon_action.evaluate.scores.validation.Scores`."""
 
     def __init__(self, scoring: ClipScoring, batches: int):
         self.scoring, self.batches = scoring, batches

@@ -1,0 +1,1 @@
+"""Scores: metrics as sums and counts, files of scores, and fusing them."""
