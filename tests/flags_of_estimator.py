@@ -12,9 +12,9 @@ from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
 from gluon_action.errors import DeviceError, RecordError
 from gluon_action.nn import batch_norms
-from gluon_action.train import estimator
-from gluon_action.train.estimator_config import check_config
-from gluon_action.train.estimator_data import open_loader
+from gluon_action.train.recipes import clip_estimator as estimator
+from gluon_action.train.recipes.clip_estimator_config import check_config
+from gluon_action.train.recipes.clip_estimator_data import open_loader
 
 SMALL = ('--clip_length', '8', '--frame_height', '32', '--frame_width', '32', '--num_classes', '3', '--batch_size', '2',
          '--num_data_workers', '0', '--num_gpus', '0', '--train_steps', '1')

@@ -54,9 +54,9 @@ from flags_world import (
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer
 from gluon_action.errors import DeviceError, TrainingError, UsageError, VideoReadError, WeightsError
-from gluon_action.train import recognizer as trainer
-from gluon_action.train.recipe import build_recipe
-from gluon_action.train.run_folder import RunFolder
+from gluon_action.train.recipes import recognizer as trainer
+from gluon_action.train.recipes.parts import build_recipe
+from gluon_action.train.run.folder import RunFolder
 
 
 @seen('--val-data-dir', '{elsewhere}')

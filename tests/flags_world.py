@@ -19,9 +19,9 @@ from gluon_action.cli.command import run
 from gluon_action.errors import UsageError
 from gluon_action.model_zoo import registry
 from gluon_action.model_zoo.tsn import ActionRec, over_segments
-from gluon_action.train import config as train_config
-from gluon_action.train import recognizer as trainer
-from gluon_action.train.recipe import build_recipe, open_datasets
+from gluon_action.train.recipes import config as train_config
+from gluon_action.train.recipes import recognizer as trainer
+from gluon_action.train.recipes.parts import build_recipe, open_datasets
 
 NAME = 'tiny_ucf101'
 RESNET = ('--model', 'resnet18_v1b_ucf101')

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gluon_action.errors import CheckpointError, OutputError
-from gluon_action.train.checkpoint import CheckpointDir, read_checkpoint, replace_arrays, write_arrays
+from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint, replace_arrays, write_arrays
 from gluon_action.train.optimizer_state import load_states, restore_trainer_state, save_states, trainer_state
 
 
@@ -178,7 +178,7 @@ def test_a_directory_below_a_file_is_an_error(tmp_path):
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     code = ('import sys, gluon_action, mxnet as mx\n'
-            'from gluon_action.train.checkpoint import CheckpointDir\n'
+            'from gluon_action.train.run.checkpoint import CheckpointDir\n'
             'folder = CheckpointDir(sys.argv[1])\n'
             'for step in range(1, 100000):\n'
             '    folder.save(step, {"params": {"w": mx.nd.full((200, 500), step)}, "progress": {"step": step}})\n'

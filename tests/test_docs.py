@@ -11,8 +11,8 @@ import pytest
 from gluon_action.cli.main import COMMANDS
 from gluon_action.evaluate.network import check_test
 from gluon_action.model_zoo import model_card
-from gluon_action.train import estimator_config
-from gluon_action.train.config import check_config
+from gluon_action.train.recipes import clip_estimator_config as estimator_config
+from gluon_action.train.recipes.config import check_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]

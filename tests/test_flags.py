@@ -51,7 +51,7 @@ from gluon_action.data.by_name import default_root
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import config as test_config
 from gluon_action.model_zoo import registry
-from gluon_action.train import config as train_config
+from gluon_action.train.recipes import config as train_config
 
 
 @pytest.fixture(scope='module')

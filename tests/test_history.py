@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from gluon_action.errors import OutputError, UsageError
-from gluon_action.train.history import TrainingHistory, plot_run
+from gluon_action.train.run.history_plot import TrainingHistory, plot_run
 
 matplotlib.use('Agg')
 

@@ -6,8 +6,8 @@ from gluon_action.data.demo.make import make_demo
 from gluon_action.evaluate.config import TestConfig
 from gluon_action.evaluate.scores.fusion import FusionConfig, fuse_scores
 from gluon_action.evaluate.recognizer import test_recognizer as score
-from gluon_action.train.config import TrainConfig
-from gluon_action.train.recognizer import train_recognizer
+from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.recognizer import train_recognizer
 
 # What `make demo` runs.
 RECIPE = dict(model='resnet18_v1b_custom', pretrained_base=False, use_tsn=True, num_segments=3, input_size=64,

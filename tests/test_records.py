@@ -14,9 +14,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from test_loop import Batches, make_loop
 
 from gluon_action.errors import OutputError
-from gluon_action.train.checkpoint import CheckpointDir
+from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.hooks import Hook, SaveCheckpoints
-from gluon_action.train.records import RunRecords, drop_later, epoch_lines, rate_curve
+from gluon_action.train.run.log import RunRecords, drop_later, epoch_lines, rate_curve
 
 NUMBER = r'-?\d+\.\d{6}'
 BATCH_LINE = re.compile(rf'Epoch\[(\d{{3}})\] Batch \[(\d{{4}})\]/\[(\d{{4}})\]\tSpeed: {NUMBER} samples/sec\t '
@@ -217,7 +217,7 @@ def test_a_bar_takes_the_place_of_batch_lines_on_a_terminal(tmp_path):
     import termios
     program = ('import logging, sys\n'
                'from test_loop import Batches, make_loop\n'
-               'from gluon_action.train.records import RunRecords\n'
+               'from gluon_action.train.run.log import RunRecords\n'
                'logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)\n'
                'records = RunRecords(sys.argv[1], log_interval=2)\n'
                'make_loop().fit(Batches(), Batches(), epochs=2, hooks=[records])\n')

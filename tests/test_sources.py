@@ -17,9 +17,9 @@ from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.deploy.sources import Choices, open_source, preprocess_of, published_run
 from gluon_action.errors import ModelError, UsageError, WeightsError
 from gluon_action.model_zoo import registry
-from gluon_action.train.config import TrainConfig
-from gluon_action.train.recipe import open_datasets
-from gluon_action.train.recognizer import train_recognizer
+from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.parts import open_datasets
+from gluon_action.train.recipes.recognizer import train_recognizer
 
 GREY = 1.5 / 255 / 0.224  # a grey level and a half of resizing
 SMALL = 'timesformer_small_custom'

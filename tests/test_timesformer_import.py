@@ -17,7 +17,7 @@ from gluon_action.errors import WeightsError
 from gluon_action.model_zoo import get_model, load_weights
 from gluon_action.model_zoo.importers import convert, load_any
 from gluon_action.model_zoo.timesformer import nearest
-from gluon_action.train.warm_start import warm_start
+from gluon_action.train.run.warm_start import warm_start
 
 SMALL = {'pretrained_base': False, 'input_size': 24, 'clip_length': 4, 'nclass': 5}
 RUN_A_COMMAND = b'cposix\nsystem\n(X\x0d\x00\x00\x00touch ran-itttR'

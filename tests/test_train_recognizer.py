@@ -21,10 +21,10 @@ from gluon_action.cli.command import run
 from gluon_action.data import by_name
 from gluon_action.data.dataloader import VideoLoader
 from gluon_action.errors import UsageError
-from gluon_action.train.config import TrainConfig
-from gluon_action.train.recipe import open_datasets
-from gluon_action.train.recognizer import TrainResult
-from gluon_action.train.run_folder import RunFolder, check_same_data
+from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.parts import open_datasets
+from gluon_action.train.recipes.recognizer import TrainResult
+from gluon_action.train.run.folder import RunFolder, check_same_data
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'train_recognizer.py'
 MODEL = 'resnet18_v1b_custom'

@@ -33,7 +33,7 @@ from gluon_action.deploy.sources import open_source
 from gluon_action.errors import UsageError
 from gluon_action.model_zoo import get_model
 from gluon_action.model_zoo.weights import read_parameters
-from gluon_action.train.lightning_run import FirstBatches, train_in_versions
+from gluon_action.train.recipes.epic_classifier import FirstBatches, train_in_versions
 from gluon_action.train.loop import Loop
 
 ROOT = Path(__file__).parents[1]
@@ -208,7 +208,7 @@ def test_validation_is_the_same_each_time_and_frames_are_in_order(data):
     """Of 8 frames of an action 4 are taken, the middles of the parts, here from the second action of a video."""
     args = command.parse_args([f'--data_path={data / "data"}', *TINY])
     from gluon_action.model_zoo import model_card
-    from gluon_action.train.recipe import open_datasets
+    from gluon_action.train.recipes.parts import open_datasets
     train_set, val_set = open_datasets(command.config_from(args), model_card(NAME))
     assert (val_set.load(1, epoch=0)[0] == val_set.load(1, epoch=5)[0]).all()
     assert (train_set.load(1, epoch=0)[0] != train_set.load(1, epoch=5)[0]).any()

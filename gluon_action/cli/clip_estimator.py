@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import engine
-from ..train.estimator_config import LABEL_MODES, MODES, NETWORKS, OPTIMIZERS, EstimatorConfig, check_config
+from ..train.recipes.clip_estimator_config import (
+    LABEL_MODES, MODES, NETWORKS, OPTIMIZERS, EstimatorConfig, check_config,
+)
 from .command import make_parser, yes_or_no
 
 EXAMPLES = """the three phases, on clips of one's own (*.tfrecord, made by scripts/make_clip_records.py):
@@ -151,7 +153,7 @@ def main(args: argparse.Namespace) -> int:
     config = config_from(args)
     check_config(config)
     engine.set_threads()
-    from ..train import estimator
+    from ..train.recipes import clip_estimator as estimator
     if config.trains:
         print(estimator.train(config).summary())
     elif config.mode == 'eval':
@@ -168,7 +170,7 @@ def _export(config: EstimatorConfig) -> Path:
     """Write the network as a bundle into a folder named by the time, and return it."""
     from ..deploy.bundle import write_bundle
     from ..deploy.sources import estimator_source
-    from ..train.estimator import devices
+    from ..train.recipes.clip_estimator import devices
     source = estimator_source(config, devices(config))
     folder = Path(config.export_path or Path(config.model_dir, 'export')).expanduser() / str(int(time.time()))
     return write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,

@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
 
     from ..model_zoo import get_model
     from ..model_zoo.importers import load_any
-    from ..train.checkpoint import replace_arrays
+    from ..train.run.checkpoint import replace_arrays
     mx.random.seed(0)  # a new head is the same each time
     net = get_model(args.model, nclass=args.num_classes, pretrained_base=False)
     conversion = load_any(net, args.source, ignore_head=args.new_head)

@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Sequence
 
 from .. import engine
-from ..train.config import TrainConfig
+from ..train.recipes.config import TrainConfig
 from .command import make_parser
 from .recognizer_flags import (
     FIND_LR,
@@ -172,7 +172,7 @@ def main(args: argparse.Namespace) -> int:
     if args.find_lr:
         print(_find_rate(args, config))
         return 0
-    from ..train.recognizer import dry_run, train_recognizer
+    from ..train.recipes.recognizer import dry_run, train_recognizer
     if args.dry_run:
         print(dry_run(config))
         return 0
@@ -182,7 +182,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
-    from ..train.lr_finder import RangeTest, conclusion, find_for
+    from ..train.recipes.lr_finder import RangeTest, conclusion, find_for
     curve = find_for(config, RangeTest(args.find_lr_from, args.find_lr_to, args.find_lr_steps), config.save_dir,
                      overwrite=config.overwrite)
     return conclusion(curve, '--lr', config.save_dir)

@@ -16,8 +16,8 @@ from .command import make_parser, yes_or_no
 from .recognizer_flags import FIND_LR, add_find_lr_flags, check_find_lr
 
 if TYPE_CHECKING:
-    from ..train.config import TrainConfig
-    from ..train.lightning_run import LightningResult, LightningRun
+    from ..train.recipes.config import TrainConfig
+    from ..train.recipes.epic_classifier import LightningResult, LightningRun
 
 EXAMPLES = """data:
   DATA_PATH/{train,val}/<participant>/<video>/frame_0000000001.jpg ...
@@ -176,7 +176,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """Return the flags as the record that the library takes."""
     from ..model_zoo import model_card
-    from ..train.config import TrainConfig
+    from ..train.recipes.config import TrainConfig
     card, data = model_card(args.model), Path(args.data_path).expanduser()
     size = args.input_size or card.input_size
     limit = {'clip_norm' if args.gradient_clip_algorithm == 'norm' else 'clip_grad': args.gradient_clip_val}
@@ -196,7 +196,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
 
 def run_from(args: argparse.Namespace) -> LightningRun:
     """Return what the flags say beside that."""
-    from ..train.lightning_run import LightningRun
+    from ..train.recipes.epic_classifier import LightningRun
     return LightningRun(args.default_root_dir, args.checkpoint, args.resume_from_checkpoint, args.limit_train_batches,
                         args.limit_val_batches, args.fast_dev_run)
 
@@ -208,7 +208,7 @@ def main(args: argparse.Namespace) -> int:
         config = dataclasses.replace(config, num_gpus=1)
     engine.set_threads()
     from ..deploy.onnx_export import check_packages
-    from ..train.lightning_run import train_in_versions
+    from ..train.recipes.epic_classifier import train_in_versions
     if args.find_lr:
         print(_find_rate(args, config))
         return 0
@@ -249,8 +249,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
-    from ..train.lightning_run import LOGS, check_clips, new_version, start_from
-    from ..train.lr_finder import RangeTest, conclusion, find_for
+    from ..train.recipes.epic_classifier import LOGS, check_clips, new_version, start_from
+    from ..train.recipes.lr_finder import RangeTest, conclusion, find_for
     check_clips(config)
     test = RangeTest(*(getattr(args, name) for name in FIND_LR[1:]))
     folder = new_version(Path(args.default_root_dir).expanduser() / LOGS, 'find_lr')

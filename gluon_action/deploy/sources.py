@@ -22,8 +22,8 @@ from ..evaluate.network import Network, build_network
 from ..model_zoo.recognizer import Recognizer
 from ..model_zoo.registry import ModelCard
 from ..model_zoo.weights import read_parameters
-from ..train.config import TrainConfig
-from ..train.estimator_config import EstimatorConfig
+from ..train.recipes.config import TrainConfig
+from ..train.recipes.clip_estimator_config import EstimatorConfig
 from .preprocess import Preprocess
 
 #: Frames of a video from one single frame that is looked at to the next, unless the user says otherwise.
@@ -142,7 +142,7 @@ def open_source(source: str | os.PathLike, *, model: str | None = None, **choice
 
 def estimator_source(config: EstimatorConfig, contexts: list[mx.Context]) -> Source:
     """Open the run of an estimator, as its configuration says."""
-    from ..train.estimator import trained_network
+    from ..train.recipes.clip_estimator import trained_network
     net, loaded = trained_network(config, contexts)
     card, (height, width) = net.card, config.frame_size
     preprocess = Preprocess(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
-from .checkpoint import CheckpointDir, replace_arrays
+from .run.checkpoint import CheckpointDir, replace_arrays
 from .optimizer_state import save_states
 
 if TYPE_CHECKING:

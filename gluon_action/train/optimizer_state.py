@@ -10,7 +10,7 @@ import mxnet as mx
 import numpy as np
 
 from ..errors import CheckpointError
-from .checkpoint import replace_arrays
+from .run.checkpoint import replace_arrays
 
 # Numbers that an optimizer changes as it goes, beside its update counts.
 _MOVING_NUMBERS = ('m_schedule',)

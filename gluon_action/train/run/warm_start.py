@@ -10,15 +10,15 @@ from pathlib import Path
 
 import mxnet as mx
 
-from ..errors import UsageError, WeightsError
-from ..evaluate.reports import file_sha256
-from ..model_zoo.importers import convert
-from ..model_zoo.importers.tensorflow import find_prefix
-from ..model_zoo.recognizer import Recognizer
-from ..model_zoo.weights import assign, few, read_parameters
-from ..nn import batch_norms
+from ...errors import UsageError, WeightsError
+from ...evaluate.reports import file_sha256
+from ...model_zoo.importers import convert
+from ...model_zoo.importers.tensorflow import find_prefix
+from ...model_zoo.recognizer import Recognizer
+from ...model_zoo.weights import assign, few, read_parameters
+from ...nn import batch_norms
 from .checkpoint import CheckpointDir, read_checkpoint
-from .trainer import unique_parameters
+from ..trainer import unique_parameters
 
 log = logging.getLogger(__name__)
 

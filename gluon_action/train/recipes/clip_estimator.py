@@ -13,25 +13,25 @@ import mxnet as mx
 import numpy as np
 from tqdm import tqdm
 
-from .. import engine
-from ..data.dataloader import VideoLoader, split_and_load
-from ..data.run_config import read_run_config
-from ..errors import DeviceError, UsageError
-from ..evaluate.reports import to_json, write_atomically
-from ..model_zoo import get_model
-from ..model_zoo.recognizer import Recognizer
-from ..evaluate.scores.clip_scores import ClipScoring
-from .estimator_config import OF_THE_NETWORK, EstimatorConfig, check_config
-from .estimator_data import counted_classes, open_loader
-from .estimator_records import EstimatorRecords
-from .hooks import Hook, SaveCheckpoints, SaveParameters
-from .loop import Loop
-from .losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from .model_dir import EVALUATION, LOG, PREDICTIONS, ModelDir
-from ..evaluate.scores.predictions import write_predictions
-from .step_loader import StepLoader
-from .summaries import Summaries
-from .warm_start import WarmStart, freeze_statistics, trainable, warm_start
+from ... import engine
+from ...data.dataloader import VideoLoader, split_and_load
+from ...data.run_config import read_run_config
+from ...errors import DeviceError, UsageError
+from ...evaluate.reports import to_json, write_atomically
+from ...model_zoo import get_model
+from ...model_zoo.recognizer import Recognizer
+from ...evaluate.scores.clip_scores import ClipScoring
+from .clip_estimator_config import OF_THE_NETWORK, EstimatorConfig, check_config
+from .clip_estimator_data import counted_classes, open_loader
+from ..run.estimator_log import EstimatorRecords
+from ..hooks import Hook, SaveCheckpoints, SaveParameters
+from ..loop import Loop
+from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ..run.model_dir import EVALUATION, LOG, PREDICTIONS, ModelDir
+from ...evaluate.scores.predictions import write_predictions
+from ..run.by_steps import StepLoader
+from ..run.summaries import Summaries
+from ..run.warm_start import WarmStart, freeze_statistics, trainable, warm_start
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 
 class StepLoader:

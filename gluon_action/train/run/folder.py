@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, OutputError, UsageError
-from ..evaluate.reports import write_atomically
+from ...errors import CheckpointError, OutputError, UsageError
+from ...evaluate.reports import write_atomically
 from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
-from .config import FREE_ON_RESUME, OF_THE_NETWORK, RUN_FILES, TrainConfig
+from ..recipes.config import FREE_ON_RESUME, OF_THE_NETWORK, RUN_FILES, TrainConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import mxnet as mx
 
-from ..data.by_name import open_dataset, train_transform, val_transform
-from ..data.dataloader import VideoLoader
-from ..data.run_config import read_run_config
-from ..errors import UsageError
-from ..evaluate.network import clip_option
-from ..model_zoo import ModelCard, get_model, load_weights, model_card
+from ...data.by_name import open_dataset, train_transform, val_transform
+from ...data.dataloader import VideoLoader
+from ...data.run_config import read_run_config
+from ...errors import UsageError
+from ...evaluate.network import clip_option
+from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from .config import TrainConfig
-from .loop import Loop
-from .losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from .schedules import make_schedule, updates_per_epoch
-from .warm_start import chosen_keys, freeze_statistics, trainable
+from ..loop import Loop
+from ..losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ..schedules import make_schedule, updates_per_epoch
+from ..run.warm_start import chosen_keys, freeze_statistics, trainable
 
 log = logging.getLogger(__name__)
 

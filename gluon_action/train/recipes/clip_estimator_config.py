@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 NETWORKS = ('i3d', 's3dg')
 MODES = {'i3d': ('train', 'eval', 'train_and_eval', 'predict', 'export'),
@@ -102,7 +102,7 @@ class EstimatorConfig:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Names of parts for ``--variables_to_train`` and its like, as `gluon_action.train.warm_start` calls them."""
+        """Names of parts for ``--variables_to_train`` and its like, as `gluon_action.train.run.warm_start` calls them."""
         return {f'{self.network}_convs': 'body', f'{self.network}_logits': 'head'}
 
     @property

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError, UsageError
-from ..evaluate.reports import write_atomically
+from ...errors import OutputError, UsageError
+from ...evaluate.reports import write_atomically
 from .checkpoint import Checkpoint, CheckpointDir
-from .estimator_config import FREE_TO_CHANGE, EstimatorConfig
+from ..recipes.clip_estimator_config import FREE_TO_CHANGE, EstimatorConfig
 
 log = logging.getLogger(__name__)
 

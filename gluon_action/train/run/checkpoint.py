@@ -14,8 +14,8 @@ from typing import Any
 import mxnet as mx
 import numpy as np
 
-from ..errors import CheckpointError, OutputError
-from ..evaluate.reports import file_sha256
+from ...errors import CheckpointError, OutputError
+from ...evaluate.reports import file_sha256
 
 _FORMAT = 1
 _MANIFEST = 'manifest.json'

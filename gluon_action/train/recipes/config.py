@@ -5,7 +5,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 #: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to go on.
 FREE_ON_RESUME = frozenset({

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.tfrecords.clips import ClipRecords
-from ..data.dataloader import VideoLoader
-from ..data.transforms.color import distort_colors
-from ..errors import UsageError
-from .estimator_config import EstimatorConfig
+from ...data.tfrecords.clips import ClipRecords
+from ...data.dataloader import VideoLoader
+from ...data.transforms.color import distort_colors
+from ...errors import UsageError
+from .clip_estimator_config import EstimatorConfig
 
 
 def open_loader(config: EstimatorConfig, subset: str) -> VideoLoader:

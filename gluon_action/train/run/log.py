@@ -16,11 +16,11 @@ from typing import Any, TextIO
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..errors import OutputError
+from ...errors import OutputError
 from .event_file import EventFile
-from .history import plot_run
-from .hooks import Hook
-from .schedules import updates_per_epoch
+from .history_plot import plot_run
+from ..hooks import Hook
+from ..schedules import updates_per_epoch
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .. import engine
-from ..errors import OutputError, TrainingError, UsageError
-from ..evaluate.reports import write_atomically, write_figure
-from ..model_zoo import model_card
+from ... import engine
+from ...errors import OutputError, TrainingError, UsageError
+from ...evaluate.reports import write_atomically, write_figure
+from ...model_zoo import model_card
 from .config import TrainConfig, check_config
-from .loop import Loop
-from .recipe import Recipe, build_recipe
+from ..loop import Loop
+from .parts import Recipe, build_recipe
 
 LEAST_STEPS = 10
 #: Files that `find_for` writes.

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import engine
-from ..errors import CheckpointError, VideoReadError
-from ..model_zoo import model_card
-from ..model_zoo.weights import assign
+from ... import engine
+from ...errors import CheckpointError, VideoReadError
+from ...model_zoo import model_card
+from ...model_zoo.weights import assign
 from .config import TrainConfig, check_config
-from .hooks import SaveCheckpoints, SaveParameters
-from .optimizer_state import load_states
-from .recipe import Recipe, build_recipe
-from .records import RunRecords
-from .run_folder import RunFolder, data_of
-from .schedules import updates_per_epoch
+from ..hooks import SaveCheckpoints, SaveParameters
+from ..optimizer_state import load_states
+from .parts import Recipe, build_recipe
+from ..run.log import RunRecords
+from ..run.folder import RunFolder, data_of
+from ..schedules import updates_per_epoch
 
 log = logging.getLogger(__name__)
 

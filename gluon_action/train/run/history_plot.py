@@ -5,8 +5,8 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import UsageError
-from ..evaluate.reports import write_figure
+from ...errors import UsageError
+from ...evaluate.reports import write_figure
 
 # Colour-blind safe (Okabe and Ito); training is blue and validation vermilion in every panel.
 _TRAIN, _VALIDATION, _TOP5, _RATE = '#0072B2', '#D55E00', '#E69F00', '#009E73'

@@ -1,0 +1,1 @@
+"""What is trained: recipes as arguments to the one loop."""
