@@ -115,7 +115,7 @@ def mxnet_jobs(network: str, frames: int | None = None, folder: str | None = Non
     if folder:
         import onnxruntime
 
-        from gluon_action.deploy.onnx_export import export_onnx
+        from gluon_action.deploy.onnx.export import export_onnx
         export_onnx(net, Path(folder, 'model.onnx'), input_shape=shape)
         session = onnxruntime.InferenceSession(str(Path(folder, 'model.onnx')), providers=['CPUExecutionProvider'])
         array = data.asnumpy()

@@ -21,7 +21,7 @@ NETWORKS = {'resnet50': ('resnet50_v1b_kinetics400', (3, 3, 224, 224)),
             's3dg': ('s3dg_kinetics400', (1, 3, 16, 224, 224)),
             'timesformer': ('timesformer_divst_8x32_kinetics400', (1, 3, 8, 224, 224))}
 FLOAT_TARGET, INT8_TARGET = 0.8, 0.6
-#: Of ONNX Runtime: what `gluon_action.deploy.onnx_model` takes, and the same with threads that wait by spinning.
+#: Of ONNX Runtime: what `gluon_action.deploy.onnx.model` takes, and the same with threads that wait by spinning.
 JOBS = ('float32', 'float32 spinning', 'int8', 'int8 spinning')
 
 
@@ -61,10 +61,10 @@ def onnx_jobs(network: str, folder: Path) -> dict:
     # isort: split
     import numpy as np
 
-    from gluon_action.deploy.int8 import Calibration
-    from gluon_action.deploy.int8_layers import slower_layers
-    from gluon_action.deploy.onnx_export import export_onnx
-    from gluon_action.deploy.onnx_model import OnnxModel
+    from gluon_action.deploy.int8.quantize import Calibration
+    from gluon_action.deploy.int8.layers import slower_layers
+    from gluon_action.deploy.onnx.export import export_onnx
+    from gluon_action.deploy.onnx.model import OnnxModel
     from gluon_action.model_zoo import get_model
     name, shape = NETWORKS[network]
     net = get_model(name, pretrained_base=False, **({'clip_length': shape[2]} if len(shape) == 5 else {}))

@@ -7,7 +7,7 @@ from flags_world import NAME, seen, traceback_row
 
 from gluon_action.cli import benchmark_model
 from gluon_action.cli.command import run
-from gluon_action.deploy import model_timing
+from gluon_action.deploy.speed import timing as model_timing
 
 QUICK = ('--warmup', '0', '--runs', '1', '--batch-sizes', '1')
 TINY = (NAME, '--input-size', '32', *QUICK)

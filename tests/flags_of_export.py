@@ -5,7 +5,7 @@ from flags_world import NAME, changes, ran, seen, traceback_row
 
 from gluon_action.cli import export, verify
 from gluon_action.cli.command import run
-from gluon_action.deploy.bundle_format import read_bundle
+from gluon_action.deploy.bundle.format import read_bundle
 
 ZOO = (NAME, '--input-size', '32')
 RANDOM = (*ZOO, '--no-weights', '--num-classes', '3')

@@ -10,7 +10,7 @@ from videos import write_frames, write_video
 
 from gluon_action.cli import predict, test_video_action_classifier
 from gluon_action.cli.command import run
-from gluon_action.deploy.preprocess import Preprocess
+from gluon_action.data.preprocess import Preprocess
 
 
 def prepared(world):
@@ -140,7 +140,7 @@ def flow_is_computed_so(world, output, *flags):
 
 @seen('--threads', '1')
 def so_many_threads_compute(world, output, *flags):
-    from gluon_action.deploy import predictor
+    from gluon_action.deploy.predict import predictor
     prepared(world)
     made, model = [], predictor.OnnxModel
     predictor.OnnxModel = lambda path, threads=None: made.append(threads) or model(path, threads=threads)
@@ -154,7 +154,7 @@ def so_many_threads_compute(world, output, *flags):
 
 @seen('--batch-size', '3')
 def so_many_windows_are_computed_together(world, output, *flags):
-    from gluon_action.deploy.onnx_model import OnnxModel
+    from gluon_action.deploy.onnx.model import OnnxModel
     prepared(world)
     sizes, compute = [], OnnxModel.run
     OnnxModel.run = lambda self, input: sizes.append(len(input)) or compute(self, input)

@@ -12,7 +12,7 @@ from flags_world import NAME, RESNET, changes, layers, refused, same, seen, trac
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer
 from gluon_action.cli.command import run
-from gluon_action.deploy.bundle_format import read_bundle
+from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.errors import DeviceError, UsageError
 from gluon_action.evaluate import recognizer as tester
 

@@ -10,9 +10,9 @@ from bundles import CLIPS, WEIGHTS, make_bundle, make_model
 
 from gluon_action.cli import benchmark_model
 from gluon_action.cli.command import run
-from gluon_action.deploy import timing_report
-from gluon_action.deploy.model_cost import Cost
-from gluon_action.deploy.model_timing import Subject, Timing, open_subject, time_batches
+from gluon_action.deploy.speed import report as timing_report
+from gluon_action.deploy.speed.cost import Cost
+from gluon_action.deploy.speed.timing import Subject, Timing, open_subject, time_batches
 
 
 def subject(run, rows=1, row=(3, 4, 4)):

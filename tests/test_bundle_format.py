@@ -12,9 +12,9 @@ import onnx
 import pytest
 from bundles import CLIPS, LABELS, WEIGHTS, make_bundle, make_model
 
-from gluon_action.deploy import bundle_format
-from gluon_action.deploy.bundle_format import read_bundle
-from gluon_action.deploy.onnx_header import read_header
+from gluon_action.deploy.bundle import format as bundle_format
+from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.onnx.header import read_header
 from gluon_action.errors import BundleError, GluonActionError
 
 
@@ -218,7 +218,7 @@ def test_reading_needs_numpy_alone(whole):
 import sys
 for name in ('cv2', 'mxnet', 'gluoncv', 'matplotlib', 'PIL', 'onnx', 'onnxruntime', 'tqdm', 'av'):
     sys.modules[name] = None
-from gluon_action.deploy.bundle_format import read_bundle
+from gluon_action.deploy.bundle.format import read_bundle
 print(read_bundle(sys.argv[1]).labels)
 """
     answer = subprocess.run([sys.executable, '-c', code, str(whole)], capture_output=True, text=True,

@@ -14,16 +14,17 @@ from onnx import numpy_helper
 
 from gluon_action.cli import quantize_model
 from gluon_action.cli.command import run
-from gluon_action.deploy import int8_bundle, int8_layers, processor
-from gluon_action.deploy.bundle import write_bundle
-from gluon_action.deploy.bundle_check import verify
-from gluon_action.deploy.bundle_format import read_bundle
-from gluon_action.deploy.calibration_clips import Clip, collect_clips, list_clips, split_clips
-from gluon_action.deploy.int8 import Calibration
-from gluon_action.deploy.int8 import quantize_model as quantize
-from gluon_action.deploy.int8_bundle import Int8Choices, quantize_bundle, report_text
-from gluon_action.deploy.onnx_model import OnnxModel
-from gluon_action.deploy.preprocess import Preprocess
+from gluon_action.deploy.int8 import bundle as int8_bundle, layers as int8_layers
+from gluon_action.deploy.speed import processor
+from gluon_action.deploy.bundle.write import write_bundle
+from gluon_action.deploy.bundle.check import verify
+from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.int8.calibration_clips import Clip, collect_clips, list_clips, split_clips
+from gluon_action.deploy.int8.quantize import Calibration
+from gluon_action.deploy.int8.quantize import quantize_model as quantize
+from gluon_action.deploy.int8.bundle import Int8Choices, quantize_bundle, report_text
+from gluon_action.deploy.onnx.model import OnnxModel
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.errors import ModelError, UsageError
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import BatchNorm
@@ -188,7 +189,7 @@ def _spoil(bundle, folder):
     """A bundle whose last layer sees one channel that is a thousand times larger than the others, and of no weight."""
     import shutil
 
-    from gluon_action.deploy import bundle_format
+    from gluon_action.deploy.bundle import format as bundle_format
     shutil.copytree(bundle, folder)
     model = onnx.load(folder / 'model.onnx')
     last = [node for node in model.graph.node if node.op_type in ('Conv', 'Gemm')]

@@ -14,8 +14,8 @@ import onnxruntime
 import pytest
 from mxnet import gluon
 
-from gluon_action.deploy import onnx_export
-from gluon_action.deploy.onnx_export import export_onnx
+from gluon_action.deploy.onnx import export as onnx_export
+from gluon_action.deploy.onnx.export import export_onnx
 from gluon_action.errors import ModelError, OutputError, UsageError
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import BatchNorm, SameConv3D, SizedBlock

@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw
 from videos import write_frames, write_video
 
 from gluon_action.data.reading.stream import Frame
-from gluon_action.deploy import overlay as overlays
-from gluon_action.deploy.overlay import Overlay
-from gluon_action.deploy.overlay_panel import Panel, clock, fit_text
-from gluon_action.deploy.predictor import Gap, Predictor
-from gluon_action.deploy.timeline import plot_timeline
-from gluon_action.deploy.windows import History, Window
+from gluon_action.deploy.predict import overlay as overlays
+from gluon_action.deploy.predict.overlay import Overlay
+from gluon_action.deploy.predict.overlay_panel import Panel, clock, fit_text
+from gluon_action.deploy.predict.predictor import Gap, Predictor
+from gluon_action.deploy.predict.timeline import plot_timeline
+from gluon_action.deploy.predict.windows import History, Window
 from gluon_action.errors import OutputError, UsageError
 
 LONG = 'pushing something from left to right until it almost falls off the edge of the table'

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from gluon_action.deploy.onnx_export import export_onnx
+from gluon_action.deploy.onnx.export import export_onnx
 from gluon_action.model_zoo import get_model, list_models, model_card
 
 CLASSES = 7

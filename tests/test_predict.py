@@ -17,8 +17,8 @@ from videos import make_broken, write_frames, write_video
 from gluon_action.cli import predict as command
 from gluon_action.cli import test_video_action_classifier as classifier
 from gluon_action.cli.command import run
-from gluon_action.deploy import prediction_files
-from gluon_action.deploy.predictor import Predictor
+from gluon_action.deploy.predict import files as prediction_files
+from gluon_action.deploy.predict.predictor import Predictor
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'test_video_action_classifier.py'
 
@@ -116,7 +116,7 @@ def test_names_of_videos(video, name):
 
 
 def test_an_overlay_that_fails_is_no_file_and_the_video_is_a_failure(place, tmp_path, capsys, monkeypatch):
-    from gluon_action.deploy import overlay
+    from gluon_action.deploy.predict import overlay
 
     def full(self, picture, seconds):
         raise OSError(28, 'No space left on device')
@@ -127,7 +127,7 @@ def test_an_overlay_that_fails_is_no_file_and_the_video_is_a_failure(place, tmp_
 
 
 def test_an_encoder_that_fails_is_a_failure_of_that_video(place, tmp_path, capsys, monkeypatch):
-    from gluon_action.deploy import overlay
+    from gluon_action.deploy.predict import overlay
     monkeypatch.setattr(overlay._Mp4, '_size', lambda *size: (40000, 2))  # more than H.264 knows
     assert predict(place, place / 'a.mp4', '--overlay', tmp_path / 'o.mp4', '--json', tmp_path / 'o.json') == 1
     assert 'o.mp4: cannot be written' in capsys.readouterr().err and os.listdir(tmp_path) == ['o.json']

@@ -12,9 +12,9 @@ from videos import rotate_by_header, write_frames, write_video
 
 from gluon_action.data.flow.methods import compute_flow, quantize, to_gray
 from gluon_action.data.reading.video_reader import VideoReader, resize
-from gluon_action.deploy.bundle_format import read_bundle
-from gluon_action.deploy.predictor import Predictor, merge_gaps, probabilities_of
-from gluon_action.deploy.preprocess import Preprocess
+from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.predict.predictor import Predictor, merge_gaps, probabilities_of
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.errors import BundleError, UsageError, VideoReadError
 
 
@@ -332,7 +332,7 @@ def test_scores_that_are_no_numbers_are_an_error(video):
 
 
 def test_ctrl_c_ends_a_camera_and_what_was_seen_is_judged(bundle, video, monkeypatch):
-    from gluon_action.deploy import source_frames
+    from gluon_action.deploy.predict import inputs as source_frames
     def stop_at(number):
         def look(frame):
             if frame.number == number:

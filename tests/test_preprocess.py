@@ -10,7 +10,7 @@ import pytest
 
 from gluon_action.data import by_name
 from gluon_action.data.transforms import functional
-from gluon_action.deploy.preprocess import Preprocess
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.errors import BundleError, UsageError
 from gluon_action.evaluate.views import ViewRecipe
 
@@ -123,7 +123,7 @@ for name in ('cv2', 'mxnet', 'gluoncv', 'matplotlib', 'PIL', 'onnx', 'onnxruntim
 import json
 import numpy as np
 from gluon_action.deploy import bundle_format
-from gluon_action.deploy.preprocess import Preprocess
+from gluon_action.data.preprocess import Preprocess
 preprocess = Preprocess.from_json(json.loads(sys.argv[1]))
 sys.stdout.buffer.write(preprocess.apply(np.random.default_rng(4).integers(0, 256, (4, 45, 61, 3), 'uint8')).tobytes())
 """

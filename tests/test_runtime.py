@@ -10,7 +10,7 @@ import pytest
 from bundles import make_bundle
 from videos import write_video
 
-from gluon_action.deploy.predictor import Predictor
+from gluon_action.deploy.predict.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +52,7 @@ def bare(place, code):
 
 def test_the_predictor_runs_on_numpy_a_decoder_and_onnx_runtime_alone(place):
     told = bare(place, f"""
-from gluon_action.deploy.predictor import Predictor
+from gluon_action.deploy.predict.predictor import Predictor
 found = Predictor({str(place / 'bundle')!r})({str(place / 'a.mp4')!r})
 import json
 print(json.dumps([found.label, found.probabilities.tolist(), sorted(set(map(lambda name: name.split('.')[0],
@@ -82,11 +82,11 @@ assert main(['predict', 'i3d_resnet50_v1_kinetics400', {str(place / 'a.mp4')!r},
 def test_what_is_missing_is_named_with_its_cure(place):
     told = bare(place, f"""
 from gluon_action.errors import UsageError
-from gluon_action.deploy.overlay import Overlay
-from gluon_action.deploy.timeline import import_matplotlib
-from gluon_action.deploy.open_predictor import open_predictor
+from gluon_action.deploy.predict.overlay import Overlay
+from gluon_action.deploy.predict.timeline import import_matplotlib
+from gluon_action.deploy.predict.open_predictor import open_predictor
 ALLOWED.discard('onnxruntime')
-from gluon_action.deploy.predictor import Predictor
+from gluon_action.deploy.predict.predictor import Predictor
 for attempt in (lambda: Overlay(['o.mp4']), import_matplotlib, lambda: Predictor({str(place / 'bundle')!r}),
                 lambda: open_predictor('i3d_resnet50_v1_kinetics400', use_pretrained=True)):
     try:

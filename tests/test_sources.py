@@ -14,7 +14,7 @@ from flags_world import NAME, register_tiny, save_tiny
 
 from gluon_action import model_zoo
 from gluon_action.data.reading.video_reader import VideoReader
-from gluon_action.deploy.sources import Choices, open_source, preprocess_of, published_run
+from gluon_action.deploy.bundle.what_is_exported import Choices, open_source, preprocess_of, published_run
 from gluon_action.errors import ModelError, UsageError, WeightsError
 from gluon_action.model_zoo import registry
 from gluon_action.train.recipes.config import TrainConfig

@@ -12,7 +12,7 @@ import pytest
 from mxnet import autograd, gluon
 from reference_timesformer import forward, random_parameters
 
-from gluon_action.deploy.onnx_export import export_onnx
+from gluon_action.deploy.onnx.export import export_onnx
 from gluon_action.errors import ModelError
 from gluon_action.model_zoo import get_model, list_models, model_card
 from gluon_action.model_zoo.recognizer import settle_shapes

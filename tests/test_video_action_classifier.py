@@ -26,10 +26,10 @@ from torch_file_writer import write_torch_file
 
 from gluon_action.cli import video_action_classifier as command
 from gluon_action.cli.command import run
-from gluon_action.deploy.bundle_check import verify
-from gluon_action.deploy.bundle_format import read_bundle
-from gluon_action.deploy.onnx_model import OnnxModel
-from gluon_action.deploy.sources import open_source
+from gluon_action.deploy.bundle.check import verify
+from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.onnx.model import OnnxModel
+from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.errors import UsageError
 from gluon_action.model_zoo import get_model
 from gluon_action.model_zoo.weights import read_parameters

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from gluon_action.data.reading.sampling import clip_indices, slowfast_indices
-from gluon_action.deploy.windows import Ballot, History, RollingMean, Window, WindowCutter, WindowPlan
+from gluon_action.deploy.predict.windows import Ballot, History, RollingMean, Window, WindowCutter, WindowPlan
 from gluon_action.errors import UsageError
 
 SLOWFAST = tuple(slowfast_indices([0], 32, 32, 8, 2))

@@ -72,8 +72,8 @@ def main(args: argparse.Namespace) -> int:
     if args.threads:
         os.environ['OMP_NUM_THREADS'] = str(args.threads)  # MXNet reads it when it is loaded
     from .. import engine
-    from ..deploy import timing_report
-    from ..deploy.model_timing import available_memory, is_exported, open_subject
+    from ..deploy.speed import report as timing_report
+    from ..deploy.speed.timing import available_memory, is_exported, open_subject
     for flag, value in (('--clip-length', args.clip_length), ('--input-size', args.input_size)):
         if value is not None and all(is_exported(source) and not source.endswith('.onnx') for source in args.models):
             raise UsageError(f'{flag}: bundles say themselves what their clips are; leave it out')
@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _timings(subject, args: argparse.Namespace, limit: int | None) -> list:
-    from ..deploy.model_timing import time_batches
+    from ..deploy.speed.timing import time_batches
     batches = sorted(set(args.batch_sizes))
     bar = None
     if sys.stderr.isatty():

@@ -10,7 +10,7 @@ from .. import engine
 from .command import make_parser
 
 if TYPE_CHECKING:
-    from ..deploy.sources import Source
+    from ..deploy.bundle.what_is_exported import Source
 
 EXAMPLES = """examples:
   # the run that `gluon-action train --save-dir runs/mine` left: its best parameters, prepared as it validated
@@ -80,12 +80,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Export, and say where the bundle is."""
-    from ..deploy.bundle_format import check_folder
+    from ..deploy.bundle.format import check_folder
     check_folder(Path(args.out).expanduser().absolute(), args.overwrite)  # before weights are fetched
     engine.set_threads()
-    from ..deploy.bundle import write_bundle
-    from ..deploy.onnx_export import check_packages
-    from ..deploy.reference_clip import read_reference
+    from ..deploy.bundle.write import write_bundle
+    from ..deploy.onnx.export import check_packages
+    from ..deploy.bundle.reference_clip import read_reference
     check_packages()
     source = source_of(args)
     reference = read_reference(args.reference_clip, source.preprocess) if args.reference_clip else None
@@ -97,7 +97,7 @@ def main(args: argparse.Namespace) -> None:
 def source_of(args: argparse.Namespace) -> Source:
     """Open what the flags name."""
     from ..data.lists.rows import read_class_names
-    from ..deploy.sources import Choices, open_source
+    from ..deploy.bundle.what_is_exported import Choices, open_source
     choices = {name: getattr(args, name) for name in Choices.__dataclass_fields__}
     return open_source(args.source, model=args.model,
                        **{**choices, 'labels': args.labels and read_class_names(args.labels)})

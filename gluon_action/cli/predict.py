@@ -10,8 +10,8 @@ from ..errors import UsageError
 from .command import make_parser
 
 if TYPE_CHECKING:
-    from ..deploy.predictor import Prediction
-    from ..deploy.windows import Window
+    from ..deploy.predict.predictor import Prediction
+    from ..deploy.predict.windows import Window
 
 EXAMPLES = """examples:
   # a bundle that `gluon-action export` wrote; needs no MXNet
@@ -80,8 +80,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Predict, and print a paragraph for each video."""
-    from ..deploy.open_predictor import open_predictor
-    from ..deploy.prediction_files import Failure, plan_jobs, predict_jobs, write_json
+    from ..deploy.predict.open_predictor import open_predictor
+    from ..deploy.predict.files import Failure, plan_jobs, predict_jobs, write_json
     jobs = plan_jobs(args.videos, overlay=args.overlay, timeline=args.timeline, json=args.json,
                      overwrite=args.overwrite)
     predictor = open_predictor(args.bundle, model=args.model, use_pretrained=args.use_pretrained, stride=args.stride,

@@ -149,11 +149,11 @@ def main(args: argparse.Namespace) -> int:
         return 0
     engine.set_threads(1 if config.num_gpus else config.num_cpus)
     if config.calibration:
-        from ..deploy.calibrate import calibrate
+        from ..deploy.int8.calibrate import calibrate
         bundle, text = calibrate(config)
         print(f'{text}int8 bundle: {bundle}\nscore it with --quantized --model-prefix {bundle}')
         return 0
-    from ..deploy.exported import open_exported
+    from ..deploy.bundle.exported import open_exported
     from ..evaluate.recognizer import run_benchmark, test_recognizer
     if config.benchmark:
         run_benchmark(config, open_exported)

@@ -13,7 +13,7 @@ from .command import make_parser
 from .predict import Progress, gaps
 
 if TYPE_CHECKING:
-    from ..deploy.predictor import Predictor
+    from ..deploy.predict.predictor import Predictor
 
 EXAMPLES = """examples:
   # the frames of a video in a folder; draws data/val/P01/P01_11.mp4 and .gif
@@ -74,8 +74,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Predict, print ``path: label (score)``, and say where the overlay is."""
-    from ..deploy.overlay_panel import import_pillow
-    from ..deploy.prediction_files import Failure, Job, check_output, predict_jobs
+    from ..deploy.predict.overlay_panel import import_pillow
+    from ..deploy.predict.files import Failure, Job, check_output, predict_jobs
     files = () if args.no_overlay else overlay_paths(args.video_path, args.output)
     if files:
         import_pillow()
@@ -95,9 +95,9 @@ def main(args: argparse.Namespace) -> None:
 def open_classifier(args: argparse.Namespace) -> Predictor:
     """Open either kind of model, and say which it is where it is not ours."""
     from ..data.lists.rows import read_class_names
-    from ..deploy.bundle_format import check_labels, read_bundle
-    from ..deploy.epic_model import is_epic_model, open_epic_model
-    from ..deploy.predictor import Predictor
+    from ..deploy.bundle.format import check_labels, read_bundle
+    from ..deploy.predict.epic_model import is_epic_model, open_epic_model
+    from ..deploy.predict.predictor import Predictor
     labels = args.class_names_path and read_class_names(args.class_names_path)
     shared = dict(rolling=args.rolling, vote=args.vote)
     if os.path.isfile(args.onnx) and is_epic_model(args.onnx):

@@ -207,7 +207,7 @@ def main(args: argparse.Namespace) -> int:
     if args.gpus is None and _gpu_is_there():
         config = dataclasses.replace(config, num_gpus=1)
     engine.set_threads()
-    from ..deploy.onnx_export import check_packages
+    from ..deploy.onnx.export import check_packages
     from ..train.recipes.epic_classifier import train_in_versions
     if args.find_lr:
         print(_find_rate(args, config))
@@ -221,9 +221,9 @@ def main(args: argparse.Namespace) -> int:
 
 def _export(result: LightningResult) -> list[Path]:
     """Write the best epoch as a bundle, and its model once more as a file, which describes itself."""
-    from ..deploy.bundle import write_bundle
-    from ..deploy.bundle_format import MODEL
-    from ..deploy.sources import open_source
+    from ..deploy.bundle.write import write_bundle
+    from ..deploy.bundle.format import MODEL
+    from ..deploy.bundle.what_is_exported import open_source
     folder, model = result.best.with_suffix(''), result.best.with_suffix('.onnx')
     if not folder.exists():
         source = open_source(result.folder)

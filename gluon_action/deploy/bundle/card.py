@@ -1,0 +1,104 @@
+"""The page that tells a person what an exported model is, what it takes, and how to use it."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...data.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from ...model_zoo.registry import ModelCard
+
+_MOST_NAMES = 10  # labels in the page; the rest stand in labels.json
+
+
+def card_text(card: ModelCard | None, preprocess: Preprocess, labels: Sequence[str] | None, about: Mapping[str, Any],
+              notes: Mapping[str, str] | None = None) -> str:
+    """Return the model card of a bundle, in Markdown.
+
+    Parameters
+    ----------
+    card : ModelCard or None
+        What the zoo knows of the network.
+    preprocess : Preprocess
+    labels : sequence of str or None
+    about : mapping
+        What goes into the manifest: ``model``, ``opset``, ``precision``, ``input``, ``outputs`` and ``checked``.
+    notes : mapping of str to str, optional
+        Heading of a line -> what it says: where the weights come from, how well they do.
+    """
+    facts = {'Network': _network(card, about['model'])}
+    if card and card.licence and card.weights:
+        facts['Licence of the published weights'] = card.licence
+    facts |= {'Classes': _classes(about, labels)} | dict(notes or {})
+    checked = about.get('checked', {})
+    shapes = '; '.join(' x '.join(map(str, shape)) for shape in checked.get('input_shapes', ()))
+    proof = f'- Compared with the network at inputs of {shapes}: largest difference {checked["difference"]:.1e} of ' \
+            'the largest score.' if shapes else ''
+    parts = [f'# {about["model"]}', _list(facts), '## Input', _list(_input(preprocess, about)), '## Output',
+             f'`logits`, scores of a video; {preprocess.activation} makes probabilities of them. ONNX opset '
+             f'{about["opset"]}, {about["precision"]}.', proof, '## Use', _USE]
+    return '\n\n'.join(filter(None, parts)) + '\n'
+
+
+_USE = """    gluon-action predict THIS_FOLDER video.mp4
+    gluon-action verify THIS_FOLDER
+
+or in Python, with numpy, onnxruntime and a decoder (`pip install 'gluon_action[runtime]'`):
+
+    from gluon_action.deploy.predict.predictor import Predictor
+    print(Predictor('THIS_FOLDER')('video.mp4').label)"""
+
+
+def _network(card: ModelCard | None, name: str) -> str:
+    if card is None:
+        return name
+    return f'{card.name} ({card.family}' + (f', {card.source})' if card.source else ')')
+
+
+def _classes(about: Mapping[str, Any], labels: Sequence[str] | None) -> str:
+    count = about['outputs'][0]['shape'][-1]
+    if not labels:
+        return f'{count}, without names'
+    shown = ', '.join(labels[:_MOST_NAMES])
+    return f'{count}: {shown}' + (', ... (labels.json)' if len(labels) > _MOST_NAMES else '')
+
+
+def _input(preprocess: Preprocess, about: Mapping[str, Any]) -> dict[str, str]:
+    value = about['input']
+    what = 'RGB' if preprocess.modality == 'rgb' else \
+        f'optical flow, x and y, {preprocess.flow_bound:g} pixels of motion stored as 255'
+    low, high = preprocess.value_range
+    return {f'`{value["name"]}`': f'float32 {" x ".join(map(str, value["shape"]))} ({preprocess.layout}, {what})',
+            'Frames': _frames(preprocess), 'Size': _size(preprocess),
+            'Values': f'0..255 to {low:g}..{high:g}, minus {_numbers(preprocess.mean)}, divided by '
+                      f'{_numbers(preprocess.std)}'}
+
+
+def _frames(preprocess: Preprocess) -> str:
+    offsets = preprocess.offsets
+    if len(offsets) == 1:
+        text = 'single frames'
+    elif len(offsets) > 1 and list(offsets) == list(range(offsets[0], offsets[-1] + 1, offsets[1] - offsets[0])):
+        text = f'clips of {len(offsets)} frames, {offsets[1] - offsets[0]} apart'
+    else:
+        text = f'clips of the frames {", ".join(map(str, offsets))}'
+    rows = f', {preprocess.rows} of them for a score' if preprocess.rows > 1 else ''
+    return f'{text}{rows}; one every {preprocess.stride} frames of the video'
+
+
+def _size(preprocess: Preprocess) -> str:
+    resize, (height, width) = preprocess.resize, preprocess.crop
+    first = f'short side to {resize["short_side"]}, ' if 'short_side' in resize else \
+        f'to {resize["width"]}x{resize["height"]}, ' if resize else ''
+    crops = {1: 'the centre' if preprocess.corner is None else 'the window at {1}, {0} (x, y)'.format(
+        *preprocess.corner), 3: 'both ends and the middle', 10: 'centre and corners, and their mirror images'}
+    return f'{first}then {crops[preprocess.crops]} of {width}x{height}'
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ', '.join(f'{value:g}' for value in values)
+
+
+def _list(facts: Mapping[str, str]) -> str:
+    return '\n'.join(f'- {name}: {text}' for name, text in facts.items())

@@ -1,0 +1,257 @@
+"""Bundles: the folder that an exported model lives in, and how one is read and checked."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import BundleError, UsageError
+from ...evaluate.reports import file_sha256
+from ..onnx.header import OnnxHeader, read_header
+from ...data.preprocess import Preprocess
+
+FORMAT = 2
+MODEL, PREPROCESS, LABELS, CARD = 'model.onnx', 'preprocess.json', 'labels.json', 'model_card.md'
+REFERENCE, MANIFEST = 'reference.npz', 'manifest.json'
+#: Files of a bundle that the manifest answers for; anything else in the folder is nobody's business and ignored.
+FILES = (MODEL, PREPROCESS, LABELS, CARD, REFERENCE)
+
+_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
+_LARGEST_TEXT = 16 * 2 ** 20  # bytes of a JSON file; the longest lists of labels have 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported model and all that is needed to use it.
+
+    Attributes
+    ----------
+    path : Path
+        The folder; of a bare model its file.
+    model : Path
+        The ONNX file.
+    preprocess : Preprocess
+    labels : list of str or None
+        Names of the classes, in order of the scores.
+    manifest : dict
+        Content of ``manifest.json``; empty for a bare model.
+    num_classes : int
+        Scores that the model gives for a video.
+    """
+
+    path: Path
+    model: Path
+    preprocess: Preprocess
+    labels: list[str] | None
+    manifest: dict[str, Any] = field(default_factory=dict)
+    num_classes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the network, or where that is not known, of the file."""
+        return str(self.manifest.get('model') or self.model.stem)
+
+
+def read_bundle(path: str | os.PathLike) -> Bundle:
+    """Read a bundle and check every byte of it.
+
+    Parameters
+    ----------
+    path : path
+        The folder of a bundle, the ``model.onnx`` in it, or an ONNX file alone that carries its preprocessing.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        When a file is missing, was changed, lies elsewhere, or does not fit the others; the message names it.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise BundleError(f'{path}: there is no bundle; name a folder that `gluon-action export` wrote, or the ONNX '
+                          'file in it')
+    if path.name == MODEL and (path.parent / MANIFEST).exists():
+        return _read_folder(path.parent)
+    return _read_bare(path)
+
+
+def seal(manifest: dict[str, Any]) -> str:
+    """Return a manifest as text that ends with its own SHA-256, computed with zeros in its place."""
+    text = json.dumps({**manifest, 'sha256': '0' * 64}, indent=2, ensure_ascii=False) + '\n'
+    place = text.rindex('0' * 64)
+    return text[:place] + hashlib.sha256(text.encode()).hexdigest() + text[place + 64:]
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return what a manifest says of a file."""
+    return {'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Raise `UsageError` for a folder that exists, unless it is a bundle that is to be replaced."""
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    if not overwrite:
+        raise UsageError(f'{folder} exists; name another folder, or pass overwrite=True (--overwrite) to replace it')
+    content = {path.name for path in folder.iterdir()} if folder.is_dir() and not folder.is_symlink() else set()
+    if not {MODEL, MANIFEST} <= content <= {*FILES, MANIFEST}:
+        raise UsageError(f'{folder} is not what an export wrote, so it is not replaced; name another folder')
+
+
+def check_labels(labels: Any, num_classes: int | None, where: str) -> list[str] | None:
+    """Return the labels if they are names for that many classes.
+
+    Raises
+    ------
+    BundleError
+        When they are no list of distinct names, or their number is not the head's.
+    """
+    if labels is None:
+        return None
+    if not isinstance(labels, list) or not all(isinstance(name, str) and name.strip() for name in labels):
+        raise BundleError(f'{where} must be a list of names in order of the classes, or null')
+    seen: dict[str, int] = {}
+    for number, name in enumerate(labels):
+        # They would act on the terminal that names are printed on, or cannot be written at all.
+        if any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name):
+            raise BundleError(f'{where}: class {number} is named {ascii(name[:80])}; names must be of one line, '
+                              'without control characters')
+        if name in seen:
+            raise BundleError(f'{where}: classes {seen[name]} and {number} have the same name {name!r}; give each its '
+                              'own')
+        seen[name] = number
+    if num_classes is not None and len(labels) != num_classes:
+        raise BundleError(f'{where} names {len(labels)} classes, and the model gives {num_classes} scores; they must '
+                          'be as many')
+    return labels
+
+
+def _read_folder(folder: Path) -> Bundle:
+    manifest = _read_manifest(folder / MANIFEST)
+    for name in FILES:
+        _check_file(folder, name, manifest['files'])
+    preprocess = Preprocess.from_json(_read_json(folder / PREPROCESS), str(folder / PREPROCESS))
+    header = read_header(folder / MODEL)
+    num_classes = _check_model(folder / MODEL, header, preprocess)
+    labels = check_labels(_read_json(folder / LABELS), num_classes, str(folder / LABELS))
+    return Bundle(folder, folder / MODEL, preprocess, labels, manifest, num_classes)
+
+
+def _read_bare(path: Path) -> Bundle:
+    header = read_header(path)
+    if 'preprocess' not in header.metadata:
+        raise BundleError(f'{path}: the model does not say how videos are prepared for it (it has no metadata '
+                          "'preprocess'); models that `gluon-action export` writes do")
+    where = f"{path}, metadata 'preprocess'"
+    preprocess = Preprocess.from_json(_parse(header.metadata['preprocess'], where), where)
+    num_classes = _check_model(path, header, preprocess)
+    where = f"{path}, metadata 'labels'"
+    labels = check_labels(_parse(header.metadata.get('labels', 'null'), where), num_classes, where)
+    return Bundle(path, path, preprocess, labels, num_classes=num_classes)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise BundleError(f'{path.parent}: holds no {MANIFEST}, so it is no bundle, or a part of one')
+    content = _read_bytes(path)
+    found = _SEAL.search(content)
+    if not found:
+        _refuse_old_format(path, content)
+        raise BundleError(f'{path}: does not end with its own SHA-256: it was cut or changed; export the model again')
+    blank = content[:found.start(1)] + b'0' * 64 + content[found.end(1):]
+    if hashlib.sha256(blank).hexdigest() != found[1].decode():
+        raise BundleError(f'{path}: was changed since it was written; export the model again')
+    manifest = _parse(content, str(path))
+    if manifest.get('format') != FORMAT:
+        raise BundleError(f'{path}: is of format {manifest.get("format")!r}, this program reads {FORMAT}')
+    if not isinstance(manifest.get('files'), dict):
+        raise BundleError(f'{path}: lists no files')
+    return manifest
+
+
+def _refuse_old_format(path: Path, content: bytes) -> None:
+    try:
+        about = json.loads(content)
+    except ValueError:
+        return
+    if isinstance(about, dict) and about.get('format') == 1:
+        raise BundleError(f'{path}: is of format 1, which says nothing of how videos are prepared; export the model '
+                          'again')
+
+
+def _check_file(folder: Path, name: str, files: dict[str, Any]) -> None:
+    path, known = folder / name, files.get(name)
+    if not isinstance(known, dict):
+        raise BundleError(f'{folder / MANIFEST}: does not list {name}')
+    if not path.exists():
+        raise BundleError(f'{path}: is missing; copy the whole folder, or export the model again')
+    if not path.is_file() or path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f'{path}: is no file of this folder'
+                          + (f' but a link to {path.resolve()}; copy the file in' if path.is_symlink() else ''))
+    try:
+        found = describe_file(path)
+    except OSError as error:
+        raise BundleError(f'{path}: cannot be read: {error.strerror or error}') from error
+    if found['bytes'] != known.get('bytes'):
+        raise BundleError(f'{path}: has {found["bytes"]} bytes, {MANIFEST} says {known.get("bytes")}: it was cut or '
+                          'changed; copy the folder or export the model again')
+    if found['sha256'] != known.get('sha256'):
+        raise BundleError(f'{path}: was changed since the export: its SHA-256 is {found["sha256"][:12]}..., '
+                          f'{MANIFEST} says {str(known.get("sha256"))[:12]}...; copy the folder or export the model '
+                          'again')
+
+
+def _check_model(path: Path, header: OnnxHeader, preprocess: Preprocess) -> int:
+    """Return the number of classes; raise where model and preprocessing do not fit."""
+    if not header.whole:  # no manifest answers for other files, and they may be anybody's
+        raise BundleError(f'{path}: keeps weights in another file, which no bundle does; export the model again')
+    if len(header.inputs) != 1:
+        raise BundleError(f'{path}: has {len(header.inputs)} inputs ({", ".join(header.inputs)}), a bundle has one')
+    axes = next(iter(header.inputs.values()))
+    wanted = preprocess.shape(preprocess.rows)
+    if len(axes) != len(wanted) or not _agree(axes[1:], wanted[1:]):
+        raise BundleError(f'{path}: takes input of {_shown(axes)}, and its preprocessing makes {_shown(wanted)}')
+    scores = header.outputs.get('logits')
+    if not scores or len(scores) != 2 or not isinstance(scores[1], int) or scores[1] < 1:
+        raise BundleError(f"{path}: has no output 'logits' (videos x classes), only "
+                          + ', '.join(f'{name} ({_shown(shape)})' for name, shape in header.outputs.items()))
+    return scores[1]
+
+
+def _agree(axes: Sequence[int | str | None], wanted: Sequence[int]) -> bool:
+    return all(not isinstance(axis, int) or axis == length for axis, length in zip(axes, wanted))
+
+
+def _shown(axes: Sequence[int | str | None]) -> str:
+    return ' x '.join(str(axis) for axis in axes)
+
+
+def _read_json(path: Path) -> Any:
+    return _parse(_read_bytes(path), str(path))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise BundleError(f'{path}: has {path.stat().st_size} bytes, more than any file of its kind')
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f'{path}: cannot be read: {error.strerror or error}') from error
+
+
+def _parse(text: str | bytes, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f'{where}: is no JSON: {error}') from error

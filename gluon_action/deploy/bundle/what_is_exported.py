@@ -1,0 +1,365 @@
+"""What can be exported: a model of the zoo, a training run, a file of parameters; each with its preprocessing."""
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mxnet as mx
+
+from ... import model_zoo
+from ...data.flow.methods import BOUND
+from ...data.run_config import read_run_config
+from ...data.reading.sampling import clip_indices, slowfast_indices
+from ...errors import UsageError, WeightsError
+from ...evaluate.config import TestConfig
+from ...evaluate.network import Network, build_network
+from ...model_zoo.recognizer import Recognizer
+from ...model_zoo.registry import ModelCard
+from ...model_zoo.weights import read_parameters
+from ...train.recipes.config import TrainConfig
+from ...train.recipes.clip_estimator_config import EstimatorConfig
+from ...data.preprocess import Preprocess
+
+#: Frames of a video from one single frame that is looked at to the next, unless the user says otherwise.
+FRAME_STRIDE = 8
+#: Frames that the fast pathway of SlowFast takes are this far apart (arXiv:1812.03982, section 4).
+_FAST_STRIDE = 2
+
+
+@dataclass
+class Source:
+    """A network and how to use it: what `gluon_action.deploy.bundle.write.write_bundle` takes.
+
+    Attributes
+    ----------
+    net : Recognizer
+        With its weights, for one clip or frame a score unless its consensus needs several.
+    preprocess : Preprocess
+        As in the validation of the run, or by the model's card.
+    labels : list of str or None
+    card : ModelCard
+    name : str
+    notes : dict of str to str
+        For the model card: where the weights come from, and how well they did.
+    """
+
+    net: Recognizer
+    preprocess: Preprocess
+    labels: list[str] | None
+    card: ModelCard
+    name: str
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user says instead of the run or the model's card; None leaves it to them.
+
+    Attributes
+    ----------
+    use_pretrained : bool
+        Of a model of the zoo: published weights; `hashtag` picks other ones than the first.
+    no_weights : bool
+        Of a model of the zoo: random weights, to try things out.
+    num_classes : int or None
+        Of random weights.
+    labels : sequence of str or None
+    clip_length, clip_stride : int or None
+        Frames of a clip and their distance; of SlowFast the frames that a clip spans, and the stride of its fast
+        pathway.
+    input_size : int or None
+        Side of the crop.
+    short_side : int or None
+        That frames are resized to; 0 takes them as they are.
+    crops : int or None
+        1, 3 or 10.
+    stride : int or None
+        Frames from one clip to the next.
+    multi_label : bool
+        Sigmoid instead of softmax.
+    """
+
+    use_pretrained: bool = False
+    hashtag: str = ''
+    no_weights: bool = False
+    num_classes: int | None = None
+    labels: Sequence[str] | None = None
+    clip_length: int | None = None
+    clip_stride: int | None = None
+    input_size: int | None = None
+    short_side: int | None = None
+    crops: int | None = None
+    stride: int | None = None
+    multi_label: bool = False
+
+
+_AS_IT_IS = Choices()
+
+
+def open_source(source: str | os.PathLike, *, model: str | None = None, **choices) -> Source:
+    """Open what is to be exported.
+
+    Parameters
+    ----------
+    source : str or path
+        The folder of a training run, a file of parameters, or the name of a model of the zoo.
+    model : str, optional
+        Of a file of parameters without the ``config.json`` of its run beside it: the network.
+    **choices
+        Those of `Choices`.
+
+    Raises
+    ------
+    UsageError
+        When it is none of these, weights are not chosen, or a choice means nothing here.
+    WeightsError
+        When weights cannot be read or do not fit.
+    """
+    wanted, path = Choices(**choices), Path(source).expanduser()
+    if path.is_dir() or path.is_file():
+        _check_weights_of_file(wanted, path)
+        about = read_run_config(path)
+        if about and model not in (None, about['config'].get('model')):
+            raise UsageError(f'--model {model}: {path} is of a run that trained {about["config"].get("model")}, as '
+                             'config.json beside it says; leave --model out')
+        if about is None and (path.is_dir() or model is None):
+            raise UsageError(f'{path}: ' + (
+                'holds no config.json of a training run; name the parameters in it and their --model' if path.is_dir()
+                else 'has no config.json of its run beside it; name its network with --model'))
+        if about and 'network' in about['config']:
+            return _open_estimator(path, about, wanted)
+        return _open_parameters(path, about, model, wanted)
+    if model is not None:
+        raise UsageError(f'{path} does not exist; --model names the network of a file of parameters')
+    return _open_zoo(str(source), wanted)
+
+
+def estimator_source(config: EstimatorConfig, contexts: list[mx.Context]) -> Source:
+    """Open the run of an estimator, as its configuration says."""
+    from ...train.recipes.clip_estimator import trained_network
+    net, loaded = trained_network(config, contexts)
+    card, (height, width) = net.card, config.frame_size
+    preprocess = Preprocess(
+        layout='NCTHW', modality=card.modality, offsets=tuple(range(config.clip_length)), crop=(height, width),
+        resize={'width': config.frame_width, 'height': config.frame_height},
+        corner=(config.cropy, config.cropx) if config.crop else None, stride=max(1, config.clip_length // 2),
+        activation='sigmoid' if config.multi_label else 'softmax', **_values(card))
+    labels = (read_run_config(loaded.source) or {}).get('classes')
+    return Source(net, preprocess, labels, card, card.name, {'Weights': str(loaded.source)})
+
+
+def _open_estimator(path: Path, about: dict[str, Any], wanted: Choices) -> Source:
+    given = [name for name in ('num_classes', 'clip_length', 'clip_stride', 'input_size', 'short_side', 'crops')
+             if getattr(wanted, name) is not None]
+    if given:
+        raise UsageError(f'{path}: its clips were stored at one size; leave out {", ".join(map(_flag, given))}')
+    parameters = _parameters_in(path) if path.is_dir() else path
+    config = _record(EstimatorConfig, about['config'], model_dir=str(parameters.parent),
+                     checkpoint_path=str(parameters), num_gpus=0, gpu_num=None)
+    source = estimator_source(config, [mx.cpu()])
+    source.labels = list(wanted.labels) if wanted.labels else about['classes']
+    if wanted.stride:
+        source.preprocess = dataclasses.replace(source.preprocess, stride=wanted.stride)
+    return source
+
+
+def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None, wanted: Choices) -> Source:
+    parameters = _parameters_in(path) if path.is_dir() else path
+    if wanted.num_classes:
+        raise UsageError('--num-classes: the parameters say how many classes they are for; leave it out')
+    if about:
+        run = _record(TrainConfig, about['config'])
+        card = model_zoo.model_card(run.model)
+        if run.clip_sampling == 'spread':  # a prediction takes frames as far apart as they usually lay in training
+            wanted = dataclasses.replace(wanted, clip_stride=wanted.clip_stride or about['clip_stride'])
+        _apply_choices(run, card, wanted)
+    else:
+        card = model_zoo.model_card(model)
+        run = published_run(card, wanted)
+        weights = read_parameters(parameters).get('tsn_consensus.weight')
+        if weights is not None:
+            run.consensus, run.num_segments = 'weighted', weights.shape[1]
+    network = _build(run, resume_params=str(parameters))
+    notes = {'Weights': f'{parameters}, SHA-256 {network.weights["sha256"]}', **_notes_of_run(parameters, about, run)}
+    labels = list(wanted.labels) if wanted.labels else about['classes'] if about else None
+    return _source(run, card, wanted, network.block, labels, notes)
+
+
+def _open_zoo(name: str, wanted: Choices) -> Source:
+    card = model_zoo.model_card(name)
+    if wanted.hashtag and not wanted.use_pretrained:
+        raise UsageError('--hashtag: names published weights; add --use-pretrained')
+    if wanted.use_pretrained == wanted.no_weights:
+        raise UsageError(f'{card.name}: choose its weights: --use-pretrained takes the published ones, --no-weights '
+                         'random ones, to try things out; weights of your own are exported by the folder of their run, '
+                         f'or FILE.params --model {card.name}')
+    if wanted.num_classes and wanted.use_pretrained:
+        raise UsageError('--num-classes: published weights have their own classes; leave it out')
+    run = published_run(card, wanted)
+    mx.random.seed(0)
+    network = _build(run, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
+                     num_classes=wanted.num_classes)
+    named = network.block.num_classes == card.num_classes
+    labels = list(wanted.labels) if wanted.labels else network.classes or (card.labels() if named else None)
+    weights = network.weights['source'] if wanted.use_pretrained else 'random: the scores mean nothing'
+    return _source(run, card, wanted, network.block, labels, {'Weights': weights})
+
+
+def _build(run: TrainConfig, **start) -> Network:
+    """Build the network as a test of the run would, for one view a score where the consensus allows it."""
+    shared = {entry.name for entry in dataclasses.fields(TestConfig)} & {entry.name for entry in
+                                                                        dataclasses.fields(TrainConfig)}
+    kept = {name: getattr(run, name) for name in shared - _NOT_OF_A_TEST}
+    # Not hybridized, so that it can be called with inputs of any shape. How frames are cut is said by `preprocess_of`.
+    return build_network(TestConfig(**{**kept, 'mode': 'imperative', 'new_height': 0, 'new_width': 0, **start}), None,
+                         [mx.cpu()])
+
+
+#: Choices of a training that are about its start, its devices or its data and have the same name in a test.
+_NOT_OF_A_TEST = {'use_pretrained', 'hashtag', 'resume_params', 'num_gpus', 'num_cpus', 'dtype', 'num_classes',
+                  'crop_ratio', 'mode', 'num_crop', 'use_tsn'}
+
+
+def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
+    clips = card.input_layout == 'NCTHW'
+    for name, value in (('clip_length', wanted.clip_length), ('clip_stride', wanted.clip_stride)):
+        if value is not None and not clips:
+            raise UsageError(f'{_flag(name)}: {card.name} takes single frames; leave it out')
+        if value is not None and value < 1:
+            raise UsageError(f'{_flag(name)}: must be 1 or more, got {value}')
+    run.new_length = wanted.clip_length or run.new_length
+    run.input_size = wanted.input_size or run.input_size
+    run.num_crop = wanted.crops or run.num_crop
+    run.multi_label = run.multi_label or wanted.multi_label
+    if run.slowfast and wanted.clip_stride:  # as many frames, closer together or further apart
+        fast, run.fast_temporal_stride = run.fast_temporal_stride, wanted.clip_stride
+        run.slow_temporal_stride = run.slow_temporal_stride // fast * wanted.clip_stride
+        run.new_length = wanted.clip_length or run.new_length // fast * wanted.clip_stride
+    elif wanted.clip_stride or run.clip_sampling == 'spread':
+        # Where the run could not say how far apart frames lay, the network's usual stride is the best guess.
+        run.new_step, run.clip_sampling = wanted.clip_stride or card.clip_stride, 'consecutive'
+
+
+def _source(run: TrainConfig, card: ModelCard, wanted: Choices, net: Recognizer, labels: list[str] | None,
+            notes: dict[str, str]) -> Source:
+    rows = net.num_segments * net.num_crop
+    return Source(net, preprocess_of(run, card, rows=rows, short_side=wanted.short_side, stride=wanted.stride), labels,
+                  card, card.name, notes)
+
+
+def published_run(card: ModelCard, wanted: Choices = _AS_IT_IS) -> TrainConfig:
+    """Return the configuration that stands for the training of a published network, as far as a clip goes.
+
+    Raises
+    ------
+    UsageError
+        When a choice means nothing for it.
+    """
+    run = TrainConfig(model=card.name, input_size=card.input_size)
+    pathways = re.match(r'slowfast_(\d+)x(\d+)_', card.name)
+    if pathways:  # T x tau: T frames in the slow pathway, tau apart
+        slow, stride = map(int, pathways.groups())
+        run.slowfast, run.slow_temporal_stride, run.fast_temporal_stride = True, stride, _FAST_STRIDE
+        run.new_length = slow * stride
+    else:
+        run.new_length, run.new_step = card.clip_length, card.clip_stride
+    _apply_choices(run, card, wanted)
+    return run
+
+
+def preprocess_of(run: TrainConfig, card: ModelCard, *, rows: int = 1, short_side: int | None = None,
+                  stride: int | None = None) -> Preprocess:
+    """Return how the validation of a run prepares videos.
+
+    Parameters
+    ----------
+    run : TrainConfig
+    card : ModelCard
+        Of its network.
+    rows : int
+        That the network makes one score of.
+    short_side : int, optional
+        That frames are resized to, instead of what the run says; 0 takes them as they are.
+    stride : int, optional
+        Frames from one clip to the next; by default `FRAME_STRIDE`, or half a clip.
+    """
+    offsets = _offsets(run, card)
+    resize = _resize(run) if short_side is None else {'short_side': short_side} if short_side else {}
+    return Preprocess(
+        layout=card.input_layout, modality=card.modality, offsets=offsets, rows=rows,
+        stride=stride or (FRAME_STRIDE if len(offsets) == 1 else max(1, (max(offsets) + 1) // 2)), resize=resize,
+        crop=(run.input_size, run.input_size), crops=run.num_crop,
+        activation='sigmoid' if run.multi_label else 'softmax', **_values(card))
+
+
+def _values(card: ModelCard) -> dict[str, Any]:
+    return {'mean': card.mean, 'std': card.std, 'value_range': card.value_range,
+            'flow_bound': BOUND if card.modality == 'flow' else None}
+
+
+def _offsets(run: TrainConfig, card: ModelCard) -> tuple[int, ...]:
+    if card.input_layout == 'NCHW':
+        return (0,)
+    if run.slowfast:
+        return tuple(slowfast_indices([0], run.new_length, run.new_length, run.slow_temporal_stride,
+                                      run.fast_temporal_stride))
+    span = run.new_length * run.new_step
+    return tuple(clip_indices([0], span, run.new_length, run.new_step))
+
+
+def _resize(run: TrainConfig) -> dict[str, int]:
+    """As `gluon_action.data.by_name.val_transform` resizes, and the data set before it."""
+    size, height, width = run.input_size, run.new_height, run.new_width
+    if run.data_aug == 'v1' and height > 0 and width > 0:
+        if run.num_crop == 3 and size not in (height, width):
+            # Three crops span the short side: the same shape of frames, so much smaller.
+            scale = size / min(height, width)
+            return {'width': max(size, math.floor(width * scale)), 'height': max(size, math.floor(height * scale))}
+        return {'width': width, 'height': height}
+    if run.num_crop == 3:
+        return {'short_side': size}
+    return {'short_side': (height if run.data_aug != 'v1' else 0) or math.ceil(size / run.crop_ratio)}
+
+
+def _notes_of_run(parameters: Path, about: dict[str, Any] | None, run: TrainConfig) -> dict[str, str]:
+    if about is None:
+        return {}
+    notes = {'Trained on': run.dataset}
+    best = re.match(r'(\d\.\d{4})-.*-(\d+)-best\.params$', parameters.resolve().name)
+    if best:
+        notes['Validation top-1'] = f'{100 * float(best[1]):.2f} % (epoch {int(best[2])}, {run.num_segments} ' \
+                                    f'segment{"s" * (run.num_segments > 1)} a video)'
+    return notes
+
+
+def _parameters_in(folder: Path) -> Path:
+    """Return the best parameters of a run, or the newest where none were validated."""
+    best = folder / 'best.params'
+    if best.exists():
+        return best
+    found = sorted(folder.glob('*.params'), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise WeightsError(f'{folder}: the run has no parameters yet (best.params or another .params)')
+    return found[-1]
+
+
+def _check_weights_of_file(wanted: Choices, path: Path) -> None:
+    for name in ('use_pretrained', 'hashtag', 'no_weights'):
+        if getattr(wanted, name):
+            raise UsageError(f'{_flag(name)}: the weights are those of {path}; leave it out')
+
+
+def _record(kind: type, values: dict[str, Any], **changes):
+    """Return a configuration of what a file says, which may be of another version."""
+    known = {entry.name for entry in dataclasses.fields(kind)}
+    return kind(**{**{name: value for name, value in values.items() if name in known}, **changes})
+
+
+def _flag(name: str) -> str:
+    return f'--{name.replace("_", "-")}'

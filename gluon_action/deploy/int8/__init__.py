@@ -1,0 +1,1 @@
+"""int8 versions of bundles by ONNX Runtime."""

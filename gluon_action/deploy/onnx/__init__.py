@@ -1,0 +1,1 @@
+"""Networks as ONNX: exported, compared, and run."""

@@ -1,0 +1,198 @@
+"""Predictions for several videos, and the files that they leave: checked before, written whole or not at all."""
+from __future__ import annotations
+
+import os
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ... import __version__
+from ...data.flow.folder import is_video_name
+from ...errors import GluonActionError, OutputError, UsageError
+from ...evaluate.reports import to_json, write_atomically
+from .overlay import Overlay, check_path
+from .overlay_panel import import_pillow
+from .predictor import Prediction, Predictor
+from .timeline import import_matplotlib, plot_timeline
+from .windows import Window
+
+FIELDS = ('name', 'number')
+
+
+class Job(NamedTuple):
+    """A video, and the files that its prediction goes to."""
+
+    video: str
+    overlays: tuple[Path, ...] = ()
+    timeline: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [*self.overlays, *([self.timeline] if self.timeline else [])]
+
+
+class Failure(NamedTuple):
+    """A video that could not be predicted, or whose files could not be written."""
+
+    source: str
+    error: GluonActionError
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {'path': self.source, 'error': str(self.error)}
+
+
+def plan_jobs(videos: Sequence[str], *, overlay: str | None = None, timeline: str | None = None,
+              json: str | None = None, overwrite: bool = False) -> list[Job]:
+    """Say where everything goes, and refuse what cannot be written.
+
+    Parameters
+    ----------
+    videos : sequence of str
+    overlay, timeline : str, optional
+        A file for one video; for several a folder, or a name with ``{name}`` (of the video, without its ending) or
+        ``{number}`` (from 1) in it.
+    json : str, optional
+        File for all.
+    overwrite : bool
+        Replace files that are there.
+
+    Raises
+    ------
+    UsageError
+        When a file exists, two would have the same name, the folder is missing, or a package that writes them is.
+    OutputError
+        When a folder cannot be written to.
+    """
+    overlays = output_paths('--overlay', overlay, videos, '.mp4') if overlay else [None] * len(videos)
+    timelines = output_paths('--timeline', timeline, videos, '.png') if timeline else [None] * len(videos)
+    if overlay:
+        import_pillow()
+    if timeline:
+        import_matplotlib()
+    targets = [('--overlay', path) for path in overlays] + [('--timeline', path) for path in timelines]
+    targets.append(('--json', Path(json).expanduser() if json else None))
+    taken: dict[Path, str] = {}
+    for flag, path in targets:
+        if path is None:
+            continue
+        if taken.setdefault(path.absolute(), flag) != flag:
+            raise UsageError(f'{flag} {path}: is the file of {taken[path.absolute()]} too; pass another name')
+        if flag == '--overlay':
+            check_path(path)
+        if flag == '--timeline' and path.suffix.lower() != '.png':
+            raise UsageError(f'--timeline {path}: must end in .png')
+        check_output(flag, path, videos, overwrite)
+    return [Job(video, (over,) if over else (), time) for video, over, time in zip(videos, overlays, timelines)]
+
+
+def predict_jobs(predictor: Predictor, jobs: Iterable[Job], *, top_k: int = 5, fps: float | None = None,
+                 watch: Callable[[Any], Callable[[Window], None]] | None = None
+                 ) -> Iterator[tuple[Job, Prediction | Failure]]:
+    """Predict one video after the other; what fails does not stop the others.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    jobs : iterable of Job
+    top_k : int
+        Classes of a timeline.
+    fps : float, optional
+        Of folders of pictures.
+    watch : callable, optional
+        Takes what `Predictor.stream` tells its `on_open`, and returns what takes every window: for a progress bar.
+    """
+    for job in jobs:
+        try:
+            result = _predict(predictor, job, top_k, fps, watch)
+        except GluonActionError as error:
+            result = Failure(job.video, error)
+        yield job, result
+
+
+def write_json(path: str | os.PathLike, predictor: Predictor, results: Sequence[Prediction | Failure],
+               top_k: int = 5) -> None:
+    """Write all that was found, failures too; `OutputError` when that cannot be."""
+    videos = [result.as_dict(top_k) if isinstance(result, Prediction) else result.as_dict() for result in results]
+    about = {'gluon_action': __version__, 'model': predictor.about(), 'labels': predictor.labels, 'videos': videos}
+    write_atomically(Path(path).expanduser(), to_json(about))
+
+
+def output_paths(flag: str, target: str, videos: Sequence[str], ending: str) -> list[Path]:
+    """Return the file of each video, as `plan_jobs` describes it."""
+    folder = target.endswith('/') or os.path.isdir(os.path.expanduser(target))
+    pattern = f'{target.rstrip("/")}/{{name}}{ending}' if folder else target
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(pattern) if field is not None]
+    except ValueError:
+        fields = ['?']
+    if set(fields) - set(FIELDS):
+        raise UsageError(f'{flag} {target}: between braces only {{name}} and {{number}} mean something')
+    if len(videos) > 1 and not fields:
+        raise UsageError(f'{flag} {target}: is one file for {len(videos)} videos; name a folder that exists, or put '
+                         f'{{name}} or {{number}} into it: {os.path.splitext(target)[0]}_{{name}}{ending}')
+    paths = [Path(pattern.format(name=name_of(video), number=number)).expanduser()
+             for number, video in enumerate(videos, 1)]
+    seen: dict[Path, str] = {}
+    for path, video in zip(paths, videos):
+        if path in seen:
+            raise UsageError(f'{flag} {target}: {seen[path]} and {video} would both go to {path}; put {{number}} into '
+                             'the name')
+        seen[path] = video
+    return paths
+
+
+def name_of(video: str) -> str:
+    """Name of a video for files: without folders and the ending, of an address what file systems bear."""
+    base = os.path.basename(video.rstrip('/'))
+    if '://' in video or not base:
+        return re.sub(r'[^\w.-]+', '_', video).strip('_') or 'video'
+    if video == '-':
+        return 'stdin'
+    return os.path.splitext(base)[0] if os.path.isfile(video) or is_video_name(video) else base
+
+
+def check_output(flag: str, path: Path, videos: Sequence[str], overwrite: bool) -> None:
+    """Refuse a file that is there, is a video that is read, or cannot be written."""
+    if any(os.path.exists(video) and path.exists() and os.path.samefile(path, video) for video in videos):
+        raise UsageError(f'{flag} {path}: is the video itself; pass another name')
+    if path.is_dir():
+        raise UsageError(f'{flag} {path}: is a folder; pass the name of a file')
+    if path.exists() and not overwrite:
+        raise UsageError(f'{flag} {path}: exists; pass --overwrite to replace it, or another name')
+    if not path.parent.is_dir():
+        raise UsageError(f'{flag} {path}: there is no folder {path.parent} to write it to; make it first')
+    trial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OutputError(f'{flag} {path}: cannot be written: {error.strerror or error}') from error
+
+
+def _predict(predictor: Predictor, job: Job, top_k: int, fps: float | None, watch: Callable | None) -> Prediction:
+    watcher: list[Callable[[Window], None]] = []
+    with ExitStack() as stack:
+        overlay = stack.enter_context(Overlay(job.overlays, predictor.labels)) if job.overlays else None
+
+        def opened(frames) -> None:
+            if overlay:
+                overlay.open(frames)
+            if watch:
+                watcher.append(watch(frames))
+
+        def window(found: Window) -> None:
+            if overlay:
+                overlay.window(found)
+            for take in watcher:
+                take(found)
+
+        prediction = predictor.stream(job.video, on_open=opened, on_window=window,
+                                      on_frame=overlay and overlay.frame, fps=fps)
+        if job.timeline:
+            plot_timeline(prediction, job.timeline, top_k=top_k)
+    return prediction

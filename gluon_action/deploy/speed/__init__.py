@@ -1,0 +1,1 @@
+"""What models cost and how fast they are."""
