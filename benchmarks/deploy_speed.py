@@ -61,8 +61,8 @@ def onnx_jobs(network: str, folder: Path) -> dict:
     # isort: split
     import numpy as np
 
-    from gluon_action.deploy.int8.quantize import Calibration
     from gluon_action.deploy.int8.layers import slower_layers
+    from gluon_action.deploy.int8.quantize import Calibration
     from gluon_action.deploy.onnx.export import export_onnx
     from gluon_action.deploy.onnx.model import OnnxModel
     from gluon_action.model_zoo import get_model

@@ -93,8 +93,8 @@ def write_long_video(path: Path, minutes: float, width: int, height: int) -> int
 
 
 def measure(video: Path, bundle: Path, args: argparse.Namespace) -> dict:
-    from gluon_action.deploy.predict.predictor import Predictor
     from gluon_action.deploy.predict.inputs import open_frames
+    from gluon_action.deploy.predict.predictor import Predictor
     predictor = Predictor(bundle, stride=args.stride, threads=args.threads)
     look, size = predictor.preprocess, predictor.batch_size
     data = np.random.default_rng(0).random(look.shape(size * look.rows * look.crops), np.float32)

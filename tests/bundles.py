@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gluon_action.deploy.bundle import format as bundle_format
 from gluon_action.data.preprocess import Preprocess
+from gluon_action.deploy.bundle import format as bundle_format
 
 LABELS = ['rest', 'wave', 'jump']
 #: Classes x channels.

@@ -5,8 +5,8 @@ import gluon_action  # noqa: F401  (prepares MXNet)
 
 # isort: split
 from gluon_action.data.tfrecords.framing import RecordWriter, make_example
-from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
+from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 
 SHAPE = (8, 32, 32, 3)
 CLASSES = ('gate down', 'vehicle', 'gate up')

@@ -9,10 +9,10 @@ from flags_world import NAME, seen, traceback_row
 from gluon_action import model_zoo
 from gluon_action.cli import quantize_model
 from gluon_action.cli.command import run
-from gluon_action.deploy.int8 import bundle as int8_bundle
-from gluon_action.deploy.bundle.write import write_bundle
-from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.data.preprocess import Preprocess
+from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.bundle.write import write_bundle
+from gluon_action.deploy.int8 import bundle as int8_bundle
 
 PREPROCESS = Preprocess(layout='NCHW', offsets=(0,), stride=4, resize={'short_side': 40}, crop=(32, 32),
                         mean=(0.5,) * 3, std=(0.25,) * 3)

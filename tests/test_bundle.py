@@ -21,12 +21,13 @@ from mxnet import gluon
 from videos import write_frames, write_video
 
 from gluon_action.cli.main import main
-from gluon_action.deploy.bundle import check as bundle_check, format as bundle_format
-from gluon_action.deploy.bundle.write import new_bundle, write_bundle
+from gluon_action.data.preprocess import Preprocess
+from gluon_action.deploy.bundle import check as bundle_check
+from gluon_action.deploy.bundle import format as bundle_format
 from gluon_action.deploy.bundle.check import verify
 from gluon_action.deploy.bundle.format import FILES, read_bundle
-from gluon_action.data.preprocess import Preprocess
 from gluon_action.deploy.bundle.reference_clip import moving_discs, read_reference, settled
+from gluon_action.deploy.bundle.write import new_bundle, write_bundle
 from gluon_action.errors import BundleError, ModelError, OutputError, UsageError, VideoReadError
 from gluon_action.nn import BatchNorm, Consensus, SameConv3D, SizedBlock
 

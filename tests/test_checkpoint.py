@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gluon_action.errors import CheckpointError, OutputError
-from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint, replace_arrays, write_arrays
 from gluon_action.train.optimizer_state import load_states, restore_trainer_state, save_states, trainer_state
+from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint, replace_arrays, write_arrays
 
 
 def state_of(value):

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.dataloader import VideoLoader
+from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.tfrecords.framing import RecordWriter, make_example
 from gluon_action.data.transforms import color
 from gluon_action.errors import RecordError, TrainingError, UsageError

@@ -10,8 +10,8 @@ import videos
 from epic import ACTIONS, make_epic
 
 from gluon_action.data import EpicKitchens, VideoClsCustom
-from gluon_action.data.lists.annotations import list_videos, read_annotations
 from gluon_action.data.by_name import open_dataset
+from gluon_action.data.lists.annotations import list_videos, read_annotations
 from gluon_action.data.lists.rows import read_class_names
 from gluon_action.errors import AnnotationError, VideoReadError
 

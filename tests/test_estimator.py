@@ -23,8 +23,8 @@ from gluon_action.cli.command import run
 from gluon_action.errors import UsageError, WeightsError
 from gluon_action.evaluate.scores.multi_label import multi_label_metrics
 from gluon_action.train.recipes import clip_estimator as estimator
-from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 from gluon_action.train.recipes.clip_estimator_data import open_loader
+from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 
 SCRIPTS = Path(__file__).parents[1] / 'scripts'
 

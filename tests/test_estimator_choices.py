@@ -8,8 +8,8 @@ from clips import CLASSES, estimator_clips, small_config
 
 from gluon_action.cli import clip_estimator
 from gluon_action.errors import DeviceError, UsageError
-from gluon_action.train.recipes import clip_estimator as estimator
 from gluon_action.evaluate.scores.clip_scores import ClipScoring
+from gluon_action.train.recipes import clip_estimator as estimator
 from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig, check_config
 from gluon_action.train.recipes.clip_estimator_data import batches_ahead, counted_classes, open_loader
 from gluon_action.train.run.by_steps import StepLoader

@@ -24,10 +24,10 @@ BELOW = {
     '': {'engine', 'errors'},
 }
 MODULES = sorted(PACKAGE.rglob('*.py'))
-WITHOUT_MXNET = [name for part in ('data.lists', 'data.reading', 'data.flow', 'data.tfrecords', 'data.loading', 'data.demo')
-                 for name in (f'gluon_action.{part}.{path.stem}'
-                              for path in sorted(PACKAGE.joinpath(*part.split('.')).glob('*.py'))
-                              if path.stem != '__init__')] + ['gluon_action.data.by_name']
+ROOMS_WITHOUT_MXNET = ('lists', 'reading', 'flow', 'tfrecords', 'loading', 'demo')
+WITHOUT_MXNET = ['gluon_action.data.by_name'] + [
+    f'gluon_action.data.{path.parent.name}.{path.stem}' for path in MODULES
+    if path.parent.name in ROOMS_WITHOUT_MXNET and path.stem != '__init__']
 
 
 def part_of(module: str) -> str:

@@ -14,17 +14,18 @@ from onnx import numpy_helper
 
 from gluon_action.cli import quantize_model
 from gluon_action.cli.command import run
-from gluon_action.deploy.int8 import bundle as int8_bundle, layers as int8_layers
-from gluon_action.deploy.speed import processor
-from gluon_action.deploy.bundle.write import write_bundle
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.deploy.bundle.check import verify
 from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.bundle.write import write_bundle
+from gluon_action.deploy.int8 import bundle as int8_bundle
+from gluon_action.deploy.int8 import layers as int8_layers
+from gluon_action.deploy.int8.bundle import Int8Choices, quantize_bundle, report_text
 from gluon_action.deploy.int8.calibration_clips import Clip, collect_clips, list_clips, split_clips
 from gluon_action.deploy.int8.quantize import Calibration
 from gluon_action.deploy.int8.quantize import quantize_model as quantize
-from gluon_action.deploy.int8.bundle import Int8Choices, quantize_bundle, report_text
 from gluon_action.deploy.onnx.model import OnnxModel
-from gluon_action.data.preprocess import Preprocess
+from gluon_action.deploy.speed import processor
 from gluon_action.errors import ModelError, UsageError
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import BatchNorm

@@ -4,8 +4,8 @@ import pytest
 
 from gluon_action.data.demo.make import make_demo
 from gluon_action.evaluate.config import TestConfig
-from gluon_action.evaluate.scores.fusion import FusionConfig, fuse_scores
 from gluon_action.evaluate.recognizer import test_recognizer as score
+from gluon_action.evaluate.scores.fusion import FusionConfig, fuse_scores
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.recognizer import train_recognizer
 

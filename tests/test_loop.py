@@ -14,11 +14,11 @@ import gluon_action  # noqa: F401  (prepares MXNet where this file is run as a p
 import mxnet as mx
 
 from gluon_action.errors import CheckpointError, TrainingError, UsageError
-from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.hooks import Hook, SaveCheckpoints, SaveParameters
 from gluon_action.train.loop import Loop
 from gluon_action.train.losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from gluon_action.train.optimizer_state import load_states
+from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.schedules import make_schedule
 from gluon_action.train.trainer import choose_parameters
 

@@ -10,8 +10,8 @@ from test_loop import Batches, make_loop, make_net, same, weights
 
 from gluon_action.errors import TrainingError, UsageError
 from gluon_action.train.loop import Loop
-from gluon_action.train.recipes.lr_finder import RangeTest, RateCurve, conclusion, find_rate, plot_rates
 from gluon_action.train.progress import Progress
+from gluon_action.train.recipes.lr_finder import RangeTest, RateCurve, conclusion, find_rate, plot_rates
 
 
 @dataclass

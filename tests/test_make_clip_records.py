@@ -14,8 +14,8 @@ from videos import make_broken, read_barcode, write_frames, write_video
 
 from gluon_action.cli import make_clip_records as command
 from gluon_action.cli.command import run
-from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.dataloader import VideoLoader
+from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.tfrecords.framing import parse_example, read_records
 
 SCRIPT = Path(__file__).parents[1] / 'scripts' / 'make_clip_records.py'

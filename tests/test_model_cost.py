@@ -8,8 +8,8 @@ import pytest
 from bundles import make_model
 from onnx import TensorProto, helper, numpy_helper
 
-from gluon_action.deploy.speed.cost import network_cost, onnx_cost
 from gluon_action.deploy.onnx.export import export_onnx
+from gluon_action.deploy.speed.cost import network_cost, onnx_cost
 from gluon_action.errors import BundleError
 from gluon_action.model_zoo import get_model
 

@@ -4,7 +4,12 @@ import pytest
 from gluon_action.errors import UsageError
 from gluon_action.evaluate.scores.metrics import multi_label_scores
 from gluon_action.evaluate.scores.multi_label import (
-    MultiLabelMeter, best_class, multi_label_metrics, roc_auc, sigmoid, softmax_odds,
+    MultiLabelMeter,
+    best_class,
+    multi_label_metrics,
+    roc_auc,
+    sigmoid,
+    softmax_odds,
 )
 
 

@@ -9,7 +9,15 @@ from flows import texture
 
 from gluon_action.data.flow import methods as optical_flow
 from gluon_action.data.flow.methods import (
-    BOUND, MEAN, STD, color_wheel, compute_flow, dequantize, flow_colors, quantize, to_gray,
+    BOUND,
+    MEAN,
+    STD,
+    color_wheel,
+    compute_flow,
+    dequantize,
+    flow_colors,
+    quantize,
+    to_gray,
 )
 from gluon_action.data.transforms import functional as F
 from gluon_action.errors import GluonActionError, UsageError

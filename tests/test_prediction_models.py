@@ -9,8 +9,8 @@ from epic_models import WEIGHTS as EPIC_WEIGHTS
 from epic_models import write_epic_model
 from videos import write_frames, write_video
 
-from gluon_action.deploy.predict.epic_model import is_epic_model, open_epic_model
 from gluon_action.deploy.onnx.model import OnnxModel
+from gluon_action.deploy.predict.epic_model import is_epic_model, open_epic_model
 from gluon_action.deploy.predict.open_predictor import open_predictor
 from gluon_action.deploy.predict.predictor import Predictor
 from gluon_action.errors import BundleError, UsageError
@@ -101,9 +101,9 @@ def test_only_such_models_are_taken_for_them(bundle, tmp_path):
 
 
 def test_a_network_in_mxnet_predicts_what_its_bundle_does(tmp_path):
+    from gluon_action.deploy.bundle.what_is_exported import open_source
     from gluon_action.deploy.bundle.write import write_bundle
     from gluon_action.deploy.predict.open_predictor import MxnetModel
-    from gluon_action.deploy.bundle.what_is_exported import open_source
     opened = open_source('timesformer_small_custom', no_weights=True, num_classes=3, input_size=16, clip_length=2)
     video = write_video(tmp_path / 'a.mp4', 12)
     write_bundle(opened.net, tmp_path / 'b', preprocess=opened.preprocess)

@@ -11,10 +11,10 @@ from flows import write_moving_video
 from videos import rotate_by_header, write_frames, write_video
 
 from gluon_action.data.flow.methods import compute_flow, quantize, to_gray
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader, resize
 from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.deploy.predict.predictor import Predictor, merge_gaps, probabilities_of
-from gluon_action.data.preprocess import Preprocess
 from gluon_action.errors import BundleError, UsageError, VideoReadError
 
 

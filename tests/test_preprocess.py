@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gluon_action.data import by_name
-from gluon_action.data.transforms import functional
 from gluon_action.data.preprocess import Preprocess
+from gluon_action.data.transforms import functional
 from gluon_action.errors import BundleError, UsageError
 from gluon_action.evaluate.views import ViewRecipe
 

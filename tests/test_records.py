@@ -14,8 +14,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from test_loop import Batches, make_loop
 
 from gluon_action.errors import OutputError
-from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.hooks import Hook, SaveCheckpoints
+from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.log import RunRecords, drop_later, epoch_lines, rate_curve
 
 NUMBER = r'-?\d+\.\d{6}'

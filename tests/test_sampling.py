@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from gluon_action.data.reading.sampling import (
-    clip_indices, dense_starts, sample_rng, segment_starts, slowfast_indices, spread_indices, temporal_jitter,
+    clip_indices,
+    dense_starts,
+    sample_rng,
+    segment_starts,
+    slowfast_indices,
+    spread_indices,
+    temporal_jitter,
 )
 from gluon_action.errors import UsageError
 

@@ -12,11 +12,11 @@ from gluon_action import data
 from gluon_action.cli import extract_flow as extraction
 from gluon_action.cli import prepare_something_something as command
 from gluon_action.cli.command import run
-from gluon_action.data.lists.annotations import read_annotations
 from gluon_action.data.by_name import open_dataset, train_transform, val_transform
 from gluon_action.data.flow.extraction import FlowSettings, extract_flow
 from gluon_action.data.flow.find_videos import find_videos
 from gluon_action.data.flow.methods import MEAN, STD
+from gluon_action.data.lists.annotations import read_annotations
 from gluon_action.data.lists.something_something import prepare
 from gluon_action.data.somethingsomethingv1 import SomethingSomethingV1
 from gluon_action.data.somethingsomethingv1.classification import MIRRORED_LABELS

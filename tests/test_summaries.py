@@ -14,10 +14,10 @@ from test_records import FailingBatches, events_of
 from gluon_action import model_zoo
 from gluon_action.data.flow.methods import flow_colors
 from gluon_action.errors import OutputError, UsageError
-from gluon_action.train.run.event_file import EventFile
 from gluon_action.train.hooks import Hook
 from gluon_action.train.loop import Loop
 from gluon_action.train.losses import SoftmaxCrossEntropy
+from gluon_action.train.run.event_file import EventFile
 from gluon_action.train.run.log import RunRecords
 from gluon_action.train.run.summaries import Summaries, endpoints_of, outputs_of
 

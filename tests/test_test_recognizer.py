@@ -12,9 +12,9 @@ import pytest
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer as command
 from gluon_action.cli.command import run
-from gluon_action.deploy.bundle.write import write_bundle
-from gluon_action.deploy.bundle.format import FILES, MANIFEST
 from gluon_action.data.preprocess import Preprocess
+from gluon_action.deploy.bundle.format import FILES, MANIFEST
+from gluon_action.deploy.bundle.write import write_bundle
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import recognizer
 from gluon_action.evaluate.config import TestConfig, check_config

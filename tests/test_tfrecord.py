@@ -10,7 +10,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tensorboardX.record_writer import RecordWriter as TensorboardWriter
 
 from gluon_action.data.tfrecords.framing import (
-    FOOTER, HEADER, RecordFile, RecordWriter, make_example, masked_crc, parse_example, read_records,
+    FOOTER,
+    HEADER,
+    RecordFile,
+    RecordWriter,
+    make_example,
+    masked_crc,
+    parse_example,
+    read_records,
 )
 from gluon_action.errors import OutputError, RecordError, UsageError, VideoReadError
 

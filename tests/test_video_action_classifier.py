@@ -28,13 +28,13 @@ from gluon_action.cli import video_action_classifier as command
 from gluon_action.cli.command import run
 from gluon_action.deploy.bundle.check import verify
 from gluon_action.deploy.bundle.format import read_bundle
-from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.deploy.bundle.what_is_exported import open_source
+from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.errors import UsageError
 from gluon_action.model_zoo import get_model
 from gluon_action.model_zoo.weights import read_parameters
-from gluon_action.train.recipes.epic_classifier import FirstBatches, train_in_versions
 from gluon_action.train.loop import Loop
+from gluon_action.train.recipes.epic_classifier import FirstBatches, train_in_versions
 
 ROOT = Path(__file__).parents[1]
 TINY = ('--model', NAME, '--num_workers', '0', '--gpus', '0')

@@ -10,9 +10,9 @@ from gluon_action.errors import UsageError, WeightsError
 from gluon_action.evaluate.reports import file_sha256
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import batch_norms
-from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.loop import Loop
 from gluon_action.train.losses import SigmoidCrossEntropy
+from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.warm_start import chosen_keys, freeze_statistics, trainable, warm_start
 
 CLASSES = 3

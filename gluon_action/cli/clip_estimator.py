@@ -9,7 +9,12 @@ from pathlib import Path
 
 from .. import engine
 from ..train.recipes.clip_estimator_config import (
-    LABEL_MODES, MODES, NETWORKS, OPTIMIZERS, EstimatorConfig, check_config,
+    LABEL_MODES,
+    MODES,
+    NETWORKS,
+    OPTIMIZERS,
+    EstimatorConfig,
+    check_config,
 )
 from .command import make_parser, yes_or_no
 
@@ -168,8 +173,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _export(config: EstimatorConfig) -> Path:
     """Write the network as a bundle into a folder named by the time, and return it."""
-    from ..deploy.bundle.write import write_bundle
     from ..deploy.bundle.what_is_exported import estimator_source
+    from ..deploy.bundle.write import write_bundle
     from ..train.recipes.clip_estimator import devices
     source = estimator_source(config, devices(config))
     folder = Path(config.export_path or Path(config.model_dir, 'export')).expanduser() / str(int(time.time()))

@@ -83,9 +83,9 @@ def main(args: argparse.Namespace) -> None:
     from ..deploy.bundle.format import check_folder
     check_folder(Path(args.out).expanduser().absolute(), args.overwrite)  # before weights are fetched
     engine.set_threads()
+    from ..deploy.bundle.reference_clip import read_reference
     from ..deploy.bundle.write import write_bundle
     from ..deploy.onnx.export import check_packages
-    from ..deploy.bundle.reference_clip import read_reference
     check_packages()
     source = source_of(args)
     reference = read_reference(args.reference_clip, source.preprocess) if args.reference_clip else None

@@ -119,9 +119,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     """Make the records, print the report, and say where it is."""
     from ..data.lists.parts_of_videos import read_clip_annotations
+    from ..data.lists.rows import read_class_names
     from ..data.tfrecords.cutting import Cut
     from ..data.tfrecords.writing import REPORT, ClipSettings, make_clip_records, report_text
-    from ..data.lists.rows import read_class_names
     settings = ClipSettings(
         args.clip_length, args.frame_stride, args.clip_step, args.drop_short,
         Cut(*args.size, args.crop, args.decoder), args.clips_per_file, args.file_names)

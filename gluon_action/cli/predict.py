@@ -80,8 +80,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Predict, and print a paragraph for each video."""
-    from ..deploy.predict.open_predictor import open_predictor
     from ..deploy.predict.files import Failure, plan_jobs, predict_jobs, write_json
+    from ..deploy.predict.open_predictor import open_predictor
     jobs = plan_jobs(args.videos, overlay=args.overlay, timeline=args.timeline, json=args.json,
                      overwrite=args.overwrite)
     predictor = open_predictor(args.bundle, model=args.model, use_pretrained=args.use_pretrained, stride=args.stride,

@@ -74,8 +74,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Quantise the bundle, write the report and print it."""
     from ..deploy.bundle.format import check_folder, read_bundle
-    from ..deploy.int8.calibration_clips import collect_clips, list_clips, split_clips
     from ..deploy.int8.bundle import Int8Choices, quantize_bundle, report_text
+    from ..deploy.int8.calibration_clips import collect_clips, list_clips, split_clips
     from ..evaluate.reports import to_json, write_atomically
     report_path = Path(args.report or f'{args.out.rstrip("/")}.report.json')
     check_folder(Path(args.out), args.overwrite)

@@ -74,8 +74,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Predict, print ``path: label (score)``, and say where the overlay is."""
-    from ..deploy.predict.overlay_panel import import_pillow
     from ..deploy.predict.files import Failure, Job, check_output, predict_jobs
+    from ..deploy.predict.overlay_panel import import_pillow
     files = () if args.no_overlay else overlay_paths(args.video_path, args.output)
     if files:
         import_pillow()

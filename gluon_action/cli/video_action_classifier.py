@@ -221,9 +221,9 @@ def main(args: argparse.Namespace) -> int:
 
 def _export(result: LightningResult) -> list[Path]:
     """Write the best epoch as a bundle, and its model once more as a file, which describes itself."""
-    from ..deploy.bundle.write import write_bundle
     from ..deploy.bundle.format import MODEL
     from ..deploy.bundle.what_is_exported import open_source
+    from ..deploy.bundle.write import write_bundle
     folder, model = result.best.with_suffix(''), result.best.with_suffix('.onnx')
     if not folder.exists():
         source = open_source(result.folder)

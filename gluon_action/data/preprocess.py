@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .transforms.functional import center_crop, crop, short_side_size, ten_crop, three_crop
-from .reading.video_reader import resize
 from ..errors import BundleError, UsageError
+from .reading.video_reader import resize
+from .transforms.functional import center_crop, crop, short_side_size, ten_crop, three_crop
 
 #: Most numbers in one row of an input: 1 GiB of float32.
 LARGEST_ROW = 2 ** 28

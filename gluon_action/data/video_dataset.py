@@ -11,15 +11,15 @@ import numpy as np
 from mxnet.gluon.data import Dataset
 
 from ..errors import UsageError, VideoReadError
-from .lists.annotations import Sample, VideoList, read_annotations
 from .by_name import default_root
-from .reading.clip_reader import FramePlan, read_clip
+from .lists.annotations import Sample, VideoList, read_annotations
 from .lists.epic import NAME_PATTERN, is_epic
 from .lists.rows import ClassNames
-from .reading.sampling import sample_rng
-from .transforms.video import drawing_from
-from .reading.video_reader import MODALITIES
 from .loading.workers import WorkerError, call_with_deadline
+from .reading.clip_reader import FramePlan, read_clip
+from .reading.sampling import sample_rng
+from .reading.video_reader import MODALITIES
+from .transforms.video import drawing_from
 
 DATA_AUGS = ('v1', 'v2', 'v3', 'v4')
 

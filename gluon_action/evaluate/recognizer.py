@@ -22,9 +22,9 @@ from ..data.run_config import read_run_config
 from ..errors import AnnotationError, OutputError
 from . import views
 from .config import TestConfig
-from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores
 from .network import Exported, Network, build_network, card_of, check_test, frames_per_clip
 from .reports import open_report, write_report
+from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
 from ..model_zoo import get_model, model_card
 from ..model_zoo.two_stream import TwoStream
-from .scores.fusion_weights import softmax
 from .reports import write_atomically
+from .scores.fusion_weights import softmax
 
 #: What can be evaluated -> the models that do.
 EVAL_TYPES = {'rgb': ('i3d_rgb_kinetics400',), 'rgb600': ('i3d_rgb_kinetics600',), 'flow': ('i3d_flow_kinetics400',),

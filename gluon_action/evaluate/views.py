@@ -11,8 +11,8 @@ import mxnet as mx
 import numpy as np
 
 from ..data.dataloader import Failure, split_and_load
-from ..data.transforms.functional import crop, horizontal_flip, short_side_rescale
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
+from ..data.transforms.functional import crop, horizontal_flip, short_side_rescale
 from ..errors import ModelError, UsageError, VideoReadError
 from .scores.metrics import log_softmax
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import importlib
 
-_HOMES = {'TrainConfig': 'config', 'TrainResult': 'recognizer', 'train_recognizer': 'recognizer', 'Loop': 'loop',
-          'TrainingHistory': 'history', 'LRScheduler': 'schedules', 'LRSequential': 'schedules'}
+_HOMES = {'TrainConfig': 'recipes.config', 'TrainResult': 'recipes.recognizer',
+          'train_recognizer': 'recipes.recognizer', 'Loop': 'loop',
+          'TrainingHistory': 'run.history_plot', 'LRScheduler': 'schedules', 'LRSequential': 'schedules'}
 __all__ = list(_HOMES)
 
 

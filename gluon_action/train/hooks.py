@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
-from .run.checkpoint import CheckpointDir, replace_arrays
 from .optimizer_state import save_states
+from .run.checkpoint import CheckpointDir, replace_arrays
 
 if TYPE_CHECKING:
+    from ..evaluate.scores.validation import Scores
     from .loop import Loop
     from .progress import StepResult
-    from ..evaluate.scores.validation import Scores
 
 
 class Hook:

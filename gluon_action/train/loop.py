@@ -14,13 +14,13 @@ from mxnet.contrib import amp as mixed_precision
 
 from ..data.dataloader import split_and_load
 from ..errors import CheckpointError, TrainingError, UsageError
+from ..evaluate.scores.validation import Scores
 from .hooks import Hook
 from .losses import count_correct
 from .optimizer_state import restore_trainer_state, trainer_state
 from .progress import Progress, StepResult
 from .trainer import add_l1, choose_parameters, make_trainer, restore_parameter, set_precision, start_store, take_step
 from .trainer import unique_parameters as unique_parameters
-from ..evaluate.scores.validation import Scores
 
 
 class Loop:

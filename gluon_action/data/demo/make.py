@@ -122,8 +122,8 @@ def make_demo_flow(data: DemoData, *, progress: bool = False) -> Path:
         When a video cannot be read or the flow not be written.
     """
     from ..flow.extraction import FlowSettings, extract_flow
-    from ..flow.folder import MANIFEST
     from ..flow.find_videos import find_videos
+    from ..flow.folder import MANIFEST
     videos = {name: path for name, path in find_videos([data.video_dir]).items()
               if not (data.flow_dir / name / MANIFEST).exists()}
     settings = FlowSettings('farneback', bound=4, short_side=0)

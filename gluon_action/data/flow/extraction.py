@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import OutputError, UsageError, VideoReadError
+from ..loading.video_tasks import for_each_video
+from ..reading.video_reader import VideoReader, resize
+from ..transforms.functional import opencv
 from .folder import ARRAY, FORMATS, MANIFEST, PATTERNS, read_manifest
 from .methods import BOUND, check_method, color_wheel, compute_flow, flow_colors, quantize, to_gray, top_speed
-from ..transforms.functional import opencv
-from ..reading.video_reader import VideoReader, resize
-from ..loading.video_tasks import for_each_video
 
 PREVIEW = 'preview.png'
 FAILURES = 'failures.jsonl'

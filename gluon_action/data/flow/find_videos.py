@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...errors import UsageError
 from ..lists.annotations import list_videos
-from .folder import MANIFEST, flow_name, is_video_name
 from ..lists.rows import IMAGE_EXTENSIONS
+from .folder import MANIFEST, flow_name, is_video_name
 
 
 def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, list_format: str = 'auto',

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import UsageError, VideoReadError
+from ..lists.rows import VIDEO_EXTENSIONS
 from ..reading.decoders import Finish
 from ..reading.frame_folder import FrameFolder
-from ..lists.rows import VIDEO_EXTENSIONS
 
 #: Says how the flow beside it was made; written last, so that a folder with it is whole.
 MANIFEST = 'flow.json'

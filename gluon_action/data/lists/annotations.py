@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import AnnotationError, UsageError
-from .epic import is_epic
 from ..flow.folder import flow_name, is_video_name
+from .epic import is_epic
 from .formats import FORMATS, parse_list
 from .rows import SPLITS, VIDEO_EXTENSIONS, ClassNames, Entry, ParsedList, Question, is_integer, where
 

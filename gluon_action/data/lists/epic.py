@@ -6,8 +6,17 @@ import os
 
 from ...errors import AnnotationError
 from .rows import (
-    ClassNames, Entry, ParsedList, Question, is_integer, read_class_names, read_lines, records, seconds_of,
-    split_row, where,
+    ClassNames,
+    Entry,
+    ParsedList,
+    Question,
+    is_integer,
+    read_class_names,
+    read_lines,
+    records,
+    seconds_of,
+    split_row,
+    where,
 )
 
 #: Names of the pictures in a video's folder; a folder may hold a part of the video's frames.

@@ -11,8 +11,19 @@ from ...errors import AnnotationError, UsageError
 from . import official as official
 from .epic import parse_epic
 from .rows import (
-    COLUMN_NAMES, Entry, ParsedList, Question, delimiter_of, header_of, is_integer, load_json, of_split, records,
-    seconds_of, split_row, where,
+    COLUMN_NAMES,
+    Entry,
+    ParsedList,
+    Question,
+    delimiter_of,
+    header_of,
+    is_integer,
+    load_json,
+    of_split,
+    records,
+    seconds_of,
+    split_row,
+    where,
 )
 
 

@@ -7,8 +7,20 @@ import re
 
 from ...errors import AnnotationError
 from .rows import (
-    IMAGE_EXTENSIONS, SPLITS, VIDEO_EXTENSIONS, ClassNames, Entry, ParsedList, Question, is_integer, load_json,
-    read_lines, records, seconds_of, split_row, where,
+    IMAGE_EXTENSIONS,
+    SPLITS,
+    VIDEO_EXTENSIONS,
+    ClassNames,
+    Entry,
+    ParsedList,
+    Question,
+    is_integer,
+    load_json,
+    read_lines,
+    records,
+    seconds_of,
+    split_row,
+    where,
 )
 
 

@@ -10,8 +10,17 @@ from dataclasses import dataclass, replace
 from ...errors import AnnotationError, UsageError
 from .formats import detect_format, parse_list
 from .rows import (
-    COLUMN_NAMES, ClassNames, Question, delimiter_of, header_of, is_integer, load_json, read_lines, seconds_of,
-    split_row, where,
+    COLUMN_NAMES,
+    ClassNames,
+    Question,
+    delimiter_of,
+    header_of,
+    is_integer,
+    load_json,
+    read_lines,
+    seconds_of,
+    split_row,
+    where,
 )
 
 UNITS = ('seconds', 'frames')

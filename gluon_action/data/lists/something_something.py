@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import AnnotationError, OutputError, UsageError, VideoReadError
-from .annotations import VideoList, read_annotations
-from ..reading.video_reader import VideoReader
 from ..loading.video_tasks import for_each_video
+from ..reading.video_reader import VideoReader
+from .annotations import VideoList, read_annotations
 
 #: Version -> ending of its official files, and the names of the pictures where videos are folders.
 VERSIONS = {1: ('csv', '%05d.jpg'), 2: ('json', '%06d.jpg')}

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UsageError, VideoReadError
+from ..transforms.functional import short_side_size
 from .decoders import DecoderTrouble
 from .stream_inputs import DecodedFile, PictureFolder
-from ..transforms.functional import short_side_size
 from .video_reader import is_readable_folder, resize
 
 #: Bytes of pictures that wait at most, however few that are: 64 frames of 4K would be 1.6 GB.

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import VideoReadError
+from ..lists.rows import IMAGE_EXTENSIONS
 from .decoders import HIDES_FRAMES, DecoderTrouble, import_decoder, in_words, picture_stream, upright, why_not_a_video
 from .frame_folder import natural_order, picture_loader
-from ..lists.rows import IMAGE_EXTENSIONS
 
 _log = logging.getLogger(__name__)
 

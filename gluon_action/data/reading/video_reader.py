@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...errors import UsageError, VideoReadError
-from .decoders import DecoderTrouble, DecordVideo, PyavVideo
 from ..flow.folder import FlowFolder
-from .frame_folder import FrameFolder, Part
 from ..transforms.functional import short_side_size
+from .decoders import DecoderTrouble, DecordVideo, PyavVideo
+from .frame_folder import FrameFolder, Part
 
 _log = logging.getLogger(__name__)
 

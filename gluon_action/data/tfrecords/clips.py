@@ -12,8 +12,8 @@ import numpy as np
 
 from ...errors import RecordError, UsageError
 from ..reading.sampling import sample_rng
-from .framing import RecordFile, parse_example
 from ..transforms.functional import opencv
+from .framing import RecordFile, parse_example
 
 #: File beside the records that names the classes, one a line.
 CLASSES_FILE = 'classes.txt'

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UsageError, VideoReadError
-from ..reading.video_reader import VideoReader, resize
 from ..loading.workers import WorkerError, WorkerPool, WorkerTimeout
+from ..reading.video_reader import VideoReader, resize
 
 #: (path, frame numbers) of a clip.
 Wanted = tuple[str, list[int]]

@@ -18,13 +18,13 @@ import numpy as np
 
 from ...errors import OutputError, RecordError, UsageError, VideoReadError
 from ..lists.parts_of_videos import AnnotatedVideos, Annotation, clip_starts
-from .cutting import Cut, cut_clips
-from .manifest import Manifest, replace_file
-from .clips import CLASSES_FILE, ClipRecords
-from ..reading.sampling import clip_indices
-from .framing import RecordWriter, make_example
-from ..reading.video_reader import VideoReader
 from ..loading.video_tasks import for_each_video
+from ..reading.sampling import clip_indices
+from ..reading.video_reader import VideoReader
+from .clips import CLASSES_FILE, ClipRecords
+from .cutting import Cut, cut_clips
+from .framing import RecordWriter, make_example
+from .manifest import Manifest, replace_file
 
 REPORT = 'report.json'
 FILE_NAMES = {'counted': '{0:05d}-of-{1:05d}.tfrecord', 'plain': '{0:07d}.tfrecord'}

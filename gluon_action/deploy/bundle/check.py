@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import BundleError, UsageError
-from .format import REFERENCE, Bundle, read_bundle
 from ..onnx.model import OnnxModel
+from .format import REFERENCE, Bundle, read_bundle
 
 #: Largest difference that passes, as a part of the largest score, by the precision of the model. Processors with and
 #: without instructions for 8 bits round differently.

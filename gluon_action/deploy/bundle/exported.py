@@ -4,8 +4,8 @@ from __future__ import annotations
 import os
 
 from ...evaluate.network import Exported
-from .format import read_bundle
 from ..onnx.model import OnnxModel
+from .format import read_bundle
 
 
 def open_exported(path: str | os.PathLike) -> Exported:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...data.preprocess import Preprocess
 from ...errors import BundleError, UsageError
 from ...evaluate.reports import file_sha256
 from ..onnx.header import OnnxHeader, read_header
-from ...data.preprocess import Preprocess
 
 FORMAT = 2
 MODEL, PREPROCESS, LABELS, CARD = 'model.onnx', 'preprocess.json', 'labels.json', 'model_card.md'

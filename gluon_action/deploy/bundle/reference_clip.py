@@ -5,10 +5,10 @@ import os
 
 import numpy as np
 
-from ...data.transforms.functional import center_crop
-from ...data.reading.video_reader import VideoReader
-from ...errors import UsageError
 from ...data.preprocess import Preprocess
+from ...data.reading.video_reader import VideoReader
+from ...data.transforms.functional import center_crop
+from ...errors import UsageError
 
 _GROUND = (96, 104, 112)
 # Colour, and of the way across the picture: where it starts and how far it goes, in y and x; radius.

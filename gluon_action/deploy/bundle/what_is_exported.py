@@ -14,17 +14,17 @@ import mxnet as mx
 
 from ... import model_zoo
 from ...data.flow.methods import BOUND
-from ...data.run_config import read_run_config
+from ...data.preprocess import Preprocess
 from ...data.reading.sampling import clip_indices, slowfast_indices
+from ...data.run_config import read_run_config
 from ...errors import UsageError, WeightsError
 from ...evaluate.config import TestConfig
 from ...evaluate.network import Network, build_network
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
 from ...model_zoo.weights import read_parameters
-from ...train.recipes.config import TrainConfig
 from ...train.recipes.clip_estimator_config import EstimatorConfig
-from ...data.preprocess import Preprocess
+from ...train.recipes.config import TrainConfig
 
 #: Frames of a video from one single frame that is looked at to the next, unless the user says otherwise.
 FRAME_STRIDE = 8

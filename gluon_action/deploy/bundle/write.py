@@ -12,15 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import __version__
+from ...data.preprocess import Preprocess
 from ...errors import ModelError, OutputError, UsageError
 from ...evaluate.reports import to_json
+from .card import card_text
 from .check import verify
 from .format import (
-    CARD, FILES, FORMAT, LABELS, MANIFEST, MODEL, PREPROCESS, REFERENCE, check_folder, check_labels, describe_file,
+    CARD,
+    FILES,
+    FORMAT,
+    LABELS,
+    MANIFEST,
+    MODEL,
+    PREPROCESS,
+    REFERENCE,
+    check_folder,
+    check_labels,
+    describe_file,
     seal,
 )
-from .card import card_text
-from ...data.preprocess import Preprocess
 from .reference_clip import moving_discs, settled
 
 if TYPE_CHECKING:

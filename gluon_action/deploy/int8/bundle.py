@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelError, UsageError
-from ..bundle.write import complete, new_bundle
-from ..bundle.format import MODEL, REFERENCE, Bundle, read_bundle
-from .calibration_clips import Clip
-from .quantize import Calibration
-from .layers import Agreement, agreement, most_harmful, slower_layers
 from ..bundle.card import card_text
+from ..bundle.format import MODEL, REFERENCE, Bundle, read_bundle
+from ..bundle.write import complete, new_bundle
 from ..onnx.model import OnnxModel
 from ..speed.processor import int8_instructions, processor_name
+from .calibration_clips import Clip
+from .layers import Agreement, agreement, most_harmful, slower_layers
+from .quantize import Calibration
 
 #: What is copied from the manifest of the float bundle.
 _KEPT = ('model', 'opset', 'ir_version', 'input', 'outputs')

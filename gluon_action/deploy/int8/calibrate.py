@@ -15,11 +15,11 @@ from ...evaluate.config import TestConfig
 from ...evaluate.network import build_network, card_of, check_test
 from ...evaluate.recognizer import open_test_set
 from ...evaluate.views import ViewRecipe, rescaled_frames
-from ..bundle.write import write_bundle
 from ..bundle.format import check_folder
-from .calibration_clips import Clip
-from .bundle import Int8Choices, quantize_bundle, report_text
 from ..bundle.what_is_exported import preprocess_of
+from ..bundle.write import write_bundle
+from .bundle import Int8Choices, quantize_bundle, report_text
+from .calibration_clips import Clip
 
 _log = logging.getLogger(__name__)
 

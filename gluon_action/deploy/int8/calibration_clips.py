@@ -12,10 +12,10 @@ import numpy as np
 
 from ...data.lists.annotations import read_annotations
 from ...data.lists.rows import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from ...data.preprocess import Preprocess
 from ...data.reading.video_reader import VideoReader
 from ...errors import UsageError, VideoReadError
 from ..bundle.format import Bundle
-from ...data.preprocess import Preprocess
 from ..predict.windows import WindowPlan
 
 _log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .quantize import Calibration, Layer
-from ..speed.cost import import_onnx, load_model, onnx_cost, shapes_in
 from ..onnx.model import OnnxModel, import_runtime
+from ..speed.cost import import_onnx, load_model, onnx_cost, shapes_in
+from .quantize import Calibration, Layer
 
 #: A layer is timed when it is at least this part of the model; it is slower when it takes this many times as long, and
 #: so many seconds more.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.preprocess import Preprocess
 from ...errors import BundleError
 from ..bundle.format import check_labels
 from ..onnx.header import OnnxHeader, read_header
 from ..onnx.model import OnnxModel
-from ...data.preprocess import Preprocess
 
 _INPUT, _OUTPUT = 'images', 'scores'
 _MEAN, _STD = (0.45,) * 3, (0.225,) * 3

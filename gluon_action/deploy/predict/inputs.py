@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ...data.flow.folder import ARRAY, MANIFEST
-from ...data.reading.stream_inputs import DEFAULT_FPS
-from ...data.reading.stream import Frame, FrameStream
 from ...data.flow.methods import check_method, compute_flow, flow_colors, quantize, to_gray
+from ...data.preprocess import Preprocess
+from ...data.reading.stream import Frame, FrameStream
+from ...data.reading.stream_inputs import DEFAULT_FPS
 from ...data.reading.video_reader import VideoReader
 from ...errors import UsageError
-from ...data.preprocess import Preprocess
 
 #: A frame as decoded, and what the network may look at with it: (number, seconds, uint8 (H, W, C)), resized.
 Seen = tuple[Frame, list[tuple[int, float, np.ndarray]]]

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ...data.preprocess import Preprocess
 from ...data.reading.stream import Frame, Skipped
 from ...errors import BundleError, UsageError, VideoReadError
-from ...evaluate.scores.fusion_weights import softmax
 from ...evaluate.reports import file_sha256
+from ...evaluate.scores.fusion_weights import softmax
 from ..bundle.format import MODEL, Bundle, read_bundle
 from ..onnx.model import OnnxModel
-from ...data.preprocess import Preprocess
 from .inputs import Pictures, open_frames
 from .windows import Ballot, Cut, History, RollingMean, Window, WindowCutter, WindowPlan
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.reports import to_json, write_atomically, write_figure
-from .timing import Subject, Timing
 from .processor import processor_name
+from .timing import Subject, Timing
 
 _COLUMNS = ('model', 'runtime', 'precision', 'input', 'M params', 'GMACs', 'MB', 'batch', 'ms median', 'ms p90',
             'per second')

@@ -14,9 +14,9 @@ import numpy as np
 from ... import engine
 from ...errors import UsageError
 from ..bundle.format import MANIFEST, read_bundle
-from .cost import Cost, network_cost, onnx_cost
 from ..onnx.header import read_header
 from ..onnx.model import OnnxModel
+from .cost import Cost, network_cost, onnx_cost
 
 RUNTIMES = ('mxnet', 'onnx')
 

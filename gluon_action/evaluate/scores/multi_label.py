@@ -33,7 +33,8 @@ class MultiLabelMetrics:
     precision, recall, f1 : float
         Of the decisions, over all pairs; 0 where nothing was decided for, or nothing was there.
     mean_average_precision : float
-        See :func:`gluon_action.evaluate.scores.metrics.multi_label_scores`; NaN from `MultiLabelMeter`, which has no order.
+        See `gluon_action.evaluate.scores.metrics.multi_label_scores`; NaN from `MultiLabelMeter`, which has no
+        order.
     auc_per_class, average_precision : float64 ndarray (K,)
         NaN where a class is left out or undefined.
     """

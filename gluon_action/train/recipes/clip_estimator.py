@@ -18,20 +18,20 @@ from ...data.dataloader import VideoLoader, split_and_load
 from ...data.run_config import read_run_config
 from ...errors import DeviceError, UsageError
 from ...evaluate.reports import to_json, write_atomically
+from ...evaluate.scores.clip_scores import ClipScoring
+from ...evaluate.scores.predictions import write_predictions
 from ...model_zoo import get_model
 from ...model_zoo.recognizer import Recognizer
-from ...evaluate.scores.clip_scores import ClipScoring
-from .clip_estimator_config import OF_THE_NETWORK, EstimatorConfig, check_config
-from .clip_estimator_data import counted_classes, open_loader
-from ..run.estimator_log import EstimatorRecords
 from ..hooks import Hook, SaveCheckpoints, SaveParameters
 from ..loop import Loop
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from ..run.model_dir import EVALUATION, LOG, PREDICTIONS, ModelDir
-from ...evaluate.scores.predictions import write_predictions
 from ..run.by_steps import StepLoader
+from ..run.estimator_log import EstimatorRecords
+from ..run.model_dir import EVALUATION, LOG, PREDICTIONS, ModelDir
 from ..run.summaries import Summaries
 from ..run.warm_start import WarmStart, freeze_statistics, trainable, warm_start
+from .clip_estimator_config import OF_THE_NETWORK, EstimatorConfig, check_config
+from .clip_estimator_data import counted_classes, open_loader
 
 log = logging.getLogger(__name__)
 

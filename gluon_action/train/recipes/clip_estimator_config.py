@@ -102,7 +102,7 @@ class EstimatorConfig:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Names of parts for ``--variables_to_train`` and its like, as `gluon_action.train.run.warm_start` calls them."""
+        """Names of parts for ``--variables_to_train`` and its like, as the module ``warm_start`` calls them."""
         return {f'{self.network}_convs': 'body', f'{self.network}_logits': 'head'}
 
     @property

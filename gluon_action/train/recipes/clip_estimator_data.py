@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...data.tfrecords.clips import ClipRecords
 from ...data.dataloader import VideoLoader
+from ...data.tfrecords.clips import ClipRecords
 from ...data.transforms.color import distort_colors
 from ...errors import UsageError
 from .clip_estimator_config import EstimatorConfig

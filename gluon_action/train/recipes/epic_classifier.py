@@ -18,13 +18,13 @@ from ...evaluate.reports import write_atomically
 from ...model_zoo import ModelCard, model_card
 from ...model_zoo.importers import load_any
 from ...model_zoo.weights import assign, read_parameters
-from ..run.checkpoint import replace_arrays
-from .config import TrainConfig, check_config
 from ..hooks import Hook, SaveCheckpoints, link
+from ..run.checkpoint import replace_arrays
+from ..run.folder import RunFolder, data_of, other_choices
+from ..run.log import RunRecords
+from .config import TrainConfig, check_config
 from .parts import Recipe, build_recipe
 from .recognizer import telling_how_to_go_on
-from ..run.log import RunRecords
-from ..run.folder import RunFolder, data_of, other_choices
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from ... import engine
 from ...errors import OutputError, TrainingError, UsageError
 from ...evaluate.reports import write_atomically, write_figure
 from ...model_zoo import model_card
-from .config import TrainConfig, check_config
 from ..loop import Loop
+from .config import TrainConfig, check_config
 from .parts import Recipe, build_recipe
 
 LEAST_STEPS = 10

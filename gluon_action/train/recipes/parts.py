@@ -16,11 +16,11 @@ from ...data.run_config import read_run_config
 from ...errors import UsageError
 from ...evaluate.network import clip_option
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
-from .config import TrainConfig
 from ..loop import Loop
 from ..losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from ..schedules import make_schedule, updates_per_epoch
 from ..run.warm_start import chosen_keys, freeze_statistics, trainable
+from ..schedules import make_schedule, updates_per_epoch
+from .config import TrainConfig
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from ... import engine
 from ...errors import CheckpointError, VideoReadError
 from ...model_zoo import model_card
 from ...model_zoo.weights import assign
-from .config import TrainConfig, check_config
 from ..hooks import SaveCheckpoints, SaveParameters
 from ..optimizer_state import load_states
-from .parts import Recipe, build_recipe
-from ..run.log import RunRecords
 from ..run.folder import RunFolder, data_of
+from ..run.log import RunRecords
 from ..schedules import updates_per_epoch
+from .config import TrainConfig, check_config
+from .parts import Recipe, build_recipe
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from ...evaluate.reports import write_figure
 from ...evaluate.scores.clip_scores import ClipScoring
-from .log import RunRecords
 from ..trainer import unique_parameters
+from .log import RunRecords
 
 # Colour-blind safe (Okabe and Ito), as in the pictures of other runs.
 _TRAIN, _EVAL, _MAP, _RATE = '#0072B2', '#D55E00', '#E69F00', '#009E73'

@@ -14,8 +14,8 @@ from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError
 from ...evaluate.reports import write_atomically
-from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
 from ..recipes.config import FREE_ON_RESUME, OF_THE_NETWORK, RUN_FILES, TrainConfig
+from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
 
 log = logging.getLogger(__name__)
 

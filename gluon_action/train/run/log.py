@@ -17,10 +17,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ...errors import OutputError
-from .event_file import EventFile
-from .history_plot import plot_run
 from ..hooks import Hook
 from ..schedules import updates_per_epoch
+from .event_file import EventFile
+from .history_plot import plot_run
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from ...errors import OutputError, UsageError
 from ...evaluate.reports import write_atomically
-from .checkpoint import Checkpoint, CheckpointDir
 from ..recipes.clip_estimator_config import FREE_TO_CHANGE, EstimatorConfig
+from .checkpoint import Checkpoint, CheckpointDir
 
 log = logging.getLogger(__name__)
 

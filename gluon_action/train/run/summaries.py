@@ -12,8 +12,8 @@ from tensorboardX import summary
 
 from ...data.flow.methods import flow_colors
 from ...errors import UsageError
-from .event_file import EventFile
 from ..hooks import Hook
+from .event_file import EventFile
 
 #: Limits of the bars of a histogram, as TensorFlow's: each 1.1 times the one before, on both sides of 0.
 _BARS = np.concatenate([-(1e-12 * 1.1 ** np.arange(774))[::-1], [0], 1e-12 * 1.1 ** np.arange(774)])

@@ -17,8 +17,8 @@ from ...model_zoo.importers.tensorflow import find_prefix
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.weights import assign, few, read_parameters
 from ...nn import batch_norms
-from .checkpoint import CheckpointDir, read_checkpoint
 from ..trainer import unique_parameters
+from .checkpoint import CheckpointDir, read_checkpoint
 
 log = logging.getLogger(__name__)
 
