@@ -1,9 +1,15 @@
 """Fixtures that several files share: small real data sets, made once a session."""
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
 import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
+
+# Programs that tests start find the support modules too; pytest's `pythonpath` tells this process only.
+os.environ['PYTHONPATH'] = os.pathsep.join(
+    [str(Path(__file__).parent / 'support'), *filter(None, [os.environ.get('PYTHONPATH')])])
 
 # A shell starts background jobs with Ctrl-C ignored, and so would be the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -45,7 +45,8 @@ class SampleConfig:
     checkpoint_dir : str
         Folder of `CHECKPOINTS`: ``rgb_imagenet/model.ckpt`` as published, or ``rgb_imagenet.params``.
     rgb, flow : str, optional
-        What `gluon_action.data.reading.single_clip` reads; `SAMPLE` by default, and with `compute_flow` the flow of `rgb`.
+        What `gluon_action.data.reading.single_clip` reads; `SAMPLE` by default, and with `compute_flow` the flow of
+        `rgb`.
     compute_flow : {'tvl1', 'farneback'}, optional
         Compute the flow of the video `flow`.
     label_map : str, optional

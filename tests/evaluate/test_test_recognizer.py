@@ -510,7 +510,7 @@ def test_print_config_is_json_of_every_choice(flags, capsys):
 
 
 def test_help_of_the_script_is_instant_because_mxnet_is_not_loaded():
-    script = Path(__file__).parents[1] / 'scripts' / 'test_recognizer.py'
+    script = Path(__file__).parents[2] / 'scripts' / 'test_recognizer.py'
     code = f'import runpy, sys; sys.argv = ["x", "--help"]\ntry: runpy.run_path({str(script)!r}, run_name="__main__")' \
            '\nexcept SystemExit as stop: print(stop.code, "mxnet" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)

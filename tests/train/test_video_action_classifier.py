@@ -19,9 +19,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 from epic import ACTIONS, make_epic
+from events import scalars_of
 from flags_of_classifier import NAME, forget_tiny, register_tiny
-from test_records import scalars_of
-from test_timesformer_import import released, values_of
+from released_timesformer import released, values_of
 from torch_file_writer import write_torch_file
 
 from gluon_action.cli import video_action_classifier as command
@@ -36,7 +36,7 @@ from gluon_action.model_zoo.weights import read_parameters
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes.epic_classifier import FirstBatches, train_in_versions
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = ('--model', NAME, '--num_workers', '0', '--gpus', '0')
 
 

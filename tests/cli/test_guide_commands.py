@@ -11,7 +11,7 @@ import pytest
 from checkpoint_names import slim
 from clips import newest, write_clips
 from epic import make_epic
-from test_timesformer_import import released, values_of
+from released_timesformer import released, values_of
 from tf_checkpoint_writer import write_checkpoint
 from torch_file_writer import write_torch_file
 
@@ -19,7 +19,7 @@ from gluon_action.cli import clip_estimator, test_video_action_classifier, video
 from gluon_action.cli.command import run
 from gluon_action.model_zoo import get_model
 
-SCRIPT = Path(__file__).parents[1] / 'scripts' / 'i3d_estimator.py'
+SCRIPT = Path(__file__).parents[2] / 'scripts' / 'i3d_estimator.py'
 MODELS, SETS = 'C:/Users/Public/fra-gctd-project/Models', 'C:/Users/Public/fra-gctd-project/Data_Sets'
 PRINTED = (
     f'--mode train_and_eval --model_dir {MODELS}/ramsey_nj/i3d-estimator-pretrained-init --checkpoint_path '

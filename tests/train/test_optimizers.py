@@ -3,7 +3,7 @@ import math
 import mxnet as mx
 import numpy as np
 import pytest
-from test_loop import Batches, close, make_loop, make_net, same, weights
+from loops import Batches, close, make_loop, make_net, same, weights
 
 from gluon_action.errors import CheckpointError, UsageError
 from gluon_action.train.adam import OPTIMIZERS, Adam, AdamW

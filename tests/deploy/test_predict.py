@@ -20,7 +20,7 @@ from gluon_action.cli.command import run
 from gluon_action.deploy.predict import files as prediction_files
 from gluon_action.deploy.predict.predictor import Predictor
 
-SCRIPT = Path(__file__).parents[1] / 'scripts' / 'test_video_action_classifier.py'
+SCRIPT = Path(__file__).parents[2] / 'scripts' / 'test_video_action_classifier.py'
 
 
 @pytest.fixture(scope='module')

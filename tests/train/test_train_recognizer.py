@@ -26,7 +26,7 @@ from gluon_action.train.recipes.parts import open_datasets
 from gluon_action.train.recipes.recognizer import TrainResult
 from gluon_action.train.run.folder import RunFolder, check_same_data
 
-SCRIPT = Path(__file__).parents[1] / 'scripts' / 'train_recognizer.py'
+SCRIPT = Path(__file__).parents[2] / 'scripts' / 'train_recognizer.py'
 MODEL = 'resnet18_v1b_custom'
 LAST = f'custom-{MODEL}-001.params'
 STEPS = 12  # 2 epochs of 24 videos, 4 a step

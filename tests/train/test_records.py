@@ -5,13 +5,13 @@ import re
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import mxnet as mx
 import pytest
+from events import events_of, scalars_of
+from loops import Batches, FailingBatches, make_loop
 from PIL import Image
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from test_loop import Batches, make_loop
+from tensorboardX.proto.event_pb2 import SessionLog
 
 from gluon_action.errors import OutputError
 from gluon_action.train.hooks import Hook, SaveCheckpoints
@@ -27,36 +27,8 @@ LINES = (BATCH_LINE, re.compile(rf'\[Epoch \d{{3}}\] training: accuracy={NUMBER}
          re.compile(rf'Batch \[\d{{4}}\]/\[\d{{4}}\]: acc-top1={NUMBER} acc-top5={NUMBER}$'))
 
 
-@dataclass
-class Failure:
-    index: int
-    key: str = 'clip.avi'
-    message: str = 'clip.avi: cannot be read by decord: truncated'
-
-
-class FailingBatches(Batches):
-    def epoch(self, epoch, start_batch=0):
-        for batch in super().epoch(epoch, start_batch):
-            batch.failures = [Failure(index) for index in batch.failures]
-            yield batch
-
-
 def records_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def events_of(folder):
-    """Read TensorBoard's files: framed by length, two checksums, protocol buffers inside."""
-    for path in sorted(folder.glob('events.out.tfevents.*'), key=os.path.getmtime):
-        data = path.read_bytes()
-        while data:
-            length = int.from_bytes(data[:8], 'little')
-            yield Event.FromString(data[12:12 + length])
-            data = data[16 + length:]
-
-
-def scalars_of(folder):
-    return [(value.tag, event.step, value.simple_value) for event in events_of(folder) for value in event.summary.value]
 
 
 @pytest.fixture
@@ -216,14 +188,14 @@ def test_a_bar_takes_the_place_of_batch_lines_on_a_terminal(tmp_path):
     import pty
     import termios
     program = ('import logging, sys\n'
-               'from test_loop import Batches, make_loop\n'
+               'from loops import Batches, make_loop\n'
                'from gluon_action.train.run.log import RunRecords\n'
                'logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)\n'
                'records = RunRecords(sys.argv[1], log_interval=2)\n'
                'make_loop().fit(Batches(), Batches(), epochs=2, hooks=[records])\n')
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))  # a terminal has a size
-    environment = {**os.environ, 'PYTHONPATH': os.path.dirname(__file__), 'TQDM_MININTERVAL': '0'}
+    environment = {**os.environ, 'TQDM_MININTERVAL': '0'}
     child = subprocess.Popen([sys.executable, '-c', program, str(tmp_path)], stdout=theirs, stderr=theirs,
                              env=environment)
     os.close(theirs)

@@ -24,7 +24,7 @@ from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.errors import OutputError, UsageError, VideoReadError
 
 QUICK = FlowSettings('farneback', short_side=0, image_format='png')
-SCRIPT = Path(__file__).parents[1] / 'scripts' / 'extract_flow.py'
+SCRIPT = Path(__file__).parents[2] / 'scripts' / 'extract_flow.py'
 
 
 @pytest.fixture(scope='module')

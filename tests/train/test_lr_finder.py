@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import mxnet as mx
 import numpy as np
 import pytest
-from test_loop import Batches, make_loop, make_net, same, weights
+from loops import Batches, make_loop, make_net, same, weights
 
 from gluon_action.errors import TrainingError, UsageError
 from gluon_action.train.loop import Loop

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[1] / 'benchmarks' / 'three_phases.py'
+BENCHMARK = Path(__file__).parents[2] / 'benchmarks' / 'three_phases.py'
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from gluon_action.evaluate.sample import SampleConfig, SampleResult, class_names
 from gluon_action.model_zoo import get_model, model_card
 
 PUBLISHED = deepmind('RGB/inception_i3d/', 3, 400)
-SCRIPTS = Path(__file__).parents[1] / 'scripts'
+SCRIPTS = Path(__file__).parents[2] / 'scripts'
 
 
 @pytest.fixture(scope='module')

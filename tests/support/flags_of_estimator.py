@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 from clips import write_clips
+from events import events_of
 from flags_world import changes, refused, seen, traceback_row
-from test_records import events_of
 
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run

@@ -222,5 +222,5 @@ from gluon_action.deploy.bundle.format import read_bundle
 print(read_bundle(sys.argv[1]).labels)
 """
     answer = subprocess.run([sys.executable, '-c', code, str(whole)], capture_output=True, text=True,
-                            cwd=Path(__file__).parents[1])
+                            cwd=Path(__file__).parents[2])
     assert answer.returncode == 0 and answer.stdout.strip() == str(LABELS), answer.stderr

@@ -18,7 +18,7 @@ from gluon_action.data.dataloader import VideoLoader
 from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.tfrecords.framing import parse_example, read_records
 
-SCRIPT = Path(__file__).parents[1] / 'scripts' / 'make_clip_records.py'
+SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_clip_records.py'
 SMALL = ('--clip-length', 8, '--size', '24x32', '--clips-per-file', 3, '-j', 0)
 LIST = ('video,start,end,labels\n'
         'a.mp4,0,3,gate down;train\n'   # 30 frames: 3 clips and one of 6 frames

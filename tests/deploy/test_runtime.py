@@ -12,7 +12,7 @@ from videos import write_video
 
 from gluon_action.deploy.predict.predictor import Predictor
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 #: Refuses to import whatever is neither Python's own nor allowed; ONNX Runtime may import what it needs itself.
 BARE = """

@@ -3,7 +3,6 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -12,102 +11,15 @@ import gluon_action  # noqa: F401  (prepares MXNet where this file is run as a p
 
 # isort: split
 import mxnet as mx
+from loops import CLASSES, Batch, Batches, close, make_loop, make_net, same, weights
 
 from gluon_action.errors import CheckpointError, TrainingError, UsageError
 from gluon_action.train.hooks import Hook, SaveCheckpoints, SaveParameters
-from gluon_action.train.loop import Loop
 from gluon_action.train.losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from gluon_action.train.optimizer_state import load_states
 from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.schedules import make_schedule
 from gluon_action.train.trainer import choose_parameters
-
-CLASSES = 3
-
-
-@dataclass
-class Batch:
-    data: mx.nd.NDArray
-    label: mx.nd.NDArray
-    indices: list
-    failures: list = field(default_factory=list)
-
-
-class Batches:
-    """A loader of made-up samples, each of `rows` rows, with VideoLoader's interface."""
-
-    def __init__(self, count=22, size=4, rows=1, missing=(), shuffle=True, several=False):
-        rng = np.random.default_rng(5)
-        self.label = rng.integers(0, CLASSES, count).astype('float32')
-        self.data = rng.normal(size=(count, rows, 3, 6, 6)).astype('float32')
-        for row, label in zip(self.data, self.label):
-            row[:, int(label)] += 1.5
-        if several:
-            self.label = np.eye(CLASSES, dtype='float32')[self.label.astype(int)]
-            self.label[:, 0] = 1
-        self.size, self.missing, self.shuffle = size, set(missing), shuffle
-        self.read = []
-
-    def __len__(self):
-        return -(-len(self.label) // self.size)
-
-    def epoch(self, epoch, start_batch=0):
-        order = np.random.default_rng([1, epoch]).permutation(len(self.label)) if self.shuffle \
-            else np.arange(len(self.label))
-        for number in range(start_batch, len(self)):
-            self.read.append((epoch, number))
-            wanted = order[number * self.size:(number + 1) * self.size].tolist()
-            indices = [index for index in wanted if index not in self.missing]
-            data = self.data[indices].reshape((-1, *self.data.shape[2:]))
-            yield Batch(mx.nd.array(data) if indices else None, mx.nd.array(self.label[indices]) if indices else None,
-                        indices, [index for index in wanted if index in self.missing])
-
-
-def contexts_of(devices):
-    return [mx.cpu(i) for i in range(devices)]
-
-
-class Consensus(mx.gluon.HybridBlock):
-    def __init__(self, rows):
-        super().__init__()
-        self.rows = rows
-
-    def hybrid_forward(self, F, x):
-        return x.reshape((-1, self.rows, CLASSES)).mean(axis=1)
-
-
-def make_net(devices=1, dropout=0.3, frozen=False, rows=1, seed=3):
-    mx.random.seed(seed)
-    net = mx.gluon.nn.HybridSequential()
-    net.add(mx.gluon.nn.Conv2D(8, 3, use_bias=False), mx.gluon.nn.BatchNorm(use_global_stats=frozen),
-            mx.gluon.nn.Activation('relu'), mx.gluon.nn.Dropout(dropout), mx.gluon.nn.Flatten(),
-            mx.gluon.nn.Dense(CLASSES))
-    if rows > 1:
-        net.add(Consensus(rows))
-    net.initialize(mx.init.Xavier(), ctx=mx.cpu())
-    net(mx.nd.zeros((rows, 3, 6, 6)))
-    net.collect_params().reset_ctx(contexts_of(devices))
-    net.hybridize()
-    return net
-
-
-def make_loop(net=None, devices=1, optimizer='sgd', optimizer_params=None, loss=None, schedule=None, **kwargs):
-    net = make_net(devices) if net is None else net
-    params = {'momentum': 0.9, 'wd': 1e-3} if optimizer_params is None else optimizer_params
-    return Loop(net, optimizer, params, loss=loss or SoftmaxCrossEntropy(), contexts=contexts_of(devices),
-                schedule=schedule or (lambda update: 0.05), **kwargs)
-
-
-def weights(loop):
-    return {name: array.asnumpy() for name, array in loop.parameters().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
-
-
-def close(a, b, tolerance=1e-5):
-    return a.keys() == b.keys() and all(np.allclose(a[name], b[name], rtol=tolerance, atol=tolerance) for name in a)
 
 
 def test_the_loop_trains_as_a_bare_gluon_loop_does():

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import CLASSES, estimator_clips, newest, small_config
-from test_records import events_of, scalars_of
+from events import events_of, scalars_of
 
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
@@ -26,7 +26,7 @@ from gluon_action.train.recipes import clip_estimator as estimator
 from gluon_action.train.recipes.clip_estimator_data import open_loader
 from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 
-SCRIPTS = Path(__file__).parents[1] / 'scripts'
+SCRIPTS = Path(__file__).parents[2] / 'scripts'
 
 
 @pytest.fixture(scope='module')

@@ -181,7 +181,7 @@ from gluon_action.deploy import bundle
 sys.exit(main(['verify', sys.argv[1]]))
 """
     answer = subprocess.run([sys.executable, '-c', code, str(whole)], capture_output=True, text=True,
-                            cwd=Path(__file__).parents[1])
+                            cwd=Path(__file__).parents[2])
     assert answer.returncode == 0 and 'OK' in answer.stdout, answer.stderr
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+from events import events_of
+from loops import Batches, FailingBatches, contexts_of, make_loop, make_net, same, weights
 from PIL import Image
 from tensorboardX.proto.event_pb2 import SessionLog
-from test_loop import Batches, contexts_of, make_loop, make_net, same, weights
-from test_records import FailingBatches, events_of
 
 from gluon_action import model_zoo
 from gluon_action.data.flow.methods import flow_colors

@@ -128,7 +128,7 @@ preprocess = Preprocess.from_json(json.loads(sys.argv[1]))
 sys.stdout.buffer.write(preprocess.apply(np.random.default_rng(4).integers(0, 256, (4, 45, 61, 3), 'uint8')).tobytes())
 """
     answer = subprocess.run([sys.executable, '-c', code, json.dumps(CLIPS.to_json())], capture_output=True,
-                            cwd=Path(__file__).parents[1])
+                            cwd=Path(__file__).parents[2])
     assert answer.returncode == 0, answer.stderr.decode()
     seen = np.frombuffer(answer.stdout, 'float32').reshape(CLIPS.shape(1))
     np.testing.assert_allclose(seen, CLIPS.apply(pictures(4)), atol=GREY)
