@@ -140,6 +140,29 @@ def test_gluoncv_lists_beside_class_ind_count_from_zero(tmp_path):
     assert read_annotations(setting, str(tmp_path)).format == 'path_label'
 
 
+@pytest.mark.parametrize('first', [0, 1, 5])
+def test_class_ind_may_count_from_any_number(tmp_path, first):
+    write(tmp_path / 'classInd.txt', f'{first + 1} Archery\n{first} ApplyEyeMakeup\n{first + 2} Biking\n')
+    setting = write(tmp_path / 'trainlist01.txt', f'Archery/v_a.avi {first + 1}\nBiking/v_b.avi {first + 2}\n')
+    videos = read_annotations(setting, str(tmp_path))
+    assert (videos.format, videos.classes) == ('ucf101', ['ApplyEyeMakeup', 'Archery', 'Biking'])
+    assert [sample.label for sample in videos.samples] == [1, 2]
+    setting = write(tmp_path / 'trainlist01.txt', f'Archery/v_a.avi {first + 1}\nMine/v_b.avi {first + 3}\n')
+    with pytest.raises(AnnotationError, match=rf'line 2: label {first + 3} is out of range {first}\.\.{first + 2}'):
+        read_annotations(setting, str(tmp_path), list_format='ucf101')
+
+
+@pytest.mark.parametrize('lines, format', [
+    (['Archery/a.avi 2', 'Mine/b.avi 0', 'Mine/c.avi 1'], 'path_label'),
+    (['Archery/a.avi 2', 'Mine/b.avi 0'], 'path_label'),
+    (['Archery/a.avi 2', 'ApplyEyeMakeup/b.avi 1', 'Mine/c.avi 1'], 'ucf101')])
+def test_most_lines_of_a_list_must_agree_with_the_class_ind_beside_it(tmp_path, lines, format):
+    videos = read_annotations(ucf101(tmp_path, 'list.txt', '\n'.join(lines)), str(tmp_path))
+    shift = format == 'ucf101'
+    assert videos.format == format
+    assert [sample.label for sample in videos.samples] == [int(line.split()[1]) - shift for line in lines]
+
+
 def test_ucf101_labels_that_contradict_their_folder_are_refused(tmp_path):
     setting = ucf101(tmp_path, 'trainlist01.txt', 'Archery/v_b.avi 2\nArchery/v_c.avi 2\nArchery/v_d.avi 1\n')
     with pytest.raises(AnnotationError, match=r'trainlist01.txt line 3: label 1 contradicts .* Archery is 2'):
@@ -330,6 +353,20 @@ def test_a_missing_list_names_those_that_exist(tmp_path):
         read_annotations(str(tmp_path / 'ucf101_train_rgb_split1.txt'))
     with pytest.raises(AnnotationError, match='nor does its folder'):
         read_annotations(str(tmp_path / 'nowhere' / 'train.txt'))
+
+
+@pytest.mark.parametrize('modality', ['rgb', 'flow'])
+def test_a_folder_whose_name_only_begins_like_the_data_folders_lies_outside(tmp_path, modality):
+    setting = write(tmp_path / 'list.txt', '../videos2/a.mp4 0\n')
+    touch(tmp_path, 'videos2/a.mp4', 'videos2/a/flow_x_00001.jpg', 'videos/b.mp4')
+    with pytest.raises(AnnotationError, match='list.txt line 1: ../videos2/a.mp4 lies outside the data folder'):
+        read_annotations(setting, str(tmp_path / 'videos'), modality=modality)
+    if modality == 'rgb':  # flow of an absolute path lies below the folder all the same
+        with pytest.raises(AnnotationError, match='lies outside the data folder'):
+            read_annotations(write(tmp_path / 'list.txt', f'{tmp_path}/videos2/a.mp4 0\n'), f'{tmp_path}/videos/')
+    inside = read_annotations(write(tmp_path / 'list.txt', f'../videos/b.mp4 0\n{tmp_path}/videos/c.mp4 1\n'),
+                              str(tmp_path / 'videos'), modality=modality)
+    assert [sample.label for sample in inside.samples] == [0, 1]
 
 
 @pytest.mark.parametrize('root', ['', '/'])

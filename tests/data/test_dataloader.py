@@ -219,6 +219,19 @@ def test_too_many_unreadable_videos_end_the_epoch():
         told(loader.epoch(0))
 
 
+def test_the_share_that_may_be_skipped_is_of_the_whole_epoch_wherever_it_is_entered():
+    loader = VideoLoader(Samples(faults={20: unreadable, 21: unreadable}), 4, on_error='skip', max_skip_share=0.1)
+    last, = loader.epoch(0, start_batch=5)  # of 2 samples
+    assert last.data is None and [failure.index for failure in last.failures] == [20, 21]
+    part = VideoLoader(Samples(faults={4: unreadable}), 4, on_error='skip', max_skip_share=0.1, num_parts=2,
+                       part_index=1)  # 10 of the 22 samples
+    assert [len(batch.indices) for batch in part.epoch(0)] == [3, 4, 2]
+    part = VideoLoader(Samples(faults={4: unreadable, 5: unreadable}), 4, on_error='skip', max_skip_share=0.1,
+                       num_parts=2, part_index=1)
+    with pytest.raises(TrainingError, match='2 of 10 samples could not be read'):
+        list(part.epoch(0))
+
+
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_faults_that_are_not_the_videos_are_never_skipped(num_workers):
     with VideoLoader(Samples(faults={2: lambda _: [][0]}), 4, num_workers=num_workers, on_error='skip') as loader:

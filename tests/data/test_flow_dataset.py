@@ -64,6 +64,8 @@ def numbers(clip):
 def test_clips_have_two_channels(stored, options, shape):
     clip, label = flow_set(stored, **options)[0]
     assert (clip.shape, label) == (shape, 0)
+    x, y = np.moveaxis(clip.asnumpy(), 1, 0)
+    assert (y == 100).all() and x.min() > 128 and x.max() <= 128 + 10  # whole pictures of one value, resized or not
 
 
 @pytest.mark.parametrize('crops, make', [(1, video.VideoCenterCrop), (3, video.VideoThreeCrop),
@@ -218,24 +220,34 @@ def _folder(path):
     return path
 
 
+def assert_moves(dataset, speed):
+    """The first clip is flow of a video that goes `speed` pixels a frame to the right."""
+    clip = dataset[0][0].asnumpy()
+    assert clip.shape == (1, 2, 64, 80)
+    x, y = (np.median(channel) for channel in clip[0])
+    assert abs((x - 128) * 20 / 127 - speed) < 0.2 and abs(y - 128) <= 1
+
+
 def test_official_lists_find_flow_where_extraction_puts_it(tmp_path):
     videos, flow = tmp_path / 'videos', tmp_path / 'flow'
-    write_moving_video(videos / 'Run/v_Run_g01_c01.mp4', num_frames=3)
+    write_moving_video(videos / 'Run/v_Run_g01_c01.mp4', (3, 0), num_frames=3)
     (tmp_path / 'classInd.txt').write_text('1 Run\n2 Walk\n')
     (tmp_path / 'trainlist01.txt').write_text('Run/v_Run_g01_c01.avi 1\n')  # named .avi, kept as .mp4
-    write_moving_video(videos / 'high_jump/abc_000001_000011.mp4', num_frames=3)
+    write_moving_video(videos / 'high_jump/abc_000001_000011.mp4', (-2, 0), num_frames=3)
     (tmp_path / 'kinetics.csv').write_text('label,youtube_id,time_start,time_end,split\nhigh jump,abc,1,11,validate\n')
-    for setting in ('trainlist01.txt', 'kinetics.csv'):
+    for setting, name, speed in (('trainlist01.txt', 'Run/v_Run_g01_c01', 3),
+                                 ('kinetics.csv', 'high_jump/abc_000001_000011', -2)):
         extract_flow(find_videos([tmp_path / setting], str(videos)), flow, QUICK, num_workers=0)
         dataset = flow_set(flow, tmp_path / setting)
-        assert dataset[0][0].shape == (1, 2, 64, 80)
+        assert [sample.path for sample in dataset.samples] == [str(flow / name)]
+        assert_moves(dataset, speed)
 
 
 def test_absolute_paths_are_looked_for_below_the_flow_folder(moving, tmp_path):
     setting = tmp_path / 'list.txt'
     setting.write_text(f'{moving}/videos/right/a.mp4 0\n')
     extract_flow(find_videos([setting]), tmp_path / 'flow', QUICK, num_workers=0)
-    assert flow_set(tmp_path / 'flow', setting)[0][0].shape == (1, 2, 64, 80)
+    assert_moves(flow_set(tmp_path / 'flow', setting), 2)
 
 
 def test_a_path_above_the_flow_folder_is_refused(stored, tmp_path):
@@ -360,9 +372,12 @@ def test_readers_refuse_what_cannot_be(stored, options, message):
 
 def test_the_short_side_of_frames_and_flow_can_be_asked_for(stored, moving):
     with VideoReader(stored / 'walk/a', modality='flow', short_side=16) as reader:
-        assert reader.read([0]).shape == (1, 16, 20, 2)
-    with VideoReader(moving / 'videos/right/a.mp4', short_side=128) as reader:
-        assert reader.read([0, 3]).shape == (2, 128, 160, 3)
+        np.testing.assert_array_equal(reader.read([4, 0]), np.broadcast_to([[[[133, 100]]], [[[129, 100]]]],
+                                                                           (2, 16, 20, 2)))
+    with VideoReader(moving / 'videos/right/a.mp4', short_side=128) as reader, \
+            VideoReader(moving / 'videos/right/a.mp4') as native:
+        expected = np.stack([cv2.resize(frame, (160, 128)) for frame in native.read([0, 3])])
+        np.testing.assert_array_equal(reader.read([0, 3]), expected)
 
 
 # ---------------------------------------------------------------- by name
@@ -380,4 +395,6 @@ def test_presets_look_for_flow_in_a_folder_of_its_own(monkeypatch, tmp_path):
 def test_custom_data_are_opened_as_flow(stored):
     dataset = open_dataset('custom', train=False, setting=str(stored / 'list.txt'), data_dir=str(stored),
                            modality='flow', new_width=0, new_height=0)
-    assert dataset.load(1)[0].shape == (1, 2, 32, 40) and dataset.channels == 2
+    clip, label = dataset.load(1)
+    assert clip.shape == (1, 2, 32, 40) and dataset.channels == 2 and label == 1
+    assert numbers(clip) == [3] and (clip[:, 1] == 100).all()  # the middle one of 4

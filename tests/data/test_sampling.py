@@ -17,7 +17,7 @@ from gluon_action.errors import UsageError
 
 LENGTHS = [*range(1, 41), 63, 64, 65, 100, 299, 300]
 SHAPES = [(1, 1, 1), (3, 1, 1), (7, 1, 1), (25, 1, 1), (1, 4, 1), (3, 5, 2), (2, 16, 2), (1, 32, 2), (1, 64, 1),
-          (10, 8, 8)]
+          (10, 8, 8), (5, 2, 1), (9, 2, 2)]  # the last two: no choice in a video of as many frames as segments
 
 
 class GlobalNumpy:

@@ -19,6 +19,7 @@ from gluon_action.data.reading.sampling import sample_rng
 from gluon_action.data.somethingsomethingv2 import SomethingSomethingV2
 from gluon_action.data.somethingsomethingv2.classification import MIRRORED_LABELS
 from gluon_action.data.transforms import video
+from gluon_action.data.video_reader import VideoReader
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -237,6 +238,17 @@ def test_parts_of_a_file_are_cut_by_time(files, tmp_path):
         dataset.load(2)
 
 
+@pytest.mark.parametrize('start, end, first, last', [
+    (0.43, 0.79, 11, 19), (0.41, 0.77, 10, 18), (0.7, '', 18, 39), ('', 0.1, 0, 1), (1.55, 1.6, 39, 39),
+    (0.2, 7, 5, 39)])
+def test_a_part_begins_and_ends_at_the_frame_nearest_to_its_time(files, tmp_path, start, end, first, last):
+    setting = tmp_path / 'cut.csv'
+    setting.write_text(f'path,label,start,end\na.mp4,0,{start},{end}\n')
+    dataset = VideoClsCustom(str(files), str(setting), train=False, new_length=42, new_width=0, new_height=0)
+    frames = barcodes(dataset.load(0)[0][0].transpose(1, 0, 2, 3))  # all of the part; its last one is repeated
+    assert frames == [*range(first, last), *[last] * (42 - last + first)]
+
+
 @pytest.mark.parametrize('decoder', ['auto', 'pyav', 'decord', 'opencv', 'pillow'])
 def test_a_decoder_of_files_does_not_keep_folders_from_being_read(folders, files, tmp_path, decoder):
     (tmp_path / 'list.txt').write_text(f'{folders}/walk/a 30 0\n{files}/a.mp4 40 1\n')
@@ -275,8 +287,11 @@ def test_a_video_that_cannot_be_read_is_named_with_list_and_line(files, tmp_path
 def test_videos_shorter_than_a_clip_still_give_one(tmp_path):
     write_video(tmp_path / 'one.mp4', 1)
     (tmp_path / 'list.txt').write_text('one.mp4 0\n')
+    with VideoReader(tmp_path / 'one.mp4', width=48, height=40) as reader:
+        picture = reader.read([0])[0].transpose(2, 0, 1)
     for mode in (dict(), dict(train=False), dict(test_mode=True)):
-        assert ours(tmp_path, num_segments=3, new_length=4, new_step=2, **mode)[0][0].shape == (3, 3, 4, 40, 48)
+        clip = ours(tmp_path, num_segments=3, new_length=4, new_step=2, **mode)[0][0].asnumpy()
+        np.testing.assert_array_equal(clip, np.broadcast_to(picture[None, :, None], (3, 3, 4, 40, 48)))
 
 
 # ---------------------------------------------------------------- labels
@@ -299,6 +314,17 @@ def test_mirrored_videos_take_the_label_of_the_mirror_image(files):
     assert [never.load(index)[1] for index in range(3)] == [0, 1, 2]
     named = ours(files, mirroring(), flip_label_map={'left': 'right'}, classes=['left', 'right', 'up'])
     assert [named.load(index)[1] for index in range(3)] == [1, 1, 2]
+
+
+def test_each_label_of_a_mirrored_video_is_that_of_the_mirror_image(files):
+    (files / 'multi.txt').write_text('a.mp4 0 1\nb.mp4 0 2\nc.mp4 1 3\n')
+    options = dict(multi_label=True, list_format='multi_label', num_classes=4, flip_label_map={0: 2, 2: 0})
+
+    def labels(prob):
+        dataset = VideoClsCustom(str(files), str(files / 'multi.txt'), transform=mirroring(prob), **options)
+        return [dataset.load(index)[1].tolist() for index in range(3)]
+    assert labels(1.0) == [[0, 1, 1, 0], [1, 0, 1, 0], [0, 1, 0, 1]]
+    assert labels(0.0) == [[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1]]
 
 
 @pytest.mark.parametrize('transform', [mirroring(), video.VideoGroupTrainTransform((32, 32), [1.0], MEAN, STD)])

@@ -164,6 +164,113 @@ def test_workers_that_never_start_end_in_an_error_not_in_a_loop(pool_of, monkeyp
         pool.next()
 
 
+def test_a_task_behind_a_late_one_is_not_to_blame(pool_of, tmp_path, monkeypatch, caplog):
+    """The late task is answered in the last moment: its worker has gone on to the next task when it is killed."""
+    def work(name):
+        with open(tmp_path / name, 'a') as runs:
+            runs.write('x')
+        if name == 'late':
+            wait_until((tmp_path / 'killing').exists)
+        elif (run := len((tmp_path / name).read_text())) == 1:
+            time.sleep(1000)  # killed with the late one's worker
+        elif run == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)  # once on its own account, which is forgiven
+        return name
+
+    def kill_late(pid, number, kill=os.kill):
+        if not (tmp_path / 'killing').exists():
+            (tmp_path / 'killing').touch()
+            assert wait_until((tmp_path / 'next').exists)
+        kill(pid, number)
+    pool = pool_of(work, 1, timeout=0.2)
+    monkeypatch.setattr(os, 'kill', kill_late)
+    for name in ('late', 'next'):
+        pool.submit(name, name)
+    assert answers(pool) == {'late': 'late', 'next': 'next'}
+    assert ((tmp_path / 'late').read_text(), (tmp_path / 'next').read_text()) == ('x', 'xxx')
+    assert 'was killed by SIGKILL: no answer within 0.2 s' in caplog.text
+
+
+def test_a_late_task_is_noticed_while_answers_keep_coming(pool_of):
+    pool = pool_of(time.sleep, 2, timeout=0.3)
+    pool.submit('hangs', 1000)
+    for n in range(3):
+        pool.submit(n, 0.005)
+    until, key = time.monotonic() + 5, None
+    while key != 'hangs' and time.monotonic() < until:
+        key, value = pool.next()
+        if key != 'hangs':
+            pool.submit(key, 0.005)
+    assert key == 'hangs' and isinstance(value, WorkerTimeout)
+
+
+def test_a_worker_that_hangs_before_its_first_task_is_replaced(pool_of, tmp_path, monkeypatch, caplog):
+    pool = pool_of(abs, 1)
+    settle = workers._settle
+
+    def hang_once(*arguments):
+        if not (tmp_path / 'hung').exists():
+            (tmp_path / 'hung').touch()
+            time.sleep(1000)
+        settle(*arguments)
+    monkeypatch.setattr(workers, '_settle', hang_once)
+    monkeypatch.setattr(workers, '_START_SECONDS', 0.2)
+    os.kill(pool.pids[0], signal.SIGKILL)
+    pool.submit(0, -1)
+    assert pool.next() == (0, 1) and (tmp_path / 'hung').exists()
+    assert 'no answer within' not in caplog.text
+
+
+class Deadly:
+    """Numbers that a queue shares; the worker that writes to them in a given way dies, once."""
+
+    def __init__(self, numbers, marker, dies, before):
+        self.numbers, self.marker, self.dies, self.before, self.owner = numbers, marker, dies, before, os.getpid()
+
+    def __getitem__(self, place):
+        return self.numbers[place]
+
+    def __iter__(self):
+        return iter(self.numbers)
+
+    def __contains__(self, number):
+        return number in self.numbers
+
+    def __setitem__(self, place, number):
+        dies = os.getpid() != self.owner and not self.marker.exists() and self.dies(self.numbers, place, number)
+        if not (dies and self.before):
+            self.numbers[place] = number
+        if dies:
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize('before', [True, False], ids=['before', 'after'])
+@pytest.mark.parametrize('numbers, dies', [
+    ('_claims', lambda numbers, place, number: number > 0),  # takes a task
+    ('_ends', lambda numbers, place, number: place == 0),  # moves the queue on
+    ('_claims', lambda numbers, place, number: number == 0 and numbers[place] > 0),  # has answered
+], ids=['claims', 'moves on', 'is idle'])
+def test_a_worker_killed_between_the_steps_of_a_task_loses_and_repeats_none(pool_of, tmp_path, monkeypatch, numbers,
+                                                                            dies, before):
+    def prepared(self, *arguments, prepare=workers.SharedQueue.__init__):
+        prepare(self, *arguments)
+        setattr(self, numbers, Deadly(getattr(self, numbers), tmp_path / 'died', dies, before))
+
+    def work(n):
+        with open(tmp_path / str(n), 'a') as file:
+            file.write('x')
+        return np.full(1000, n)
+    monkeypatch.setattr(workers.SharedQueue, '__init__', prepared)
+    pool = pool_of(work, 1, capacity=2)
+    for n in range(6):
+        pool.submit(n, n)
+    assert all((value == n).all() for n, value in answers(pool).items())
+    assert (tmp_path / 'died').exists()
+    assert [(tmp_path / str(n)).read_text() for n in range(6)] == ['x'] * 6
+
+
 def test_memory_of_answers_is_given_back_when_nothing_is_in_work(pool_of):
     pool = pool_of(np.ones, 2)
     for n in range(10):
