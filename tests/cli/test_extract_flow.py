@@ -118,7 +118,12 @@ def test_a_long_video_is_read_in_parts_without_a_seam(videos, tmp_path, monkeypa
     path = write_moving_video(tmp_path / 'long.mp4', (2, 0), 20)
     extract_video(str(path), tmp_path / 'at_once', QUICK)
     monkeypatch.setattr(flow_extraction, '_READ_BYTES', 1)
+    together = []
+    monkeypatch.setattr(VideoReader, 'read', lambda self, indices, read=VideoReader.read: (
+        together.append(len(indices)) or read(self, indices)))
     extract_video(str(path), tmp_path / 'parts', QUICK)
+    assert together == [1, 8, 8, 3]  # no more in memory, however long it is
+    monkeypatch.undo()
     np.testing.assert_array_equal(read(tmp_path / 'parts'), read(tmp_path / 'at_once'))
 
 

@@ -1,4 +1,5 @@
 """TFRecords made from annotated videos: the right frames, the same for any number of processes, and after a kill."""
+import contextlib
 import fcntl
 import json
 import os
@@ -15,8 +16,12 @@ from videos import make_broken, read_barcode, write_frames, write_video
 from gluon_action.cli import make_clip_records as command
 from gluon_action.cli.command import run
 from gluon_action.data.dataloader import VideoLoader
+from gluon_action.data.loading.workers import WorkerPool
+from gluon_action.data.reading.video_reader import VideoReader
+from gluon_action.data.tfrecords import cutting
 from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.tfrecords.framing import parse_example, read_records
+from gluon_action.data.tfrecords.manifest import replace_file
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_clip_records.py'
 SMALL = ('--clip-length', 8, '--size', '24x32', '--clips-per-file', 3, '-j', 0)
@@ -140,6 +145,39 @@ def test_a_crop_is_taken_before_resizing(make, media, tmp_path):
     import cv2
     expected = np.stack([cv2.resize(np.ascontiguousarray(frame[:, 48:]), (32, 24)) for frame in frames])
     assert (clip == expected).all()
+
+
+@pytest.mark.parametrize('bytes, together', [(2.5, [2, 2, 2, 1, 2]), (1, [1] * 9), (0.5, [1] * 9), (99, [7, 2])])
+def test_clips_are_read_in_groups_that_fit_into_memory(media, monkeypatch, bytes, together):
+    monkeypatch.setattr(cutting, '_GROUP_BYTES', int(bytes * 8 * 24 * 32 * 3))
+    read = []
+    monkeypatch.setattr(VideoReader, 'read', lambda self, indices, given=VideoReader.read: (
+        read.append(len(indices)) or given(self, indices)))
+    wanted = [(str(media / 'a.mp4'), list(range(n, n + 8))) for n in (0, 4, 10, 30, 17, 50, 52)]
+    wanted += [(str(media / 'sub/b.mp4'), list(range(n, n + 8))) for n in (40, 2)]
+    clips = list(cutting.cut_clips(wanted, cutting.Cut(24, 32), num_workers=0))
+    assert [[read_barcode(frame) for frame in clip] for clip in clips] == [frames for _, frames in wanted]
+    assert read == [8 * number for number in together]
+
+
+def test_clips_are_read_ahead_no_further_than_the_workers_need(media, monkeypatch):
+    monkeypatch.setattr(cutting, '_GROUP_BYTES', 1)
+    submitted = []
+    monkeypatch.setattr(WorkerPool, 'submit', lambda self, *task, submit=WorkerPool.submit: (
+        submitted.append(task[0]) or submit(self, *task)))
+    wanted = [(str(media / 'a.mp4'), list(range(n, n + 8))) for n in range(12)]
+    with contextlib.closing(cutting.cut_clips(wanted, cutting.Cut(24, 32), num_workers=2)) as clips:
+        for number in range(12):
+            assert read_barcode(next(clips)[0]) == number
+            assert submitted == list(range(min(12, number + 4)))
+
+
+def test_what_says_which_files_are_finished_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: done.append(os.fstat(descriptor).st_size))
+    monkeypatch.setattr(os, 'replace', lambda *paths, replace=os.replace: done.append('name') or replace(*paths))
+    replace_file(tmp_path / 'manifest.json', 'x' * 100)
+    assert done == [100, 'name'] and (tmp_path / 'manifest.json').read_text() == 'x' * 100
 
 
 def test_one_number_is_a_square_and_files_can_be_numbered_plainly(make):

@@ -39,6 +39,7 @@ COLUMNS = [
     ('gluoncv', '"my clip.mp4" 120 0\n\'b c.mp4\' 30 1\n', [('my clip.mp4', 120, 0), ('b c.mp4', 30, 1)]),
     ('gluoncv', "it's.mp4 5 0\nb.mp4 3 1\n", [("it's.mp4", 5, 0), ('b.mp4', 3, 1)]),
     ('gluoncv', 'a.mp4 -1 0\nb.mp4 0 1\nc.mp4 2\n', [('a.mp4', None, 0), ('b.mp4', None, 1), ('c.mp4', None, 2)]),
+    ('gluoncv', 'a.mp4 120 0\nc.mp4 2\n', [('a.mp4', 120, 0), ('c.mp4', None, 2)]),
     ('path_label', 'a.mp4 0\nb.mp4 1\n', [('a.mp4', None, 0), ('b.mp4', None, 1)]),
     ('path_label', 'a b.mp4 0\nb.mp4 1\n', [('a b.mp4', None, 0), ('b.mp4', None, 1)]),
     ('path_label', '"a b.mp4",0\n"c,d.mp4",1\n', [('a b.mp4', None, 0), ('c,d.mp4', None, 1)]),
@@ -97,6 +98,16 @@ def test_a_table_takes_parts_of_files_by_time(tmp_path):
     assert (second.start, second.end, second.key) == (2.5, None, 'a.mp4#t=2.5,')
 
 
+def test_parts_of_a_file_that_end_apart_may_have_different_labels(tmp_path, caplog):
+    text = 'path,label,start,end\na.mp4,0,1:00,1:02.5\na.mp4,1,60,1:00:00\na.mp4,0,,62.5\n'
+    samples = read_annotations(write(tmp_path / 'cuts.csv', text)).samples
+    assert [(sample.start, sample.end, sample.label) for sample in samples] == [(60, 62.5, 0), (60, 3600, 1),
+                                                                                (None, 62.5, 0)]
+    with pytest.raises(AnnotationError, match='line 5: a.mp4#t=60,62.5 has label 1, but 0 in .*line 2'):
+        read_annotations(write(tmp_path / 'cuts.csv', text + 'a.mp4,1,60,62.5\n'))
+    assert 'more than once' not in caplog.text
+
+
 def test_a_table_with_a_split_column_gives_one_split(tmp_path):
     setting = write(tmp_path / 'all.csv', 'path,label,split\na.mp4,0,train\nb.mp4,1,validation\n')
     assert told(read_annotations(setting, split='train')) == [('a.mp4', None, 0)]
@@ -107,6 +118,14 @@ def test_class_names_stand_for_labels_when_the_classes_are_known(tmp_path):
     setting = write(tmp_path / 'list.csv', 'a.mp4,walk\nb.mp4,sit_down\n')
     videos = read_annotations(setting, classes=['sit down', 'walk'])
     assert told(videos) == [('a.mp4', None, 1), ('b.mp4', None, 0)]
+
+
+def test_a_name_that_two_classes_could_mean_is_none_of_them(tmp_path):
+    classes = ['sit down', 'Sit_Down', 'walk']
+    exact = write(tmp_path / 'list.csv', 'path,label\na.mp4,Sit_Down\nb.mp4,sit down\nc.mp4,WALK\n')
+    assert [sample.label for sample in read_annotations(exact, classes=classes).samples] == [1, 0, 2]
+    with pytest.raises(AnnotationError, match="line 2: label 'Sit Down' is not an integer, nor the name of one of 3"):
+        read_annotations(write(tmp_path / 'list.csv', 'path,label\na.mp4,Sit Down\nb.mp4,walk\n'), classes=classes)
 
 
 # ---------------------------------------------------------------- official lists
@@ -217,6 +236,8 @@ def test_kinetics_csv_finds_files_by_id_and_time(tmp_path):
         str(tmp_path / 'videos/xyz_000120_000130.mkv')]
     assert [sample.key for sample in videos.samples] == ['-0abc_000003_000013', 'xyz_000120_000130']
     assert videos.samples[0].start is None  # the file is the cut
+    setting = write(tmp_path / 'train.csv', KINETICS.replace('3,13', '3.9,13.9'))  # names are of whole seconds
+    assert read_annotations(setting, str(tmp_path / 'videos')).samples[0].path.endswith('0abc_000003_000013.mp4')
 
 
 def test_kinetics_labels_match_gluoncv_names(tmp_path):
@@ -240,12 +261,22 @@ def test_something_something_templates_are_the_labels(tmp_path):
                                                           str(tmp_path / 'videos/7.mp4')]
 
 
+def test_numbers_of_something_something_are_numbers_and_not_texts(tmp_path):
+    names = [f'Class {letter}' for letter in 'lkjihgfedcba']
+    write(tmp_path / 'labels.json', json.dumps({name: str(number) for number, name in enumerate(names)}))
+    setting = write(tmp_path / 'train.json', json.dumps([{'id': str(number), 'template': name}
+                                                         for number, name in enumerate(names)]))
+    videos = read_annotations(setting, str(tmp_path))
+    assert videos.classes == names and [sample.label for sample in videos.samples] == list(range(12))
+
+
 def test_something_something_test_set_has_no_labels(tmp_path):
     assert 'test.json entry 1: has no template' in error_of('[{"id": "42"}]', tmp_path, 'test.json')
 
 
 def test_a_folder_for_each_class(tmp_path):
-    touch(tmp_path / 'set', 'walk/b.mp4', 'walk/a b.avi', 'run/c/img_00001.jpg', 'run/notes.txt', 'run/.d.txt')
+    touch(tmp_path / 'set', 'walk/b.mp4', 'walk/a b.avi', 'run/c/IMG_00001.JPG', 'run/c/notes.txt', 'run/d/notes.txt',
+          'run/notes.txt', 'run/.d.txt')
     videos = read_annotations(str(tmp_path / 'set'), '/elsewhere')
     assert (videos.format, videos.classes) == ('folder', ['run', 'walk'])
     assert told(videos) == [('run/c', None, 0), ('walk/a b.avi', None, 1), ('walk/b.mp4', None, 1)]
@@ -284,7 +315,16 @@ def test_a_training_list_that_starts_at_1_asks_which_base_is_meant(tmp_path):
 
 
 def test_class_count_is_the_highest_label_where_nothing_else_says(tmp_path):
-    assert read_annotations(write(tmp_path / 'list.txt', 'a.mp4 0\nb.mp4 6\n')).num_classes == 7
+    setting = write(tmp_path / 'list.txt', 'a.mp4 0\nb.mp4 6\n')
+    assert read_annotations(setting).num_classes == 7
+    assert read_annotations(setting, classes='abcdefgh').num_classes == 8
+    assert read_annotations(setting, classes='abcdefgh', num_classes=10).num_classes == 10
+    with pytest.raises(AnnotationError, match=r'line 2: label 6 is out of range 0\.\.5'):
+        read_annotations(setting, classes='abcdefgh', num_classes=6)
+
+
+def test_a_training_list_of_a_single_class_may_have_any_number(tmp_path):
+    assert told(read_annotations(write(tmp_path / 'list.txt', 'a.mp4 1\nb.mp4 1\n')))[0] == ('a.mp4', None, 1)
 
 
 @pytest.mark.parametrize('prefer_files, found', [(False, 'v'), (True, 'v.mp4')])
@@ -307,6 +347,17 @@ def test_the_digest_is_that_of_the_file(tmp_path):
     import hashlib
     setting = write(tmp_path / 'list.txt', 'a.mp4 0\n')
     assert read_annotations(setting).sha256 == hashlib.sha256(b'a.mp4 0\n').hexdigest()
+
+
+def test_the_digest_of_a_folder_is_of_its_videos_and_their_labels(tmp_path):
+    touch(tmp_path / 'set', 'walk/a.mp4', 'run/b.mp4')
+
+    def digest(**options):
+        return read_annotations(str(tmp_path / 'set'), **options).sha256
+    first = digest()
+    assert digest(classes=['run', 'walk']) == first != digest(classes=['walk', 'run'])
+    touch(tmp_path / 'set', 'run/c.mp4')
+    assert digest() != first
 
 
 # ---------------------------------------------------------------- errors

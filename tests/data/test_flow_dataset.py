@@ -279,6 +279,31 @@ def test_the_count_of_a_list_limits_folders_of_frames_and_not_files(stored, tmp_
     assert numbers(dataset.load(1)[0])[0][:4] == [1, 2, 3, 4] and numbers(dataset.load(2)[0])[0][:4] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize('list_format, text, images', [
+    ('auto', 'v 8 0', [1, 2, 3]),  # from frame 1 to 3, 3 to 5 and 5 to 7; frame 8 has no partner
+    ('auto', 'v 9 0', [1, 2, 3, 4]), ('auto', 'v 2 0', [1]), ('auto', 'v.mp4 3 0', list(range(1, 11))),
+    ('epic', 'P01,v,5,10,0', [3, 4]), ('epic', 'P01,v,1,21,0', list(range(1, 11))), ('epic', 'P01,v,7,8,0', [4]),
+    ('epic', 'P01,v,20,21,0', [10])])
+def test_flow_of_every_second_frame_is_counted_in_frames_of_the_video(tmp_path, list_format, text, images):
+    for folder in (tmp_path / 'v', tmp_path / 'P01/v'):
+        write_flow_pictures(folder, 10)
+        (folder / 'flow.json').write_text(json.dumps({'num_flows': 10, 'stride': 2}))
+    header = 'participant_id,video_id,start_frame,stop_frame,action_class\n' if list_format == 'epic' else ''
+    (tmp_path / 'list.txt').write_text(f'{header}{text}\n')
+    dataset = flow_set(tmp_path, new_length=12, list_format=list_format)
+    assert numbers(dataset.load(0)[0]) == [[*images, *images[-1:] * (12 - len(images))]]
+
+
+@pytest.mark.parametrize('first, last', [(1, 22), (0, 22)])
+def test_frames_behind_the_last_flow_are_refused(tmp_path, first, last):
+    write_flow_pictures(tmp_path / 'P01/v', 10)
+    (tmp_path / 'P01/v/flow.json').write_text(json.dumps({'num_flows': 10, 'stride': 2}))
+    (tmp_path / 'list.txt').write_text(f'participant_id,video_id,start_frame,stop_frame,action_class\n'
+                                       f'P01,v,{first},{last},0\n')
+    with pytest.raises(VideoReadError, match=rf'frames 1 to {last} were asked for, it has 1 to 21'):
+        flow_set(tmp_path).load(0)
+
+
 def test_parts_of_a_video_are_cut_by_time_where_extraction_noted_the_rate(moving, stored, tmp_path):
     setting = tmp_path / 'cuts.csv'
     setting.write_text('path,label,start,end\nright/a.mp4,0,0.2,0.5\n')  # at 10 frames a second
@@ -311,6 +336,9 @@ def test_a_jpegs_0_is_read_as_1(tmp_path):
         cv2.imwrite(str(tmp_path / 'v' / f'flow_{axis}_00001.png'), np.zeros((8, 8), np.uint8))
     with VideoReader(tmp_path / 'v', modality='flow') as reader:
         assert (reader.read([0]) == 1).all()
+    np.savez(tmp_path / 'v' / 'flow.npz', flow=np.full((1, 8, 8, 2), (0, 7), np.uint8))
+    with VideoReader(tmp_path / 'v', modality='flow') as reader:
+        assert (reader.read([0]) == (1, 7)).all()
 
 
 def _damage(folder, kind):

@@ -51,6 +51,7 @@ def test_every_frame_comes_once_in_order_and_on_time(folder, kind):
     assert numbers == carried == list(range(length))
     assert seconds == [round(number / 25, 3) for number in range(length)]
     assert stream.skipped == [] and stream.dropped == 0 and stream.fps == 25
+    assert stream.num_frames == (None if kind == 'h264_raw_stream' else length)
 
 
 def test_b_frames_packed_into_one_packet_are_told_apart(folder):
@@ -207,6 +208,8 @@ def test_frames_that_nobody_wants_are_not_converted(video, tmp_path, monkeypatch
     (tmp_path / '1.jpg').write_bytes(b'no picture')
     numbers, _, carried, stream = streamed(tmp_path, wanted=lambda number: number != 1)
     assert numbers == carried == [0, 2, 3, 4] and not stream.skipped
+    for source in (video, tmp_path):  # it holds frames, if none that is wanted
+        assert streamed(source, wanted=lambda number: False)[0] == []
 
 
 def test_an_error_of_the_callers_own_function_reaches_the_caller(video):
@@ -258,7 +261,14 @@ def test_the_thread_decodes_no_further_ahead_than_the_queue_holds(video, monkeyp
     with FrameStream(video, wanted=lambda number: asked.append(number) or True) as stream:
         time.sleep(0.2)
         assert len(asked) <= 3
-        assert len(list(stream)) == 60
+        for _ in range(30):
+            next(stream)
+        until = time.monotonic() + 10
+        while len(asked) < 33 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(asked) == 33  # no fewer later on, either
+        assert len(list(stream)) == 30
 
 
 def test_memory_stays_flat_over_thousands_of_frames(folder):
@@ -284,13 +294,15 @@ def test_memory_stays_flat_over_thousands_of_frames(folder):
     assert peak() - before < 8 << 10  # KiB
 
 
-def test_a_live_source_hands_out_the_latest_frames_and_counts_the_others(tmp_path):
+@pytest.mark.parametrize('queue, bytes', [(5, 1 << 30), (64, 5.5 * 96 * 64 * 3)])
+def test_a_live_source_hands_out_the_latest_frames_and_counts_the_others(tmp_path, monkeypatch, queue, bytes):
+    monkeypatch.setattr(frame_stream, 'QUEUE_BYTES', bytes)
     pipe = tmp_path / 'camera'
     os.mkfifo(pipe)
     feed = threading.Thread(target=lambda: pipe.write_bytes(
         videos.make_kind('h264_transport_stream', tmp_path)[0].read_bytes()), daemon=True)
     feed.start()
-    with FrameStream(pipe, live=True, queue=5) as stream:
+    with FrameStream(pipe, live=True, queue=queue) as stream:
         feed.join(10)
         time.sleep(0.3)
         frames = list(stream)

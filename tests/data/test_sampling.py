@@ -136,6 +136,12 @@ def test_dense_test_clips_span_the_whole_video():
     assert dense_starts(5, 3, 10, 'test') == [0, 0, 0]
 
 
+@pytest.mark.parametrize('num_frames, num_clips, starts', [
+    (100, 3, [15, 45, 75]), (101, 4, [11, 34, 56, 79]), (12, 5, [0, 0, 1, 1, 1]), (10, 2, [0, 0]), (7, 2, [0, 0])])
+def test_dense_validation_clips_lie_in_the_middle_of_equal_parts(num_frames, num_clips, starts):
+    assert dense_starts(num_frames, num_clips, 10, 'val') == starts
+
+
 def test_dense_training_clips_reach_both_ends_of_the_video():
     drawn = [dense_starts(20, 1, 10, 'train', sample_rng(0, epoch, 0))[0] for epoch in range(300)]
     assert set(drawn) == set(range(11))
@@ -146,6 +152,13 @@ def test_the_generator_depends_on_each_number_and_on_nothing_else():
     draws = [tuple(sample_rng(*key).integers(1 << 30, size=4)) for key in keys]
     assert len(set(draws)) == len(keys)
     assert draws == [tuple(sample_rng(*key).integers(1 << 30, size=4)) for key in keys]
+
+
+def test_what_is_drawn_from_a_seed_stays_what_it_was():
+    """A run that is resumed with another version goes on with the same frames."""
+    assert sample_rng(1, 2, 3, 4).integers(1000, size=5).tolist() == [257, 30, 257, 944, 377]
+    assert [segment_starts(100, 3, 4, 'train', sample_rng(7, epoch, 5)) for epoch in (0, 1)] == [[15, 54, 83],
+                                                                                                [4, 49, 67]]
 
 
 @pytest.mark.parametrize('call, words', [

@@ -249,6 +249,13 @@ def test_a_part_begins_and_ends_at_the_frame_nearest_to_its_time(files, tmp_path
     assert frames == [*range(first, last), *[last] * (42 - last + first)]
 
 
+@pytest.mark.parametrize('options, key', [(dict(), 'a.mp4'), (dict(train=False), 'b.mp4'),
+                                          (dict(test_mode=True), 'b.mp4'), (dict(train=False, test_mode=True), 'b.mp4')])
+def test_only_training_takes_the_training_split(files, tmp_path, options, key):
+    (tmp_path / 'all.csv').write_text('path,label,split\na.mp4,0,train\nb.mp4,1,val\n')
+    assert [sample.key for sample in VideoClsCustom(str(files), str(tmp_path / 'all.csv'), **options).samples] == [key]
+
+
 @pytest.mark.parametrize('decoder', ['auto', 'pyav', 'decord', 'opencv', 'pillow'])
 def test_a_decoder_of_files_does_not_keep_folders_from_being_read(folders, files, tmp_path, decoder):
     (tmp_path / 'list.txt').write_text(f'{folders}/walk/a 30 0\n{files}/a.mp4 40 1\n')
