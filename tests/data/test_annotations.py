@@ -226,7 +226,8 @@ KINETICS = ('label,youtube_id,time_start,time_end,split\n'
 
 def test_kinetics_csv_finds_files_by_id_and_time(tmp_path):
     setting = write(tmp_path / 'train.csv', KINETICS)
-    touch(tmp_path / 'videos', 'playing_guitar/-0abc_000003_000013.mp4', 'xyz_000120_000130.mkv')
+    touch(tmp_path / 'videos', 'playing_guitar/-0abc_000003_000013.mp4', 'xyz_000120_000130.mkv',
+          'xyz_000120_000130.mp4')
     videos = read_annotations(setting, str(tmp_path / 'videos'), video_ext='mkv')
     assert videos.format == 'kinetics'
     assert videos.classes == ['hugging (not baby)', 'playing guitar']

@@ -249,8 +249,9 @@ def test_a_part_begins_and_ends_at_the_frame_nearest_to_its_time(files, tmp_path
     assert frames == [*range(first, last), *[last] * (42 - last + first)]
 
 
-@pytest.mark.parametrize('options, key', [(dict(), 'a.mp4'), (dict(train=False), 'b.mp4'),
-                                          (dict(test_mode=True), 'b.mp4'), (dict(train=False, test_mode=True), 'b.mp4')])
+@pytest.mark.parametrize('options, key', [
+    (dict(), 'a.mp4'), (dict(train=False), 'b.mp4'), (dict(test_mode=True), 'b.mp4'),
+    (dict(train=False, test_mode=True), 'b.mp4')])
 def test_only_training_takes_the_training_split(files, tmp_path, options, key):
     (tmp_path / 'all.csv').write_text('path,label,split\na.mp4,0,train\nb.mp4,1,val\n')
     assert [sample.key for sample in VideoClsCustom(str(files), str(tmp_path / 'all.csv'), **options).samples] == [key]

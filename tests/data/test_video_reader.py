@@ -117,10 +117,12 @@ def test_what_is_kept_in_memory_of_a_file_is_bounded(folder, kind, name, monkeyp
 
 
 @pytest.mark.parametrize('kind', ['h264_b_frames', 'h264_raw_stream'])
-def test_a_small_file_is_read_once(folder, tmp_path, kind):
+def test_a_small_file_is_read_once(tmp_path, kind, monkeypatch):
     path, _ = videos.make_kind(kind, tmp_path)
     with VideoReader(path) as reader:
         path.unlink()
+        if kind == 'h264_raw_stream':  # all of its frames were decoded to count them
+            monkeypatch.setattr(decoders.PyavVideo, '_decode', None)
         for numbers in ([59, 3], [17], [0, 30]):
             assert numbers_read(reader, numbers) == numbers
 

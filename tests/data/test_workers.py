@@ -221,11 +221,16 @@ def test_a_worker_that_hangs_before_its_first_task_is_replaced(pool_of, tmp_path
     assert 'no answer within' not in caplog.text
 
 
-class Deadly:
-    """Numbers that a queue shares; the worker that writes to them in a given way dies, once."""
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, numbers, marker, dies, before):
+
+class Deadly:
+    """Numbers that a queue shares; the worker that writes to them in a given way dies (or does `act`), once."""
+
+    def __init__(self, numbers, marker, dies, before, act=die):
         self.numbers, self.marker, self.dies, self.before, self.owner = numbers, marker, dies, before, os.getpid()
+        self.act = act
 
     def __getitem__(self, place):
         return self.numbers[place]
@@ -242,7 +247,7 @@ class Deadly:
             self.numbers[place] = number
         if dies:
             self.marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.act()
 
 
 @pytest.mark.timeout(30)
@@ -269,6 +274,27 @@ def test_a_worker_killed_between_the_steps_of_a_task_loses_and_repeats_none(pool
     assert all((value == n).all() for n, value in answers(pool).items())
     assert (tmp_path / 'died').exists()
     assert [(tmp_path / str(n)).read_text() for n in range(6)] == ['x'] * 6
+
+
+def test_a_task_answered_while_its_late_worker_is_being_killed_is_answered(pool_of, tmp_path, monkeypatch):
+    def prepared(self, *arguments, prepare=workers.SharedQueue.__init__):
+        prepare(self, *arguments)
+        self._claims = Deadly(self._claims, tmp_path / 'answered', has_answered, True, lambda: time.sleep(1000))
+
+    def has_answered(numbers, place, number):
+        return number == 0 and numbers[place] > 0
+
+    def kill_late(pid, number, kill=os.kill):
+        if not (tmp_path / 'killing').exists():
+            (tmp_path / 'killing').touch()
+            assert wait_until(lambda: pool._queue.wait(0))  # the answer is there, and the parent has not seen it
+        kill(pid, number)
+    monkeypatch.setattr(workers.SharedQueue, '__init__', prepared)
+    pool = pool_of(lambda n: wait_until((tmp_path / 'killing').exists) and n, 1, timeout=0.2)
+    monkeypatch.setattr(os, 'kill', kill_late)
+    for n in (3, 4):
+        pool.submit(n, n)
+    assert answers(pool) == {3: 3, 4: 4}
 
 
 def test_memory_of_answers_is_given_back_when_nothing_is_in_work(pool_of):
