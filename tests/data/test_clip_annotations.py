@@ -51,6 +51,12 @@ def test_the_same_parts_can_be_written_in_many_ways(read, kind):
     assert told(videos) == PARTS
 
 
+def test_parts_that_differ_in_an_end_are_not_one(read):
+    videos = read('video,start,end,labels\na.mp4,1,2,x\na.mp4,1,3,y\na.mp4,,2,z\na.mp4,1,2,z\n')
+    assert told(videos) == [('a.mp4', 1, 2, False, ['x', 'z']), ('a.mp4', 1, 3, False, ['y']),
+                            ('a.mp4', None, 2, False, ['z'])]
+
+
 def test_rows_know_file_line_and_path(read, tmp_path):
     videos = read('video,labels\n\na.mp4,x\nb/c.mp4,y\n')
     assert [a.where for a in videos.annotations] == [f'{tmp_path}/list.csv line 3', f'{tmp_path}/list.csv line 4']
@@ -192,6 +198,7 @@ def test_a_share_of_the_videos_is_drawn_for_validation(read):
     assert parts(read(text, val_share=0.25)) == drawn
     shuffled = 'video,start,end,labels\n' + ''.join(reversed(rows))
     assert parts(read(shuffled, val_share=0.25)) == drawn != parts(read(text, val_share=0.25, seed=1))
+    assert len(parts(read(text, val_share=0.08))['val']) == 2 and len(parts(read(text, val_share=0.07))['val']) == 1
     assert len(parts(read(text, val_share=0.01))['val']) == 1 and len(parts(read(text, val_share=0.99))['train']) == 1
 
 

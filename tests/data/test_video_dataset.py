@@ -16,10 +16,10 @@ from gluon_action import data
 from gluon_action.data import VideoClsCustom
 from gluon_action.data.reading.clip_reader import FramePlan
 from gluon_action.data.reading.sampling import sample_rng
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.data.somethingsomethingv2 import SomethingSomethingV2
 from gluon_action.data.somethingsomethingv2.classification import MIRRORED_LABELS
 from gluon_action.data.transforms import video
-from gluon_action.data.video_reader import VideoReader
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

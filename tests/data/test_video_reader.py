@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import videos
+from PIL import Image
 
 from gluon_action.data.reading import decoders
 from gluon_action.data.reading.video_reader import VideoReader, count_frames, read_frames, resize
@@ -162,7 +163,8 @@ def test_frames_hidden_by_an_edit_list_do_not_count(folder, video):
 
 
 @pytest.mark.parametrize('kind, suffix, length, first', [
-    ('h264_open_gop', 'mkv', 42, 18), ('hevc_open_gop', 'mp4', 44, 16), ('mpeg4_avi_b_frames', 'avi', 45, 15)])
+    ('h264_open_gop', 'mkv', 42, 18), ('hevc_open_gop', 'mp4', 44, 16), ('hevc_open_gop', 'mkv', 44, 16),
+    ('mpeg4_avi_b_frames', 'avi', 45, 15), ('mpeg4_avi_b_frames', 'mkv', 45, 15)])
 def test_a_file_cut_between_frames_that_need_each_other_starts_where_decoding_does(folder, kind, suffix, length, first):
     source, _ = videos.make_kind(kind, folder)
     assert_exact(videos.copy_packets(source, folder / f'cut_{kind}.{suffix}', first_key=2), length, first)
@@ -173,6 +175,9 @@ def test_a_broadcast_joined_in_the_middle_starts_where_decoding_does(folder):
     joined = folder / 'joined.ts'
     joined.write_bytes(whole[len(whole) // 188 // 3 * 188:])
     assert_exact(joined, 41, first=19)
+    whole = videos.write_video(folder / 'plain.ts', 60, options={'bf': '0', 'g': '12'}).read_bytes()
+    joined.write_bytes(whole[len(whole) // 188 // 3 * 188:])
+    assert_exact(joined, 36, first=24)
 
 
 def test_threads_do_not_change_the_frames(video):
@@ -223,7 +228,8 @@ def test_resizing_without_opencv_differs_by_rounding_only(size, monkeypatch):
 @pytest.mark.parametrize('decoder', ['auto', 'opencv', 'pillow'])
 def test_a_folder_is_read_by_its_numbers(tmp_path, first, decoder):
     videos.write_frames(tmp_path, range(first, first + 12))
-    (tmp_path / 'notes.txt').write_text('not a frame')
+    for name in ('notes.txt', 'img_00099.jpg.bak', 'img_00098.jpeg', 'my_img_00097.jpg', 'img_97.jpg'):
+        (tmp_path / name).write_text('not a frame')
     with VideoReader(tmp_path, decoder=decoder) as reader:
         assert reader.decoder == ('opencv' if decoder == 'auto' else decoder)
         assert len(reader) == 12 and reader.fps is None
@@ -236,6 +242,17 @@ def test_opencv_and_pillow_give_the_same_pixels(tmp_path):
     with VideoReader(tmp_path, decoder='opencv', **arguments) as one, \
             VideoReader(tmp_path, decoder='pillow', **arguments) as other:
         assert (one.read([0, 1, 2]) == other.read([0, 1, 2])).all()
+
+
+@pytest.mark.parametrize('decoder', ['opencv', 'pillow'])
+def test_a_picture_of_a_phone_held_upright_is_turned(tmp_path, decoder):
+    picture = Image.fromarray(videos.barcode_frame(9, 96, 64))
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # to be turned by a quarter, clockwise
+    picture.save(tmp_path / 'img_00001.jpg', exif=orientation, quality=95)
+    with VideoReader(tmp_path, decoder=decoder) as reader:
+        frame = reader.read([0])[0]
+    assert frame.shape == (96, 64, 3) and videos.read_barcode(np.rot90(frame)) == 9
 
 
 def test_a_folder_beyond_its_padding_keeps_its_order(tmp_path):
