@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from flows import write_flow_pictures, write_moving_video
-from videos import make_broken, write_frames, write_video
+from videos import make_broken, read_barcode, write_frames, write_video
 
 from gluon_action.cli import extract_flow as command
 from gluon_action.cli.command import run
@@ -135,6 +135,13 @@ def test_a_preview_shows_frames_above_their_flow(videos, tmp_path):
     frames, flow = picture[:160], picture[170:250, 20:180].reshape(-1, 3)
     assert np.ptp(frames.astype(int), axis=2).mean() < 4  # the videos are grey
     assert np.median(flow[:, 0]) > 240 and np.median(flow[:, 1:]) < 160  # right is red
+
+
+def test_a_preview_shows_the_frames_that_its_flow_begins_at(tmp_path):
+    path = str(write_video(tmp_path / 'v.mp4', 20))
+    extract_video(path, tmp_path / 'v', FlowSettings('farneback', short_side=0, stride=2))  # 9 images
+    picture = draw_preview(path, tmp_path / 'v')
+    assert [read_barcode(picture[:160, left:left + 240]) for left in range(0, 960, 240)] == [2, 6, 10, 14]
 
 
 # ---------------------------------------------------------------- which videos

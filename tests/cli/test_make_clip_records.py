@@ -267,6 +267,10 @@ def test_parts_that_overlap_with_other_labels_are_told(make):
     code, said = make(rows=['a.mp4,0,3,x', 'a.mp4,2,4,y', 'a.mp4,4,5,x', 'c.mp4,0,0.5,x', 'c.mp4,0.3,0.9,x'])
     assert 'parts that overlap and have other labels: 1, first ' in said and 'line 2 and ' in said
     assert len(report(make)['annotations']['overlapping']) == 1
+    make('--overwrite', rows=['a.mp4,0,6,x', 'a.mp4,1,2,y', 'a.mp4,3,4,y', 'a.mp4,6,,y', 'sub/b.mp4,0,2,x',
+                              'sub/b.mp4,2,4,y'])  # two within a long one, and what only touches
+    assert [pair.replace(f'{make.out.parent}/', '') for pair in report(make)['annotations']['overlapping']] == [
+        f'list.csv line 2 and list.csv line {line}' for line in (3, 4)]
 
 
 def test_a_class_without_clips_is_told(make, tmp_path):

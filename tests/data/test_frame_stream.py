@@ -219,6 +219,18 @@ def test_an_error_of_the_callers_own_function_reaches_the_caller(video):
         next(stream)
 
 
+def test_an_error_that_comes_after_the_end_reaches_nobody(video):
+    go = threading.Event()
+
+    def wanted(number):
+        go.wait()
+        raise KeyError('too late')
+    stream = FrameStream(video, wanted=wanted)
+    threading.Timer(0.1, go.set).start()
+    stream.close()
+    assert go.is_set() and list(stream) == []
+
+
 def decoding_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith('frames of')]
 

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from gluon_action.data.by_name import val_transform
 from gluon_action.data.transforms import functional as F
 from gluon_action.data.transforms import video
 from gluon_action.data.transforms.drawing import current_drawing
@@ -296,3 +297,11 @@ def test_colours_change_alike_in_all_frames_and_not_too_much():
     assert (jittered == jittered[:1]).all()  # the crop is one, so what differs would be the colours
     near, far = (float(np.abs((other - plain) * std[:, None, None]).mean()) for other in (jittered, strong))
     assert 0.002 < near < 0.08 and near < far
+
+
+@pytest.mark.parametrize('size, ratio, side', [(30, 0.875, 35), (32, 0.875, 37), (24, 0.9, 27), (28, 0.875, 32)])
+def test_what_a_crop_is_cut_from_is_no_smaller_than_its_share(size, ratio, side):
+    frames = np.stack(frames_of(61, 83))
+    expected = F.to_tensor(F.center_crop(np.stack(video.ShortSideRescale(side)(frames)), (size, size)), MEAN, STD)
+    got = val_transform('v2', size, MEAN, STD, crop_ratio=ratio)(frames)
+    np.testing.assert_allclose(np.asarray(got), expected, atol=1e-5)

@@ -327,6 +327,15 @@ def test_a_broken_file_has_a_cause_in_words(tmp_path, kind):
         read_frames(path, [0], decoder='decord')
 
 
+def test_how_much_of_a_file_is_whole_is_told(tmp_path):
+    path = videos.make_broken('data_cut', tmp_path)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    whole = next(number for number, packet in enumerate(packets) if packet.is_corrupt)
+    with pytest.raises(VideoReadError, match=f'breaks after {whole} frames of the 60 that it announces'):
+        VideoReader(path)
+
+
 def test_the_causes_of_broken_files_are_distinct(tmp_path):
     causes = set()
     for kind in videos.BROKEN:

@@ -208,7 +208,8 @@ def test_multi_evaluate_stops_at_what_fails_and_leaves_no_half_file(tmp_path):
 
 @pytest.mark.parametrize('length, fps, wanted, expected', [
     (5, None, 79, [0, 1, 2, 3, 4]), (10, None, 4, [3, 4, 5, 6]), (10, 50, 79, [0, 2, 4, 6, 8]),
-    (4, 12.5, 79, [0, 0, 1, 2, 2, 2, 3]), (1, 30, 79, [0]), (100, 25, 2, [49, 50])])
+    (4, 12.5, 79, [0, 0, 1, 2, 2, 2, 3]), (1, 30, 79, [0]), (100, 25, 2, [49, 50]),
+    (10, None, 5, [2, 3, 4, 5, 6]), (9, 50, 79, [0, 2, 4, 6, 8]), (9, 50, 2, [2, 4])])
 def test_frames_are_25_a_second_from_the_middle(length, fps, wanted, expected):
     assert steady_frames(length, fps, wanted) == expected
 
