@@ -191,6 +191,14 @@ def test_a_task_behind_a_late_one_is_not_to_blame(pool_of, tmp_path, monkeypatch
     assert 'was killed by SIGKILL: no answer within 0.2 s' in caplog.text
 
 
+def test_the_deadline_is_of_each_task_and_not_of_all_that_a_worker_works_on(pool_of):
+    pool = pool_of(time.sleep, 1, timeout=1.2)
+    pids = list(pool.pids)
+    for n in range(6):
+        pool.submit(n, 0.25)
+    assert answers(pool) == dict.fromkeys(range(6)) and pool.pids == pids
+
+
 def test_a_late_task_is_noticed_while_answers_keep_coming(pool_of):
     pool = pool_of(time.sleep, 2, timeout=0.3)
     pool.submit('hangs', 1000)
