@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gluon_action.data.loading import workers
+from gluon_action.data.loading.video_tasks import for_each_video
 from gluon_action.data.loading.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout, call_with_deadline
 from gluon_action.errors import VideoReadError
 
@@ -421,3 +422,16 @@ def test_deadlines_hold_inside_the_daemonic_workers_of_gluon():
     call_with_deadline(abs, -1, timeout=20)  # the workers inherit a pool of the parent, and must not use it
     loader = mx.gluon.data.DataLoader(SlowItems(), batch_size=1, num_workers=2, timeout=60)
     assert [int(batch.asscalar()) for batch in loader] == [1000, 1001, -2, 1003]
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_a_video_that_cannot_be_read_is_an_answer_and_any_other_fault_is_raised(num_workers):
+    def work(path, fault=None):
+        if fault:
+            raise fault
+        return path.upper()
+    unreadable = VideoReadError('b', 'pyav', 'it is empty')
+    found = dict(for_each_video(work, [('a',), ('b', unreadable), ('c',)], num_workers=num_workers))
+    assert (found['a',], found['c',]) == ('A', 'C') and str(found['b', unreadable]) == str(unreadable)
+    with pytest.raises(ZeroDivisionError, match='mine'):
+        list(for_each_video(work, [('a',), ('b', ZeroDivisionError('mine'))], num_workers=num_workers))
