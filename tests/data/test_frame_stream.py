@@ -221,15 +221,17 @@ def test_an_error_of_the_callers_own_function_reaches_the_caller(video):
 
 
 def test_an_error_that_comes_after_the_end_reaches_nobody(video):
-    go = threading.Event()
+    asked, closing = threading.Event(), threading.Event()
 
     def wanted(number):
-        go.wait()
+        asked.set()
+        closing.wait()
         raise KeyError('too late')
     stream = FrameStream(video, wanted=wanted)
-    threading.Timer(0.1, go.set).start()
+    assert asked.wait(10)
+    threading.Timer(0.1, closing.set).start()
     stream.close()
-    assert go.is_set() and list(stream) == []
+    assert list(stream) == []
 
 
 def decoding_threads() -> list[threading.Thread]:

@@ -18,6 +18,7 @@ from gluon_action.data.flow.methods import (
     flow_colors,
     quantize,
     to_gray,
+    top_speed,
 )
 from gluon_action.data.transforms import functional as F
 from gluon_action.errors import GluonActionError, UsageError
@@ -82,6 +83,14 @@ def test_faster_is_purer():
     speeds = np.zeros((1, 4, 2), np.uint8) + 128
     speeds[0, :, 0] = [128, 140, 160, 200]
     assert (np.diff(flow_colors(speeds, full=0.6)[0, :, 1].astype(int)) < 0).all()
+
+
+def test_the_top_speed_leaves_outliers_aside():
+    stored = np.full((20, 50, 2), 128, np.uint8)
+    assert top_speed(stored) == 2 / 127  # noise of a still picture is not shown in full colour
+    stored[..., 0] = 128 - 30
+    stored[0, :5] = 255
+    assert top_speed(stored) == pytest.approx(30 / 127)
 
 
 @pytest.mark.parametrize('before, after, method, message', [
