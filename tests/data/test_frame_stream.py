@@ -216,8 +216,12 @@ def test_frames_that_nobody_wants_are_not_converted(video, tmp_path, monkeypatch
 def test_an_error_of_the_callers_own_function_reaches_the_caller(video):
     def wanted(number):
         raise KeyError('mine')
-    with FrameStream(video, wanted=wanted) as stream, pytest.raises(KeyError, match='mine'):
-        next(stream)
+    for wait in (False, True):
+        with FrameStream(video, wanted=wanted) as stream, pytest.raises(KeyError, match='mine'):
+            if wait:
+                for thread in decoding_threads():
+                    thread.join(10)
+            next(stream)
 
 
 def test_an_error_that_comes_after_the_end_reaches_nobody(video):
