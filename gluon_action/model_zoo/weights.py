@@ -120,7 +120,7 @@ def _by_tag(name: str, known: dict[str, str], tag: str) -> tuple[str, str]:
     if not 8 <= len(tag) <= 40 or set(tag.lower()) - set('0123456789abcdef'):
         raise WeightsError(f'{name}: a tag is the first 8 or more hexadecimal digits of the SHA-1, got {tag!r}; '
                            f'published: {", ".join(known) or "none"}')
-    return tag[:8], tag.lower()
+    return tag[:8].lower(), tag.lower()  # the published files are named in small letters
 
 
 def read_parameters(path: str | os.PathLike) -> dict[str, mx.nd.NDArray]:

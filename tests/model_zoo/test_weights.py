@@ -306,6 +306,28 @@ def test_an_imagenet_base_fills_the_body_and_not_the_head(repository, trained, t
         get_model('resnet18_v1b_ucf101', pretrained_base=torn, root=str(tmp_path))
 
 
+@pytest.mark.parametrize('form', [str.upper, str.lower])
+@pytest.mark.parametrize('digits', [8, 12, 40])
+def test_a_tag_may_be_in_capitals(repository, trained, tmp_path, form, digits):
+    net, path, sha1 = trained
+    repository.publish('resnet18_v1b_kinetics400', sha1[:8], path.read_bytes())
+    got = get_model('resnet18_v1b_kinetics400', pretrained=form(sha1[:digits]), root=str(tmp_path))
+    assert (values(got, 'output.weight') == values(net, 'output.weight')).all()
+    assert f'resnet18_v1b_kinetics400-{sha1[:8]}.params' in names(tmp_path)
+
+
+@pytest.mark.parametrize('form', [str.upper, str.lower])
+def test_all_digits_that_are_published_of_a_tag_are_checked(repository, trained, tmp_path, monkeypatch, form):
+    _, path, sha1 = trained
+    repository.publish('resnet18_v1b_kinetics400', sha1[:8], path.read_bytes())
+    other = sha1[:8] + 'abcdef00' * 4
+    card = dataclasses.replace(model_card('resnet18_v1b_kinetics400'),
+                               weights={'12345678': '12345678', sha1[:8]: other})
+    monkeypatch.setitem(registry._CARDS, card.name, card)
+    with pytest.raises(WeightsError, match=f'its SHA-1 is {sha1} instead of {other}'):
+        get_model('resnet18_v1b_kinetics400', pretrained=form(sha1[:8]), root=str(tmp_path))
+
+
 def test_a_base_that_nobody_published_is_an_error():
     with pytest.raises(WeightsError, match='no ImageNet weights .* for resnet18_v1b_gn.*pretrained_base=False'):
         get_model('resnet18_v1b_ucf101', use_gn=True)
