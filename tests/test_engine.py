@@ -94,7 +94,19 @@ def driver(tmp_path):
 
 
 def test_gpus_that_mxnet_has_code_for_pass(driver):
-    engine.check_gpus(3, driver=driver((5, 0), (7, 5), (8, 9)), distribution='mxnet-cu112')
+    library = driver((5, 0), (7, 5), (8, 9))
+    assert engine.gpu_capabilities(library) == [(5, 0), (7, 5), (8, 9)]
+    for count in (1, 2, 3):
+        assert engine.check_gpus(count, driver=library, distribution='mxnet-cu112') is None
+    with pytest.raises(DeviceError, match='--num-gpus 4: this machine has 3; pass --num-gpus 3'):
+        engine.check_gpus(4, driver=library, distribution='mxnet-cu112')
+
+
+def test_only_the_gpus_that_are_asked_for_need_code(driver):
+    library = driver((8, 9), (9, 0))
+    assert engine.check_gpus(1, driver=library, distribution='mxnet-cu112') is None
+    with pytest.raises(DeviceError, match=r'gpu\(1\) has compute capability 9\.0'):
+        engine.check_gpus(2, driver=library, distribution='mxnet-cu112')
 
 
 def test_a_hopper_is_refused_before_the_first_kernel(driver):

@@ -175,6 +175,12 @@ def test_more_than_one_frame_needs_a_time_axis():
 
 def test_frames_that_no_memory_holds_are_refused():
     assert replace(CLIPS, resize={'short_side': 28}).picture_bytes == 4 * 3 * 28 * 28
+    assert replace(CLIPS, rows=3, resize={'short_side': 28}).picture_bytes == 3 * 4 * 3 * 28 * 28
+    assert replace(CLIPS, rows=2, resize={'width': 30, 'height': 41}).picture_bytes == 2 * 4 * 3 * 30 * 41
+    assert replace(CLIPS, rows=2, resize={}).picture_bytes == 0
+    with pytest.raises(UsageError, match='resize .* makes 301989888 bytes of the frames of one score'):
+        replace(CLIPS, rows=6, resize={'short_side': 2048})  # of 5 rows they would be allowed
+    assert replace(CLIPS, rows=5, resize={'short_side': 2048}).picture_bytes == 251658240
     with pytest.raises(UsageError, match='resize .* makes 805306368 bytes of the frames of one score'):
         replace(CLIPS, resize={'short_side': 8192})
 

@@ -189,15 +189,27 @@ def test_what_is_no_onnx_file_is_refused(tmp_path, content):
 def test_a_damaged_header_is_an_error_of_this_package_or_none(tmp_path):
     whole = make_model(tmp_path / 'a.onnx').read_bytes()
     rng = np.random.default_rng(0)
+    read, told = [], []
     for _ in range(500):
         content = bytearray(whole)
         for place in rng.integers(len(whole), size=3):
             content[place] = rng.integers(256)
         (tmp_path / 'b.onnx').write_bytes(content[:rng.integers(1, len(whole) + 1)])
         try:
-            read_bundle(tmp_path / 'b.onnx')
-        except GluonActionError:
-            pass
+            read.append(read_bundle(tmp_path / 'b.onnx'))
+        except GluonActionError as error:
+            told.append(str(error))
+    assert all(str(tmp_path / 'b.onnx') in message for message in told)
+    assert len(told) > 450  # nearly all are cut short
+    for bundle in read:  # what is said to be whole can be used
+        assert bundle.preprocess.shape(1) == (1, 3, 2, 8, 8) and bundle.num_classes >= 1
+
+
+def test_a_model_that_is_cut_short_anywhere_is_refused(tmp_path):
+    whole = make_model(tmp_path / 'a.onnx').read_bytes()
+    for length in (*range(0, len(whole), 37), len(whole) - 1):
+        (tmp_path / 'b.onnx').write_bytes(whole[:length])
+        refused(tmp_path / 'b.onnx', str(tmp_path / 'b.onnx'))
 
 
 def test_the_classes_are_counted_at_the_head(tmp_path):

@@ -3,6 +3,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
 # isort: split
 import json
+import weakref
 
 import mxnet as mx
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from bundles import make_model
 from mxnet import gluon
 from onnx import numpy_helper
+from videos import write_video
 
 from gluon_action.cli import quantize_model
 from gluon_action.cli.command import run
 from gluon_action.data.preprocess import Preprocess
+from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.deploy.bundle.check import verify
 from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.deploy.bundle.write import write_bundle
@@ -186,6 +189,51 @@ def test_layers_that_hurt_stay_in_float_until_the_model_agrees(bundles, clips, t
     assert not (tmp_path / 'none').exists()
 
 
+@pytest.mark.parametrize('enough, max_float, kept', [(1, 1., 1), (2, 1., 2), (3, 1., 3), (3, 0.75, 3), (2, 0.5, 2)])
+def test_as_many_layers_stay_in_float_as_allowed_and_needed(bundles, clips, tmp_path, monkeypatch, enough, max_float,
+                                                            kept):
+    """Of the network's four layers three at most: one stays in int8, or it would be no int8 model."""
+    known, unseen = split_clips(clips('frames'), 0.5)
+    answers = iter([0.] * enough + [1.] * 9)  # with every layer in int8, with one in float, with two, ...
+    monkeypatch.setattr(int8_bundle, 'agreement', lambda *scores: int8_layers.Agreement(next(answers), 0.5))
+    report = quantize_bundle(bundles('frames'), tmp_path / 'int8', calibration=known[:2], held_out=unseen[:2],
+                             choices=Int8Choices(min_agreement=1, max_float=max_float, keep_slow=True))
+    assert (report['layers']['float32'], report['layers']['int8']) == (kept, 4 - kept)
+
+
+@pytest.mark.parametrize('max_float, limit', [(1., 3), (0.7, 2), (0.25, 1), (0.2, 0)])
+def test_no_more_layers_are_tried_in_float_than_allowed(bundles, clips, tmp_path, monkeypatch, max_float, limit):
+    known, unseen = split_clips(clips('frames'), 0.5)
+    tried = []
+    monkeypatch.setattr(int8_bundle, 'agreement',
+                        lambda *scores: tried.append(1) or int8_layers.Agreement(0., 0.5))
+    with pytest.raises(ModelError, match=f'and {limit} layers in float do not reach it.*raise --max-float'):
+        quantize_bundle(bundles('frames'), tmp_path / 'int8', calibration=known[:2], held_out=unseen[:2],
+                        choices=Int8Choices(min_agreement=1, max_float=max_float, keep_slow=True))
+    assert len(tried) == 1 + limit
+
+
+def test_half_of_the_layers_and_95_of_100_clips_are_the_default():
+    assert (Int8Choices().max_float, Int8Choices().min_agreement, Int8Choices().mode, Int8Choices().activations,
+            Int8Choices().reduce_range, Int8Choices().keep_slow) == (0.5, 0.95, 'minmax', 'uint8', None, False)
+
+
+def test_what_meets_a_float_stays_in_float(bundles, tmp_path):
+    """The residual sum of a layer in int8 and one in float takes the float as it is."""
+    path = bundles('frames') / 'model.onnx'
+    rows = [np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype('float32')]
+    layers = Calibration(path, rows, tmp_path).layers
+    nodes = {node.op_type: node for node in onnx.load(path).graph.node}
+    inside = next(name for name in nodes['Add'].input if name in [layer.name for layer in layers])
+    for keep, floats in ((), 0), ((inside,), 1):
+        quantize(path, rows, tmp_path / 'int8.onnx', keep_float=keep)
+        graph = onnx.load(tmp_path / 'int8.onnx').graph.node
+        added = next(node for node in graph if node.op_type == 'Add')
+        assert sum(name == inside for name in added.input) == floats
+        rounded = {node.input[0] for node in graph if node.op_type == 'QuantizeLinear'}
+        assert (inside in rounded) == (not floats)
+
+
 def _spoil(bundle, folder):
     """A bundle whose last layer sees one channel that is a thousand times larger than the others, and of no weight."""
     import shutil
@@ -218,6 +266,50 @@ def test_layers_that_are_slower_stay_in_float_and_the_report_says_so(bundles, cl
     (layer, why), = report['layers']['kept_in_float'].items()
     assert why == 'slower here: 5000.0 ms in int8, 1000.0 ms in float' and why in report_text(report)
     assert layer in [node.output[0] for node in onnx.load(tmp_path / 'int8' / 'model.onnx').graph.node]
+
+
+def test_batches_to_calibrate_on_are_held_one_at_a_time(bundles, tmp_path):
+    held, most = [], []
+
+    def batches():
+        for number in range(8):
+            most.append(sum(batch() is not None for batch in held))
+            batch = np.full((1, 3, 32, 32), number, 'float32')
+            held.append(weakref.ref(batch))
+            yield batch
+            del batch
+
+    quantize(bundles('frames') / 'model.onnx', batches(), tmp_path / 'int8.onnx')
+    assert len(most) == 8 and max(most) <= 2
+
+
+@pytest.mark.parametrize('count', [1, 3, 5])
+def test_clips_stand_in_the_middle_of_equal_parts_of_a_video(tmp_path, count):
+    path = write_video(tmp_path / 'a.mp4', 47)
+    preprocess = preprocess_of(4, 16)
+    found = collect_clips([(str(path), 2)], preprocess, count)
+    with VideoReader(path) as reader:
+        frames = preprocess.resized(reader.read(range(47)))
+    starts = {1: [21], 3: [7, 21, 35], 5: [4, 12, 21, 30, 38]}[count]  # of the 43 frames where a clip can start
+    assert len(found) == count and {clip.label for clip in found} == {2}
+    for clip, start in zip(found, starts):
+        np.testing.assert_array_equal(clip.frames, frames[start:start + 4])
+
+
+@pytest.mark.parametrize('in_float, in_int8, slower', [
+    (1e-4, 5e-4, False), (1e-4, 6.5e-4, True),  # five times as long, but not 0.5 ms longer
+    (1e-2, 1.09e-2, False), (1e-2, 1.12e-2, True),  # 0.9 ms longer, but not by a tenth
+    (1e-2, 5e-3, False)])
+def test_a_layer_is_slower_by_a_tenth_and_by_half_a_millisecond(bundles, tmp_path, monkeypatch, in_float, in_int8,
+                                                                slower):
+    bundle = read_bundle(bundles('frames'))
+    made = Calibration(bundle.model, [], tmp_path)
+    times = []
+    monkeypatch.setattr(int8_layers, '_seconds',
+                        lambda model, threads: times.append(1) or (in_float, in_int8)[len(times) % 2 - 1])
+    found = int8_layers.slower_layers(made, bundle.preprocess.shape(1))
+    large = [layer.name for layer in made.layers if layer.kind == 'Conv']  # the dense one is too small to matter
+    assert list(found) == (large if slower else []) and len(times) == 2 * len(large)
 
 
 def test_a_layer_is_timed_as_it_stands_in_the_network(bundles, tmp_path):

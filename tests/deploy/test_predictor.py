@@ -15,6 +15,7 @@ from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader, resize
 from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.deploy.predict.predictor import Predictor, merge_gaps, probabilities_of
+from gluon_action.deploy.predict.windows import WindowPlan
 from gluon_action.errors import BundleError, UsageError, VideoReadError
 
 
@@ -176,6 +177,28 @@ def test_frames_that_cannot_be_decoded_are_reported_and_time_is_kept(bundle, tmp
     assert found.protocol['frames_skipped'] == 3 and found.protocol['windows_left_out'] == 0
 
 
+def test_frames_that_cannot_be_decoded_at_the_end_count_as_frames(bundle, tmp_path):
+    folder = write_frames(tmp_path / 'frames', range(1, 32))
+    whole = Predictor(bundle)(folder)
+    (folder / 'img_00031.jpg').write_bytes(b'no picture')
+    found = Predictor(bundle)(folder)
+    assert [window.frame for window in found.windows] == [window.frame for window in whole.windows] == [
+        2, 6, 10, 14, 18, 22, 26, 30]
+    assert found.windows[-1].end == pytest.approx(31 / 25)
+    np.testing.assert_array_equal(found.windows[0].probabilities, whole.windows[0].probabilities)
+    frames = all_frames(write_frames(tmp_path / 'others', range(1, 32)))
+    np.testing.assert_allclose(found.windows[-1].probabilities, by_hand(CLIPS, frames[[28, 28, 28]], [0])[0], rtol=1e-4)
+    assert found.protocol['frames_skipped'] == 1 and found.protocol['frames_repeated'] == 0
+
+
+def test_a_short_video_whose_end_is_damaged_repeats_nothing(bundle, tmp_path, caplog):
+    folder = write_frames(tmp_path / 'frames', range(1, 4))
+    (folder / 'img_00003.jpg').write_bytes(b'no picture')
+    found = Predictor(bundle)(folder)
+    assert len(found.windows) == 1 and found.windows[0].frame == 2
+    assert found.protocol['frames_repeated'] == 0 and 'repeated' not in caplog.text
+
+
 def test_a_window_without_frames_is_left_out(bundle, tmp_path):
     folder = write_frames(tmp_path / 'frames', range(1, 31))
     for number in range(8, 16):
@@ -297,6 +320,28 @@ def test_frames_are_decoded_while_the_network_computes(monkeypatch, video):
     assert len(meanwhile) > len(made) / 4 and model.threads == {'network_0'}
 
 
+def test_no_more_frames_are_decoded_ahead_than_two_batches_or_64(monkeypatch, tmp_path):
+    path = write_video(tmp_path / 'long.mp4', 200, size=(32, 32), options={'crf': '40'})
+    decoded, ahead = [], []
+    wanted = WindowPlan.wanted
+    monkeypatch.setattr(WindowPlan, 'wanted', lambda plan, number: wanted(plan, number) and not decoded.append(number))
+
+    class Waiting:
+        def run(self, input):
+            before = -1
+            while before < len(decoded):  # until decoding pauses
+                before = len(decoded)
+                time.sleep(0.1)
+            ahead.append(before - 2 * len(ahead))
+            if len(ahead) == 2:
+                raise BundleError('seen enough')
+            return np.zeros((len(input), 3), np.float32)
+
+    with pytest.raises(BundleError, match='seen enough'):
+        Predictor(Means, model=Waiting(), batch_size=1)(path)
+    assert 60 <= min(ahead) and max(ahead) <= 85  # of 101: 64 wait, others are being cut or computed
+
+
 def test_an_error_of_the_model_ends_everything(video):
     class Broken:
         def run(self, input):
@@ -360,6 +405,21 @@ def test_batches_of_large_windows_are_small(tmp_path):
 
     assert Predictor(Large, model=Slow(0)).batch_size == 1
     assert Predictor(Means, model=Slow(0)).batch_size == 8
+
+
+@pytest.mark.parametrize('change, batch_size', [
+    # 2 ** 24 numbers of input at most: 2 x 3 x 300 x 300 a clip, with 10 crops, and 3 clips a score
+    ({'crop': (600, 600), 'resize': {'short_side': 600}}, 7),
+    ({'crop': (300, 300), 'resize': {'short_side': 300}, 'crops': 10}, 3),
+    ({'crop': (500, 500), 'resize': {'short_side': 500}, 'rows': 3}, 3),
+    # or as many bytes as these numbers have, of frames that are large before a small window is cut out of them
+    ({'resize': {'short_side': 1500}}, 4), ({'resize': {'short_side': 1500}, 'rows': 2}, 2),
+    ({'resize': {'width': 4000, 'height': 1000}}, 2)])
+def test_a_batch_is_as_large_as_its_memory_allows(change, batch_size):
+    class Described:
+        preprocess, labels = dataclasses.replace(CLIPS, **change), LABELS
+
+    assert Predictor(Described, model=Slow(0)).batch_size == batch_size
 
 
 def test_probabilities_of_large_logits_are_finite():

@@ -175,6 +175,16 @@ def test_history_joins_neighbours_and_keeps_their_mean_and_their_time(count):
         assert (found.start, found.end) == (members[0] / 10, (members[-1] + 1) / 10)
 
 
+@pytest.mark.parametrize('classes, limit', [(1000, 2096), (700, 2994), (5000, 1000)])
+def test_a_history_holds_16_mib_of_probabilities_or_a_thousand_windows(classes, limit):
+    history, most = History(), 0
+    zeros = np.zeros(classes, np.float32)
+    for number in range(3100):
+        history.add(Window(number / 10, (number + 1) / 10, number, zeros, zeros))
+        most = max(most, len(history.windows))
+    assert most == limit and (most == 1000 or 0.99 * 2 ** 24 < most * 2 * zeros.nbytes <= 2 ** 24)
+
+
 @pytest.mark.parametrize('make, told', [
     (lambda: WindowPlan(()), 'offsets'), (lambda: WindowPlan((-1,)), 'offsets'),
     (lambda: WindowPlan((0,), stride=0), 'stride must be 1 or more, got 0'),

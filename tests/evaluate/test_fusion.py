@@ -217,6 +217,41 @@ def test_what_scores_are_is_read_from_the_report_or_seen(tmp_path, streams):
         assert read_scores(folder / 'scores.npz').kind == kind
 
 
+@pytest.mark.parametrize('change, kind', [
+    (lambda p: p, 'probabilities'), (lambda p: 2 * p - 1 / 4, 'logits'), (lambda p: p + 1e-5, 'probabilities'),
+    (lambda p: p + 0.01, 'logits'), (lambda p: np.where(np.arange(80)[:, None] == 7, np.nan, p), 'probabilities'),
+    (lambda p: np.where(np.arange(80)[:, None] == 7, 3 * p, p), 'logits')])
+def test_only_shares_of_one_are_taken_for_probabilities(tmp_path, change, kind):
+    """Rows that add up to 1 with negative numbers among them are logits."""
+    scores = change(probabilities(half_blind(SIDE, 0)))
+    folder = Path(report(tmp_path / 'x', scores, scored=np.isfinite(scores).all(axis=1)))
+    (folder / 'results.json').unlink()
+    assert read_scores(folder / 'scores.npz').kind == kind
+
+
+@pytest.mark.parametrize('told, kind', [
+    ({'average': 'softmax'}, 'probabilities'), ({'average': 'logits'}, 'logits'), ({'scores': 'logits'}, 'logits'),
+    ({'scores': 'probabilities'}, 'probabilities')])
+def test_what_the_protocol_says_the_scores_are_counts_more_than_their_looks(tmp_path, told, kind):
+    scores = probabilities(half_blind(SIDE, 0)) if kind == 'logits' else half_blind(SIDE, 0)
+    folder = Path(report(tmp_path / 'x', scores))
+    (folder / 'results.json').write_text(json.dumps({'protocol': told}))
+    assert read_scores(folder).kind == kind
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_none_even_where_a_file_says_so(tmp_path, bad):
+    certain = 9. * np.eye(4)[LABELS]
+    spoilt = certain.copy()
+    spoilt[3, 1] = bad
+    foreign = report(tmp_path / 'foreign', spoilt)  # which says that it scored all videos
+    matched = match_videos(read_streams([report(tmp_path / 'rgb', certain), foreign]))
+    assert np.flatnonzero(~matched.complete).tolist() == [3] and [f['key'] for f in matched.failures] == ['v_03.mp4']
+    result = fused([str(tmp_path / 'rgb'), foreign], tmp_path / 'both')
+    assert (result.results['n_scored'], result.results['top1']) == (79, 79 / 80)
+    assert [stream['top1'] for stream in result.results['streams']] == [1, 79 / 80]
+
+
 def test_logits_and_probabilities_meet_as_probabilities_only(tmp_path, streams):
     table = probabilities(half_blind(HEIGHT, 1))
     other = report(tmp_path / 'p', table, average='softmax')

@@ -126,6 +126,19 @@ def test_top_confusions_are_sorted_by_count_then_class():
     assert meter.top_confusions(1)[0].share == pytest.approx(2 / 3)
 
 
+def test_the_share_of_a_confusion_is_of_all_videos_of_the_class_with_those_that_failed():
+    meter = ClassificationMeter(3)
+    meter.update(np.eye(3)[[1, 0, 2]], [0, 0, 1])
+    meter.add_failures([0, 0, 1])
+    assert [(c.true, c.predicted, c.share) for c in meter.top_confusions()] == [(0, 1, 1 / 4), (1, 2, 1 / 2)]
+
+
+def test_twenty_confusions_are_told_unless_more_are_asked_for():
+    meter = ClassificationMeter(30)
+    meter.update(np.eye(30)[(np.arange(30) + 1) % 30], np.arange(30))
+    assert len(meter.top_confusions()) == 20 and len(meter.top_confusions(25)) == 25
+
+
 def test_multi_label_average_precision_on_a_ranking_worked_out_by_hand():
     # Class 0 ranks + - + -: precision 1/1 and 2/3. Class 1 ranks - + - -: 1/2. Class 2 has no positive.
     scores = np.array([[.9, .1, 0.], [.8, .9, 0.], [.7, .8, 0.], [.6, .2, 0.]])

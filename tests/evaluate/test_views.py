@@ -199,6 +199,44 @@ def test_a_video_that_hangs_is_a_failure_after_its_deadline(demo_appearance):
     assert dataset.samples[2].path in found.failures[0].message and '2 s' in found.failures[0].message
 
 
+@pytest.mark.parametrize('workers, prefetch, most', [(2, 5, 5), (2, None, 4), (3, 1, 3), (1, None, 2)])
+def test_no_more_videos_are_read_ahead_than_asked_for(demo_appearance, workers, prefetch, most):
+    """Counted while the network computes: videos that were opened and are not scored yet."""
+    opened, ahead = multiprocessing.Value('i', 0), []
+
+    class Counted(VideoClsCustom):
+        def load_frames(self, index):
+            with opened.get_lock():
+                opened.value += 1
+            return np.zeros((1, 16, 16, 3), np.uint8)
+
+    def net(x):
+        deadline = time.monotonic() + 20
+        while opened.value < min(14, len(ahead) + most) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(0.02 if ahead else 0.2)  # in which no more are read
+        ahead.append(opened.value - len(ahead))
+        return x.mean(axis=(2, 3))
+
+    dataset = Counted(str(demo_appearance.video_dir), str(demo_appearance.val_list), train=False, test_mode=True)
+    score_videos(net, dataset, ViewRecipe(size=16), batch_size=1, num_workers=workers, prefetch=prefetch,
+                 indices=range(14))
+    assert len(ahead) == 14 and max(ahead) == most
+
+
+def test_scores_are_told_while_others_are_computed(demo_appearance):
+    """No more than two batches are on their way: what is before them is done with, and its memory free."""
+    told, behind = [], []
+
+    def net(x):
+        behind.append(len(behind) - len(told))
+        return x.mean(axis=(2, 3))
+
+    score_videos(net, videos_of(demo_appearance), ViewRecipe(size=32), batch_size=1, indices=range(8),
+                 on_video=lambda *event: told.append(event))
+    assert len(told) == 8 and max(behind) <= 2
+
+
 def test_a_list_of_failures_only_has_no_scores(tmp_path):
     (tmp_path / 'list.txt').write_text('a.mp4 5 0\nb.mp4 5 1\n')
     dataset = VideoClsCustom(str(tmp_path), str(tmp_path / 'list.txt'), train=False, test_mode=True)

@@ -187,6 +187,27 @@ def test_one_network_follows_sizes_in_training_too():
     assert net.Conv3d_1a_7x7.bn.running_mean.data().asnumpy().any()
 
 
+@pytest.mark.parametrize('name, asked, momentum', [
+    ('i3d_rgb_custom', None, 0.9), ('i3d_flow_custom', None, 0.9), ('s3dg_custom', None, 0.9),
+    ('s3d_custom', None, 0.9), ('s3dg_kinetics400', None, 0.999), ('i3d_rgb_kinetics400', None, 0.999),
+    ('s3dg_custom', 0.75, 0.75), ('s3dg_kinetics400', 0., 0.)])
+def test_running_statistics_keep_what_the_model_or_the_user_says(name, asked, momentum):
+    """A new data set's networks adapt fast, or the first thousand steps are validated with statistics of nothing."""
+    options = {'depth_multiplier': 0.1, 'min_depth': 2} if name.startswith('s3d') else {}
+    net = get_model(name, **SMALL, nclass=2, bn_momentum=asked, **options)
+    norms = net.batch_norms()
+    net = net.Conv3d_1a_7x7  # its statistics say it, and the rest of the network takes long
+    data, seen = mx.nd.array(clips(1, 4, 16, 16, net.conv.weight.shape[1])), []
+    for _ in range(2):
+        with autograd.record():
+            loss = net(data).sum()
+        loss.backward()  # in which the operator notes them
+        seen.append(norms[0].running_mean.data().asnumpy())
+    assert norms[0] is net.bn and np.abs(seen[0]).min() > 0
+    np.testing.assert_allclose(seen[1] / seen[0], 1 + momentum, rtol=1e-4)  # from 0: (1 - m) mean, (1 - m ** 2) mean
+    assert {layer._kwargs['momentum'] for layer in norms} == {momentum}
+
+
 def test_a_symbol_is_traced_at_the_size_of_get_model(network):
     net, arrays = network
     with_size = small(clip_length=11, input_size=45)
@@ -229,6 +250,17 @@ def test_cards_bring_pixels_and_flow_into_minus_one_to_one(name, channels, modal
 def test_what_is_no_clip_of_its_channels_is_refused(network, shape, message):
     with pytest.raises(ModelError, match=message):
         network[0](mx.nd.zeros(shape))
+
+
+def test_weights_start_by_hes_rule_and_the_heads_by_xaviers():
+    net = small()
+    for key in ('Conv3d_1a_7x7', 'Conv3d_2c_3x3', 'Mixed_4b.Branch_1.Conv3d_0b_3x3'):
+        weight = net._collect_params_with_prefix()[f'{key}.conv.weight'].data().asnumpy()
+        assert weight.std() == pytest.approx((2 / np.prod(weight.shape[1:])) ** 0.5, rel=0.05), key
+        assert np.abs(weight).max() > 3 * weight.std()  # a normal distribution
+    head = net.Logits.Conv3d_0c_1x1
+    bound = (3 / ((1024 + 5) / 2)) ** 0.5
+    assert 0.95 * bound < np.abs(head.weight.data().asnumpy()).max() <= bound and not head.bias.data().asnumpy().any()
 
 
 def test_an_unknown_endpoint_is_refused_by_name():

@@ -1,7 +1,10 @@
 """Weights of others: every variable goes where it belongs, the network scores as theirs, and nothing else gets in."""
+import collections
+import pickle
 import re
 import shutil
 import struct
+from pathlib import Path
 
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
@@ -19,6 +22,7 @@ from gluon_action.cli.command import run
 from gluon_action.errors import WeightsError
 from gluon_action.model_zoo import get_model, load_weights
 from gluon_action.model_zoo.importers import convert, load_any
+from gluon_action.model_zoo.importers.safe_pickle import Reader
 
 RGB, FLOW = 'RGB/inception_i3d/', 'Flow/inception_i3d/'
 # Published checkpoint -> model, and what is in it.
@@ -251,6 +255,22 @@ def test_a_file_of_no_known_format_is_refused(content, told, tmp_path, thin_unto
 def test_weights_of_an_unknown_network_are_refused(tmp_path, thin_untouched):
     with pytest.raises(WeightsError, match='2 variables .a.weight, b.weight. with the names of no known network'):
         convert(write_torch_file(tmp_path / 'x.pth', {'a.weight': np.ones(2), 'b.weight': np.ones(3)}), thin_untouched)
+
+
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+def test_what_a_pickle_names_again_is_what_it_was(protocol):
+    """Values that occur twice are stored once and taken from the memo; each protocol counts its places its own way."""
+    text, pair, inner = 'shared text', ('a', 1), {'x': 2.5}
+    content = {'first': [text, text], 'pairs': [pair, pair, inner], 'inner': inner, text: [[], [text, None, True]],
+               'long': [2 ** 40, -7, 300], **{f'key {n}': f'key {n}' for n in range(300)}}
+    assert Reader(Path('x'), 'x').content(pickle.dumps(content, protocol=protocol)) == content
+
+
+@pytest.mark.parametrize('protocol', [2, 4])
+def test_ordered_and_shared_values_of_a_pickle_are_those_of_pythons_reader(protocol):
+    shared = collections.OrderedDict(a=1, b=('x', 'x'))
+    content = {'state': shared, 'again': shared, 'names': list(shared), 'deep': [[shared, ['x']], 'x']}
+    assert Reader(Path('x'), 'x').content(pickle.dumps(content, protocol=protocol)) == content
 
 
 # The command.

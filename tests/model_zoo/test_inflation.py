@@ -114,6 +114,20 @@ def test_imagenets_colours_are_built_into_the_first_filters(googlenet):
     agree(got[:, :, 2:-3, 2:-3], want[:, :, 2:-3, 2:-3])
 
 
+@pytest.mark.parametrize('gamma', [1e-3, -1e-4, 2e-5])
+def test_channels_of_small_gammas_are_not_switched_off(googlenet, gamma):
+    """Weight decay leaves gammas of a thousandth; what they pass on is small, and counts."""
+    _, arrays = googlenet
+    gammas = arrays['conv2.1.gamma'].copy()
+    gammas[3] = gamma
+    inflated = inception_v1_to_i3d({**arrays, 'conv2.1.gamma': gammas}, mode='centre', **SAME_COLOURS)
+    own, following = inflated['Conv3d_2b_1x1.conv.weight'][3], inflated['Conv3d_2c_3x3.conv.weight'][:, 3, 1]
+    assert np.abs(own).max() > 0.01
+    sign = np.sign(arrays['conv3.1.gamma'])[:, None, None]
+    np.testing.assert_allclose(following, arrays['conv3.0.weight'][:, 3] * sign * abs(gamma), rtol=1e-5)
+    assert inflated['Conv3d_2b_1x1.bn.beta'][3] == pytest.approx(arrays['conv2.1.beta'][3] / abs(gamma), rel=1e-5)
+
+
 def test_a_channel_that_gamma_switches_off_is_constant(googlenet):
     _, arrays = googlenet
     gamma = arrays['conv2.1.gamma'].copy()

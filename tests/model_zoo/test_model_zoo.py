@@ -219,6 +219,10 @@ def test_networks_are_initialised_and_compute_after_moving_to_other_devices():
     for device in (mx.cpu(0), mx.cpu(1)):
         out = net(mx.nd.ones((4, 3, 32, 32), ctx=device))
         assert out.shape == (2, 3) and np.isfinite(out.asnumpy()).all()
+    frames = mx.nd.random.normal(shape=(4, 3, 32, 32))
+    first, second = (net(frames.as_in_context(device)).asnumpy() for device in (mx.cpu(0), mx.cpu(1)))
+    np.testing.assert_array_equal(first, second)
+    assert np.ptp(first) > 0
 
 
 def test_one_segment_is_the_plain_network_and_use_tsn_wraps_it():
@@ -258,8 +262,82 @@ def test_last_gamma_starts_every_block_as_its_shortcut(name):
 def test_group_norm_replaces_batch_norm_and_computes_hybridized():
     net = get_model('resnet18_v1b_custom', use_gn=True, nclass=3, **SMALL)
     assert not net.batch_norms()
+    frames = mx.nd.random.normal(shape=(2, 3, 32, 32))
+    want = net(frames).asnumpy()
     net.hybridize()
-    assert np.isfinite(net(mx.nd.random.normal(shape=(2, 3, 32, 32))).asnumpy()).all()
+    got = net(frames).asnumpy()
+    assert np.isfinite(got).all() and np.ptp(got) > 0
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+
+# Networks whose dropout is the last thing before the head: features, the rate asked for, the rate that it is, and
+# options that make them small.
+DROPPING = {
+    'resnet18_v1b_ucf101': (512, None, 0.9, {}),
+    'inceptionv1_hmdb51': (1024, 0.75, 0.75, {}),
+    'inceptionv3_ucf101': (2048, None, 0.8, {'input_size': 75}),
+    'i3d_rgb_custom': (1024, None, 0.5, {'clip_length': 2}),
+    's3dg_custom': (306, None, 0.2, {'clip_length': 8, 'depth_multiplier': 0.3, 'min_depth': 8}),
+    's3d_custom': (306, 0.6, 0.6, {'clip_length': 8, 'depth_multiplier': 0.3, 'min_depth': 8}),
+    'timesformer_small_custom': (96, 0.75, 0.75, {'clip_length': 2, 'input_size': 16, 'bn_frozen': False}),
+}
+
+
+@pytest.mark.parametrize('name', DROPPING)
+def test_dropout_takes_its_share_of_the_features_in_training_only(name):
+    width, asked, share, options = DROPPING[name]
+    options = {**SMALL, 'bn_frozen': True, **options}  # so that training computes the features that testing does
+    net = get_model(name, nclass=width, dropout_ratio=asked, **options)
+    keys = net._collect_params_with_prefix()
+    weight = keys[net.card.head]
+    weight.set_data(mx.nd.eye(width).reshape(weight.shape))  # the head passes the features on as they are
+    keys[net.card.head.removesuffix('weight') + 'bias'].set_data(mx.nd.zeros(width))
+    frames = mx.nd.random.normal(shape=net.card.input_shape(2, options['input_size'], options.get('clip_length')))
+    whole = scores(net, frames, training=False)
+    np.testing.assert_array_equal(scores(net, frames, training=False), whole)
+    dropping = scores(net, frames, training=True)
+    seen = np.abs(whole) > 1e-3 * np.abs(whole).max()
+    assert seen.sum() > 150
+    passed = dropping[seen] / whole[seen]
+    kept = passed > 0.5
+    np.testing.assert_allclose(passed, kept / (1 - share), rtol=1e-3)
+    assert abs(1 - kept.mean() - share) < 4 * (share * (1 - share) / seen.sum()) ** 0.5
+
+
+def test_both_dropouts_of_vgg_are_what_is_asked_for():
+    frames = mx.nd.random.normal(shape=(2, 3, 32, 32))
+    net = get_model('vgg16_ucf101', dropout_ratio=0.5, feat_ext=True, **SMALL)
+    whole, dropped = (scores(net, frames, training) for training in (False, True))
+    assert 0.35 < (dropped > 0).mean() / (whole > 0).mean() < 0.65  # the second
+    both = (dropped > 0) & (whole > 0)
+    assert np.abs(dropped[both] / whole[both] - 2).max() > 0.1  # by the second alone it would be 2: that is the first
+
+
+DROPOUT_AND_HEAD = {
+    'vgg16_ucf101': (0.9, 0.001), 'vgg16_hmdb51': (0.9, 0.001), 'vgg16_kinetics400': (0.5, 0.01),
+    'inceptionv1_ucf101': (0.8, 0.001), 'inceptionv1_kinetics400': (0.5, 0.01), 'inceptionv3_hmdb51': (0.8, 0.001),
+    'inceptionv3_sthsthv2': (0.5, 0.01), 'resnet50_v1b_ucf101': (0.9, 0.001), 'resnet18_v1b_custom': (0.5, 0.01),
+    'i3d_rgb_kinetics400': (0.5, None), 'i3d_flow_custom': (0.5, None), 's3dg_custom': (0.2, None),
+    's3d_kinetics400': (0.2, None), 'timesformer_divst_8x32_kinetics400': (0., None),
+    'timesformer_small_custom': (0., None), 'i3d_resnet50_v1_ucf101': (0.8, 0.001),
+    'i3d_resnet50_v1_custom': (0.8, 0.001), 'i3d_resnet50_v1_kinetics400': (0.5, 0.01),
+    'slowfast_4x16_resnet50_kinetics400': (0.5, 0.01), 'c3d_kinetics400': (0.5, 0.001),
+}
+
+
+def test_dropout_and_the_heads_deviation_are_by_default_the_published_ones():
+    found = {name: (model_card(name).defaults['dropout_ratio'], model_card(name).defaults.get('init_std'))
+             for name in DROPOUT_AND_HEAD}
+    assert found == DROPOUT_AND_HEAD
+
+
+def test_weights_of_networks_for_frames_start_by_hes_rule():
+    keys = get_model('resnet18_v1b_custom', **SMALL)._collect_params_with_prefix()
+    for key in ('conv1.weight', 'layer2.0.conv1.weight', 'layer4.1.conv2.weight'):
+        weight = keys[key].data().asnumpy()
+        assert weight.std() == pytest.approx((2 / np.prod(weight.shape[1:])) ** 0.5, rel=0.05), key
+    assert keys['output.weight'].data().asnumpy().std() == pytest.approx(0.01, rel=0.05)
+    assert (keys['bn1.gamma'].data().asnumpy() == 1).all() and not keys['bn1.beta'].data().asnumpy().any()
 
 
 def test_two_networks_of_a_process_share_no_parameter_names():
@@ -295,5 +373,9 @@ def test_what_cannot_be_is_refused_with_the_way_out(name, options, message, caps
 
 
 def test_switched_off_options_are_accepted_by_every_model():
-    get_model('resnet18_v1b_ucf101', batch_norm=False, use_gn=False, use_se=False, use_kinetics_pretrain=False,
-              dropout_ratio=None, bn_frozen=False, **SMALL)
+    off = get_model('resnet18_v1b_ucf101', batch_norm=False, use_gn=False, use_se=False, use_kinetics_pretrain=False,
+                    dropout_ratio=None, bn_frozen=False, **SMALL)
+    plain = get_model('resnet18_v1b_ucf101', **SMALL)
+    assert str(off) == str(plain) and 'Dropout(p = 0.9' in str(off)
+    assert [parameter.grad_req for parameter in off.collect_params().values()] == [
+        parameter.grad_req for parameter in plain.collect_params().values()]

@@ -102,14 +102,28 @@ def test_scores_at_full_size_are_those_of_an_independent_forward(name, frames, s
 
 @pytest.mark.parametrize('name', ['s3dg_custom', 's3d_custom'])
 def test_it_trains_and_follows_sizes(name):
-    net = small(name)
+    """Compiled for several sizes it has the loss and the gradients that it has layer by layer, and every weight one."""
+    net, plain = (small(name, dropout_ratio=0, depth_multiplier=0.3, min_depth=4) for _ in range(2))
+    for one in (net, plain):
+        random_parameters(one)
     net.hybridize()
-    trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.01})
-    for frames, height in ((8, 32), (9, 33)):
-        with autograd.record():
-            loss = gluon.loss.SoftmaxCELoss()(net(mx.nd.array(clips(2, frames, height))), mx.nd.array([0, 3]))
-        loss.backward()
-        trainer.step(2)
+    for frames, height in ((8, 32), (9, 33), (8, 32)):
+        losses, gradients = [], []
+        for one in (net, plain):
+            with autograd.record():
+                loss = gluon.loss.SoftmaxCELoss()(one(mx.nd.array(clips(2, frames, height))), mx.nd.array([0, 3]))
+            loss.backward()
+            losses.append(loss.asnumpy())
+            gradients.append({key: parameter.grad().asnumpy().ravel() for key, parameter in
+                              one._collect_params_with_prefix().items() if parameter.grad_req != 'null'})
+        np.testing.assert_allclose(losses[0], losses[1], rtol=5e-3)
+        assert [key for key, gradient in gradients[0].items() if not gradient.any()] == []
+        # A ReLU that tips over by a rounding error shows in the gradient, so it is compared as a whole.
+        got, want = (np.concatenate(list(part.values())) for part in gradients)
+        assert got @ want > 0.99 * np.linalg.norm(got) * np.linalg.norm(want) > 0
+    before = net.Conv3d_1a_7x7.conv.weight.data().asnumpy()
+    gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.01}).step(2)
+    assert (net.Conv3d_1a_7x7.conv.weight.data().asnumpy() != before).mean() > 0.9
     assert np.isfinite(net(mx.nd.array(clips(2))).asnumpy()).all()
 
 
@@ -131,6 +145,20 @@ def test_gates_weigh_channels_by_the_mean_of_the_clip():
     assert 0 < np.abs(weight).max() < 0.1
     want = x / (1 + np.exp(-x.mean(axis=(2, 3, 4)) @ weight.T))[:, :, None, None, None]
     np.testing.assert_allclose(gate(mx.nd.array(x)).asnumpy(), want, rtol=1e-5, atol=1e-6)
+
+
+def test_gates_start_nearly_open_by_half():
+    gate = SelfGating(128)
+    gate.initialize()
+    assert abs(gate.weight.data().asnumpy().std() - 0.01) < 5e-4
+
+
+def test_no_layer_has_fewer_than_16_channels_unless_told():
+    net = small(depth_multiplier=0.1)
+    widths = {key: parameter.shape[0] for key, parameter in net._collect_params_with_prefix().items()
+              if key.endswith('conv.weight')}
+    assert min(widths.values()) == 16 and max(widths.values()) == 38
+    assert small().Conv3d_1a_7x7.conv.weight.shape == (64, 3, 3, 7, 7)
 
 
 @pytest.mark.parametrize('start', ['Conv3d_2c_3x3', 'Conv2d_2c_3x3', 'Mixed_3b', 'Mixed_4f', 'Mixed_5c', 'none'])

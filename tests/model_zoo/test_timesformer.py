@@ -210,6 +210,59 @@ def test_drop_path_grows_from_block_to_block_and_scales_whole_paths():
     assert abs((kept[:, 0, :, 0] == 0).mean() - 0.25) < 0.06
 
 
+@pytest.mark.parametrize('path', ['temporal', 'spatial', 'mlp'])
+def test_each_path_of_a_block_is_dropped_for_its_own_rows(path):
+    """In time a place is dropped as a whole, in space a frame, in the MLP a clip; only one path does something."""
+    frames, places, dim, count = 3, 5, 6, 40
+    mx.random.seed(2)
+    net = TimeSformer(2, patch=4, dim=dim, depth=2, heads=2, mlp_ratio=2, drop_path=0.5)
+    net.plan_for(frames, 4, 4 * places)
+    net.initialize()
+    block = net.blocks[1]
+    for key, parameter in block._collect_params_with_prefix().items():
+        if key.endswith('.weight'):
+            parameter.set_data(mx.nd.random.normal(0, 0.5, parameter.shape))
+    ends = {'temporal': block.temporal_fc, 'spatial': block.attn.proj, 'mlp': block.mlp.fc2}
+    for name in ends.keys() - {path}:
+        ends[name].weight.set_data(mx.nd.zeros(ends[name].weight.shape))
+    tokens = mx.nd.random.normal(shape=(count, 1 + frames * places, dim))
+    whole = (block(tokens) - tokens).asnumpy()
+    with autograd.train_mode():
+        found = (block(tokens) - tokens).asnumpy()
+    shares = ((found * whole).sum(axis=2) / (whole ** 2).sum(axis=2).clip(1e-12))[:, 1:].reshape(count, frames, places)
+    assert set(shares.round(2).ravel()) == {0, 2}
+    lost = shares < 1
+    fates = {'temporal': lost[:, :1], 'spatial': lost[:, :, :1], 'mlp': lost[:, :1, :1]}[path]
+    np.testing.assert_array_equal(lost, np.broadcast_to(fates, lost.shape))
+    assert abs(fates.mean() - 0.5) < 0.25
+    by_clip = fates.reshape(count, -1)
+    assert path == 'mlp' or (by_clip.any(axis=1) & ~by_clip.all(axis=1)).any()  # a clip loses some and keeps some
+
+
+def test_a_whole_network_loses_paths_in_training_only():
+    mx.random.seed(1)
+    data = mx.nd.array(clips(6, 3, 12, 8))
+    for rate in (0, 0.5):
+        net = tiny(drop_path=rate)
+        random_parameters(net)
+        tested = net(data).asnumpy()
+        with autograd.train_mode():
+            trained = net(data).asnumpy()
+        assert np.allclose(tested, trained, atol=1e-5) == (rate == 0)
+        np.testing.assert_array_equal(net(data).asnumpy(), tested)
+
+
+def test_the_small_network_loses_nothing_in_training_unless_asked():
+    net, data = get_model('timesformer_small_custom', **SMALL), mx.nd.array(clips())
+    with autograd.train_mode():
+        np.testing.assert_array_equal(net(data).asnumpy(), net(data).asnumpy())
+    embedded = TimeSformer(5, patch=4, dim=96, depth=1, heads=2)
+    embedded.plan_for(8, 32, 32)
+    embedded.initialize()
+    for name in ('cls_token', 'pos_embed'):
+        assert abs(getattr(embedded, name).data().asnumpy().std() - 0.02) < 5e-3
+
+
 def test_training_reaches_every_parameter():
     net = get_model('timesformer_small_custom', **SMALL)
     net.hybridize()

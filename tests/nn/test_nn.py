@@ -1,4 +1,6 @@
 """Layers: batch normalisation on clips, freezing, group normalisation and consensus."""
+import contextlib
+
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
 # isort: split
@@ -9,7 +11,16 @@ import pytest
 from mxnet import autograd, gluon
 
 from gluon_action.errors import ModelError
-from gluon_action.nn import BatchNorm, Consensus, GroupNorm, batch_norms, freeze_batch_norms
+from gluon_action.nn import (
+    BatchNorm,
+    Consensus,
+    DropPath,
+    GroupNorm,
+    LayerNorm,
+    as_operators,
+    batch_norms,
+    freeze_batch_norms,
+)
 
 
 def trained_twice(layer, data, weights):
@@ -37,13 +48,21 @@ def test_batch_norm_on_clips_equals_batch_norm_on_the_same_numbers_as_images(hyb
 
 
 def test_batch_norm_trains_behind_a_3d_convolution():
-    net = gluon.nn.HybridSequential()
-    net.add(gluon.nn.Conv3D(4, 3, in_channels=3), BatchNorm(ndim=5, in_channels=4), gluon.nn.Activation('relu'))
-    net.initialize()
-    with autograd.record():
-        loss = net(mx.nd.random.normal(shape=(2, 3, 4, 8, 8))).sum()
-    loss.backward()
-    assert np.isfinite(net[0].weight.grad().asnumpy()).all()
+    """Its gradients are those of the same convolution and Gluon's normalisation of the same numbers as images."""
+    conv, ours, images = gluon.nn.Conv3D(4, 3, in_channels=3), BatchNorm(ndim=5, in_channels=4), gluon.nn.BatchNorm(
+        in_channels=4)
+    for layer in (conv, ours, images):
+        layer.initialize(mx.init.Normal(0.5))
+    data, way = mx.nd.random.normal(shape=(2, 3, 4, 8, 7)), mx.nd.random.normal(shape=(2, 4, 2, 6 * 5))
+    found = []
+    for norm, shape in ((ours, (0, 0, 0, 0, 0)), (images, (0, 0, 0, -3))):
+        with autograd.record():
+            loss = (norm(conv(data).reshape(shape)).relu().reshape((2, 4, 2, 30)) * way).sum()
+        loss.backward()
+        found.append([parameter.grad().asnumpy() for parameter in (conv.weight, norm.gamma, norm.beta)])
+    for got, want in zip(*found):
+        assert np.abs(want).max() > 0.1
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
 
 
 def test_batch_norm_refuses_other_numbers_of_axes():
@@ -86,6 +105,52 @@ def test_group_norm_equals_gluoncvs_with_the_same_parameters(hybrid):
 def test_group_norm_refuses_channels_that_do_not_divide():
     with pytest.raises(ValueError, match='48 channels cannot be divided into 32 groups'):
         GroupNorm(48)
+
+
+@pytest.mark.parametrize('operators', [False, True])
+def test_layer_norm_of_equal_numbers_is_beta_and_has_a_gradient(operators):
+    layer = LayerNorm(6)
+    layer.initialize()
+    layer.beta.set_data(mx.nd.arange(6))
+    x = mx.nd.array([[3.] * 6, [0.] * 6, [1., 2., 3., 4., 5., 6.]])
+    x.attach_grad()
+    with as_operators(layer) if operators else contextlib.nullcontext(), autograd.record():
+        out = layer(x)
+        (out * mx.nd.array([[1., -2., 3., -4., 5., 7.]])).sum().backward()
+    np.testing.assert_allclose(out.asnumpy()[:2], [np.arange(6)] * 2, atol=1e-5)
+    assert np.isfinite(x.grad.asnumpy()).all() and np.isfinite(layer.gamma.grad().asnumpy()).all()
+
+
+@pytest.mark.parametrize('layer, axis, eps', [
+    (LayerNorm(64), -1, 1e-6), (LayerNorm(64, epsilon=1e-3), -1, 1e-3), (GroupNorm(64), (2, 3), 1e-5),
+    (GroupNorm(64, epsilon=1e-2), (2, 3), 1e-2)])
+def test_what_is_added_to_the_variance_counts_where_numbers_hardly_differ(layer, axis, eps):
+    layer.initialize()
+    x = eps ** 0.5 * np.random.RandomState(0).normal(size=(3, 64) if axis == -1 else (3, 64, 4, 5))
+    if axis == -1:
+        want = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+    else:
+        groups = x.reshape(3, 32, -1)
+        want = ((groups - groups.mean(-1, keepdims=True)) / np.sqrt(groups.var(-1, keepdims=True) + eps)
+                ).reshape(x.shape)
+    np.testing.assert_allclose(layer(mx.nd.array(x)).asnumpy(), want, rtol=1e-3, atol=1e-4)
+
+
+def test_group_norm_of_equal_numbers_is_beta():
+    layer = GroupNorm(32)
+    layer.initialize()
+    layer.beta.set_data(mx.nd.arange(32))
+    out = layer(mx.nd.ones((2, 32, 3, 5)) * 7).asnumpy()
+    np.testing.assert_allclose(out, np.broadcast_to(np.arange(32)[:, None, None], out.shape), atol=1e-4)
+
+
+def test_drop_path_drops_whole_samples_unless_told_otherwise():
+    drop = DropPath(0.5)
+    x = mx.nd.ones((40, 5, 7))
+    with autograd.train_mode():
+        kept = drop(x).asnumpy()
+    assert set(kept.ravel()) == {0, 2}
+    np.testing.assert_array_equal(kept, np.broadcast_to(kept[:, :1, :1], kept.shape))
 
 
 @pytest.mark.parametrize('hybrid', [False, True])
