@@ -99,6 +99,14 @@ def test_a_window_may_lie_anywhere():
     np.testing.assert_array_equal(seen, middle)
 
 
+def test_a_window_that_reaches_over_the_edge_is_refused():
+    whole = replace(FRAMES, resize={}, corner=(6, 10))
+    assert whole.apply(pictures(1, 30, 34)).shape == (1, 3, 24, 24)
+    for height, width in ((29, 34), (30, 33)):
+        with pytest.raises(UsageError, match=f'frames of {width}x{height} .* hold no crop of 24x24'):
+            whole.apply(pictures(1, height, width))
+
+
 def test_any_range_of_values_comes_out():
     frames = np.array([0, 255], 'uint8').reshape(2, 1, 1, 1).repeat(3, axis=3)
     scaled = Preprocess(layout='NCHW', offsets=(0,), crop=(1, 1), mean=(0, 1, 2), std=(1, 1, 2), value_range=(-1, 3))

@@ -353,6 +353,7 @@ def test_clips_are_spread_over_videos_and_a_video_is_on_one_side_only(demo_motio
     one = collect_clips(videos[:1], preprocess_of(4, 16), 6)
     known, unseen = split_clips(one, 0.5)
     assert len(known) == len(unseen) == 3
+    assert len(collect_clips(videos[:3], preprocess_of(4, 16), 5)) == 5  # two of each, and the last one left out
     with pytest.raises(UsageError, match='one clip is too few'):
         split_clips(one[:1], 0.5)
 

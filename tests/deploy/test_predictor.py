@@ -14,7 +14,7 @@ from gluon_action.data.flow.methods import compute_flow, quantize, to_gray
 from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader, resize
 from gluon_action.deploy.bundle.format import read_bundle
-from gluon_action.deploy.predict.predictor import Predictor, merge_gaps, probabilities_of
+from gluon_action.deploy.predict.predictor import Prediction, Predictor, merge_gaps, probabilities_of
 from gluon_action.deploy.predict.windows import WindowPlan
 from gluon_action.errors import BundleError, UsageError, VideoReadError
 
@@ -66,6 +66,11 @@ def test_a_majority_counts_windows(bundle, video):
     winners = by_hand(CLIPS, all_frames(video), range(0, 43, 4)).argmax(axis=1)
     np.testing.assert_allclose(found.probabilities, np.bincount(winners, minlength=3) / len(winners), rtol=1e-6)
     assert found.top(1)[0] == (found.label, found.score)
+
+
+def test_of_a_draw_the_class_that_won_is_named_first():
+    drawn = Prediction('a.mp4', 'wave', 1, 0.5, np.array([.5, .5, 0]), [], 1, [], LABELS, {})
+    assert drawn.top(3) == [('wave', .5), ('rest', .5), ('jump', 0)]
 
 
 def test_crops_are_averaged_before_the_softmax(tmp_path, video):

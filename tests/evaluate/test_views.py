@@ -284,7 +284,7 @@ def test_views_per_score_of_an_exported_network_are_found_by_trying(tmp_path, se
         assert views.views_per_score(exported, ViewRecipe(crops=10, size=32), 6, 1, mx.cpu()) == expected
 
 
-@pytest.mark.parametrize('height, width', [(256, 340), (224, 297), (341, 256), (224, 224)])
+@pytest.mark.parametrize('height, width', [(256, 340), (224, 297), (341, 256), (224, 224), (227, 229)])
 def test_crop_boxes_are_those_of_gluoncv(height, width):
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
