@@ -130,7 +130,7 @@ for name in ('cv2', 'mxnet', 'gluoncv', 'matplotlib', 'PIL', 'onnx', 'onnxruntim
     sys.modules[name] = None
 import json
 import numpy as np
-from gluon_action.deploy import bundle_format
+from gluon_action.deploy.bundle import format
 from gluon_action.data.preprocess import Preprocess
 preprocess = Preprocess.from_json(json.loads(sys.argv[1]))
 sys.stdout.buffer.write(preprocess.apply(np.random.default_rng(4).integers(0, 256, (4, 45, 61, 3), 'uint8')).tobytes())
