@@ -1,0 +1,129 @@
+"""How every command ends: exit codes, what is said, and interruptions that are not lost."""
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from gluon_action.cli.command import make_parser, run, yes_or_no
+from gluon_action.errors import OutputError, UsageError
+
+
+def called(main, *argv, prog='train'):
+    return run(lambda argv: make_parser('Do something.').parse_args(argv), main, list(argv), prog)
+
+
+def failing(error):
+    def main(args):
+        raise error
+    return main
+
+
+@pytest.mark.parametrize('result, code', [(None, 0), (0, 0), (1, 1), (3, 3), (True, 1)])
+def test_what_a_command_returns_is_its_exit_code(result, code):
+    assert called(lambda args: result) == code
+
+
+@pytest.mark.parametrize('error, code, told', [
+    (OutputError('a.params cannot be written'), 1, 'train: a.params cannot be written\n'),
+    (UsageError('--lr is wrong'), 2, 'train: --lr is wrong\n'),
+    (KeyError('x'), 1, "train: unexpected KeyError: 'x'\nThis is a fault of the program; --debug shows where it "
+                       'happened.\n')])
+def test_an_error_is_told_without_a_traceback_unless_asked_for(error, code, told, capsys):
+    assert called(failing(error)) == code
+    assert capsys.readouterr().err == told
+    assert called(failing(error), '--debug') == code
+    said = capsys.readouterr().err
+    assert said.startswith('Traceback') and said.endswith(told)
+
+
+def test_a_command_is_called_by_its_file_where_it_has_no_other_name(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['/somewhere/train_recognizer.py'])
+    assert called(failing(OutputError('no')), prog=None) == 1
+    assert capsys.readouterr().err == 'train_recognizer.py: no\n'
+
+
+def test_ctrl_c_ends_a_command_with_130(capsys):
+    def main(args):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    assert called(main) == 130
+    assert capsys.readouterr().err == '\ninterrupted\n'
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.filterwarnings('error')  # such as of an exception that Python ignores in a __del__
+def test_ctrl_c_that_meets_a_finalizer_is_not_lost():
+    class Array:
+        def __del__(self):
+            self.release()
+
+        def release(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+    went_on = []
+
+    def main(args):
+        array = Array()
+        del array
+        went_on.append(True)
+        time.sleep(2)
+    assert called(main) == 130
+    assert went_on
+
+
+@pytest.mark.parametrize('handler', [signal.SIG_IGN, lambda number, frame: None])
+def test_ctrl_c_that_is_ignored_or_somebody_elses_stays_so(handler):
+    def main(args):
+        assert signal.getsignal(signal.SIGINT) is handler
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        assert called(main) == 0 and signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_reader_that_goes_away_ends_a_command_with_141_and_without_a_word(monkeypatch, capfd):
+    """What `... | head` does. What is still to be written, at exit too, goes nowhere."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, 'w') as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', stream)
+        assert called(lambda args: print('much')) == 141
+        print('more', flush=True)
+    assert capfd.readouterr() == ('', '')
+
+
+def test_a_command_runs_where_standard_output_is_closed(monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', None)
+    assert called(lambda args: print('nobody reads this')) == 0
+
+
+def test_output_is_written_before_a_command_ends(monkeypatch, tmp_path):
+    with open(tmp_path / 'out', 'w') as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', stream)
+        called(lambda args: print('done'))
+        assert (tmp_path / 'out').read_text() == 'done\n'
+
+
+def test_help_tells_defaults_that_teach_something_and_flags_are_not_abbreviated(capsys):
+    parser = make_parser('Do something.', prog='x')
+    parser.add_argument('--rate', default=0.5, help='the rate')
+    parser.add_argument('--name', default=None, help='the name')
+    parser.add_argument('--quiet', action='store_true', help='say less')
+    parser.add_argument('--text', default='', help='the text')
+    told = parser.format_help()
+    assert 'the rate (default: 0.5)' in told and told.count('default') == 1
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--rat', '1'])
+    assert '--rat' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('text, value', [('true', True), ('YES', True), ('1', True), ('False', False), ('no', False),
+                                         ('0', False)])
+def test_yes_and_no_are_understood(text, value):
+    assert yes_or_no(text) is value
