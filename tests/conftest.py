@@ -30,3 +30,26 @@ def demo_motion(tmp_path_factory):
     from gluon_action.data.demo.make import make_demo
     return make_demo('demo_motion', tmp_path_factory.mktemp('motion'), train_per_class=3, val_per_class=2,
                      size=64, num_frames=12)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """What the program does for its files to survive a power cut, in order.
+
+    ``('sync', path, bytes)`` of a file that was waited for, with its size at that moment (None of a folder), and
+    ``('rename', path, new path)``.
+    """
+    events, fsync = [], os.fsync
+
+    def synced(descriptor):
+        path = os.readlink(f'/proc/self/fd/{descriptor}')
+        fsync(descriptor)
+        events.append(('sync', path, None if os.path.isdir(path) else os.path.getsize(path)))
+
+    for name in ('rename', 'replace'):
+        def moved(source, target, *, given=getattr(os, name), **kwargs):
+            given(source, target, **kwargs)
+            events.append(('rename', os.fspath(source), os.fspath(target)))
+        monkeypatch.setattr(os, name, moved)
+    monkeypatch.setattr(os, 'fsync', synced)
+    return events

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gluon_action  # noqa: F401  (before anything that imports MXNet)
+
+# isort: split
+import mxnet as mx
 import numpy as np
 import pytest
 from checkpoint_names import slim
@@ -18,6 +22,8 @@ from torch_file_writer import write_torch_file
 from gluon_action.cli import clip_estimator, test_video_action_classifier, video_action_classifier
 from gluon_action.cli.command import run
 from gluon_action.model_zoo import get_model
+from gluon_action.train.recipes import clip_estimator as estimator
+from gluon_action.train.recipes.clip_estimator_data import open_loader
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'i3d_estimator.py'
 MODELS, SETS = 'C:/Users/Public/fra-gctd-project/Models', 'C:/Users/Public/fra-gctd-project/Data_Sets'
@@ -53,6 +59,52 @@ def as_printed(line, kinetics, folder, data):
     return line.replace(f'{MODELS}/ramsey_nj', str(folder)).replace(f'{SETS}/ramsey_nj', str(data)).split()
 
 
+#: Of each phase: learning rate, clips a step, steps between looks, what is taken over, what is trained.
+PHASES = ((0.1, 2, 532, 'i3d_convs', 'i3d_logits'), (0.001, 1, 1064, None, None), (0.00001, 1, 1064, None, None))
+
+
+def config_of(line, folder):
+    argv = as_printed(line, folder / 'pre-trained', folder / 'runs', folder / 'data')
+    return clip_estimator.config_from(clip_estimator.parse_i3d(argv))
+
+
+@pytest.mark.parametrize('line, phase', zip(PRINTED, PHASES), ids=('pretrained', 'coarsetuned', 'finetuned'))
+def test_a_printed_command_takes_steps_of_its_rate_down_the_gradient(line, phase, tmp_path):
+    """On a thin network of the same loop; the gradient is computed without it."""
+    config = config_of(line, tmp_path)
+    rate, size, looks, taken, trained = phase
+    assert (config.learning_rate, config.batch_size, config.monitor_steps) == (rate, size, looks)
+    assert (config.variables_to_warm_start, config.variables_to_train) == (taken, trained)
+    assert (config.mode, config.optimizer, config.momentum, config.weight_decay) == (
+        'train_and_eval', 'momentum', 0.9, 1e-7)
+    assert (config.num_classes, config.clip_length, config.frame_height, config.frame_width) == (204, 64, 224, 224)
+    write_clips(Path(config.train_subset_dir_path), 2, shape=(8, 32, 32, 3), classes=204)
+    config = dataclasses.replace(
+        config, network='s3dg', depth_multiplier=0.05, min_depth=2, clip_length=8, frame_height=32, frame_width=32,
+        num_data_workers=0, dropout_rate=0., variables_to_train=trained and 's3dg_logits')
+    net = estimator.build_network(config, [mx.cpu()])
+    loop = estimator.build_loop(config, net, [mx.cpu()], estimator.scoring_of(config, None))
+    assert [loop.schedule(update) for update in (1, 1000, 100_000)] == [rate] * 3
+    with open_loader(config, 'train') as loader:
+        batch = next(loader.epoch(0))
+    with mx.autograd.record():
+        loss = mx.gluon.loss.SigmoidBinaryCrossEntropyLoss()(net(batch.data), batch.label).mean()
+    loss.backward()
+    names = [name for name in loop.names if name.startswith('Logits.')]
+    before = {name: array.asnumpy() for name, array in loop.parameters().items()}
+    gradients = {name: loop._params[name].grad().asnumpy().copy() for name in loop.names}
+    loop.step(batch)
+    after = {name: array.asnumpy() for name, array in loop.parameters().items()}
+    assert len(names) == 2 and (set(loop.names) == set(names)) == (trained is not None)
+    assert max(abs(gradient).max() for gradient in gradients.values()) > 0.001
+    for name, gradient in gradients.items():
+        # Weights are so much larger than a step at the last rate that they round it; these begin at 0.
+        least = 1e-5 * rate if name.endswith(('bias', 'beta')) else 1e-7
+        assert np.allclose(after[name] - before[name], -rate * gradient, rtol=1e-3, atol=least), name
+    still = [name for name in before if name not in loop.names and (trained or 'running' not in name)]
+    assert all((after[name] == before[name]).all() for name in still)
+
+
 @pytest.mark.slow
 def test_the_three_commands_run_as_they_are_printed(kinetics, tmp_path, monkeypatch, capsys):
     for day, count in (('20180419', 3), ('20180420', 2)):
@@ -64,16 +116,22 @@ def test_the_three_commands_run_as_they_are_printed(kinetics, tmp_path, monkeypa
         return dataclasses.replace(given(args), clip_length=8, frame_height=32, frame_width=32, train_steps=2)
 
     monkeypatch.setattr(clip_estimator, 'config_from', smaller)
-    states = []
+    states, looks = [], []
     for line in PRINTED:
         argv = as_printed(line, kinetics[0], tmp_path / 'runs', tmp_path / 'data')
         assert run(clip_estimator.parse_i3d, clip_estimator.main, argv) == 0
         states.append(newest(Path(argv[3]))[1])
+        looks.append([json.loads(text) for text in (Path(argv[3]) / 'metrics.jsonl').read_text().splitlines()])
     heads = {name for name in states[0] if name.startswith('Logits.')}
     for name in states[0].keys() - heads:
         if 'gamma' not in name:
             assert states[0][name] == np.ascontiguousarray(kinetics[1][name]).tobytes(), name
     assert all(states[0][name] != states[1][name] for name in states[0] if name.endswith(('weight', 'running_mean')))
+    assert [record['lr'] for record in sum(looks, [])] == [rate for rate, *_ in PHASES]
+    # At this rate two steps hardly move the parameters, and with momentum no further than three times the rate.
+    moved = [abs(np.frombuffer(states[2][name], np.float32) - np.frombuffer(states[1][name], np.float32)).max()
+             for name in states[1] if name.endswith('weight')]
+    assert 0 < max(moved) < 1e-2
     about = json.loads((tmp_path / 'runs' / 'i3d-estimator-finetuned-init' / 'config.json').read_text())
     assert about['started_from'].endswith('i3d-estimator-coarsetuned-init/checkpoints/step-00000002')
     # Of running statistics, two steps at momentum 0.9 leave 0.81 of what phase 2 ended with; a reset would not.

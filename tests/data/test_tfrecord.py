@@ -164,20 +164,14 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
-    done = []
-
-    def sync(descriptor):
-        done.append(('sync', os.readlink(f'/proc/self/fd/{descriptor}'), os.fstat(descriptor).st_size))
-
-    def replace(source, target, replace=os.replace):
-        done.append(('name', os.fspath(source), os.path.getsize(source)))
-        replace(source, target)
-    monkeypatch.setattr(os, 'fsync', sync)
-    monkeypatch.setattr(os, 'replace', replace)
-    size = write(tmp_path / 'a.tfrecord').stat().st_size
-    (step, synced, synced_size), named = done
-    assert (step, synced_size) == ('sync', size) and named == ('name', synced, size)
+def test_all_of_a_file_is_on_disk_before_it_gets_its_name(tmp_path, disk):
+    path = tmp_path / 'a.tfrecord'
+    with RecordWriter(path) as writer:
+        for record in RECORDS:
+            writer.write(record)
+    (_, synced, size), (_, renamed, name) = disk
+    assert [event[0] for event in disk] == ['sync', 'rename'] and synced == renamed and name == str(path)
+    assert size == path.stat().st_size == writer.num_bytes
 
 
 def test_the_writer_knows_what_it_wrote(tmp_path):

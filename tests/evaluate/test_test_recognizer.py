@@ -115,13 +115,19 @@ def test_failed_videos_count_as_wrong_and_are_named(flags, plain, demo_appearanc
     argv = [*flags, '--data-dir', '/', '--val-list', str(tmp_path / 'list.txt'), '--overwrite']
     assert start(argv) == 1
     assert f'2 of {len(lines) + 2} videos could not be scored' in capsys.readouterr().err
-    results, scores, folder = score([*argv, '--failure-limit', '0.5'])
+    assert len(lines) == 8 and start([*argv, '--failure-limit', '0.19']) == 1
+    results, scores, folder = score([*argv, '--failure-limit', '0.2'])  # 2 of 10: at the limit, not beyond it
     assert (results['n_expected'], results['n_scored'], results['n_failed']) == (len(lines) + 2, len(lines), 2)
     assert results['top1'] == pytest.approx(plain[0]['top1'] * len(lines) / (len(lines) + 2))
     failures = [json.loads(line) for line in (folder / 'failures.jsonl').read_text().splitlines()]
     assert [failure['index'] for failure in failures] == [0, 1]
     assert 'list.txt' in failures[0]['message'] and failures[0]['key'].endswith('garbage.mp4')
     assert np.isnan(scores['scores'][:2]).all() and scores['scored'].tolist() == [False] * 2 + [True] * len(lines)
+
+
+def test_no_failure_at_all_is_within_a_limit_of_none(flags):
+    results, _, _ = score([*flags, '--failure-limit', '0'])
+    assert results['n_failed'] == 0
 
 
 def test_a_list_without_one_readable_video_gives_zero_and_fails(flags, tmp_path):

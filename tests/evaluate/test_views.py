@@ -143,6 +143,36 @@ def test_result_does_not_depend_on_workers_or_batch_size(demo_appearance):
     np.testing.assert_allclose(found[0], found[3], atol=1e-5)
 
 
+def test_by_default_two_videos_a_process_are_read_ahead(demo_appearance, monkeypatch):
+    asked, given = [], views._in_order
+    monkeypatch.setattr(views, '_in_order', lambda *args: asked.append(args[2:4]) or given(*args[:2], 0, 0, None))
+    for prefetch in (None, 7):
+        score_videos(small_net(2), videos_of(demo_appearance), ViewRecipe(size=32), num_workers=3, prefetch=prefetch,
+                     indices=[0])
+    assert asked == [(3, 6), (3, 7)]
+
+
+@pytest.mark.parametrize('workers, prefetch, ahead', [(1, 3, 3), (2, 5, 5), (2, 1, 2)])
+def test_no_more_videos_than_prefetch_are_read_ahead(tmp_path, workers, prefetch, ahead):
+    """Their frames wait in memory: a long list must not be read to its end while the first video is scored."""
+    def read(index):
+        (tmp_path / str(index)).touch()
+        return np.zeros(1)
+
+    def read_so_far(expected):
+        deadline = time.monotonic() + 20
+        while len(list(tmp_path.iterdir())) < expected and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)  # what would be read beyond that
+        return {int(path.name) for path in tmp_path.iterdir()}
+
+    videos = views._in_order(read, list(range(40)), workers, prefetch, None)
+    for position in range(3):
+        assert next(videos)[0] == position
+        assert read_so_far(position + ahead) == set(range(position + ahead))
+    videos.close()
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_every_video_is_opened_exactly_once(demo_appearance, monkeypatch, workers):
     opened = multiprocessing.Value('i', 0)

@@ -2,16 +2,16 @@
 import json
 import shutil
 
+import mxnet as mx
 import numpy as np
 import pytest
 from clips import write_clips
 from events import events_of
-from flags_world import changes, refused, seen, traceback_row
+from flags_world import changes, dropped, refused, seen, stepped, traceback_row
 
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
 from gluon_action.errors import DeviceError, RecordError
-from gluon_action.nn import batch_norms
 from gluon_action.train.recipes import clip_estimator as estimator
 from gluon_action.train.recipes.clip_estimator_config import check_config
 from gluon_action.train.recipes.clip_estimator_data import open_loader
@@ -92,6 +92,25 @@ def stem_of_i3d(world, *flags):
 
 def of_loop(look):
     return lambda world, *flags: look(world.once(loop, *flags))
+
+
+def stepped_on(world, steps, *flags):
+    """Parameters before and after steps on the first clips, without dropout, by name."""
+    given = ('--dropout_rate', '0', *flags)
+    with open_loader(configured(world, *given), 'train') as loader:
+        return stepped(loop(world, *given), loader, steps)
+
+
+def step(world, steps, *flags):
+    """How the parameters change."""
+    before, after = world.once(stepped_on, steps, *flags)
+    return {name: after[name] - before[name] for name in before}
+
+
+def moved(world, *flags):
+    """What a step changes: statistics of normalisation, layers below the head, the head."""
+    names = [name for name, change in world.once(step, 1, *flags).items() if change.any()]
+    return {'statistics' if 'running' in name else 'head' if name.startswith('Logits.') else 'body' for name in names}
 
 
 def first_weight(world, *flags):
@@ -236,6 +255,56 @@ def the_convolutions_are_taken_over(world, output, *flags):
     assert 'start as they are' not in everything and '2 start as they are (Logits.' in convolutions
 
 
+def learnt(world, *flags, steps=1):
+    return {name: change for name, change in world.once(step, steps, *flags).items() if 'running' not in name}
+
+
+def assert_alike(found, expected):
+    assert max(abs(change).max() for change in expected.values()) > 1e-3
+    for name, change in found.items():
+        assert np.allclose(change, expected[name], rtol=1e-3, atol=2e-6), name
+
+
+@seen('--learning_rate', '0.5')
+def a_step_is_as_long_as_the_rate_says(world, output, *flags):
+    assert_alike(learnt(world, *flags), {name: 0.5 / 0.1 * change for name, change in learnt(world).items()})
+
+
+def second_step_has(share, *flags):
+    """Of two steps from one place the first is the same, and the second has so much less of it than 0.9."""
+    @seen(*flags)
+    def row(world, output, *flags):
+        first, both = learnt(world), learnt(world, steps=2)
+        assert_alike(learnt(world, *flags, steps=2),
+                     {name: both[name] - (0.9 - share) * change for name, change in first.items()})
+    return row
+
+
+@seen('--weight_decay', '0.25')
+def weights_decay_by_both_terms_and_nothing_else_does(world, output, *flags):
+    start, plain = world.once(stepped_on, 1)[0], learnt(world)
+    assert_alike(learnt(world, *flags), {
+        name: change - (0.1 * 0.25 * (start[name] + np.sign(start[name])) if name.endswith('weight') else 0)
+        for name, change in plain.items()})
+
+
+@seen('--dropout_rate', '0.5')
+def features_are_dropped(world, output, *flags):
+    for given, rate in (((), 0.2), (flags, 0.5), ((flags[0], '0'), 0.)):
+        head = network(world, *given).Logits
+        scores = head.Conv3d_0c_1x1
+        assert dropped(head, scores, mx.nd.ones((40, scores.weight.shape[1], 1, 1, 1))) == pytest.approx(rate, abs=0.04)
+
+
+@seen('--batch_norm_momentum', '0.5')
+def statistics_follow_as_fast_as_is_said(world, output, *flags):
+    """A step leaves 0.9 of them by default, and so much from this flag; they begin at 0."""
+    slow, fast = (world.once(step, 1, *given) for given in ((), flags))
+    name = next(name for name in slow if name.endswith('running_mean'))
+    assert abs(slow[name]).max() > 0.001
+    assert np.allclose(fast[name], slow[name] * (1 - 0.5) / (1 - 0.9), rtol=1e-3, atol=1e-6)
+
+
 WINDOW = ('--crop', '--cropx', '4', '--cropy', '2', '--cropwidth', '16', '--cropheight', '20')
 seen_pixels = of_train(lambda loader: first_batch(loader).data.asnumpy())
 seen_shape = of_train(lambda loader: first_batch(loader).data.shape)
@@ -275,20 +344,17 @@ ESTIMATOR_ROWS = {'estimator': {
     '--cropy': changes(seen_pixels, '--cropy', '3', given=WINDOW),
     '--monitor_steps': changes(looks, '--monitor_steps', '1', given=('--train_steps', '2'), to=[1, 2]),
     '--train_steps': changes(looks, '--train_steps', '2', to=[2]),
-    '--learning_rate': changes(of_loop(lambda loop: loop.learning_rate), '--learning_rate', '0.5', to=0.5),
-    '--optimizer': changes(of_loop(lambda loop: loop.trainer.optimizer.momentum), '--optimizer', 'sgd', to=0.),
-    '--momentum': changes(of_loop(lambda loop: loop.trainer.optimizer.momentum), '--momentum', '0.5', to=0.5),
-    '--weight_decay': changes(of_loop(lambda loop: (loop.l1, loop.trainer.optimizer.wd)), '--weight_decay', '0.25',
-                              to=(0.25, 0.25)),
-    '--dropout_rate': changes(of_loop(lambda loop: loop.net.Logits.dropout._rate), '--dropout_rate', '0.5', to=0.5),
+    '--learning_rate': a_step_is_as_long_as_the_rate_says,
+    '--optimizer': second_step_has(0., '--optimizer', 'sgd'),
+    '--momentum': second_step_has(0.5, '--momentum', '0.5'),
+    '--weight_decay': weights_decay_by_both_terms_and_nothing_else_does,
+    '--dropout_rate': features_are_dropped,
     '--variables_to_warm_start': the_convolutions_are_taken_over,
-    '--variables_to_train': changes(of_loop(lambda loop: len(loop.names)), '--variables_to_train', 's3dg_logits', to=2),
-    '--update_batch_norm': changes(
-        of_loop(lambda loop: any(layer._kwargs['use_global_stats'] for layer in batch_norms(loop.net))),
-        '--update_batch_norm', given=('--variables_to_train', 's3dg_logits'), to=False),
-    '--batch_norm_momentum': changes(
-        of_loop(lambda loop: {layer._kwargs['momentum'] for layer in batch_norms(loop.net)}), '--batch_norm_momentum',
-        '0.5', to={0.5}),
+    '--variables_to_train': changes(lambda *a: (moved(*a), len(a[0].once(loop, *a[1:]).names)),
+                                    '--variables_to_train', 's3dg_logits', to=({'head'}, 2)),
+    '--update_batch_norm': changes(moved, '--update_batch_norm', given=('--variables_to_train', 's3dg_logits'),
+                                   to={'head', 'statistics'}),
+    '--batch_norm_momentum': statistics_follow_as_fast_as_is_said,
     '--seed': changes(first_weight, '--seed', '1'),
     '--restart': a_new_phase_is_begun,
     '--warm_start': row_of(a_run_starts_from_the_checkpoint, '--warm_start'),

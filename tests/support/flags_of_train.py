@@ -22,8 +22,9 @@ from flags_world import (
     datasets,
     deadlines,
     drawn,
-    dropouts,
+    dropped,
     first_clip,
+    first_statistics,
     frames,
     fresh,
     gammas_at_0,
@@ -32,6 +33,8 @@ from flags_world import (
     learning,
     learnt,
     mixed_late,
+    moved,
+    moved_norms,
     opened_by,
     processes,
     ran,
@@ -54,8 +57,10 @@ from flags_world import (
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer
 from gluon_action.errors import DeviceError, TrainingError, UsageError, VideoReadError, WeightsError
+from gluon_action.train.loop import Loop
 from gluon_action.train.recipes import recognizer as trainer
 from gluon_action.train.recipes.parts import build_recipe
+from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.folder import RunFolder
 
 
@@ -123,6 +128,32 @@ def epochs_are_counted_from_it(world, output, *flags):
     late = records(ran(world, *flags, '--lr-decay-epoch', '1'))
     assert [(record['epoch'], record['step']) for record in late] == [(1, 4)]
     assert late[0]['lr'] == pytest.approx(0.01)  # the schedule stands where that epoch begins
+
+
+@seen('--dropout', '0.2')
+def features_are_dropped(world, output, *flags):
+    x = mx.nd.array(np.random.default_rng(0).normal(size=(16, 3, 32, 32)))
+    for given, rate in (((), 0.5), (flags, 0.2), ((flags[0], '0'), 0.)):
+        net = fresh(world, *given).loop.net
+        assert dropped(net, net.output, x) == pytest.approx(rate, abs=0.04)
+
+
+@seen('--bn-momentum', '0.5')
+def statistics_follow_as_fast_as_is_said(world, output, *flags):
+    """A step leaves 0.9 of them by default, and so much from this flag; they begin at 0."""
+    slow, fast = first_statistics(world), first_statistics(world, *flags)
+    assert abs(slow).max() > 0.001 and np.allclose(fast, slow * (1 - 0.5) / (1 - 0.9), rtol=1e-3, atol=1e-6)
+
+
+@seen('--accumulate', '3')
+def batches_are_gathered_and_an_epoch_has_fewer_updates(world, output, *flags):
+    assert updates(world) == 1 and updates(world, *flags) == 0
+    # Four batches of two: three make one update, the last another. The schedule is over when the run is.
+    assert rates(world, '--lr-mode', 'linear', *flags) == pytest.approx([0.1 * 2 / 3, 0.1 / 3, *[0.] * 6], abs=1e-7)
+    epochs = records(ran(world, '--batch-size', '2', *flags))
+    assert [(record['update'], record['step']) for record in epochs] == [(2, 4), (4, 8)]
+    late = records(ran(world, '--batch-size', '2', '--resume-epoch', '1', *flags))
+    assert [(record['epoch'], record['update'], record['step']) for record in late] == [(1, 4, 8)]
 
 
 @seen('--num-gpus', '99')
@@ -223,6 +254,10 @@ def a_run_goes_on(world, output, *flags):
         world, '--save-dir', str(ran(world)), *flags)).checkpoint.state['loop']['progress']['history'])
 
 
+def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
 @seen('--overwrite')
 def the_run_before_is_deleted(world, output, *flags):
     folder = world.new_folder()
@@ -230,8 +265,19 @@ def the_run_before_is_deleted(world, output, *flags):
     again = ('--save-dir', str(folder), '--num-epochs', '1')
     with pytest.raises(UsageError, match='--overwrite'):
         trainer.train_recognizer(configured(world, *again))
+    old = CheckpointDir(folder / 'checkpoints')
+    old.save(900, {'part': {'of': 'the old run'}})
+    steps = sorted(path.name for path in folder.glob('checkpoints/step-*'))
+    assert steps == ['step-00000004', 'step-00000900']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, 'fit', interrupted)  # before the new run has a checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train_recognizer(configured(world, *again, *flags))
+    assert old.newest() is None and RunFolder(configured(world, *again, '--resume', 'auto')).checkpoint is None
+    old.save(900, {'part': {'of': 'the old run'}})
     trainer.train_recognizer(configured(world, *again, *flags))
     assert len(records(folder)) == 1 and not (folder / f'custom-{NAME}-001.params').exists()
+    assert [path.name for path in folder.glob('checkpoints/step-*')] == ['step-00000002']
 
 
 @seen('--train-only')
@@ -366,23 +412,22 @@ TRAIN_ROWS = {
     '--no-pretrained-base': without_it_imagenet_weights_are_wanted,
     '--resume-params': the_network_starts_from_the_file,
     '--new-head': the_body_of_the_file_gets_a_new_head,
-    '--train-params': changes(lambda *a: recipe(*a).loop.names, '--train-params', 'head',
-                              to=['output.bias', 'output.weight']),
+    '--train-params': changes(moved, '--train-params', 'head', to={'output.bias', 'output.weight'}),
     '--resume-states': the_optimizer_goes_on_with_its_momentum,
     '--resume-epoch': epochs_are_counted_from_it,
     '--mode': changes(lambda *a: recipe(*a).loop.net._active, '--mode', 'imperative', to=False),
     '--dtype': refused('--dtype', 'float16', because='needs --num-gpus'),
-    '--dropout': changes(dropouts, '--dropout', '0', to=[0.0]),
+    '--dropout': features_are_dropped,
     '--last-gamma': changes(lambda *a: len(gammas_at_0(*a)), '--last-gamma', given=RESNET, to=8),
     '--use_se': refused('--use_se', because='no squeeze-and-excitation'),
     '--use-gn': changes(lambda *a: 'BatchNorm' in layers(*a), '--use-gn', given=RESNET, to=False),
     '--batch-norm': changes(lambda *a: 'BatchNorm' in layers(*a), '--batch-norm', given=('--model', 'vgg16_ucf101'),
                             to=True),
     '--input-5d': refused('--input-5d', because='takes frames (N, C, H, W), not clips'),
-    '--partial-bn': changes(learning, '--partial-bn', to=['layers.1.gamma']),
-    '--freeze-bn': changes(learning, '--freeze-bn', to=[]),
-    '--bn-momentum': changes(lambda *a: {layer._kwargs['momentum'] for layer in recipe(*a).loop.net.batch_norms()},
-                             '--bn-momentum', '0.5', to={0.5}),
+    '--partial-bn': changes(lambda *a: (learning(*a), moved_norms(*a)), '--partial-bn', to=(
+        ['layers.1.gamma'], [f'layers.1.{name}' for name in ('beta', 'gamma', 'running_mean')])),
+    '--freeze-bn': changes(lambda *a: (learning(*a), moved_norms(*a)), '--freeze-bn', to=([], [])),
+    '--bn-momentum': statistics_follow_as_fast_as_is_said,
     # devices
     '--num-gpus': gpus_that_are_not_there_are_an_error,
     '--num-cpus': batches_are_split_over_cpus,
@@ -404,7 +449,7 @@ TRAIN_ROWS = {
     '--warmup-epochs': changes(rates, '--warmup-epochs', '1'),
     '--clip-grad': changes(learnt, '--clip-grad', '0.001'),
     '--clip-norm': changes(learnt, '--clip-norm', '0.001'),
-    '--accumulate': changes(updates, '--accumulate', '2', to=0),
+    '--accumulate': batches_are_gathered_and_an_epoch_has_fewer_updates,
     '--mixup': changes(learnt, '--mixup'),
     '--mixup-alpha': changes(learnt, '--mixup-alpha', '9', given=('--mixup',)),
     '--mixup-off-epoch': the_last_epoch_is_not_mixed,

@@ -265,10 +265,45 @@ def body(world, *flags):
     return next(array.asnumpy() for name, array in recipe(world, *flags).loop.parameters().items() if 'weight' in name)
 
 
-def dropouts(world, *flags):
-    found = []
-    recipe(world, *flags).loop.net.apply(lambda block: found.append(getattr(block, '_rate', None)))
-    return [rate for rate in found if rate is not None]
+def dropped(net, head, x, passes=12):
+    """The share of its input that a layer misses in training and not always: the rate of the dropout before it."""
+    seen = []
+    net.hybridize(False)  # a compiled graph calls no hooks
+    handle = head.register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0].asnumpy()))
+    with mx.autograd.train_mode():
+        for _ in range(passes):
+            net(x)
+    handle.detach()
+    seen = np.stack(seen)
+    return (seen == 0)[:, (seen != 0).any(axis=0)].mean()
+
+
+def stepped(loop, loader, steps=1):
+    """All parameters before and after so many steps on the first batch, by name."""
+    batch, found = next(loader.epoch(0)), []
+    for count in (0, steps):
+        for _ in range(count):
+            loop.step(batch)
+        found.append({name: array.asnumpy() for name, array in loop.parameters().items()})
+    return found
+
+
+def moved(world, *flags):
+    """Names of what a step changes."""
+    made = fresh(world, *flags)
+    before, after = stepped(made.loop, made.train_loader)
+    return {name for name in before if not same(before[name], after[name])}
+
+
+def moved_norms(world, *flags):
+    return sorted(name for name in moved(world, *flags) if name.endswith(('gamma', 'beta', 'running_mean')))
+
+
+def first_statistics(world, *flags):
+    """The running mean of the first batch normalisation after a step; it begins at 0."""
+    made = fresh(world, *flags)
+    return next(array for name, array in stepped(made.loop, made.train_loader)[1].items()
+                if name.endswith('running_mean'))
 
 
 def learning(world, *flags):

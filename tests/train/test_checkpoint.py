@@ -170,6 +170,54 @@ def test_a_read_only_directory_is_an_error_and_keeps_the_last_good_state(small_d
     assert folder.load_latest().step == 1
 
 
+@pytest.mark.parametrize('before', [None, 7])
+def test_a_checkpoint_is_on_disk_before_it_gets_its_name_and_the_name_before_the_run_goes_on(tmp_path, disk, before):
+    """Power may fail at any moment: a name stands for whole files, and what was said to be saved is found again."""
+    folder, final = CheckpointDir(tmp_path / 'checkpoints'), tmp_path / 'checkpoints' / 'step-00000007'
+    if before:
+        folder.save(before, state_of(1))
+        disk.clear()
+    folder.save(7, state_of(7))
+    named = next(place for place, event in enumerate(disk) if event[0] == 'rename' and event[2] == str(final))
+    part = disk[named][1]
+    files = {f'{part}/{path.name}': path.stat().st_size for path in final.iterdir()}
+    synced = [(path, size) for kind, path, size in disk[:named] if kind == 'sync']
+    assert len(files) == 4 and dict(synced) == {**files, part: None} and synced[-1] == (part, None)
+    assert disk[named + 1] == ('sync', str(final.parent), None)
+
+
+def test_parameters_are_on_disk_before_they_replace_others(tmp_path, disk):
+    path = tmp_path / 'best.params'
+    for value in (1, 2):
+        disk.clear()
+        replace_arrays(path, {'w': mx.nd.full((3, 4), value)})
+        (first, part, size), (second, renamed, name), third = disk
+        assert (first, second, third) == ('sync', 'rename', ('sync', str(tmp_path), None))
+        assert part == renamed and size == path.stat().st_size and name == str(path)
+
+
+@pytest.mark.parametrize('lost', [1, 4096])
+def test_a_file_whose_end_the_disk_did_not_take_is_an_error_though_mxnet_says_nothing(tmp_path, monkeypatch, lost):
+    """What a disk does that is full at the last buffer, without one."""
+    given = mx.nd.save
+
+    def cut_short(path, arrays):
+        given(path, arrays)
+        os.truncate(path, os.path.getsize(path) - lost)
+
+    replace_arrays(tmp_path / 'best.params', {'w': mx.nd.ones(4)})
+    monkeypatch.setattr(mx.nd, 'save', cut_short)
+    with pytest.raises(OSError, match=r'bytes instead of \d+: the disk is full'):
+        write_arrays(tmp_path / 'x.params', {'w': mx.nd.ones((40, 50))})
+    with pytest.raises(OutputError, match='best.params: .*the disk is full.*MB are free'):
+        replace_arrays(tmp_path / 'best.params', {'w': mx.nd.zeros((40, 50))})
+    assert (mx.nd.load(str(tmp_path / 'best.params'))['w'].asnumpy() == 1).all()
+    folder = CheckpointDir(tmp_path / 'checkpoints')
+    with pytest.raises(OutputError, match='step-00000001: .*the disk is full'):
+        folder.save(1, {'params': {'w': mx.nd.ones((40, 50))}})
+    assert folder.newest() is None
+
+
 def test_a_directory_below_a_file_is_an_error(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OutputError, match='Not a directory'):

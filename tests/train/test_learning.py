@@ -1,13 +1,88 @@
 """What a network can learn from the generated videos, and what it cannot."""
+import contextlib
+
+import mxnet as mx
 import numpy as np
 import pytest
+from mxnet import gluon
 
 from gluon_action.data.demo.make import make_demo
 from gluon_action.evaluate.config import TestConfig
 from gluon_action.evaluate.recognizer import test_recognizer as score
 from gluon_action.evaluate.scores.fusion import FusionConfig, fuse_scores
+from gluon_action.model_zoo import ModelCard, registry
+from gluon_action.model_zoo.recognizer import Recognizer
+from gluon_action.nn import BatchNorm
 from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.parts import build_recipe
 from gluon_action.train.recipes.recognizer import train_recognizer
+
+
+class TinyClips(Recognizer):
+    """Two convolutions over so many frames each, and the mean over what is left of time and place."""
+
+    def __init__(self, nclass, frames, dropout_ratio, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = nclass
+        self.body = gluon.nn.HybridSequential()
+        for channels, side in ((16, 5), (24, 3)):
+            kernel = (frames, side, side)
+            self.body.add(gluon.nn.Conv3D(channels, kernel, (min(frames, 2), 2, 2), [size // 2 for size in kernel],
+                                          use_bias=False), BatchNorm(ndim=5), gluon.nn.Activation('relu'))
+        self.body.add(gluon.nn.GlobalAvgPool3D(), gluon.nn.Flatten(), gluon.nn.Dropout(dropout_ratio))
+        self.output = gluon.nn.Dense(nclass, in_units=24)
+
+    def hybrid_forward(self, F, x):
+        return self.output(self.body(x))
+
+
+@pytest.fixture
+def tiny_clips():
+    """The names of two networks that differ in how many frames a filter sees: 3, or 1 and no order."""
+    names = {frames: f'tiny{frames}_custom' for frames in (3, 1)}
+    for frames, name in names.items():
+        @registry.register_model(ModelCard.of_clips(name, family='Tiny', dataset='custom', clip_length=8,
+                                                    mean=(0.5,) * 3, std=(0.25,) * 3, dropout_ratio=0.1,
+                                                    bn_momentum=0.9))
+        def build(nclass, *, tsn, consensus, num_segments, num_crop, frames=frames, **options):
+            return TinyClips(nclass, frames, **options)
+    yield names
+    for name in names.values():
+        del registry._CARDS[name], registry._BUILDERS[name]
+
+
+class Kept:
+    """The batches of an epoch, read once."""
+
+    def __init__(self, loader):
+        self.batches = list(loader.epoch(0))
+
+    def __len__(self):
+        return len(self.batches)
+
+    def epoch(self, epoch, start_batch=0):
+        return iter(self.batches[start_batch:])
+
+
+def test_a_small_network_learns_motion_and_the_mean_of_frames_does_not(tiny_clips, tmp_path):
+    """Training from files to scores, with what it rests on: rates, decay, dropout, running statistics."""
+    demo = make_demo('demo_motion', tmp_path, train_per_class=40, val_per_class=10, size=32, num_frames=8)
+
+    def validated(frames):
+        config = TrainConfig(model=tiny_clips[frames], dataset='demo_motion', data_dir=str(demo.root), new_length=8,
+                             pretrained_base=False, input_size=32, data_aug='v3', new_height=32, new_width=32,
+                             batch_size=16, optimizer='adam', lr=0.01, wd=1e-4, warmup_epochs=1, lr_mode='cosine',
+                             num_epochs=6, num_workers=0, decode_timeout=0, log_interval=0)
+        with contextlib.ExitStack() as cleanup:
+            recipe = build_recipe(config, registry.model_card(config.model), [mx.cpu()], cleanup)
+            history = recipe.loop.fit(Kept(recipe.train_loader), Kept(recipe.val_loader), epochs=config.num_epochs)
+        return [record['val_top1'] for record in history]
+
+    # Five seeds gave 0.82 to 0.97 of 40 videos for the one; the other sees the same pictures in every class.
+    chance = 1 / 4
+    assert validated(3)[-1] >= 0.7
+    assert max(validated(1)) <= chance + 0.10
+
 
 # What `make demo` runs.
 RECIPE = dict(model='resnet18_v1b_custom', pretrained_base=False, use_tsn=True, num_segments=3, input_size=64,

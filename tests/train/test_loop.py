@@ -12,6 +12,7 @@ import gluon_action  # noqa: F401  (prepares MXNet where this file is run as a p
 # isort: split
 import mxnet as mx
 from loops import CLASSES, Batch, Batches, close, make_loop, make_net, same, weights
+from mxnet.contrib import amp as mixed_precision
 
 from gluon_action.errors import CheckpointError, TrainingError, UsageError
 from gluon_action.train.hooks import Hook, SaveCheckpoints, SaveParameters
@@ -409,6 +410,53 @@ def test_parameter_files_have_gluoncvs_names_and_the_best_is_one(tmp_path):
     assert same(weights(fresh), weights(loop)) and fresh.trainer.optimizer.num_update == loop.progress.update
 
 
+class Rising:
+    """A validation that finds every epoch better than the one before."""
+
+    decides = 'top1'
+    summaries = 0
+
+    def __init__(self, batches):
+        self.batches = batches
+        self.expected = 0
+
+    def add(self, logits, label, loss_sum):
+        pass
+
+    def summary(self):
+        type(self).summaries += 1
+        return {'top1': self.summaries / 10}
+
+
+def test_the_best_before_goes_with_its_optimizer_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(Rising, 'summaries', 0)
+    found = []
+
+    class Look(Hook):
+        def on_epoch(self, loop, record):
+            found.append(sorted(path.name for path in tmp_path.glob('*-best.*')))
+
+    make_loop(scores=Rising).fit(Batches(count=4), Batches(count=4), epochs=3, hooks=[
+        SaveParameters(tmp_path, 'made', 'up', frequency=0), Look()])
+    assert found == [[f'0.{epoch + 1}000-made-up-{epoch:03d}-best.{kind}' for kind in ('params', 'states')]
+                     for epoch in range(3)]
+    assert (tmp_path / 'best.params').resolve().name == '0.3000-made-up-002-best.params'
+
+
+@pytest.mark.parametrize('every, accumulate, steps', [(4, 1, [6, 10, 12]), (1, 1, [6, *range(7, 13), 12]),
+                                                      (0, 1, [6, 12]), (4, 3, [6, 12, 12])])
+def test_checkpoints_within_an_epoch_are_counted_from_where_a_run_goes_on(every, accumulate, steps, monkeypatch):
+    """After so many steps, however many the run has done before; between two updates; and after every epoch."""
+    saved = []
+    monkeypatch.setattr(CheckpointDir, 'save', lambda self, step, state: saved.append(step))
+    first = make_loop(accumulate=accumulate)
+    first.fit(Batches(), epochs=1, hooks=[SaveCheckpoints(CheckpointDir('nowhere'))])
+    again = make_loop(accumulate=accumulate)
+    again.load_state_dict(first.state_dict())
+    again.fit(Batches(), epochs=2, hooks=[SaveCheckpoints(CheckpointDir('nowhere'), every=every)])
+    assert saved == steps
+
+
 def test_hooks_are_closed_when_training_fails():
     closed = []
 
@@ -464,6 +512,33 @@ def test_mixed_precision_on_a_cpu_learns():
     assert done.returncode == 0, done.stderr
     full, mixed, again = (float(value) for value in done.stdout.split())
     assert mixed == pytest.approx(full, rel=0.05) and mixed != full and again == mixed
+
+
+@pytest.mark.parametrize('devices, accumulate', [(1, 1), (2, 1), (1, 2)])
+def test_the_limit_of_the_norm_is_of_the_gradient_and_not_of_what_mixed_precision_scales(devices, accumulate,
+                                                                                         monkeypatch):
+    """The scale of the loss, in layers that compute in float32 so that nothing else differs."""
+    def step(scaled, limit):
+        loop = make_loop(make_net(devices, dropout=0.0, frozen=True), devices, optimizer_params={'wd': 0.},
+                         schedule=lambda update: 1., clip_norm=limit, accumulate=accumulate)
+        if scaled:
+            mixed_precision.init_trainer(loop.trainer)
+            scaler = loop.trainer._amp_loss_scaler
+            scaler._loss_scale = scaler._next_loss_scale = 2. ** 10
+            loop.amp = True
+        before = weights(loop)
+        for batch, _ in zip(Batches().epoch(0), range(accumulate)):
+            loop.step(batch)
+        assert not scaled or loop.trainer._scale == 2. ** -10
+        return {name: array - before[name] for name, array in weights(loop).items()}
+
+    for name in ('_amp_initialized', '_amp_loss_scale_initialized'):
+        monkeypatch.setattr(mixed_precision.amp, name, True)
+    free = step(False, 0)
+    length = np.sqrt(sum((change ** 2).sum() for change in free.values()))
+    for limit in (0, length * 1.01, length / 4):
+        assert close(step(True, limit), step(False, limit), tolerance=1e-6), limit
+    assert close(step(True, length / 4), {name: change / 4 for name, change in free.items()}, tolerance=1e-5)
 
 
 def train_half_of_every_batch(folder):

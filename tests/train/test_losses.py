@@ -55,6 +55,40 @@ def test_a_student_equal_to_its_teacher_has_no_soft_gradient(batch):
         assert abs(student.grad.asnumpy()).max() < 1e-4
 
 
+def binary(logits, label):
+    """Binary cross entropy of each label, as it is written in books."""
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return -(label * np.log(p) + (1 - label) * np.log(1 - p))
+
+
+@pytest.mark.parametrize('hard_weight', (0.0, 0.3, 1.0))
+@pytest.mark.parametrize('temperature', (1, 5))
+@pytest.mark.parametrize('smoothing', (0.0, 0.2))
+def test_distillation_of_several_labels_is_the_sum_of_both_terms(batch, hard_weight, temperature, smoothing):
+    """A student that differs from its teacher: any other factor of the soft term gives another value."""
+    logits, teacher = (array.asnumpy() for array in (batch[0], batch[2]))
+    several = np.eye(4)[batch[1].asnumpy().astype(int)]
+    several[:, 0] = 1
+    soft = binary(logits / temperature, 1 / (1 + np.exp(-teacher / temperature))).mean(axis=1)
+    hard = binary(logits, (1 - smoothing) * several + smoothing / 2).mean(axis=1)
+    ours = SigmoidCrossEntropy(smoothing, temperature, hard_weight)
+    assert np.allclose(ours(batch[0], nd.array(several), batch[2]).asnumpy(),
+                       hard_weight * hard + (1 - hard_weight) * temperature ** 2 * soft, rtol=1e-4)
+
+
+def test_the_gradient_of_several_labels_hardly_depends_on_the_temperature(batch):
+    """What the factor is for."""
+    def gradient(temperature):
+        student = batch[0].copy()
+        student.attach_grad()
+        with mx.autograd.record():
+            value = SigmoidCrossEntropy(temperature=temperature, hard_weight=0.)(student, batch[2], batch[2])
+        value.backward()
+        return student.grad.asnumpy()
+    assert np.allclose(gradient(50), gradient(100), rtol=0.02)
+    assert np.allclose(gradient(100), (batch[0] - batch[2]).asnumpy() / 4 / 4, rtol=0.02)
+
+
 def test_binary_cross_entropy_equals_gluons_and_bears_large_logits(batch):
     logits, label, _ = batch
     several = nd.one_hot(label, 4)
@@ -82,6 +116,19 @@ def test_mixup_mixes_samples_and_labels_alike():
     assert mixed.shape == data.shape
     assert np.allclose(mixed.asnumpy(), np.repeat(label.asnumpy(), 3, axis=0), atol=1e-6)
     assert np.allclose(label.asnumpy().sum(axis=1), 1, atol=1e-6) and (label.asnumpy().max(axis=1) < 1).any()
+
+
+@pytest.mark.parametrize('alpha', (0.2, 1.0, 9.0))
+def test_the_weight_of_a_mixture_is_drawn_from_the_beta_distribution_of_alpha(alpha):
+    """Both of its arguments are alpha: half of the weights lie below a half, and they spread as they should."""
+    rng, mix = np.random.default_rng(4), MixUp(num_classes=2, alpha=alpha)
+    found = []
+    while len(found) < 400:
+        mixed = mix(nd.array([[0.], [1.]]), nd.array([0, 1]), rng)[1].asnumpy()[0]
+        if mixed[1] != 0 or mixed[0] != 1:  # a sample that is mixed with itself tells nothing
+            found.append(mixed[0])
+    assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+    assert np.var(found) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.2)
 
 
 def test_mixup_keeps_the_segments_of_a_sample_in_place():

@@ -73,8 +73,13 @@ def test_the_best_rate_learns_more_in_its_steps_than_a_decade_off():
     assert left(found) < 0.5 * left(found / 10) and not left(30 * found) < left(found)
 
 
-def test_rates_rise_by_one_factor_and_reach_the_optimizer():
+@pytest.mark.parametrize('before', [0, 1])
+def test_rates_rise_by_one_factor_and_reach_the_optimizer(before):
+    """Also those of a loop that has trained before."""
     test, used, loop = RangeTest(1e-4, 1e-2, 12), [], regression()
+    if before:
+        loop.train_epoch(Rows(1, count=40), 0)
+    assert loop.progress.update == 5 * before
     update = loop.trainer._optimizer.update_multi_precision
 
     def noted(*args):

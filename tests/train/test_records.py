@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import mxnet as mx
 import pytest
@@ -14,7 +15,9 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import SessionLog
 
 from gluon_action.errors import OutputError
+from gluon_action.train import loop as train_loop
 from gluon_action.train.hooks import Hook, SaveCheckpoints
+from gluon_action.train.run import log as run_log
 from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.log import RunRecords, drop_later, epoch_lines, rate_curve
 
@@ -63,6 +66,52 @@ def test_the_last_line_of_an_epoch_has_its_means(run):
     assert last['loss'] == epoch['loss'] == loop.progress.history[1]['loss'] and last['accuracy'] == epoch['accuracy']
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A hook that lets half a second pass for every sample that is trained on, 100 for every batch that is scored."""
+    class Clock(Hook):
+        now = 1000.
+
+        def on_batch(self, loop, batch):
+            self.now += 0.5 * len(batch.indices)
+
+        def on_scored(self, loop, scores, batch):
+            self.now += 100
+
+    clock = Clock()
+    for module in (run_log, train_loop):
+        monkeypatch.setattr(module, 'time', SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(run_log, 'plot_run', lambda *args, **kwargs: None)  # a picture takes a second
+    return clock
+
+
+def test_the_speed_is_that_of_training_in_every_epoch(tmp_path, clock):
+    history = make_loop().fit(Batches(), Batches(), epochs=3,
+                              hooks=[clock, RunRecords(tmp_path, log_interval=4, bar=False)])
+    intervals = [record for record in records_of(tmp_path / 'metrics.jsonl') if record['kind'] == 'batch']
+    assert [(record['epoch'], record['batch'], record['speed']) for record in intervals] == [
+        (0, 3, 2.), (1, 3, 2.), (2, 3, 2.)]
+    assert [(record['speed'], record['seconds']) for record in history] == [(2., 11.)] * 3
+
+
+def test_an_epoch_that_goes_on_has_the_speed_of_its_rest(tmp_path, clock):
+    class Keep(Hook):
+        def on_step(self, loop, result):
+            if result.step == 3:
+                loop.flush()
+                states.append(loop.state_dict())
+                raise KeyboardInterrupt
+
+    states, again = [], make_loop()
+    with pytest.raises(KeyboardInterrupt):
+        make_loop().fit(Batches(), epochs=1, hooks=[Keep()])
+    again.load_state_dict(states[0])
+    again.fit(Batches(), epochs=1, hooks=[clock, RunRecords(tmp_path, log_interval=5, bar=False)])
+    interval, epoch = records_of(tmp_path / 'metrics.jsonl')
+    assert (interval['batch'], epoch['samples']) == (4, 22)
+    assert interval['speed'] == epoch['speed'] == 2
+
+
 def test_an_interval_of_zero_leaves_only_epochs(tmp_path):
     make_loop().fit(Batches(), epochs=2, hooks=[RunRecords(tmp_path, log_interval=0, bar=False)])
     assert [record['kind'] for record in records_of(tmp_path / 'metrics.jsonl')] == ['epoch', 'epoch']
@@ -97,7 +146,7 @@ def test_the_history_is_drawn(run):
     assert Image.open(run[1] / 'history.png').width > 1000
 
 
-def test_a_resumed_run_records_every_step_once(tmp_path):
+def test_a_resumed_run_log_every_step_once(tmp_path):
     class Stop(Hook):
         def on_step(self, loop, result):
             if result.step == 10:

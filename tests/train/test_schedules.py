@@ -12,6 +12,7 @@ from gluon_action.train.schedules import (
     make_schedule,
     parse_decay,
     rate_at,
+    updates_per_epoch,
 )
 
 
@@ -141,6 +142,23 @@ def test_pure_functions_hold_at_the_ends():
     assert [decay_factor(mode, 0, 5) for mode in ('linear', 'poly', 'cosine')] == [1, 1, 1]
     assert [decay_factor(mode, 99, 5) for mode in ('linear', 'poly', 'cosine')] == [0, 0, 0]
     assert rate_at(-1, [(0, 0.1), (5, 0.2)]) == 0.1
+
+
+@pytest.mark.parametrize('batches, accumulate, updates', [(3, 2, 2), (4, 2, 2), (1, 5, 1), (5, 5, 1), (6, 5, 2),
+                                                           (7, 1, 7), (11, 4, 3)])
+def test_what_is_left_at_the_end_of_an_epoch_is_an_update_too(batches, accumulate, updates):
+    assert updates_per_epoch(batches, accumulate) == updates
+
+
+def test_schedules_that_do_not_meet_change_over_where_the_second_begins():
+    from gluoncv.utils import LRScheduler as OracleScheduler
+    from gluoncv.utils import LRSequential as OracleSequential
+    parts = [dict(mode='constant', base_lr=0.3, niters=3), dict(mode='linear', base_lr=0.2, target_lr=0.1, niters=5),
+             dict(mode='constant', base_lr=0.7, niters=2)]
+    ours = LRSequential([LRScheduler(**part) for part in parts])
+    theirs = OracleSequential([OracleScheduler(**part) for part in parts])
+    assert [ours(t) for t in range(12)] == pytest.approx([theirs(t) for t in range(12)], abs=1e-15)
+    assert [ours(t) for t in (0, 2, 3, 7, 8, 9, 99)] == pytest.approx([0.3, 0.3, 0.2, 0.1, 0.7, 0.7, 0.7])
 
 
 def test_only_schedules_can_be_put_in_sequence():

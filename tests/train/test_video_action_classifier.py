@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -31,10 +31,12 @@ from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.errors import UsageError
-from gluon_action.model_zoo import get_model
+from gluon_action.model_zoo import get_model, model_card
 from gluon_action.model_zoo.weights import read_parameters
 from gluon_action.train.loop import Loop
-from gluon_action.train.recipes.epic_classifier import FirstBatches, train_in_versions
+from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.epic_classifier import FirstBatches, LightningRun, train_in_versions
+from gluon_action.train.recipes.parts import build_recipe
 
 ROOT = Path(__file__).parents[2]
 TINY = ('--model', NAME, '--num_workers', '0', '--gpus', '0')
@@ -196,6 +198,41 @@ def test_frozen_layers_stay_as_they_are_and_the_optimizer_knows_the_head_alone(t
     assert {key for key in before if not (before[key] == after[key]).all()} == {'head.weight', 'head.bias'}
     state, = (result.folder / 'checkpoints').glob('step-*')
     assert {key.split('#')[0] for key in mx.nd.load(str(state / 'optimizer.params'))} == {'head.weight', 'head.bias'}
+
+
+def test_what_is_not_said_is_as_the_help_tells_it():
+    """Every choice that the command makes by itself; what is not named here is the default of training."""
+    expected = TrainConfig(
+        model='timesformer_divst_8x32_custom', dataset='epic_kitchens', list_format='epic', num_classes=None,
+        data_dir='train', train_list='train_action_classes.csv', val_data_dir='val', val_list='val_action_classes.csv',
+        new_length=8, clip_sampling='spread', input_size=224, data_aug='v3', new_height=256, new_width=320,
+        flip_prob=0.5, color_jitter=0., num_workers=4, on_error='raise', pretrained_base=False, train_params='all',
+        optimizer='adam', lr=1e-4, lr_mode='constant', wd=0., batch_size=1, num_epochs=50, accumulate=1, clip_norm=0.,
+        clip_grad=0, num_gpus=0, seed=1234, log_interval=50)
+    assert command.config_from(command.parse_args([])) == expected
+    assert command.run_from(command.parse_args([])) == LightningRun('.', '', '', 1., 1., 0)
+
+
+@pytest.mark.parametrize('size, low, high', [(224, 256, 320), (448, 512, 640), (100, 114, 143), (16, 18, 23)])
+def test_short_sides_are_from_256_to_320_of_224_of_the_input(size, low, high):
+    config = command.config_from(command.parse_args(['--input_size', str(size)]))
+    assert (config.input_size, config.new_height, config.new_width) == (size, low, high)
+
+
+@pytest.mark.parametrize('optimizer, decay, momentum', [('adam', 0., 0.), ('adamw', 0.01, 0.), ('sgd', 0., 0.9)])
+def test_the_weights_decay_by_default_as_in_pytorch(data, optimizer, decay, momentum):
+    def learnt(*flags):
+        config = command.config_from(command.parse_args([f'--data_path={data / "data"}', *TINY, *flags, '--optimizer',
+                                                         optimizer, '--learning_rate', '0.1']))
+        with ExitStack() as cleanup:
+            recipe = build_recipe(config, model_card(NAME), [mx.cpu()], cleanup)
+            batch = next(recipe.train_loader.epoch(0))
+            for _ in range(2):
+                recipe.loop.step(batch)
+            assert getattr(recipe.loop.trainer.optimizer, 'momentum', 0.) == momentum
+            return {name: array.asnumpy() for name, array in recipe.loop.parameters().items()}
+    assert same(learnt(), learnt('--weight_decay', str(decay)))
+    assert not same(learnt(), learnt('--weight_decay', str(decay + 0.01)))
 
 
 def test_false_freezes_nothing():
