@@ -24,6 +24,7 @@ from gluon_action.errors import UsageError
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.parts import open_datasets
 from gluon_action.train.recipes.recognizer import TrainResult
+from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.folder import RunFolder, check_same_data
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'train_recognizer.py'
@@ -338,6 +339,7 @@ def test_overwrite_deletes_the_run_and_nothing_else(flags, spoilt):
     (spoilt / 'notes.txt').write_text('mine')
     (spoilt / 'other.params').write_text('mine')
     (spoilt / 'checkpoints' / 'notes.txt').write_text('mine')
+    CheckpointDir(spoilt / 'checkpoints').save(10 * STEPS, {'part': {'of': 'a longer run'}})
     old = {path.name for path in spoilt.iterdir()} - {'notes.txt', 'other.params'}
     assert here(flags, '--save-dir', spoilt, '--overwrite', '--num-epochs', 1, '--train-only') == 0
     assert (spoilt / 'notes.txt').exists() and (spoilt / 'other.params').exists()
