@@ -42,7 +42,8 @@ class TestResult:
     @property
     def failed_share(self) -> float:
         """Share of the videos that could not be scored."""
-        return 1 - self.results['n_scored'] / self.results['n_expected']
+        # Not 1 minus the share that was scored: 3 of 10 would come out above 0.3.
+        return (self.results['n_expected'] - self.results['n_scored']) / self.results['n_expected']
 
 
 def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported] | None = None) -> TestResult:

@@ -125,6 +125,13 @@ def test_failed_videos_count_as_wrong_and_are_named(flags, plain, demo_appearanc
     assert np.isnan(scores['scores'][:2]).all() and scores['scored'].tolist() == [False] * 2 + [True] * len(lines)
 
 
+@pytest.mark.parametrize('failed, expected, limit', [(3, 10, 0.3), (2, 10, 0.2), (1, 10, 0.1), (29, 100, 0.29),
+                                                     (0, 7, 0.)])
+def test_a_share_is_the_number_that_a_limit_of_it_is_written_as(failed, expected, limit):
+    results = {'n_scored': expected - failed, 'n_expected': expected}
+    assert recognizer.TestResult(results, None, {}).failed_share == limit
+
+
 def test_no_failure_at_all_is_within_a_limit_of_none(flags):
     results, _, _ = score([*flags, '--failure-limit', '0'])
     assert results['n_failed'] == 0
