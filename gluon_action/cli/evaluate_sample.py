@@ -70,8 +70,8 @@ def main(args: argparse.Namespace) -> None:
         if path and not os.path.isdir(folder := os.path.dirname(path) or '.'):
             raise UsageError(f'{flag} {path}: there is no folder {folder} to write it to; make it first')
     engine.set_threads()
-    from ..evaluate.reports import to_json, write_atomically
     from ..evaluate.sample import SampleConfig, evaluate_sample
+    from ..files import to_json, write_file
     values = {name: value for name, value in vars(args).items() if name not in ('debug', 'json', 'plot', 'overwrite')}
     pretrained = {None: None, 'true': True, 'false': False}[args.imagenet_pretrained]
     result = evaluate_sample(SampleConfig(**{**values, 'imagenet_pretrained': pretrained}))
@@ -79,6 +79,6 @@ def main(args: argparse.Namespace) -> None:
     if not result.named:
         print('The classes have numbers only: pass --label_map FILE for their names.', file=sys.stderr)
     if args.json:
-        write_atomically(args.json, to_json(result.as_dict()))
+        write_file(args.json, to_json(result.as_dict()))
     if args.plot:
         result.plot(args.plot)

@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     from ..deploy.bundle.format import check_folder, read_bundle
     from ..deploy.int8.bundle import Int8Choices, quantize_bundle, report_text
     from ..deploy.int8.calibration_clips import collect_clips, list_clips, split_clips
-    from ..evaluate.reports import to_json, write_atomically
+    from ..files import to_json, write_file
     report_path = Path(args.report or f'{args.out.rstrip("/")}.report.json')
     check_folder(Path(args.out), args.overwrite)
     for path in (report_path, report_path.with_suffix('.txt')):
@@ -96,8 +96,8 @@ def main(args: argparse.Namespace) -> None:
     report = quantize_bundle(args.bundle, args.out, calibration=calibration, held_out=held_out, choices=choices,
                              overwrite=args.overwrite, progress=_bar)
     os.makedirs(report_path.parent, exist_ok=True)
-    write_atomically(report_path, to_json(report))
-    write_atomically(report_path.with_suffix('.txt'), report_text(report))
+    write_file(report_path, to_json(report))
+    write_file(report_path.with_suffix('.txt'), report_text(report))
     print(report_text(report), end='')
     print(f'bundle: {args.out}\nreport: {report_path}')
 

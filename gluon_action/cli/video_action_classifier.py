@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import engine
-from ..errors import DeviceError, OutputError
+from ..errors import DeviceError
+from ..files import replacing
 from .command import make_parser, yes_or_no
 from .recognizer_flags import FIND_LR, add_find_lr_flags, check_find_lr
 
@@ -234,18 +235,9 @@ def _export(result: LightningResult) -> list[Path]:
         try:
             os.link(folder / MODEL, model)
         except OSError:  # a file system without links
-            _copy(folder / MODEL, model)
+            with replacing(model) as part:
+                shutil.copyfile(folder / MODEL, part)
     return [result.folder / 'history.png', result.best, folder, model]
-
-
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f'.{target.name}.part')
-    try:
-        shutil.copyfile(source, part)
-        os.replace(part, target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f'cannot write {target}: {error.strerror or error}') from error
 
 
 def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:

@@ -17,10 +17,10 @@ from .. import model_zoo
 from ..data.reading.clip_reader import FramePlan
 from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError, WeightsError
+from ..files import file_sha256
 from ..model_zoo import weights as zoo_weights
 from ..nn.same import SIZE_KEY
 from .config import TestConfig, check_config
-from .reports import file_sha256
 from .views import ViewRecipe, views_per_score
 
 _log = logging.getLogger(__name__)

@@ -1,8 +1,6 @@
 """Write what a test found: result JSON with its protocol, plots, scores and failures."""
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
 import math
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError, UsageError
+from ..files import check_folder_takes_files, to_json, write_file
 from .scores.metrics import ClassificationMeter
 
 RESULTS = 'results.json'
@@ -37,11 +36,8 @@ def open_report(directory: str | os.PathLike, overwrite: bool = False) -> Path:
     there = next((directory / name for name in _NAMES.values() if (directory / name).exists()), None)
     if there is not None and not overwrite:
         raise UsageError(f'{there} exists; pass --overwrite to replace the report, or another --save-dir')
-    probe = directory / f'.probe-{os.getpid()}'
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        check_folder_takes_files(directory)
     except OSError as error:
         raise OutputError(f'--save-dir {directory}: cannot be written to: {error.strerror or error}') from error
     return directory
@@ -83,13 +79,13 @@ def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[s
     for path in files.values():  # results.json first: until all of the new report is there, there is none
         path.unlink(missing_ok=True)
     write_scores(files['scores'], keys, labels, scores, scored, classes)
-    write_atomically(files['failures'], ''.join(json.dumps(f, ensure_ascii=False) + '\n' for f in failures))
+    write_file(files['failures'], ''.join(json.dumps(f, ensure_ascii=False) + '\n' for f in failures))
     if meter is not None:
         plot_per_class(meter, classes, files['per_class'])
         plot_confusion(meter, classes, files['confusion'])
-        write_atomically(files['confusions_json'], to_json(confusion_rows(meter, classes)))
-        write_atomically(files['confusions'], confusion_text(meter, classes))
-    write_atomically(files['results'], to_json(result))
+        write_file(files['confusions_json'], to_json(confusion_rows(meter, classes)))
+        write_file(files['confusions'], confusion_text(meter, classes))
+    write_file(files['results'], to_json(result))
     return {kind: path for kind, path in files.items() if path.exists()}
 
 
@@ -100,7 +96,7 @@ def write_scores(path: Path, keys: Sequence[str], labels: np.ndarray, scores: np
     np.savez_compressed(data, keys=np.array(keys, dtype=str), labels=np.asarray(labels, np.int64),
                         scores=np.asarray(scores, np.float32), scored=np.asarray(scored, bool),
                         classes=np.array(classes, dtype=str))
-    write_atomically(path, data.getvalue())
+    write_file(path, data.getvalue())
 
 
 def confusion_rows(meter: ClassificationMeter, classes: Sequence[str], limit: int = 50) -> list[dict]:
@@ -181,38 +177,6 @@ def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Pat
     write_figure(figure, path)
 
 
-def to_json(value) -> str:
-    """Return readable JSON; a number that is not finite becomes null, which every reader takes."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False) + '\n'
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, 'rb') as stream:
-        return hashlib.file_digest(stream, 'sha256').hexdigest()
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under another name, then give it its own: nobody sees half of it, the old one is kept on failure.
-
-    Raises
-    ------
-    OutputError
-    """
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        with open(temporary, 'wb') as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OutputError(f'{path}: cannot be written: {error.strerror or error}') from error
-
-
 def write_figure(figure, path: str | os.PathLike, *, dpi: int = 110) -> None:
     """Write a figure of matplotlib to a file, whole or not at all; its ending is the format, PNG where it has none.
 
@@ -223,17 +187,7 @@ def write_figure(figure, path: str | os.PathLike, *, dpi: int = 110) -> None:
     path = Path(path).expanduser()
     data = io.BytesIO()
     figure.savefig(data, format=path.suffix.lstrip('.').lower() or 'png', dpi=dpi)
-    write_atomically(path, data.getvalue())
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
+    write_file(path, data.getvalue())
 
 
 def _short(name: str) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
+from ..files import write_file
 from ..model_zoo import get_model, model_card
 from ..model_zoo.two_stream import TwoStream
-from .reports import write_atomically
 from .scores.fusion_weights import softmax
 
 #: What can be evaluated -> the models that do.
@@ -135,7 +135,7 @@ class SampleResult:
         axes.spines[['top', 'right']].set_visible(False)
         data = io.BytesIO()
         drawing.savefig(data, format='png', dpi=110)
-        write_atomically(Path(path), data.getvalue())
+        write_file(Path(path), data.getvalue())
 
 
 def evaluate_sample(config: SampleConfig) -> SampleResult:

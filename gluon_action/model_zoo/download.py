@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..files import replacing
 
 REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
 _LOG = logging.getLogger(__name__)
@@ -156,10 +157,9 @@ def _fetch_rest(url: str, part: Path) -> None:
 
 def _unpack(archive: Path, path: Path, sha1: str) -> None:
     """Copy the one member that is wanted out of the archive, under its own name only when its hash is right."""
-    copy = path.with_suffix('.params.part')
     digest = hashlib.sha1()
     try:
-        with zipfile.ZipFile(archive) as bundle:
+        with replacing(path) as copy, zipfile.ZipFile(archive) as bundle:
             if path.name not in bundle.namelist():
                 raise _BadContentError(f'the archive holds {", ".join(bundle.namelist()[:5]) or "nothing"} '
                                        f'instead of {path.name}')
@@ -167,15 +167,10 @@ def _unpack(archive: Path, path: Path, sha1: str) -> None:
                 while block := member.read(_BLOCK):
                     digest.update(block)
                     file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-        if not digest.hexdigest().startswith(sha1):
-            raise _BadContentError(f'its SHA-1 is {digest.hexdigest()} instead of {sha1}')
-        os.replace(copy, path)
+            if not digest.hexdigest().startswith(sha1):
+                raise _BadContentError(f'its SHA-1 is {digest.hexdigest()} instead of {sha1}')
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise _BadContentError(f'what came is not a whole zip archive ({error})') from error
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

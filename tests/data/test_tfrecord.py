@@ -15,11 +15,11 @@ from gluon_action.data.tfrecords.framing import (
     RecordFile,
     RecordWriter,
     make_example,
-    masked_crc,
     parse_example,
     read_records,
 )
 from gluon_action.errors import OutputError, RecordError, UsageError, VideoReadError
+from gluon_action.wire import masked_crc32c
 
 RECORDS = [b'one', b'', b'three' * 1000, bytes(range(256))]
 
@@ -86,7 +86,7 @@ def test_records_are_read_in_any_order(tmp_path):
     assert [file.read(index) for index in (2, 0, 3, 1)] == [RECORDS[index] for index in (2, 0, 3, 1)]
     assert file.lengths.tolist() == [len(record) for record in RECORDS] and len(file) == 4
     assert file.offsets.tolist() == np.cumsum([0] + [16 + len(record) for record in RECORDS[:-1]]).tolist()
-    assert file.checksums.tolist() == [masked_crc(record) for record in RECORDS]
+    assert file.checksums.tolist() == [masked_crc32c(record) for record in RECORDS]
 
 
 def test_a_file_without_records_has_none(tmp_path):

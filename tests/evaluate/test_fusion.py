@@ -11,10 +11,11 @@ from scipy.optimize import minimize
 from gluon_action.cli import fuse_scores as command
 from gluon_action.cli.command import run
 from gluon_action.errors import UsageError
-from gluon_action.evaluate.reports import file_sha256, write_report
+from gluon_action.evaluate.reports import write_report
 from gluon_action.evaluate.scores import fusion
 from gluon_action.evaluate.scores.files import match_videos, read_scores, read_streams
 from gluon_action.evaluate.scores.fusion_weights import cross_validate, fit_weights, fuse
+from gluon_action.files import file_sha256
 
 CLASSES = ['left', 'right', 'up', 'down']
 LABELS = np.arange(80) % 4

@@ -4,6 +4,7 @@ import os
 import numpy as np
 import pytest
 
+from gluon_action import files as safely
 from gluon_action.errors import OutputError, UsageError
 from gluon_action.evaluate import reports
 from gluon_action.evaluate.scores.metrics import ClassificationMeter
@@ -106,7 +107,7 @@ def test_a_full_disk_keeps_the_file_that_was_there(tmp_path):
     # The temporary name leads to a device that is always full, as a disk would be.
     (tmp_path / f'.results.json.{os.getpid()}').symlink_to('/dev/full')
     with pytest.raises(OutputError, match='No space left'):
-        reports.write_atomically(target, 'new' * 100)
+        safely.write_file(target, 'new' * 100)
     assert target.read_text() == 'old'
     assert os.listdir(tmp_path) == ['results.json']
 

@@ -13,9 +13,9 @@ from tf_checkpoint_writer import write_checkpoint
 from torch_file_writer import Raw, Tensor, write_torch_file
 
 from gluon_action.errors import WeightsError
-from gluon_action.model_zoo.importers.sorted_table import masked_crc32c
 from gluon_action.model_zoo.importers.tensorflow import find_prefix, read_checkpoint
 from gluon_action.model_zoo.importers.torch_file import read_file, read_state_dict
+from gluon_action.wire import masked_crc32c
 
 VALUES = {
     'unit/w': np.arange(6, dtype=np.float32).reshape(1, 2, 3), 'unit/w/Momentum': np.ones((1, 2, 3), np.float32),

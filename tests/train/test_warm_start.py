@@ -7,7 +7,7 @@ import gluon_action  # noqa: F401
 import mxnet as mx
 
 from gluon_action.errors import UsageError, WeightsError
-from gluon_action.evaluate.reports import file_sha256
+from gluon_action.files import file_sha256
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import batch_norms
 from gluon_action.train.loop import Loop

@@ -1,7 +1,6 @@
 """Generated videos with class names and official-looking lists, so that everything runs on a fresh machine."""
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from ...engine import usable_cores
 from ...errors import OutputError, UsageError
+from ...files import replacing, write_file
 from . import moving_texture
 
 _FORMAT = 2  # raised when the same settings would give other videos
@@ -284,7 +284,7 @@ def _claim(root: Path, settings: dict) -> None:
     elif any(root.iterdir()):
         raise OutputError(f'{root} is not empty and was not made by this command; choose another folder')
     else:
-        _write_text(record, json.dumps(settings, indent=1) + '\n')
+        write_file(record, json.dumps(settings, indent=1) + '\n')
 
 
 def find_demo(name: str, root: Path) -> DemoData | None:
@@ -336,7 +336,7 @@ def _make_video(video_dir: Path, settings: dict, path: str, label: int, clip: in
                          settings['height'])
     target = video_dir / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _whole_or_nothing(target) as temporary:
+    with replacing(target, durable=False) as temporary:
         _write_h264(temporary, frames, demo.encoder)
 
 
@@ -363,20 +363,6 @@ def _write_lists(data: DemoData, settings: dict) -> None:
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
-    _write_text(path, ''.join(f'{line}\n' for line in lines))
+    write_file(path, ''.join(f'{line}\n' for line in lines))
 
 
-def _write_text(path: Path, text: str) -> None:
-    with _whole_or_nothing(path) as temporary:
-        temporary.write_text(text)
-
-
-@contextlib.contextmanager
-def _whole_or_nothing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place if all goes well and is removed if not."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

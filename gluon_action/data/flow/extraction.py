@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import OutputError, UsageError, VideoReadError
+from ...files import put_folder, write_file
 from ..loading.video_tasks import for_each_video
 from ..reading.video_reader import VideoReader, resize
 from ..transforms.functional import opencv
@@ -231,9 +232,7 @@ def _work(path: str, name: str, *, out: Path, settings: FlowSettings, preview: b
         extract_video(path, folder, settings, **reading)
     if preview:
         picture = draw_preview(path, folder, **reading)
-        temporary = folder / f'.{PREVIEW}.{os.getpid()}.png'
-        _write_picture(temporary, picture[:, :, ::-1])
-        os.replace(temporary, folder / PREVIEW)
+        write_file(folder / PREVIEW, opencv().imencode('.png', picture[:, :, ::-1])[1].tobytes(), durable=False)
 
 
 def _flows(reader: VideoReader, taken: range, method: str) -> Iterator[np.ndarray]:
@@ -300,8 +299,9 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
             yield part
             (part / _LOCK).unlink()
             if (folder / MANIFEST).exists():
-                shutil.rmtree(folder)
-            os.replace(part, folder)
+                put_folder(part, folder, durable=False)
+            else:
+                os.rename(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

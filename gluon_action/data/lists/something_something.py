@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import AnnotationError, OutputError, UsageError, VideoReadError
+from ...files import write_file
 from ..loading.video_tasks import for_each_video
 from ..reading.video_reader import VideoReader
 from .annotations import VideoList, read_annotations
@@ -153,7 +154,5 @@ def _write(out: Path, official: dict[str, VideoList], counts: dict[str, int], fa
     if failures:
         contents['failures.jsonl'] = [json.dumps(failure) for failure in failures]
     for name, lines in contents.items():
-        temporary = out / f'.{name}.{os.getpid()}'
-        temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
-        os.replace(temporary, out / name)
+        write_file(out / name, ''.join(f'{line}\n' for line in lines))
     return {split: out / name for split, name in LISTS.items()}

@@ -12,15 +12,15 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 
-from ...errors import OutputError, RecordError, UsageError
+from ...errors import RecordError, UsageError
+from ...files import output_errors, part_of, put_file
+from ...wire import fields, make_field, make_varint, masked_crc32c, message, messages
 
 #: Bytes before and after the content of a record.
 HEADER, FOOTER = 12, 4
 
-_MASK_DELTA = 0xa282ead8
 _GZIP = b'\x1f\x8b'
 
 
@@ -133,9 +133,9 @@ class RecordWriter:
         self.path = Path(path)
         self.num_records = self.num_bytes = 0
         self._digest = hashlib.sha256()
-        self._temporary = self.path.with_name(f'.{self.path.name}.{os.getpid()}')
-        with self._writing():
-            self._file = open(self._temporary, 'wb')
+        self._part = part_of(self.path)
+        with output_errors(self.path):
+            self._file = open(self._part, 'wb')
 
     @property
     def sha256(self) -> str:
@@ -145,7 +145,7 @@ class RecordWriter:
     def write(self, record: bytes) -> None:
         """Add a record."""
         length = struct.pack('<Q', len(record))
-        with self._writing():
+        with output_errors(self.path):
             for part in (length, _packed_checksum(length), record, _packed_checksum(record)):
                 self._file.write(part)
                 self._digest.update(part)
@@ -156,17 +156,19 @@ class RecordWriter:
         """Give the file its name. Safe to call again."""
         if self._file.closed:
             return
-        with self._writing():
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            os.replace(self._temporary, self.path)
+        try:
+            with output_errors(self.path):
+                self._file.close()
+                put_file(self._part, self.path)
+        finally:
+            self._leave_nothing()
 
     def discard(self) -> None:
         """Leave no file, unless it was closed before."""
         if not self._file.closed:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a full disk refuses what is still in memory, and nobody wants it
+                self._file.close()
+            self._leave_nothing()
 
     def __enter__(self) -> RecordWriter:
         return self
@@ -177,13 +179,9 @@ class RecordWriter:
         else:
             self.discard()
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f'{self.path}: cannot be written: {error.strerror or error}') from error
-
+    def _leave_nothing(self) -> None:
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
 def make_example(features: Mapping[str, bytes | Sequence | np.ndarray]) -> bytes:
     """Serialise a ``tf.train.Example``.
@@ -199,8 +197,9 @@ def make_example(features: Mapping[str, bytes | Sequence | np.ndarray]) -> bytes
     bytes
         The same for equal features, whatever their order.
     """
-    entries = [_field(1, _field(1, name.encode()) + _field(2, _feature(features[name]))) for name in sorted(features)]
-    return _field(1, b''.join(entries))
+    entries = [make_field(1, make_field(1, name.encode()) + make_field(2, _feature(features[name])))
+               for name in sorted(features)]
+    return make_field(1, b''.join(entries))
 
 
 def parse_example(record: bytes, path: str = 'a record', offset: int = 0) -> dict[str, list[memoryview] | np.ndarray]:
@@ -225,23 +224,17 @@ def parse_example(record: bytes, path: str = 'a record', offset: int = 0) -> dic
     """
     try:
         features: dict[str, list[memoryview] | np.ndarray] = {}
-        for part in _contents(memoryview(record), 1):
-            for entry in _contents(part, 1):
-                fields = dict(_fields(entry))
-                features[bytes(fields.get(1, b'')).decode()] = _values(fields.get(2, memoryview(b'')))
+        for part in messages(record, 1):
+            for entry in messages(part, 1):
+                content = dict(fields(entry))
+                features[bytes(message(content.get(1))).decode()] = _values(message(content.get(2)))
         return features
-    except (ValueError, IndexError, struct.error) as error:
+    except ValueError as error:
         raise RecordError(path, offset, f'the record is not a tf.train.Example: {error}') from error
 
 
-def masked_crc(data: bytes) -> int:
-    """CRC32C of `data` as TensorFlow stores it, in records and in checkpoints."""
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xffffffff
-
-
 def _packed_checksum(data: bytes) -> bytes:
-    return struct.pack('<I', masked_crc(data))
+    return struct.pack('<I', masked_crc32c(data))
 
 
 @contextlib.contextmanager
@@ -260,7 +253,7 @@ def _length(path: str, offset: int, header: bytes, size: int) -> int:
         raise RecordError(path, offset, f'the file is torn: it ends after {len(header)} of the {HEADER} bytes that '
                           'begin a record; make or copy it again')
     length, checksum = struct.unpack('<QI', header)
-    if masked_crc(header[:8]) != checksum:
+    if masked_crc32c(header[:8]) != checksum:
         if offset == 0:
             what = ('is compressed; unpack it with gunzip' if header.startswith(_GZIP) else
                     'is not a TFRecord file, or damaged in its first bytes')
@@ -281,86 +274,30 @@ def _checked(path: str, offset: int, content: bytes, footer: bytes) -> bytes:
     return content
 
 
-# Protocol buffers: each field is a number and a kind in one varint, then a varint (kind 0), 8 bytes (1), a length and
-# so many bytes (2), or 4 bytes (5).
-
-def _varint(number: int) -> bytes:
-    number &= 0xffffffffffffffff  # negative numbers are stored in two's complement
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return b''.join((_varint(number << 3 | 2), _varint(len(content)), content))
-
-
 def _feature(value: bytes | Sequence | np.ndarray) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
         value = [value]
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, (bytes, bytearray, memoryview))
                                                           for item in value):
-        return _field(1, b''.join(_field(1, bytes(item)) for item in value))
+        return make_field(1, b''.join(make_field(1, bytes(item)) for item in value))
     numbers = np.atleast_1d(np.asarray(value))
     if numbers.dtype.kind in 'iub':
-        return _field(3, _field(1, b''.join(map(_varint, numbers.ravel().tolist()))))
+        return make_field(3, make_field(1, b''.join(map(make_varint, numbers.ravel().tolist()))))
     if numbers.dtype.kind != 'f':
         raise UsageError(f'a feature is bytes, a list of bytes, or numbers; got {type(value).__name__} {value!r:.60}')
-    return _field(2, _field(1, numbers.astype('<f4').tobytes()))
-
-
-def _read_varint(data: memoryview, place: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[place]
-        number |= (byte & 127) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 128:
-            return number, place
-        if shift > 63:
-            raise ValueError('a number has more than 64 bits')
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Yield (number, content) of each field; content of kind 0 is an int."""
-    place = 0
-    while place < len(data):
-        key, place = _read_varint(data, place)
-        kind = key & 7
-        if kind == 0:
-            content, place = _read_varint(data, place)
-            yield key >> 3, content
-            continue
-        if kind not in (1, 2, 5):
-            raise ValueError(f'a field is of kind {kind}, which does not exist')
-        length, place = _read_varint(data, place) if kind == 2 else ({1: 8, 5: 4}[kind], place)
-        if place + length > len(data):
-            raise ValueError(f'a field of {length} bytes is cut short')
-        yield key >> 3, data[place:place + length]
-        place += length
-
-
-def _contents(data: memoryview, number: int) -> Iterator[memoryview]:
-    for found, content in _fields(data):
-        if found == number:
-            if isinstance(content, int):
-                raise ValueError('a number is where a message should be')
-            yield content
+    return make_field(2, make_field(1, numbers.astype('<f4').tobytes()))
 
 
 def _values(feature: memoryview) -> list[memoryview] | np.ndarray:
-    kinds = list(_fields(feature))
+    kinds = list(fields(feature))
     if not kinds:
         return []
-    kind, content = kinds[-1]
+    kind, content = kinds[-1][0], message(kinds[-1][1])
     if kind == 1:
-        return list(_contents(content, 1))
-    parts = [part for number, part in _fields(content) if number == 1]
+        return list(messages(content, 1))
+    parts = [part for number, part in fields(content) if number == 1]
     if kind == 2:  # packed, or 4 bytes each
-        return np.frombuffer(b''.join(parts), '<f4')
+        return np.frombuffer(b''.join(map(message, parts)), '<f4')
     if kind == 3:
         arrays = [np.array([part], np.uint64) if isinstance(part, int) else _unpack_varints(part) for part in parts]
         return np.concatenate(arrays or [np.empty(0, np.uint64)]).astype(np.uint64).view(np.int64)

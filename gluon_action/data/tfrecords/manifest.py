@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError
+from ...files import write_file
 
 MANIFEST = 'manifest.json'
 _FORMAT = 'clip records 1'
@@ -98,20 +98,7 @@ class Manifest:
 
     def _save(self) -> None:
         content = {**self.about, 'files': dict(sorted(self.files.items()))}
-        replace_file(self.path, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file under another name and give it its own when it is whole."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        with open(temporary, 'w', encoding='utf-8', errors='surrogateescape') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_file(self.path, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
 
 
 def _difference(key: str, wanted: Any, found: Any) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import OutputError, RecordError, UsageError, VideoReadError
+from ...files import write_file
 from ..lists.parts_of_videos import AnnotatedVideos, Annotation, clip_starts
 from ..loading.video_tasks import for_each_video
 from ..reading.sampling import clip_indices
@@ -24,7 +25,7 @@ from ..reading.video_reader import VideoReader
 from .clips import CLASSES_FILE, ClipRecords
 from .cutting import Cut, cut_clips
 from .framing import RecordWriter, make_example
-from .manifest import Manifest, replace_file
+from .manifest import Manifest
 
 REPORT = 'report.json'
 FILE_NAMES = {'counted': '{0:05d}-of-{1:05d}.tfrecord', 'plain': '{0:07d}.tfrecord'}
@@ -138,7 +139,7 @@ def make_clip_records(videos: AnnotatedVideos, out: str | os.PathLike, settings:
         if verify:
             _verify(shards, manifest, out, videos, settings, num_workers, progress)
         report = _report(about, videos, parts, shards, manifest, skipped, verify)
-        replace_file(out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + '\n')
+        write_file(out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + '\n')
     return report
 
 
@@ -345,7 +346,7 @@ def _overlapping(parts: list[_Part]) -> list[str]:
 def _write_classes(out: Path, videos: AnnotatedVideos) -> None:
     for split in {'', *videos.splits}:
         (out / split).mkdir(parents=True, exist_ok=True)
-        replace_file(out / split / CLASSES_FILE, ''.join(f'{name}\n' for name in videos.classes))
+        write_file(out / split / CLASSES_FILE, ''.join(f'{name}\n' for name in videos.classes))
 
 
 def _digest(shards: Sequence[_Shard], parts: list[_Part]) -> str:

@@ -13,16 +13,18 @@ from typing import Any
 
 from ...data.preprocess import Preprocess
 from ...errors import BundleError, UsageError
-from ...evaluate.reports import file_sha256
+from ...files import Changed, check_sealed
 from ..onnx.header import OnnxHeader, read_header
 
 FORMAT = 2
 MODEL, PREPROCESS, LABELS, CARD = 'model.onnx', 'preprocess.json', 'labels.json', 'model_card.md'
 REFERENCE, MANIFEST = 'reference.npz', 'manifest.json'
-#: Files of a bundle that the manifest answers for; anything else in the folder is nobody's business and ignored.
+#: Files of a bundle that the manifest answers for; anything else in the folder is ignored when it is read.
 FILES = (MODEL, PREPROCESS, LABELS, CARD, REFERENCE)
 
 _SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\n}\n\Z')
+# What file managers leave in folders by themselves: it goes with the bundle that it lies in.
+_DROPPINGS = {'.DS_Store', 'Thumbs.db', 'desktop.ini', '.directory'}
 _LARGEST_TEXT = 16 * 2 ** 20  # bytes of a JSON file; the longest lists of labels have 1
 
 
@@ -93,11 +95,6 @@ def seal(manifest: dict[str, Any]) -> str:
     return text[:place] + hashlib.sha256(text.encode()).hexdigest() + text[place + 64:]
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """Return what a manifest says of a file."""
-    return {'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
-
-
 def check_folder(folder: Path, overwrite: bool) -> None:
     """Raise `UsageError` for a folder that exists, unless it is a bundle that is to be replaced."""
     if not (folder.exists() or folder.is_symlink()):
@@ -105,8 +102,12 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UsageError(f'{folder} exists; name another folder, or pass overwrite=True (--overwrite) to replace it')
     content = {path.name for path in folder.iterdir()} if folder.is_dir() and not folder.is_symlink() else set()
-    if not {MODEL, MANIFEST} <= content <= {*FILES, MANIFEST}:
+    if not {MODEL, MANIFEST} <= content:
         raise UsageError(f'{folder} is not what an export wrote, so it is not replaced; name another folder')
+    others = sorted(name for name in content - {*FILES, MANIFEST, *_DROPPINGS} if not name.startswith('._'))
+    if others:
+        raise UsageError(f'{folder} also holds {others[0]}, which no export wrote, so it is not replaced; move that '
+                         'away or name another folder')
 
 
 def check_labels(labels: Any, num_classes: int | None, where: str) -> list[str] | None:
@@ -200,16 +201,15 @@ def _check_file(folder: Path, name: str, files: dict[str, Any]) -> None:
         raise BundleError(f'{path}: is no file of this folder'
                           + (f' but a link to {path.resolve()}; copy the file in' if path.is_symlink() else ''))
     try:
-        found = describe_file(path)
+        check_sealed(path, known)
     except OSError as error:
         raise BundleError(f'{path}: cannot be read: {error.strerror or error}') from error
-    if found['bytes'] != known.get('bytes'):
-        raise BundleError(f'{path}: has {found["bytes"]} bytes, {MANIFEST} says {known.get("bytes")}: it was cut or '
-                          'changed; copy the folder or export the model again')
-    if found['sha256'] != known.get('sha256'):
-        raise BundleError(f'{path}: was changed since the export: its SHA-256 is {found["sha256"][:12]}..., '
-                          f'{MANIFEST} says {str(known.get("sha256"))[:12]}...; copy the folder or export the model '
-                          'again')
+    except Changed as change:
+        what = (f'has {change.found} bytes, {MANIFEST} says {change.expected}: it was cut or changed'
+                if change.what == 'bytes' else
+                f'was changed since the export: its SHA-256 is {change.found[:12]}..., {MANIFEST} says '
+                f'{str(change.expected)[:12]}...')
+        raise BundleError(f'{path}: {what}; copy the folder or export the model again') from change
 
 
 def _check_model(path: Path, header: OnnxHeader, preprocess: Preprocess) -> int:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ... import __version__
 from ...data.preprocess import Preprocess
-from ...errors import ModelError, OutputError, UsageError
-from ...evaluate.reports import to_json
+from ...errors import ModelError, UsageError
+from ...files import describe, output_errors, put_folder, to_json
 from .card import card_text
 from .check import verify
 from .format import (
@@ -28,7 +28,6 @@ from .format import (
     REFERENCE,
     check_folder,
     check_labels,
-    describe_file,
     seal,
 )
 from .reference_clip import moving_discs, settled
@@ -115,14 +114,11 @@ def new_bundle(folder: str | os.PathLike, *, overwrite: bool = False) -> Iterato
     check_folder(folder, overwrite)
     part = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
     try:
-        part.mkdir(parents=True)
-        yield part
-        check_folder(folder, overwrite)  # another command may have written it in the meantime
-        _put_in_place(part, folder)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f'{folder}: cannot be written: {error.strerror or error}') from error
+        with output_errors(folder):
+            part.mkdir(parents=True)
+            yield part
+            check_folder(folder, overwrite)  # another command may have written it in the meantime
+            put_folder(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -156,7 +152,7 @@ def complete(folder: Path, about: Mapping[str, Any], *, preprocess: Preprocess, 
     with open(folder / REFERENCE, 'wb') as file:
         np.savez_compressed(file, frames=frames, logits=logits.astype(np.float32))
     manifest = {'format': FORMAT, **about, 'gluon_action': __version__,
-                'files': {name: describe_file(folder / name) for name in FILES}}
+                'files': describe(folder, FILES)}
     (folder / MANIFEST).write_text(seal(manifest))
     verdict = verify(folder)
     if not verdict.ok:
@@ -180,17 +176,3 @@ def _scores(net: gluon.HybridBlock, preprocess: Preprocess, frames: np.ndarray) 
                            for part in np.split(rows, len(rows) // preprocess.rows)])
 
 
-def _put_in_place(part: Path, folder: Path) -> None:
-    for path in [*part.iterdir(), part]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    if not folder.exists():
-        os.rename(part, folder)
-        return
-    old = part.with_name(f'.part-old-{folder.name}-{os.getpid()}')
-    os.rename(folder, old)
-    os.rename(part, folder)
-    shutil.rmtree(old)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ... import __version__
 from ...data.flow.folder import is_video_name
 from ...errors import GluonActionError, OutputError, UsageError
-from ...evaluate.reports import to_json, write_atomically
+from ...files import part_of, to_json, write_file
 from .overlay import Overlay, check_path
 from .overlay_panel import import_pillow
 from .predictor import Prediction, Predictor
@@ -119,7 +119,7 @@ def write_json(path: str | os.PathLike, predictor: Predictor, results: Sequence[
     """Write all that was found, failures too; `OutputError` when that cannot be."""
     videos = [result.as_dict(top_k) if isinstance(result, Prediction) else result.as_dict() for result in results]
     about = {'gluon_action': __version__, 'model': predictor.about(), 'labels': predictor.labels, 'videos': videos}
-    write_atomically(Path(path).expanduser(), to_json(about))
+    write_file(Path(path).expanduser(), to_json(about))
 
 
 def output_paths(flag: str, target: str, videos: Sequence[str], ending: str) -> list[Path]:
@@ -166,7 +166,7 @@ def check_output(flag: str, path: Path, videos: Sequence[str], overwrite: bool) 
         raise UsageError(f'{flag} {path}: exists; pass --overwrite to replace it, or another name')
     if not path.parent.is_dir():
         raise UsageError(f'{flag} {path}: there is no folder {path.parent} to write it to; make it first')
-    trial = path.with_name(f'.{path.name}.{os.getpid()}')
+    trial = part_of(path)
     try:
         trial.touch()
         trial.unlink()

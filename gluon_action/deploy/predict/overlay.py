@@ -11,6 +11,7 @@ import numpy as np
 
 from ...data.reading.stream import Frame
 from ...errors import OutputError, UsageError
+from ...files import part_of, put_file
 from .overlay_panel import Panel, import_pillow
 from .windows import History, Window
 
@@ -53,7 +54,14 @@ class Overlay:
 
     def __init__(self, paths: Sequence[str | os.PathLike], labels: Sequence[str] | None = None):
         import_pillow()
-        self._files = [_FILES[check_path(path)](Path(path)) for path in paths]
+        kinds = [_FILES[check_path(path)] for path in paths]
+        self._files: list[_File] = []
+        try:
+            for kind, path in zip(kinds, paths):
+                self._files.append(kind(Path(path)))
+        except OutputError:
+            self._discard()
+            raise
         self._labels, self._history = labels, History(_POINTS)
         self._held: collections.deque[Frame] = collections.deque()
         self._held_bytes = 0
@@ -91,8 +99,11 @@ class Overlay:
                 if kind is None:
                     file.finish()
         finally:
-            for file in self._files:
-                file.discard()
+            self._discard()
+
+    def _discard(self) -> None:
+        for file in self._files:
+            file.discard()
 
     def _draw_one(self) -> None:
         frame = self._held.popleft()
@@ -119,7 +130,7 @@ class _File:
     """A file that is written under another name beside its own."""
 
     def __init__(self, path: Path):
-        self.path, self.part = path, path.with_name(f'.{path.name}.{os.getpid()}')
+        self.path, self.part = path, part_of(path)
         self._panel: Panel | None = None
         with self._telling():
             self.part.touch()
@@ -145,9 +156,7 @@ class _File:
         """Write the rest and give the file its name."""
         with self._telling():
             self._close()
-            with open(self.part, 'rb') as file:
-                os.fsync(file.fileno())
-            os.replace(self.part, self.path)
+            put_file(self.part, self.path)
 
     def discard(self) -> None:
         """Leave nothing of a file that was not finished."""

@@ -14,8 +14,8 @@ import numpy as np
 from ...data.preprocess import Preprocess
 from ...data.reading.stream import Frame, Skipped
 from ...errors import BundleError, UsageError, VideoReadError
-from ...evaluate.reports import file_sha256
 from ...evaluate.scores.fusion_weights import softmax
+from ...files import file_sha256
 from ..bundle.format import MODEL, Bundle, read_bundle
 from ..onnx.model import OnnxModel
 from .inputs import Pictures, open_frames

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...evaluate.reports import to_json, write_atomically, write_figure
+from ...evaluate.reports import write_figure
+from ...files import to_json, write_file
 from .processor import processor_name
 from .timing import Subject, Timing
 
@@ -38,7 +39,7 @@ def write_json(rows: Sequence[dict[str, Any]], path: Path, threads: int) -> None
     OutputError
     """
     machine = {'processor': processor_name(), 'threads': threads, 'python': platform.python_version()}
-    write_atomically(path, to_json({'machine': machine, 'rows': list(rows)}))
+    write_file(path, to_json({'machine': machine, 'rows': list(rows)}))
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UsageError
-from ..reports import file_sha256, open_report, write_report
+from ...files import file_sha256
+from ..reports import open_report, write_report
 from .files import ScoreFile, Videos, match_videos, read_streams
 from .fusion_weights import cross_validate, fit_weights, fuse, softmax
 from .metrics import ClassificationMeter, cross_entropy, multi_label_scores

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..reports import to_json, write_atomically
+from ...files import to_json, write_file
 from .clip_scores import ClipScoring
 
 
@@ -61,8 +61,8 @@ def write_predictions(folder: str | os.PathLike, keys: Sequence[str], classes: S
         error = np.abs(probabilities - labels)[known].mean(axis=0)
         about['mean_absolute_error'] = dict(zip(names, map(float, error)))
     paths = [Path(folder, 'predictions.csv'), Path(folder, 'predictions.json')]
-    write_atomically(paths[0], _table(clips, names, known.any()))
-    write_atomically(paths[1], to_json({**about, 'clips': clips}))
+    write_file(paths[0], _table(clips, names, known.any()))
+    write_file(paths[1], to_json({**about, 'clips': clips}))
     return paths
 
 

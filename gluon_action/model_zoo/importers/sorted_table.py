@@ -5,9 +5,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import google_crc32c
-
 from ...errors import WeightsError
+from ...wire import masked_crc32c, varint
 
 _MAGIC = 0xdb4775248b80fb57
 _FOOTER = 48
@@ -38,31 +37,6 @@ def read_table(path: Path) -> Iterator[tuple[bytes, bytes]]:
             yield from _entries(_block(path, data, *_handle(value, 0)[0]))
     except (IndexError, struct.error, ValueError) as error:
         raise WeightsError(f'{path}: a torn index of a TensorFlow checkpoint ({error}); copy the file again') from error
-
-
-def varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the number of variable length at `position`, and where it ends.
-
-    Raises
-    ------
-    IndexError, ValueError
-        When `data` ends within it, or it has more than 64 bits.
-    """
-    value = shift = 0
-    while shift < 70:
-        byte = data[position]
-        value |= (byte & 0x7f) << shift
-        position += 1
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise ValueError(f'a number of more than 64 bits at byte {position}')
-
-
-def masked_crc32c(data: bytes) -> int:
-    """Return the CRC32C of `data` as LevelDB and TensorFlow store it: rotated and shifted by a constant."""
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xa282ead8) & 0xffffffff
 
 
 def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:

@@ -5,15 +5,15 @@ import math
 import os
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import WeightsError
+from ...wire import fields, masked_crc32c, message, varint
 from .conversion import from_bfloat16
-from .sorted_table import masked_crc32c, read_table, varint
+from .sorted_table import read_table
 
 # Numbers of tensorflow/core/framework/types.proto.
 _BFLOAT16, _STRING = 14, 7
@@ -130,45 +130,24 @@ class _Entry:
 
 def _header(data: bytes, index: Path) -> tuple[int, str]:
     """Return the number of data files and their byte order, from BundleHeaderProto."""
-    fields = dict(_fields(data))
-    version = dict(_fields(fields.get(3, b'')))
+    header = dict(fields(data))
+    version = dict(fields(message(header.get(3))))
     if not data or version.get(2, 0) > 1:
         raise WeightsError(f'{index}: asks for version {version.get(2)} of the format, 1 is known; save it with an '
                            'older TensorFlow' if data else f'{index}: a table, but not of a TensorFlow checkpoint')
-    return fields.get(1, 1), '>' if fields.get(2) else '<'
+    return header.get(1, 1), '>' if header.get(2) else '<'
 
 
 def _entry(name: str, data: bytes) -> _Entry:
     """Read BundleEntryProto."""
-    fields = list(_fields(data))
-    last = dict(fields)
+    parts = list(fields(data))
+    last = dict(parts)
     shape = []
-    for number, value in _fields(last.get(2, b'')):
+    for number, value in fields(message(last.get(2))):
         if number == 2:
-            shape.append(dict(_fields(value)).get(1, 0))
-    return _Entry(name, last.get(1, 0), tuple(shape), last.get(3, 0), last.get(4, 0), last.get(5, 0), last.get(6, 0),
-                  sum(number == 7 for number, _ in fields))
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and value of every field of a serialised protocol buffer."""
-    position = 0
-    while position < len(data):
-        tag, position = varint(data, position)
-        kind = tag & 7
-        if kind == 0:
-            value, position = varint(data, position)
-        elif kind in (1, 5):
-            value = struct.unpack_from('<Q' if kind == 1 else '<I', data, position)[0]
-            position += 8 if kind == 1 else 4
-        elif kind == 2:
-            size, position = varint(data, position)
-            value, position = data[position:position + size], position + size
-        else:
-            raise ValueError(f'a field of kind {kind}')
-        if position > len(data):
-            raise ValueError('a field that runs over the end')
-        yield tag >> 3, value
+            shape.append(dict(fields(message(value))).get(1, 0))
+    return _Entry(name, last.get(1, 0), tuple(shape), last.get(3, 0), last.get(4, 0), last.get(5, 0),
+                  int.from_bytes(last.get(6, b''), 'little'), sum(number == 7 for number, _ in parts))
 
 
 def _value(prefix: Path, shards: int, order: str, entry: _Entry) -> np.ndarray:

@@ -17,9 +17,9 @@ from ... import engine
 from ...data.dataloader import VideoLoader, split_and_load
 from ...data.run_config import read_run_config
 from ...errors import DeviceError, UsageError
-from ...evaluate.reports import to_json, write_atomically
 from ...evaluate.scores.clip_scores import ClipScoring
 from ...evaluate.scores.predictions import write_predictions
+from ...files import to_json, write_file
 from ...model_zoo import get_model
 from ...model_zoo.recognizer import Recognizer
 from ..hooks import Hook, SaveCheckpoints, SaveParameters
@@ -131,7 +131,7 @@ def evaluate(config: EstimatorConfig) -> dict[str, Any]:
         result = {
             'metrics': found, 'protocol': _protocol(config, loader, found['count']), 'weights': _described(loaded),
             'classes': [{'class': name, **scores} for name, scores in zip(names, keep.scores.per_class())]}
-    write_atomically(folder.path / EVALUATION, to_json(result))
+    write_file(folder.path / EVALUATION, to_json(result))
     return result
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ... import engine
 from ...errors import CheckpointError, OutputError, UsageError, WeightsError
-from ...evaluate.reports import write_atomically
+from ...files import write_file
 from ...model_zoo import ModelCard, model_card
 from ...model_zoo.importers import load_any
 from ...model_zoo.weights import assign, read_parameters
@@ -365,7 +365,7 @@ def _tested(recipe: Recipe, folder: RunFolder) -> LightningResult:
     found = loop.validate(recipe.val_loader)
     scores = {'test_acc': found['top1'], 'test_loss': found['loss'], 'epoch': record['epoch'],
               'step': record['update'] - 1, 'count': found['count'], 'expected': found['expected']}
-    write_atomically(folder.path / TEST, json.dumps({**scores, 'parameters': best.name}, indent=2) + '\n')
+    write_file(folder.path / TEST, json.dumps({**scores, 'parameters': best.name}, indent=2) + '\n')
     return LightningResult(folder.path, best, scores, loop.progress.history)
 
 

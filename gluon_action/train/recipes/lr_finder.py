@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from ... import engine
 from ...errors import OutputError, TrainingError, UsageError
-from ...evaluate.reports import write_atomically, write_figure
+from ...evaluate.reports import write_figure
+from ...files import write_file
 from ...model_zoo import model_card
 from ..loop import Loop
 from .config import TrainConfig, check_config
@@ -226,7 +227,7 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
                                          disable=not sys.stderr.isatty()))
         curve = find_rate(recipe.loop, recipe.train_loader, test, on_step=bar.update)
     plot_rates(curve, folder / PLOT, title=f'{config.model} on {config.dataset}, {config.update_rule}')
-    write_atomically(folder / CURVE, curve.as_json())
+    write_file(folder / CURVE, curve.as_json())
     return curve
 
 

@@ -15,9 +15,10 @@ import mxnet as mx
 import numpy as np
 
 from ...errors import CheckpointError, OutputError
-from ...evaluate.reports import file_sha256
+from ...files import Changed, check_sealed, describe, put_folder, replacing, space_left, sync
 
 _FORMAT = 1
+_NEWER = '.newer'  # ends the name of a checkpoint that is to replace one of the same step
 _MANIFEST = 'manifest.json'
 _log = logging.getLogger(__name__)
 
@@ -92,14 +93,14 @@ class CheckpointDir:
             self._remove_leftovers()
             part.mkdir(parents=True)
             self._write_parts(part, step, state)
-            if final.exists():
-                self._discard(final)
-            os.rename(part, final)
-            _sync_directory(self.path)
+            # Beside one of the same step until that is gone, so that a kill leaves one of them.
+            newer = final.with_name(final.name + _NEWER) if final.exists() else final
+            put_folder(part, newer)
+            self._settle()
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             cause = error.strerror or error
-            raise OutputError(f'cannot save the checkpoint {final}: {cause}{_space_left(self.path)}; '
+            raise OutputError(f'cannot save the checkpoint {final}: {cause}{space_left(self.path)}; '
                               f'the checkpoints before it are kept') from error
         self._distrusted.discard(final)
         self._prune()
@@ -155,12 +156,10 @@ class CheckpointDir:
                 write_arrays(folder / names[-1], part)
             else:
                 names.append(f'{name}.json')
-                _write_text(folder / names[-1], json.dumps(part))
+                folder.joinpath(names[-1]).write_text(json.dumps(part))
         manifest = {'format': _FORMAT, 'step': step, 'sequence': self._next_sequence(),
-                    'files': {name: {'bytes': (folder / name).stat().st_size, 'sha256': file_sha256(folder / name)}
-                              for name in names}}
-        _write_text(folder / _MANIFEST, json.dumps({'manifest': manifest, 'sha256': _manifest_sha256(manifest)}))
-        _sync_directory(folder)
+                    'files': describe(folder, names)}
+        folder.joinpath(_MANIFEST).write_text(json.dumps({'manifest': manifest, 'sha256': _manifest_sha256(manifest)}))
 
     def _next_sequence(self) -> int:
         return max((_sequence(path) or 0 for path in self.path.glob('step-*')), default=0) + 1
@@ -190,6 +189,16 @@ class CheckpointDir:
     def _remove_leftovers(self) -> None:
         for path in self.path.glob('.part-*'):
             shutil.rmtree(path)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Give checkpoints that were saved beside one of the same step their name."""
+        for path in self.path.glob(f'step-*{_NEWER}'):
+            final = path.with_name(path.name.removesuffix(_NEWER))
+            if final.exists():
+                self._discard(final)
+            os.rename(path, final)
+            sync(self.path)
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
@@ -208,21 +217,21 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
     """
     path = Path(path)
     manifest = _read_manifest(path)
-    if f'step-{manifest["step"]:08d}' != path.name:
+    if f'step-{manifest["step"]:08d}' != path.name.removesuffix(_NEWER):
         raise CheckpointError(f'{path} is refused: its manifest is of step {manifest["step"]}')
     state = {}
     for name, expected in manifest['files'].items():
         file = path / name
         try:
-            size = file.stat().st_size
-            if size != expected['bytes']:
-                raise CheckpointError(f'{path} is refused: {name} has {size} bytes instead of {expected["bytes"]}')
-            if file_sha256(file) != expected['sha256']:
-                raise CheckpointError(f'{path} is refused: {name} does not have the SHA-256 of its manifest')
+            check_sealed(file, expected)
             part, kind = name.rsplit('.', 1)
             state[part] = mx.nd.load(str(file)) if kind == 'params' else json.loads(file.read_text())
         except OSError as error:
             raise CheckpointError(f'{path} is refused: {name}: {error.strerror or error}') from error
+        except Changed as change:
+            what = (f'has {change.found} bytes instead of {change.expected}' if change.what == 'bytes' else
+                    'does not have the SHA-256 of its manifest')
+            raise CheckpointError(f'{path} is refused: {name} {what}') from change
     return manifest['step'], state
 
 
@@ -244,8 +253,7 @@ def write_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> N
     if size != expected:
         # MXNet does not look at what closing the file returns, where a full disk shows for the last buffer.
         raise OSError(f'{path} has {size} bytes instead of {expected}: the disk is full')
-    with open(path, 'rb') as stream:
-        os.fsync(stream.fileno())
+    sync(Path(path))
 
 
 def replace_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> None:
@@ -257,15 +265,8 @@ def replace_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) ->
         When it cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f'.{path.name}.part')
-    try:
+    with replacing(path, hint=space_left(path.parent)) as part:
         write_arrays(part, arrays)
-        os.replace(part, path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise OutputError(f'cannot write {path}: {error.strerror or error}{_space_left(path.parent)}') from error
 
 
 def _file_bytes(arrays: dict[str, mx.nd.NDArray]) -> int:
@@ -301,23 +302,3 @@ def _manifest_sha256(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def _write_text(path: Path, text: str) -> None:
-    with open(path, 'w') as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _space_left(path: Path) -> str:
-    try:
-        return f' ({shutil.disk_usage(path).free / 1e6:.1f} MB are free)'
-    except OSError:
-        return ''

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError
-from ...evaluate.reports import write_atomically
+from ...files import write_file
 from ..recipes.config import FREE_ON_RESUME, OF_THE_NETWORK, RUN_FILES, TrainConfig
 from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
 
@@ -97,7 +97,7 @@ class RunFolder:
             'clip_stride': usual_stride(recipe),
             'versions': {name: importlib.metadata.version(name) for name in ('gluon_action', 'numpy', 'decord', 'av')},
         }
-        write_atomically(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
+        write_file(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
 
     def way_on(self) -> str:
         """Say what the same command with ``--resume auto`` would go on from."""

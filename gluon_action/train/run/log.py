@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ...errors import OutputError
+from ...files import finite, write_file
 from ..hooks import Hook
 from ..schedules import updates_per_epoch
 from .event_file import EventFile
@@ -187,7 +188,7 @@ class RunRecords(Hook):
 
     def _append(self, stream: TextIO, content: str | dict[str, Any]) -> None:
         with _writing(Path(stream.name)):
-            stream.write((content if isinstance(content, str) else json.dumps(_finite(content))) + '\n')
+            stream.write((content if isinstance(content, str) else json.dumps(finite(content))) + '\n')
             stream.flush()
 
 
@@ -214,9 +215,7 @@ def drop_later(path: Path, epoch: int, step: int) -> None:
         if _record(last) is not None:
             lines.append(last)
         kept = [line for line in lines if _is_earlier(line, epoch, step)]
-        part = path.with_name(f'.{path.name}.part')
-        part.write_text(''.join(line + '\n' for line in kept), 'utf-8', 'surrogateescape')
-        os.replace(part, path)
+        write_file(path, ''.join(line + '\n' for line in kept))
 
 
 def rate_curve(schedule: Callable[[int], float], updates: int, per_epoch: int) -> list[tuple[float, float]]:
@@ -243,12 +242,6 @@ def _record(line: str) -> dict[str, Any] | None:
     if not isinstance(record, dict) or not {'kind', 'split'} & record.keys():
         return None
     return record if all(isinstance(record.get(key), int) for key in ('epoch', 'step')) else None
-
-
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    # JSON has no NaN; readers other than Python's refuse it.
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in record.items()}
 
 
 @contextlib.contextmanager

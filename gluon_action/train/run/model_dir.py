@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError, UsageError
-from ...evaluate.reports import write_atomically
+from ...files import write_file
 from ..recipes.clip_estimator_config import FREE_TO_CHANGE, EstimatorConfig
 from .checkpoint import Checkpoint, CheckpointDir
 
@@ -100,7 +100,7 @@ class ModelDir:
             'started_from': start,
             'versions': {name: importlib.metadata.version(name) for name in ('gluon_action', 'numpy')},
         }
-        write_atomically(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
+        write_file(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
 
     def way_on(self) -> str:
         """Say what the same command would go on from."""

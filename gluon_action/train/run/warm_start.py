@@ -11,7 +11,7 @@ from pathlib import Path
 import mxnet as mx
 
 from ...errors import UsageError, WeightsError
-from ...evaluate.reports import file_sha256
+from ...files import file_sha256
 from ...model_zoo.importers import convert
 from ...model_zoo.importers.tensorflow import find_prefix
 from ...model_zoo.recognizer import Recognizer

@@ -1,0 +1,202 @@
+"""Files and folders written safely: under another name first, synced, then renamed; and sealed by their SHA-256."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputError
+
+
+def write_file(path: str | os.PathLike, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a file under another name, then give it its own: nobody sees half of it, the old one is kept on failure.
+
+    Parameters
+    ----------
+    path : path
+        Its folder exists.
+    content : str or bytes
+        Text is stored as UTF-8; names of files that are no UTF-8 keep their bytes.
+    durable : bool
+        Wait until it is on disk.
+
+    Raises
+    ------
+    OutputError
+    """
+    with replacing(path, durable=durable) as part:
+        part.write_bytes(content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike, *, durable: bool = True, hint: str = '') -> Iterator[Path]:
+    """Give a name beside `path` to write to; the file takes the place of `path` when all went well, and goes otherwise.
+
+    Parameters
+    ----------
+    path : path
+    durable : bool
+        Wait until it is on disk.
+    hint : str
+        Goes behind the message of an error.
+
+    Raises
+    ------
+    OutputError
+        When the disk refuses, here or inside the block.
+    """
+    path = Path(path)
+    part = part_of(path)
+    try:
+        with output_errors(path, hint):
+            yield part
+            put_file(part, path, durable=durable)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """The name beside `path` that this process writes it under; hidden, and told from those of other processes."""
+    return path.with_name(f'.{path.name}.{os.getpid()}')
+
+
+def put_file(part: Path, path: Path, *, durable: bool = True) -> None:
+    """Give a finished file its name; it is on disk before it has it."""
+    if durable:
+        sync(part)
+    os.replace(part, path)
+    if durable:
+        sync(path.parent)
+
+
+def put_folder(part: Path, folder: Path, *, durable: bool = True) -> None:
+    """Give a finished folder its name; an older folder of this name is moved aside first and removed last."""
+    if durable:
+        for path in [*part.iterdir(), part]:
+            sync(path)
+    old = folder.with_name(f'.part-old-{folder.name}-{os.getpid()}')
+    replaces = folder.exists()
+    if replaces:
+        os.rename(folder, old)
+    os.rename(part, folder)
+    if durable:
+        sync(folder.parent)
+    if replaces:
+        shutil.rmtree(old)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def output_errors(path: str | os.PathLike, hint: str = '') -> Iterator[None]:
+    """Let what the system says about writing `path` become an `OutputError` that names it.
+
+    Parameters
+    ----------
+    path : path
+    hint : str
+        Goes behind the cause.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f'{path}: cannot be written: {error.strerror or error}{hint}') from error
+
+
+def check_folder_takes_files(folder: str | os.PathLike) -> None:
+    """Make a folder and a file in it, before the work whose result it is to hold.
+
+    Raises
+    ------
+    OSError
+        When it cannot be made or written to.
+    """
+    probe = Path(folder) / f'.probe-{os.getpid()}'
+    probe.parent.mkdir(parents=True, exist_ok=True)
+    probe.touch()
+    probe.unlink()
+
+
+def space_left(path: Path) -> str:
+    """How much room a disk has, in parentheses, for messages; '' where that is not known."""
+    try:
+        return f' ({shutil.disk_usage(path).free / 1e6:.1f} MB are free)'
+    except OSError:
+        return ''
+
+
+def to_json(value: Any) -> str:
+    """Return readable JSON; a number that is not finite becomes null, which every reader takes."""
+    return json.dumps(finite(value), indent=2, ensure_ascii=False) + '\n'
+
+
+def finite(value: Any) -> Any:
+    """Return `value` as JSON can hold it: numbers of NumPy as Python's, those that are not finite as None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if hasattr(value, 'dtype') and hasattr(value, 'item') and getattr(value, 'ndim', 1) == 0:
+        value = value.item()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, 'rb') as stream:
+        return hashlib.file_digest(stream, 'sha256').hexdigest()
+
+
+def describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what seals files of a folder: name -> ``bytes`` and ``sha256``."""
+    return {name: {'bytes': (folder / name).stat().st_size, 'sha256': file_sha256(folder / name)} for name in names}
+
+
+class Changed(Exception):
+    """A file that is not what its seal says.
+
+    Attributes
+    ----------
+    what : {'bytes', 'sha256'}
+    found, expected
+        Of `what`.
+    """
+
+    def __init__(self, what: str, found: Any, expected: Any):
+        super().__init__(what, found, expected)
+        self.what, self.found, self.expected = what, found, expected
+
+
+def check_sealed(path: Path, expected: dict[str, Any]) -> None:
+    """Compare a file with what `describe` said of it; its size first, which costs nothing.
+
+    Raises
+    ------
+    Changed
+    OSError
+        When it cannot be read.
+    """
+    size = path.stat().st_size
+    if size != expected.get('bytes'):
+        raise Changed('bytes', size, expected.get('bytes'))
+    digest = file_sha256(path)
+    if digest != expected.get('sha256'):
+        raise Changed('sha256', digest, expected.get('sha256'))
