@@ -155,6 +155,32 @@ def test_an_error_is_one_of_a_sample_and_survives_the_way_from_a_worker():
     assert (error.path, error.offset, error.cause) == ('a.tfrecord', 7, 'is torn')
 
 
+@pytest.mark.parametrize('record', [
+    b'\x0a\x02\x08\x01', b'\x0a\x04\x0a\x02\x08\x03', b'\x0a\x06\x0a\x04\x12\x02\x08\x07', b'\x08\x01', b'\x0a\x04\x0a\x02\x10\x05'])
+def test_a_protocol_buffer_of_another_kind_is_a_record_error(record):
+    """Numbers where messages, names or lists should be; all of it with checksums that fit."""
+    try:
+        assert parse_example(record) == {}  # a message without features is one of no features
+    except RecordError as error:
+        assert 'not a tf.train.Example' in str(error)
+
+
+def test_a_full_disk_leaves_nothing_and_hides_no_other_error(tmp_path):
+    part = tmp_path / f'.a.tfrecord.{os.getpid()}'
+    part.symlink_to('/dev/full')
+    with pytest.raises(OutputError, match='a.tfrecord: cannot be written: No space left'):
+        writer = RecordWriter(tmp_path / 'a.tfrecord')
+        writer.write(b'half')
+        writer.close()
+    assert os.listdir(tmp_path) == []
+    part.symlink_to('/dev/full')
+    with pytest.raises(RuntimeError, match='on the way'):
+        with RecordWriter(tmp_path / 'a.tfrecord') as writer:
+            writer.write(b'half')
+            raise RuntimeError('on the way')
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
     with pytest.raises(RuntimeError, match='on the way'):
         with RecordWriter(tmp_path / 'a.tfrecord') as writer:

@@ -244,6 +244,13 @@ def test_a_bundle_with_the_users_files_in_it_is_not_replaced(net, folder):
         write_bundle(net, folder, preprocess=CLIPS, overwrite=True)
 
 
+@pytest.mark.parametrize('dropping', ['.DS_Store', '._model.onnx', 'Thumbs.db'])
+def test_what_file_managers_leave_does_not_keep_a_bundle_from_being_replaced(net, folder, dropping):
+    (folder / dropping).touch()
+    write_bundle(net, folder, preprocess=replace(CLIPS, stride=9), overwrite=True)
+    assert read_bundle(folder).preprocess.stride == 9 and not (folder / dropping).exists()
+
+
 def test_a_disk_that_fills_up_keeps_what_was_there(net, folder):
     before = (folder / 'manifest.json').read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -174,6 +174,12 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ['o.mp4'] and (tmp_path / 'o.mp4').read_bytes() == b'old'
 
 
+def test_a_second_file_that_cannot_be_made_leaves_no_part_of_the_first(tmp_path):
+    with pytest.raises(OutputError, match='missing/o.gif: cannot be written'):
+        Overlay([tmp_path / 'o.mp4', tmp_path / 'missing' / 'o.gif'])
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_disk_that_cannot_be_written_is_an_output_error():
     with pytest.raises(OutputError, match='o.mp4: cannot be written'):
         Overlay(['/proc/o.mp4'])

@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,41 @@ def test_clear_removes_every_checkpoint(three):
 def test_a_step_that_was_saved_before_is_replaced(three):
     three.save(20, state_of(7))
     assert three.load_latest().state['progress']['step'] == 7
+
+
+@pytest.mark.parametrize('killed_at', [1, 2, 3, 4])
+def test_a_kill_while_a_step_is_replaced_leaves_one_of_the_two(tmp_path, monkeypatch, killed_at):
+    """Whichever renaming or removal the process did not live to see, the old or the new one is read."""
+    class Killed(BaseException):
+        pass
+
+    moves = []
+
+    def kill_at(move):
+        def moved(*args, **kwargs):
+            moves.append(move)
+            if len(moves) == killed_at:
+                raise Killed
+            return move(*args, **kwargs)
+        return moved
+
+    folder = CheckpointDir(tmp_path / 'checkpoints')
+    folder.save(20, state_of(6))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'rename', kill_at(os.rename))
+        patch.setattr(shutil, 'rmtree', kill_at(shutil.rmtree))
+        try:
+            folder.save(20, state_of(7))
+        except Killed:
+            pass
+    found = CheckpointDir(folder.path).load_latest()
+    assert found.step == 20 and found.refused == ()
+    assert found.state['progress']['step'] == (6 if killed_at == 1 else 7)
+    folder = CheckpointDir(folder.path)
+    folder.save(20, state_of(8))
+    folder.save(30, state_of(9))
+    assert sorted(os.listdir(folder.path)) == ['step-00000020', 'step-00000030']
+    assert read_checkpoint(folder.path / 'step-00000020')[1]['progress']['step'] == 8
 
 
 def test_a_file_too_large_for_the_system_keeps_the_last_good_state(three):

@@ -106,8 +106,8 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise UsageError(f'{folder} is not what an export wrote, so it is not replaced; name another folder')
     others = sorted(name for name in content - {*FILES, MANIFEST, *_DROPPINGS} if not name.startswith('._'))
     if others:
-        raise UsageError(f'{folder} also holds {others[0]}, which no export wrote, so it is not replaced; move that '
-                         'away or name another folder')
+        raise UsageError(f'{folder} is not what an export wrote: it also holds {others[0]}; move that away or name '
+                         'another folder')
 
 
 def check_labels(labels: Any, num_classes: int | None, where: str) -> list[str] | None:
