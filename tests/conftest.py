@@ -46,10 +46,13 @@ def disk(monkeypatch):
         fsync(descriptor)
         events.append(('sync', path, None if os.path.isdir(path) else os.path.getsize(path)))
 
-    for name in ('rename', 'replace'):
-        def moved(source, target, *, given=getattr(os, name), **kwargs):
+    def watched(given):
+        def moved(source, target, **kwargs):
             given(source, target, **kwargs)
             events.append(('rename', os.fspath(source), os.fspath(target)))
-        monkeypatch.setattr(os, name, moved)
+        return moved
+
+    for name in ('rename', 'replace'):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
     monkeypatch.setattr(os, 'fsync', synced)
     return events

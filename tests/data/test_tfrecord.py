@@ -156,7 +156,8 @@ def test_an_error_is_one_of_a_sample_and_survives_the_way_from_a_worker():
 
 
 @pytest.mark.parametrize('record', [
-    b'\x0a\x02\x08\x01', b'\x0a\x04\x0a\x02\x08\x03', b'\x0a\x06\x0a\x04\x12\x02\x08\x07', b'\x08\x01', b'\x0a\x04\x0a\x02\x10\x05'])
+    b'\x0a\x02\x08\x01', b'\x0a\x04\x0a\x02\x08\x03', b'\x0a\x06\x0a\x04\x12\x02\x08\x07', b'\x08\x01',
+    b'\x0a\x04\x0a\x02\x10\x05'])
 def test_a_protocol_buffer_of_another_kind_is_a_record_error(record):
     """Numbers where messages, names or lists should be; all of it with checksums that fit."""
     try:
@@ -195,8 +196,9 @@ def test_all_of_a_file_is_on_disk_before_it_gets_its_name(tmp_path, disk):
     with RecordWriter(path) as writer:
         for record in RECORDS:
             writer.write(record)
-    (_, synced, size), (_, renamed, name) = disk
-    assert [event[0] for event in disk] == ['sync', 'rename'] and synced == renamed and name == str(path)
+    (_, synced, size), (_, renamed, name), (_, folder, _) = disk
+    assert [event[0] for event in disk] == ['sync', 'rename', 'sync'] and folder == str(tmp_path)
+    assert synced == renamed and name == str(path)
     assert size == path.stat().st_size == writer.num_bytes
 
 

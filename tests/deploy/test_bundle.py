@@ -29,6 +29,7 @@ from gluon_action.deploy.bundle.format import FILES, read_bundle
 from gluon_action.deploy.bundle.reference_clip import moving_discs, read_reference, settled
 from gluon_action.deploy.bundle.write import new_bundle, write_bundle
 from gluon_action.errors import BundleError, ModelError, OutputError, UsageError, VideoReadError
+from gluon_action.files import describe
 from gluon_action.nn import BatchNorm, Consensus, SameConv3D, SizedBlock
 
 CLASSES = ['rest', 'wave', 'jump']
@@ -91,7 +92,7 @@ def folder(whole, tmp_path):
 def reseal(folder):
     """Write the manifest anew over files that were changed: all hashes are right."""
     manifest = json.loads((folder / 'manifest.json').read_text())
-    manifest['files'] = {name: bundle_format.describe_file(folder / name) for name in FILES}
+    manifest['files'] = describe(folder, FILES)
     (folder / 'manifest.json').write_text(bundle_format.seal(manifest))
 
 

@@ -30,6 +30,7 @@ from gluon_action.deploy.int8.quantize import quantize_model as quantize
 from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.deploy.speed import processor
 from gluon_action.errors import ModelError, UsageError
+from gluon_action.files import describe
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import BatchNorm
 
@@ -252,7 +253,7 @@ def _spoil(bundle, folder):
     onnx.save(model, folder / 'model.onnx')
     manifest = json.loads((folder / 'manifest.json').read_text())
     manifest.pop('sha256')
-    manifest['files']['model.onnx'] = bundle_format.describe_file(folder / 'model.onnx')
+    manifest['files'].update(describe(folder, ['model.onnx']))
     (folder / 'manifest.json').write_text(bundle_format.seal(manifest))
     return folder
 

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gluon_action.data.preprocess import Preprocess
 from gluon_action.deploy.bundle import format as bundle_format
+from gluon_action.files import describe
 
 LABELS = ['rest', 'wave', 'jump']
 #: Classes x channels.
@@ -52,7 +53,7 @@ def make_bundle(folder, preprocess=CLIPS, labels=LABELS, frames=None, change=Non
                         logits=scores_by_hand(preprocess, frames, weights).astype('float32'))
     if change:
         change(folder)
-    files = {name: bundle_format.describe_file(folder / name) for name in bundle_format.FILES}
+    files = describe(folder, bundle_format.FILES)
     manifest = {'format': bundle_format.FORMAT, 'model': 'means', 'opset': 13, 'ir_version': 8,
                 'precision': 'float32', 'files': files}
     (folder / 'manifest.json').write_text(bundle_format.seal(manifest))

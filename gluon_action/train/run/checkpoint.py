@@ -236,7 +236,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
 
 
 def write_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> None:
-    """Write named arrays to `path` in MXNet's parameter format and wait until they are on disk.
+    """Write named arrays to `path` in MXNet's parameter format; all of it, or it is an error.
 
     Raises
     ------
@@ -253,7 +253,6 @@ def write_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> N
     if size != expected:
         # MXNet does not look at what closing the file returns, where a full disk shows for the last buffer.
         raise OSError(f'{path} has {size} bytes instead of {expected}: the disk is full')
-    sync(Path(path))
 
 
 def replace_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> None:
