@@ -21,7 +21,6 @@ from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.data.tfrecords import cutting
 from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.tfrecords.framing import parse_example, read_records
-from gluon_action.data.tfrecords.manifest import replace_file
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_clip_records.py'
 SMALL = ('--clip-length', 8, '--size', '24x32', '--clips-per-file', 3, '-j', 0)
@@ -170,14 +169,6 @@ def test_clips_are_read_ahead_no_further_than_the_workers_need(media, monkeypatc
         for number in range(12):
             assert read_barcode(next(clips)[0]) == number
             assert submitted == list(range(min(12, number + 4)))
-
-
-def test_what_says_which_files_are_finished_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
-    done = []
-    monkeypatch.setattr(os, 'fsync', lambda descriptor: done.append(os.fstat(descriptor).st_size))
-    monkeypatch.setattr(os, 'replace', lambda *paths, replace=os.replace: done.append('name') or replace(*paths))
-    replace_file(tmp_path / 'manifest.json', 'x' * 100)
-    assert done == [100, 'name'] and (tmp_path / 'manifest.json').read_text() == 'x' * 100
 
 
 def test_one_number_is_a_square_and_files_can_be_numbered_plainly(make):
