@@ -30,9 +30,8 @@ class LayerNorm(gluon.nn.LayerNorm):
         """Normalise rows (..., D)."""
         if not self._composed:
             return super().hybrid_forward(F, data, gamma, beta)
-        width = self._width
-        ones = F.ones((1, width))
-        spread, mean = F.ones((width, 1)), ones / width
+        width, dtype = self._width, self.gamma.dtype
+        spread, mean = F.ones((width, 1), dtype=dtype), F.ones((1, width), dtype=dtype) / width
         centred = data - _product(F, _product(F, data, mean, 1), spread, width)
         scale = F.rsqrt(_product(F, F.square(centred), mean, 1) + self._epsilon)
         # As a product, a row's scale times gamma costs no pass over the numbers of its own.

@@ -334,6 +334,18 @@ def test_what_the_constructor_cannot_build_is_refused():
         tiny().plan_for(3, 8, 8)
 
 
+@pytest.mark.parametrize('hybridize', [False, True])
+def test_a_network_in_double_precision_scores_as_in_single(hybridize):
+    net, x = tiny(), mx.nd.array(clips(frames=3, height=12, width=8))
+    net.initialize()
+    single = net(x).asnumpy()
+    net.cast('float64')
+    net.hybridize(hybridize)
+    double = net(x.astype('float64'))
+    assert double.dtype == np.float64
+    agree(double, single, 1e-5)
+
+
 def test_a_layer_normalisation_written_as_products_is_the_operator():
     layer = LayerNorm(7)
     for parameter in layer.collect_params().values():
