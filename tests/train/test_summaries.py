@@ -1,5 +1,6 @@
 """Distributions, pictures and numbers for TensorBoard: what they say, when they come, that nothing else changes."""
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,6 +191,17 @@ def test_a_run_that_goes_on_takes_back_what_came_later(tmp_path):
     events.begin(6)
     events.close()
     assert [event.step for event in events_of(tmp_path) if event.session_log.status == SessionLog.START] == [6]
+
+
+def test_a_file_says_first_which_format_it_has(tmp_path):
+    events = EventFile(tmp_path)
+    events.scalars(3, {'a': 1.0})
+    events.close()
+    assert [(event.file_version, event.step) for event in events_of(tmp_path)] == [('brain.Event:2', 0), ('', 3)]
+
+
+def test_events_are_written_by_what_tensorboardx_gives_out():
+    assert 'event_file_writer' not in Path(sys.modules[EventFile.__module__].__file__).read_text()
 
 
 def test_values_that_are_not_finite_do_not_end_training(tmp_path):

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX import RecordWriter, summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
@@ -19,7 +19,8 @@ class EventFile:
     """TensorBoard's events of a run.
 
     TensorBoard follows one file a folder, so there is one of these for a run, whoever writes. The file is made when
-    the first event is written.
+    the first event is written. Events are written by the caller's thread: tensorboardX's SummaryWriter has a thread for
+    it that ends on a full disk without a word, and then waits for that thread for ever.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class EventFile:
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
-        self._writer: EventsWriter | None = None
+        self._writer: RecordWriter | None = None
 
     def begin(self, step: int) -> None:
         """Make the file; a run that goes on from `step` takes back the events from it on that were written before."""
@@ -70,11 +71,13 @@ class EventFile:
             self._open()
         event.wall_time = time.time()
         with self._writing():
-            self._writer.write_event(event)
+            self._writer.write(event.SerializeToString())
 
     def _open(self) -> None:
         with self._writing():
-            self._writer = EventsWriter(str(self.folder / 'events'))
+            name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}'
+            self._writer = RecordWriter(str(self.folder / name))
+        self._write(Event(file_version='brain.Event:2'))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
