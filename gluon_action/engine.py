@@ -1,4 +1,4 @@
-"""What MXNet 1.9.1 needs to run today: numpy names, threads, CUDA libraries, contexts. Imported first."""
+"""What MXNet 1.9.1 needs to run today: help at its import, threads, CUDA libraries, contexts. Imported first."""
 from __future__ import annotations
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from . import mxnet_import
 from .errors import DeviceError
 
 #: Compute capabilities that the mxnet-cu112 1.9.1 wheel has machine code for. It carries no PTX, so the driver cannot
@@ -28,20 +29,13 @@ _CUDA_COMPUTE_MAJOR, _CUDA_COMPUTE_MINOR = 75, 76  # CUdevice_attribute values o
 
 def prepare() -> None:
     """Make ``import mxnet`` work in this process. Safe to call again."""
-    _restore_numpy_names()
+    mxnet_import.install()
     set_threads()
     if cuda_wheel_installed():
         preload_cuda_libraries()
     else:
         # On a CPU, updating several parameters in one operator takes a third longer than one after the other.
         os.environ.setdefault('MXNET_OPTIMIZER_AGGREGATION_SIZE', '0')
-
-
-def _restore_numpy_names() -> None:
-    # MXNet 1.9.1 reads numpy.bool, which numpy 1.24 removed (apache/mxnet#21165).
-    import numpy
-    if 'bool' not in vars(numpy):
-        numpy.bool = bool
 
 
 def usable_cores() -> int:
@@ -82,6 +76,15 @@ def mxnet_distribution() -> str | None:
             importlib.metadata.version(name)
             return name
     return None
+
+
+def install_command(wheel: str = 'mxnet') -> str:
+    """Return the command that installs an MXNet wheel and what it needs.
+
+    Python 3.13 has no NumPy as old as the wheels ask for; they run with NumPy 2 and are installed by themselves there.
+    """
+    command = f'pip install "gluon_action[{"cpu" if wheel == "mxnet" else "cu112"}]"'
+    return command if sys.version_info < (3, 13) else f'{command} && pip install --no-deps {wheel}==1.9.1'
 
 
 def cuda_wheel_installed() -> bool:
@@ -168,7 +171,7 @@ def check_gpus(num_gpus: int, driver: str = 'libcuda.so.1', distribution: str | 
     cure = 'use --num-gpus 0 to compute on the CPU'
     if not (distribution or '').startswith('mxnet-cu'):
         raise DeviceError(f'--num-gpus {num_gpus}: the installed MXNet ({distribution or "none"}) was built without '
-                          f'CUDA; pip uninstall -y mxnet && pip install "gluon_action[cu112]", or {cure}')
+                          f'CUDA; pip uninstall -y mxnet && {install_command("mxnet-cu112")}, or {cure}')
     capabilities = gpu_capabilities(driver)
     if len(capabilities) < num_gpus:
         raise DeviceError(f'--num-gpus {num_gpus}: this machine has {len(capabilities)}; '

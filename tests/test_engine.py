@@ -1,4 +1,4 @@
-"""The engine: numpy names, threads, devices and what is said when they are not there."""
+"""The engine: help at the imports, threads, devices and what is said when they are not there."""
 import os
 import shutil
 import subprocess
@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from gluon_action import engine
+from gluon_action import engine, mxnet_import
 from gluon_action.errors import DeviceError
 
 
 def python(code, **environment):
     env = {**os.environ, **environment}
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=env, capture_output=True, text=True,
-                          timeout=120)
+                          timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -24,8 +24,111 @@ def test_importing_the_package_makes_mxnet_importable_without_loading_it():
 
 
 def test_a_program_that_imports_mxnet_first_runs_too():
-    out = python('import numpy as np, os; import mxnet as mx; print(mx.nd.ones(3).asnumpy().sum(), np.bool is bool)')
-    assert out == '3.0 True'
+    assert python('import mxnet as mx; print(mx.nd.ones(3).asnumpy().sum())') == '3.0'
+
+
+NUMPY_NAMES = """
+import types, warnings, numpy
+warnings.simplefilter('ignore')
+DROPPED = ('bool', 'int', 'NaN', 'NAN', 'PINF', 'NINF', 'Inf', 'infty', 'PZERO', 'round_', 'product', 'alltrue', 'in1d',
+           'row_stack', 'trapz', 'msort', 'compat', 'mirr', 'no_such_name')
+
+def names():
+    found = {name: value for name, value in vars(numpy).items() if not isinstance(value, types.ModuleType)}
+    for name in DROPPED:
+        try:
+            found['got', name] = repr(getattr(numpy, name))
+        except Exception as error:
+            found['got', name] = repr(error)
+    return found
+
+import numpy.testing  # and other submodules that come into numpy by being imported, by whomever
+before, listed = names(), set(dir(numpy))
+"""
+
+
+@pytest.mark.parametrize('first', ['mxnet', 'gluon_action'])
+def test_numpy_is_after_the_import_what_it_was_before(first):
+    assert python(f"""{NUMPY_NAMES}
+import {first}
+import gluon_action, mxnet, gluoncv
+after = names()
+print([name for name in before.keys() | after.keys() if before.get(name, 0) is not after.get(name, 0)
+       and not (isinstance(name, tuple) and before[name].split(' at 0x')[0] == after[name].split(' at 0x')[0])])
+print([name for name in listed ^ set(dir(numpy)) if not isinstance(getattr(numpy, name), types.ModuleType)])
+""") == '[]\n[]'
+
+
+def test_mxnets_own_arrays_work_with_names_that_numpy_dropped():
+    assert python("""
+import gluon_action, mxnet as mx
+from mxnet.gluon.contrib.estimator import EarlyStoppingHandler
+x = mx.np.array([1., 2., 3.])
+print(x[x > 1].sum(), mx.np.pad(mx.np.ones((2, 2)), ((1, 1), (1, 1))).shape, mx.np.in1d(x, x).all(), mx.np.NINF)
+mx.test_utils.assert_almost_equal(x, x)
+EarlyStoppingHandler(mx.metric.Accuracy())
+""") == '5.0 (4, 4) True -inf'
+
+
+@pytest.fixture
+def pytorch(tmp_path):
+    """A folder with what GluonCV would see of PyTorch 2."""
+    (tmp_path / 'torch').mkdir()
+    (tmp_path / 'torch' / '__init__.py').write_text("__version__ = '2.13.0+cpu'\nclass Tensor: pass\n")
+    return {'PYTHONPATH': os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])])}
+
+
+@pytest.mark.parametrize('first', ['import gluon_action', 'import torch, gluon_action',
+                                   'from gluoncv.data import VideoClsCustom'])
+def test_the_zoo_and_pytorch_2_live_in_one_environment(pytorch, first):
+    assert python(f"""
+{first}
+import sys
+import gluoncv
+before = sys.modules.get('torch')
+from gluon_action.model_zoo import get_model
+net = get_model('resnet18_v1b_custom', nclass=3, pretrained_base=False, input_size=32)
+import torch
+print(torch.__version__, before in (None, torch), gluoncv._found_pytorch, gluoncv.__name__)
+""", **pytorch) == '2.13.0+cpu True False gluoncv'
+
+
+INTEL, AMD = 'vendor_id : GenuineIntel\ncpu family : 6\nmodel : {}\n', 'vendor_id : AuthenticAMD\ncpu family : 26\n'
+NEW, OLD = 'flags : fpu avx avx2 fma avx512f\n\nprocessor : 1\n', 'flags : fpu avx fma\n\nflags: avx2\n'
+
+
+@pytest.mark.parametrize('cpu, core', [
+    (AMD + NEW, 'Haswell'), (AMD + OLD, None), ('', None),
+    (INTEL.format(143) + NEW, 'Haswell'), (INTEL.format(85) + NEW, None), (INTEL.format(143) + OLD, None)])
+def test_openblas_is_told_its_kernels_where_it_is_older_than_the_cpu(monkeypatch, cpu, core):
+    monkeypatch.delenv('OPENBLAS_CORETYPE', raising=False)
+    assert mxnet_import.openblas_core(cpu) == core
+    monkeypatch.setenv('OPENBLAS_CORETYPE', 'Zen')
+    assert mxnet_import.openblas_core(cpu) is None
+
+
+CORE = """
+import ctypes, os
+import gluon_action, mxnet
+for line in open('/proc/self/maps'):
+    if 'mxnet/libopenblas' in line:
+        core = ctypes.CDLL(line.split()[-1]).openblas_get_corename
+        core.restype = ctypes.c_char_p
+        print(core().decode(), os.environ.get('OPENBLAS_CORETYPE'))
+        break
+"""
+
+
+def test_mxnets_openblas_takes_the_kernels_and_nothing_else_hears_of_it(monkeypatch):
+    monkeypatch.delenv('OPENBLAS_CORETYPE', raising=False)
+    core = mxnet_import.openblas_core()
+    if core is None:
+        pytest.skip('OpenBLAS knows this CPU, or it has no AVX2')
+    assert python(CORE) == f'{core} None'
+
+
+def test_kernels_from_the_environment_are_respected():
+    assert python(CORE, OPENBLAS_CORETYPE='Nehalem') == 'Nehalem Nehalem'
 
 
 def test_mxnet_gets_all_usable_cores_shared_between_devices():
@@ -63,6 +166,13 @@ def test_impossible_device_counts_are_refused(arguments):
 def test_gpus_with_the_cpu_build_name_the_extra_to_install():
     with pytest.raises(DeviceError, match=r'without CUDA.*gluon_action\[cu112\]'):
         engine.check_gpus(8, distribution='mxnet')
+
+
+@pytest.mark.parametrize('version, more', [
+    ((3, 12, 9), ''), ((3, 13, 0), ' && pip install --no-deps mxnet-cu112==1.9.1')])
+def test_the_command_that_installs_mxnet_fits_the_python(monkeypatch, version, more):
+    monkeypatch.setattr(engine.sys, 'version_info', version)
+    assert engine.install_command('mxnet-cu112') == f'pip install "gluon_action[cu112]"{more}'
 
 
 def test_a_missing_driver_is_named():

@@ -2,6 +2,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
 BELOW = {
-    'cli': {'deploy', 'train', 'evaluate', 'model_zoo', 'nn', 'data', 'engine', 'errors'},
-    'deploy': {'train', 'evaluate', 'model_zoo', 'nn', 'data', 'engine', 'errors'},
-    'train': {'evaluate', 'model_zoo', 'nn', 'data', 'engine', 'errors'},
-    'evaluate': {'model_zoo', 'nn', 'data', 'engine', 'errors'},
-    'model_zoo': {'nn', 'engine', 'errors'},
+    'cli': {'deploy', 'train', 'evaluate', 'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
+    'deploy': {'train', 'evaluate', 'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
+    'train': {'evaluate', 'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
+    'evaluate': {'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
+    'model_zoo': {'nn', 'class_names', 'engine', 'errors'},
     'nn': {'engine', 'errors'},
-    'data': {'engine', 'errors'},
-    'engine': {'errors'},
+    'data': {'class_names', 'engine', 'errors'},
+    'class_names': set(),
+    'engine': {'errors', 'mxnet_import'},
+    'mxnet_import': set(),
     'errors': set(),
     'utils': {'train', 'data', 'model_zoo'},
     '': {'engine', 'errors'},
@@ -113,3 +116,16 @@ def test_every_public_name_exists(package):
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
     assert set(module.__all__) <= set(dir(module))
     assert not hasattr(module, 'no_such_name')
+
+
+def test_class_names_need_no_gluoncv():
+    assert run("import sys\nsys.modules['gluoncv'] = None\nimport gluon_action.data as data\n"
+               'print(len(data.UCF101Attr().classes), len(data.Kinetics700Attr().classes))') == '101 700'
+
+
+def test_every_file_that_is_no_module_is_part_of_the_package():
+    settings = tomllib.loads((PACKAGE.parent / 'pyproject.toml').read_text())
+    shipped = {path for pattern in settings['tool']['setuptools']['package-data']['gluon_action']
+               for path in PACKAGE.glob(pattern)}
+    there = {path for path in PACKAGE.rglob('*') if path.is_file() and path.suffix not in ('.py', '.pyc')}
+    assert there and there == shipped

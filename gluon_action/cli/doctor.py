@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def _only_runs_bundles() -> bool:
 
 
 def _runtime() -> Finding:
-    return _package('onnxruntime', 'runs bundles; to train as well: pip install "gluon_action[cpu]"')
+    return _package('onnxruntime', 'runs bundles; to train as well: ' + engine.install_command())
 
 
 def _optional(distribution: str, purpose: str, module: str | None = None, extra: str = 'pictures') -> Finding:
@@ -88,37 +89,37 @@ def _version(distribution: str) -> str:
 
 def _python() -> Finding:
     version = platform.python_version()
-    if version.startswith('3.11.'):
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
         return Finding('python', 'ok', f'{version} on {platform.platform()}')
-    return Finding('python', 'note', f'{version}; 3.11 is what was tried')
+    return Finding('python', 'note', f'{version}; 3.11, 3.12 and 3.13 are what was tried')
 
 
 def _numpy() -> Finding:
     version = _version('numpy')
-    if version.startswith('1.26'):
+    if version.startswith(('1.26.', '2.')):
         return Finding('numpy', 'ok', version)
-    return Finding('numpy', 'missing', f'{version or "absent"}; MXNet 1.9.1 needs 1.26',
-                   'pip install "numpy>=1.26,<1.27"')
+    return Finding('numpy', 'missing', f'{version or "absent"}; 1.26 and 2.x are what MXNet 1.9.1 was tried with',
+                   'pip install "numpy>=1.26,<3"')
 
 
 def _mxnet() -> Finding:
     wheels = [name for name in ('mxnet', 'mxnet-cu112', 'mxnet-cu117') if _version(name)]
     if not wheels:
-        return Finding('mxnet', 'missing', 'absent', 'pip install "gluon_action[cpu]"  (or [cu112] for NVIDIA GPUs)')
+        return Finding('mxnet', 'missing', 'absent', f'{engine.install_command()}  (or [cu112] for NVIDIA GPUs)')
     if len(wheels) > 1:
         return Finding('mxnet', 'missing', f'{" and ".join(wheels)} overwrite each other',
-                       f'pip uninstall -y {" ".join(wheels)} && pip install "gluon_action[cpu]"')
+                       f'pip uninstall -y {" ".join(wheels)} && {engine.install_command()}')
     try:
         import mxnet as mx
         assert float(mx.nd.ones((2, 3)).sum().asscalar()) == 6
     except OSError as error:
         lacking = engine.preload_cuda_libraries() if wheels[0] != 'mxnet' else []
         mend = ('install the NVIDIA driver' if 'libcuda.so' in str(error) else
-                f'pip install "gluon_action[cu112]"  (lacking: {", ".join(lacking) or error})')
+                f'{engine.install_command("mxnet-cu112")}  (lacking: {", ".join(lacking) or error})')
         return Finding('mxnet', 'missing', f'{wheels[0]} does not load: {error}', mend)
     except Exception as error:
         return Finding('mxnet', 'missing', f'{wheels[0]} does not run: {type(error).__name__}: {error}',
-                       f'pip install --force-reinstall "{wheels[0]}==1.9.1" "numpy>=1.26,<1.27"')
+                       f'pip uninstall -y {wheels[0]} && {engine.install_command(wheels[0])}')
     return Finding('mxnet', 'ok', f'{wheels[0]} {mx.__version__}')
 
 

@@ -9,21 +9,22 @@ from dataclasses import dataclass, field
 
 import mxnet as mx
 
+from ..class_names import class_names
 from ..errors import ModelError
 from ..nn import freeze_batch_norms
 from . import weights
 from .recognizer import Recognizer, initialize_rest, settle_shapes
 
-#: Data set of a model's name -> (name of the data set, classes, GluonCV's class that knows their names).
+#: Data set of a model's name -> (name of the data set, number of classes).
 _DATASETS = {
-    'ucf101': ('ucf101', 101, 'UCF101Attr'),
-    'hmdb51': ('hmdb51', 51, 'HMDB51Attr'),
-    'kinetics400': ('kinetics400', 400, 'Kinetics400Attr'),
-    'sthsthv2': ('somethingsomethingv2', 174, 'SomethingSomethingV2Attr'),
-    'ssv2': ('somethingsomethingv2', 174, 'SomethingSomethingV2Attr'),
-    'kinetics600': ('kinetics600', 600, ''),
-    'kinetics700': ('kinetics700', 700, 'Kinetics700Attr'),
-    'custom': ('custom', 400, ''),
+    'ucf101': ('ucf101', 101),
+    'hmdb51': ('hmdb51', 51),
+    'kinetics400': ('kinetics400', 400),
+    'sthsthv2': ('somethingsomethingv2', 174),
+    'ssv2': ('somethingsomethingv2', 174),
+    'kinetics600': ('kinetics600', 600),
+    'kinetics700': ('kinetics700', 700),
+    'custom': ('custom', 400),
 }
 
 #: Options of `get_model` that only some models have; None, or False where there is no such option, asks for nothing.
@@ -151,11 +152,7 @@ class ModelCard:
 
     def labels(self) -> list[str] | None:
         """Return the names of the classes in order, or None where the data set is the user's."""
-        for name, _, attribute in _DATASETS.values():
-            if name == self.dataset and attribute:
-                import gluoncv.data
-                return list(getattr(gluoncv.data, attribute)().classes)
-        return None
+        return class_names(self.dataset)
 
     def input_shape(self, rows: int = 1, size: int | None = None, frames: int | None = None) -> tuple[int, ...]:
         """Return the shape of an input of `rows` frames, or clips of `frames`, `size` pixels high and wide."""

@@ -1,7 +1,7 @@
 """The zoo: names, cards, structure, and parity with GluonCV on random weights."""
 from pathlib import Path
 
-import gluon_action  # noqa: F401  (before anything that imports MXNet)
+import gluon_action  # before anything that imports MXNet
 
 # isort: split
 import gluoncv.data
@@ -16,6 +16,8 @@ from gluoncv.model_zoo.action_recognition.actionrec_vgg16 import ActionRecVGG16
 from gluoncv.model_zoo.model_store import _model_sha1
 from mxnet import autograd
 
+import gluon_action.data
+from gluon_action.class_names import class_names
 from gluon_action.errors import ModelError, WeightsError
 from gluon_action.model_zoo import get_model, list_models, load_weights, model_card
 from gluon_action.model_zoo.catalogue import markdown
@@ -345,8 +347,17 @@ def test_two_networks_of_a_process_share_no_parameter_names():
     assert not set(first.collect_params()) & set(second.collect_params())
 
 
-def test_labels_are_gluoncvs():
-    assert model_card('vgg16_sthsthv2').labels() == gluoncv.data.SomethingSomethingV2Attr().classes
+@pytest.mark.parametrize('dataset, attribute, count', [
+    ('ucf101', 'UCF101Attr', 101), ('hmdb51', 'HMDB51Attr', 51), ('kinetics400', 'Kinetics400Attr', 400),
+    ('kinetics700', 'Kinetics700Attr', 700), ('somethingsomethingv2', 'SomethingSomethingV2Attr', 174)])
+def test_class_names_are_gluoncvs(dataset, attribute, count):
+    theirs, ours = (getattr(package, attribute)() for package in (gluoncv.data, gluon_action.data))
+    assert class_names(dataset) == ours.classes == theirs.classes and ours.num_class == theirs.num_class == count
+
+
+def test_labels_are_those_of_the_data_set():
+    assert model_card('vgg16_sthsthv2').labels() == class_names('somethingsomethingv2')
+    assert model_card('resnet18_v1b_custom').labels() is None
 
 
 @pytest.mark.parametrize('name, options, message', [

@@ -1,11 +1,16 @@
 """HMDB51: 51 actions in 6,766 clips, mostly from films (Kuehne et al. 2011)."""
 from __future__ import annotations
 
-from gluoncv.data.hmdb51.classification import HMDB51Attr
-
+from ...class_names import KnownClasses
 from ..video_dataset import Preset, VideoClsCustom
 
 __all__ = ['HMDB51', 'HMDB51Attr']
+
+
+class HMDB51Attr(KnownClasses):
+    """The classes of HMDB51: `classes` in the order of their labels, `num_class`."""
+
+    DATASET = 'hmdb51'
 
 
 class HMDB51(VideoClsCustom):

@@ -1,11 +1,16 @@
 """Kinetics-400: 400 actions in 10 s clips from YouTube (Kay et al. 2017, arXiv:1705.06950)."""
 from __future__ import annotations
 
-from gluoncv.data.kinetics400.classification import Kinetics400Attr
-
+from ...class_names import KnownClasses
 from ..video_dataset import Preset, VideoClsCustom
 
 __all__ = ['Kinetics400', 'Kinetics400Attr']
+
+
+class Kinetics400Attr(KnownClasses):
+    """The classes of Kinetics-400: `classes` in the order of their labels, `num_class`."""
+
+    DATASET = 'kinetics400'
 
 
 class Kinetics400(VideoClsCustom):

@@ -1,11 +1,16 @@
 """Kinetics-700: 700 actions in 10 s clips from YouTube (Carreira et al. 2019, arXiv:1907.06987)."""
 from __future__ import annotations
 
-from gluoncv.data.kinetics700.classification import Kinetics700Attr
-
+from ...class_names import KnownClasses
 from ..video_dataset import Preset, VideoClsCustom
 
 __all__ = ['Kinetics700', 'Kinetics700Attr']
+
+
+class Kinetics700Attr(KnownClasses):
+    """The classes of Kinetics-700: `classes` in the order of their labels, `num_class`."""
+
+    DATASET = 'kinetics700'
 
 
 class Kinetics700(VideoClsCustom):

@@ -1,8 +1,7 @@
 """Something-Something V2: 174 ways to handle things, 220,847 clips (Goyal et al. 2017, arXiv:1706.04261)."""
 from __future__ import annotations
 
-from gluoncv.data.somethingsomethingv2.classification import SomethingSomethingV2Attr
-
+from ...class_names import KnownClasses
 from ..video_dataset import Preset, VideoClsCustom
 
 __all__ = ['MIRRORED_LABELS', 'SomethingSomethingV2', 'SomethingSomethingV2Attr']
@@ -14,6 +13,12 @@ MIRRORED_LABELS = {
         ('Pushing something from left to right', 'Pushing something from right to left'),
         ('Turning the camera left while filming something', 'Turning the camera right while filming something'))
     for one, other in ((left, right), (right, left))}
+
+
+class SomethingSomethingV2Attr(KnownClasses):
+    """The classes of Something-Something V2: `classes` in the order of their labels, `num_class`."""
+
+    DATASET = 'somethingsomethingv2'
 
 
 class SomethingSomethingV2(VideoClsCustom):

@@ -1,11 +1,16 @@
 """UCF101: 101 actions in 13,320 clips from YouTube (Soomro et al. 2012, arXiv:1212.0402)."""
 from __future__ import annotations
 
-from gluoncv.data.ucf101.classification import UCF101Attr
-
+from ...class_names import KnownClasses
 from ..video_dataset import Preset, VideoClsCustom
 
 __all__ = ['UCF101', 'UCF101Attr']
+
+
+class UCF101Attr(KnownClasses):
+    """The classes of UCF101: `classes` in the order of their labels, `num_class`."""
+
+    DATASET = 'ucf101'
 
 
 class UCF101(VideoClsCustom):
