@@ -1,10 +1,19 @@
 # `make demo` and `make test` set up everything they need; every other target is for people who change the project.
 # Paths are relative, so that the checkout may live in a folder whose name has spaces.
-PYTHON ?= python3
+PYTHONS := python3.13 python3.12 python3.11 python3
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# The newest supported Python that is there, unless PYTHON= says which.
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 PY := $(VENV)/bin/python
 CONSTRAINTS := constraints.txt
 DEMO_DIR := runs/demo
+# PYTHON= on the command line is about the environment: one that is there with another Python must not be taken for it.
+ifeq ($(origin PYTHON)$(wildcard $(PY))$(filter clean,$(MAKECMDGOALS)),command line$(PY))
+ifneq ($(shell $(PYTHON) -V),$(shell $(PY) -V))
+$(error $(VENV) has $(shell $(PY) -V), $(PYTHON) is $(shell $(PYTHON) -V): rm -r $(VENV) first)
+endif
+endif
 DEMO_NET := --model resnet18_v1b_custom --use-tsn --input-size 64
 .DEFAULT_GOAL := help
 
@@ -13,14 +22,18 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(PY):
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else f"Python 3.11 is needed, this is {v[0]}.{v[1]}: run make PYTHON=python3.11")'
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { echo "Python 3.11, 3.12 or 3.13 is needed," \
+	  "$(if $(PYTHON),$(PYTHON) is $$($(PYTHON) -V 2>&1 | tail -n 1),none is here):" \
+	  "on Debian or Ubuntu apt-get install python3 python3-venv, elsewhere make PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "could not make a virtual environment; on Debian: apt-get install python3.11-venv" >&2; exit 1; }
+	  echo "could not make a virtual environment; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
 # The stamp of an extra is newer than what decides its content, so a second run installs nothing.
+# Python 3.13 gets MXNet by itself, because the wheel asks for a NumPy older than that Python (pyproject.toml).
 # GluonCV asks for opencv-python, which fails without the system's libGL; the headless build must be the one that is left.
 $(VENV)/.installed-%: $(PY) pyproject.toml setup.py $(CONSTRAINTS)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(subst +,$(comma),$*)]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --no-deps mxnet
 	@$(PY) -c 'import cv2.version as v; assert v.headless' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
 	  --force-reinstall --no-deps -c $(CONSTRAINTS) opencv-python-headless
 	@touch $@

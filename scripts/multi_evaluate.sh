@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Score the sample by every stream with every set of published weights, one file in out/ each, as kinetics-i3d does.
 # What is given goes to evaluate_sample.py: scripts/multi_evaluate.sh --checkpoint_dir kinetics-i3d/data/checkpoints
-# PYTHON=python3.11 chooses the interpreter, OUT=elsewhere the folder.
+# PYTHON=.venv/bin/python chooses the interpreter, OUT=elsewhere the folder.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${OUT:-out}
