@@ -11,17 +11,21 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
+GROUND = {'class_names', 'engine', 'files', 'wire', 'errors'}
 BELOW = {
-    'cli': {'deploy', 'train', 'evaluate', 'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
-    'deploy': {'train', 'evaluate', 'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
-    'train': {'evaluate', 'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
-    'evaluate': {'model_zoo', 'nn', 'data', 'class_names', 'engine', 'errors'},
-    'model_zoo': {'nn', 'class_names', 'engine', 'errors'},
-    'nn': {'engine', 'errors'},
-    'data': {'class_names', 'engine', 'errors'},
+    'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
+    'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
+    'train': {'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
+    'evaluate': {'compute', 'model_zoo', 'nn', 'data', *GROUND},
+    'compute': {'model_zoo', 'nn', 'data', *GROUND},
+    'model_zoo': {'nn', *GROUND},
+    'nn': GROUND,
+    'data': GROUND,
     'class_names': set(),
     'engine': {'errors', 'mxnet_import'},
     'mxnet_import': set(),
+    'files': {'errors'},
+    'wire': {'errors'},
     'errors': set(),
     'utils': {'train', 'data', 'model_zoo'},
     '': {'engine', 'errors'},
