@@ -32,7 +32,7 @@ BELOW = {
 }
 MODULES = sorted(PACKAGE.rglob('*.py'))
 ROOMS_WITHOUT_MXNET = ('lists', 'reading', 'flow', 'tfrecords', 'loading', 'demo')
-WITHOUT_MXNET = ['gluon_action.data.by_name'] + [
+WITHOUT_MXNET = ['gluon_action.data.by_name', 'gluon_action.compute.graph', 'gluon_action.compute.operators'] + [
     f'gluon_action.data.{path.parent.name}.{path.stem}' for path in MODULES
     if path.parent.name in ROOMS_WITHOUT_MXNET and path.stem != '__init__']
 

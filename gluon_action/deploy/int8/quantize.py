@@ -11,17 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ...compute.operators import LAYERS, PASSING
 from ...errors import OutputError, UsageError
 from ..speed.cost import import_onnx, load_model
 from ..speed.processor import has_int8_products
 
-#: What layers with weights are called in ONNX; products of two activations, as in attention, stay in float.
-LAYERS = ('Conv', 'Gemm', 'MatMul')
 MODES = {'minmax': 'MinMax', 'entropy': 'Entropy'}
 ACTIVATIONS = {'uint8': 'QUInt8', 'int8': 'QInt8'}
-
-# What passes 8 bits on in a network of convolutions, so that they do not become float between two of them.
-_PASSING = ('Relu', 'Clip', 'MaxPool', 'AveragePool', 'GlobalAveragePool', 'Concat', 'Add')
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Layer:
     name : str
         Of its output.
     kind : str
-        One of `LAYERS`.
+        What ONNX calls it, as ``'Conv'``.
     weight : str
         Name of its weights in the file.
     """
@@ -89,7 +85,7 @@ class Calibration:
         self._nodes = _name_nodes(model)
         known = {tensor.name for tensor in model.graph.initializer}
         self.layers = [Layer(node.name, node.op_type, node.input[1]) for node in self._nodes
-                       if node.op_type in LAYERS and node.input[1] in known]
+                       if node.op_type in LAYERS and node.input[1] in known]  # not products of two activations
         if not self.layers:
             raise UsageError(f'{path}: has no convolutions and no dense layers, so there is nothing to make int8 of')
         # 8 bits between layers pay in networks of convolutions. Of a transformer, whose norms and activations stay in
@@ -118,7 +114,7 @@ class Calibration:
                 quantization.quantize_static(
                     str(self._named), str(path), reader,
                     quant_format=quantization.QuantFormat.QDQ, per_channel=True, reduce_range=self.reduce_range,
-                    op_types_to_quantize=[*LAYERS, *(_PASSING if self.convolutional else ())],
+                    op_types_to_quantize=[*LAYERS, *(PASSING if self.convolutional else ())],
                     activation_type=getattr(kinds, ACTIVATIONS[self.activations]), weight_type=kinds.QInt8,
                     nodes_to_quantize=[*wanted, *self._passing(set(wanted))], calibration_cache_path=self._ranges,
                     calibrate_method=getattr(quantization.CalibrationMethod, MODES[self.mode]),
@@ -146,7 +142,7 @@ class Calibration:
         eight = {output for node in self._nodes if node.name in layers for output in node.output}
         passing = []
         for node in self._nodes:
-            if node.op_type in _PASSING and all(name in eight for name in node.input if name):
+            if node.op_type in PASSING and all(name in eight for name in node.input if name):
                 passing.append(node.name)
                 eight |= set(node.output)
         return passing

@@ -1,26 +1,22 @@
-"""Networks as ONNX: one file, smaller than MXNet writes it, checked against the network it comes from."""
+"""Networks as ONNX: one file, checked against the network it comes from."""
 from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mxnet as mx
 import numpy as np
-from mxnet import gluon
 
 from ... import __version__
+from ...compute.on_mxnet.tracing import EngineError, run, trace, weights
 from ...errors import ModelError, OutputError, UsageError
 from ...model_zoo.i3d import I3D, Head
-from ...nn import SameConv3D, SameMaxPool3D, SizedBlock, batch_norms
-from .graph import Graph, fold_batch_norms, name_axes, pad_same, shrink_window, simplify
+from ...nn import SameConv3D, SameMaxPool3D
+from .graph import OnnxGraph, fold_batch_norms, name_axes, pad_same, shrink_window, simplify
 
-#: MXNet 1.9.1 writes operators of this version of ONNX.
+#: Versions of ONNX's operators and of its files: what ONNX Runtime reads since 1.10.
 OPSET, IR_VERSION = 13, 8
 #: Largest difference between model and network that is let through, as a part of the largest score.
 TOLERANCE = 1e-4
@@ -29,7 +25,7 @@ TOLERANCE = 1e-4
 _OUTPUTS = {'logits': None, 'softmax': 'Softmax', 'sigmoid': 'Sigmoid'}
 
 
-def export_onnx(net: gluon.HybridBlock, path: str | os.PathLike, *, input_shape: tuple[int, ...],
+def export_onnx(net, path: str | os.PathLike, *, input_shape: tuple[int, ...],
                 input_name: str = 'clip', outputs: str = 'logits',
                 metadata: dict[str, str] | None = None) -> dict[str, Any]:
     """Write a network as an ONNX file.
@@ -81,13 +77,12 @@ def export_onnx(net: gluon.HybridBlock, path: str | os.PathLike, *, input_shape:
         raise OutputError(f'{path}: cannot be written: {error.strerror or error}') from error
     finally:
         if not whole:
-            for left in (path, _draft(path)):
-                with contextlib.suppress(OSError):
-                    left.unlink()
+            with contextlib.suppress(OSError):
+                path.unlink()
     return {'model': called(net), 'opset': OPSET, 'ir_version': IR_VERSION, **about}
 
 
-def compare(net: gluon.HybridBlock, session, shape: tuple[int, ...]) -> float:
+def compare(net, session, shape: tuple[int, ...]) -> float:
     """Return how much a model's first output differs from the network's, as a part of the largest number in that.
 
     Parameters
@@ -100,7 +95,7 @@ def compare(net: gluon.HybridBlock, session, shape: tuple[int, ...]) -> float:
         Of the input, which is drawn from [-1, 1].
     """
     data = np.random.default_rng(0).uniform(-1, 1, shape).astype('float32')
-    expected = net(mx.nd.array(data, ctx=_context(net))).asnumpy()
+    expected = run(net, data)
     got = session.run(None, {session.get_inputs()[0].name: data})[0]
     if got.shape != expected.shape:
         return float('inf')
@@ -134,24 +129,20 @@ def check_packages() -> None:
             raise UsageError(f"exporting needs {package} ({error}): pip install 'gluon_action[onnx]'") from error
 
 
-def _draft(path: Path) -> Path:
-    return path.with_name(f'.{path.name}-of-mxnet')
-
-
 def _write_model(net, path: Path, shape: tuple[int, ...], input_name: str, outputs: str, metadata: dict) -> dict:
     """Write the model and return what is known of it."""
     import onnx
-    if isinstance(net, SizedBlock):
-        net.plan_for(*shape[2:])
-    net(mx.nd.zeros(shape, ctx=_context(net)))  # says clearly what is wrong with a shape
-    mx.nd.waitall()  # a weight that is read while oneDNN puts it into its own order comes out mixed up
-    model = _mxnets_model(net, shape, input_name, _draft(path))
-    graph = Graph(model, _weights(net))
+    run(net, np.zeros(shape, np.float32))  # says clearly what is wrong with a shape
+    try:
+        graph = OnnxGraph(trace(net, shape, input_name), weights(net))
+    except NotImplementedError as error:
+        raise ModelError(f'{called(net)} has no counterpart in ONNX: {error}') from error
     _rewrite(graph, net)
     graph.name_output(_output_name(net))
     if _OUTPUTS[outputs]:
         graph.add_output(_OUTPUTS[outputs], 'probabilities', **({'axis': -1} if outputs == 'softmax' else {}))
-    graph.write_back()
+    model = graph.model(called(net), {input_name: shape}, ir_version=IR_VERSION, producer_name='gluon_action',
+                        producer_version=__version__, opset_imports=[onnx.helper.make_opsetid('', OPSET)])
     del graph  # its weights, which are the model's now
     tried = _free_axes(net, model, shape)
     onnx.helper.set_model_props(model, metadata)
@@ -167,74 +158,7 @@ def _write_model(net, path: Path, shape: tuple[int, ...], input_name: str, outpu
             'checked': {'input_shapes': [list(shape), *map(list, tried)], 'difference': difference}}
 
 
-def _weights(net) -> dict[str, np.ndarray]:
-    device = _context(net)
-    weights = {parameter.name: parameter.data(device).asnumpy() for parameter in net.collect_params().values()}
-    # The operator takes 1 whatever is stored, and ONNX what is stored.
-    return weights | {layer.gamma.name: np.ones(layer.gamma.shape, np.float32) for layer in batch_norms(net)
-                      if layer._kwargs['fix_gamma']}
-
-
-def _mxnets_model(net, shape: tuple[int, ...], input_name: str, path: Path):
-    """Return what MXNet makes of the network, without its weights, under the version that it really writes."""
-    import onnx
-    from mxnet import onnx as exporter
-    parameters = {parameter.name: _Blank(parameter.shape) for parameter in net.collect_params().values()}
-    try:
-        with _exporting():
-            exporter.export_model(net(mx.sym.var(input_name)), parameters, [shape], np.float32, str(path))
-    except (AttributeError, NotImplementedError) as error:
-        raise ModelError(f'{called(net)} has no counterpart in ONNX: {error}') from error
-    graph = onnx.load(path).graph
-    path.unlink()
-    graph.name = called(net)
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=IR_VERSION,
-                                  producer_name='gluon_action', producer_version=__version__)
-
-
-@dataclass(frozen=True)
-class _Blank:
-    """What MXNet's exporter asks of a parameter; an array that takes no memory."""
-
-    shape: tuple[int, ...]
-    dtype: type = np.float32
-
-    def asnumpy(self) -> np.ndarray:
-        return np.broadcast_to(self.dtype(0), self.shape)
-
-
-@contextlib.contextmanager
-def _exporting() -> Iterator[None]:
-    """Let MXNet's exporter label its operators rightly, keep quiet, and leave weights out."""
-    import onnx
-    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
-    converters = MXNetGraph.registry_[OPSET]
-    plain = MXNetGraph.registry_[OPSET - 1]['null']
-
-    def declare(node, **known):
-        # MXNet makes a Python number of every weight, 32 bytes each, and four copies: gigabytes for a VGG. All weights
-        # are inputs of its graph anyway.
-        if known['is_input']:
-            return plain(node, **known)
-        array = known['weights'][node['name']]
-        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-        return [onnx.helper.make_tensor_value_info(node['name'], kind, array.shape)], (array.dtype,)
-
-    # Operators are labelled with the newest version that the onnx package knows, and are checked by that.
-    checker, quiet = onnx.checker.DEFAULT_CONTEXT, logging.root.manager.disable
-    before = checker.ir_version, checker.opset_imports
-    logging.disable(logging.INFO)  # the exporter tells the name of its draft
-    try:
-        checker.ir_version, checker.opset_imports = IR_VERSION, {'': OPSET}
-        converters['null'] = declare
-        yield
-    finally:
-        del converters['null']
-        logging.disable(quiet)
-        checker.ir_version, checker.opset_imports = before
-
-
-def _rewrite(graph: Graph, net) -> None:
+def _rewrite(graph: OnnxGraph, net) -> None:
     layers = []
     net.apply(layers.append)
     simplify(graph)
@@ -279,7 +203,7 @@ def _other_shapes(net, shape: tuple[int, ...], axes: set[int]) -> list[tuple[int
 
 def _agrees(net, session, shape: tuple[int, ...]) -> bool:
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
-    refusals = (mx.MXNetError, ModelError, runtime.Fail, runtime.InvalidArgument, runtime.RuntimeException)
+    refusals = (EngineError, ModelError, runtime.Fail, runtime.InvalidArgument, runtime.RuntimeException)
     try:
         return compare(net, session, shape) <= TOLERANCE
     except refusals:
@@ -322,7 +246,3 @@ def called(net) -> str:
     """Return the name of a network."""
     card = getattr(net, 'card', None)
     return card.name if card else type(net).__name__
-
-
-def _context(net) -> mx.Context:
-    return next(iter(net.collect_params().values())).list_ctx()[0]

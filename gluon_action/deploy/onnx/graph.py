@@ -1,32 +1,74 @@
-"""What MXNet writes as ONNX, rewritten: fewer operators, and padding that fits inputs of any size."""
+"""A network's operators as an ONNX graph, rewritten: fewer nodes, and padding that fits inputs of any size."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ...compute.graph import Graph
+from ...compute.operators import OPERATORS
 
-class Graph:
-    """An ONNX graph that can be rewritten; it changes the model it is made of.
+
+class OnnxGraph:
+    """ONNX nodes and weights that can be rewritten.
 
     Parameters
     ----------
-    model : onnx.ModelProto
+    graph : Graph
+        The network.
     weights : dict of str to ndarray
-        Those that are not inside the model.
+        Its variables but for its input.
+
+    Raises
+    ------
+    NotImplementedError
+        When an operator, or one with its settings, has no counterpart in ONNX.
     """
 
-    def __init__(self, model, weights: dict[str, np.ndarray]):
-        from onnx import numpy_helper
-        self.proto = model.graph
-        self.nodes = list(self.proto.node)
-        self.weights = weights | {tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer}
-        self._new_weights = 0
+    def __init__(self, graph: Graph, weights: dict[str, np.ndarray]):
+        self.nodes: list = []
+        self.weights = dict(weights)
+        self._same: dict[str, str] = {}
+        self._names = {*graph.variables, *(name for op in graph.operators for name in (op.name, *op.outputs))}
+        #: What made-up names begin with.
+        self.stem = ''
+        for op in graph.operators:
+            if op.kind not in OPERATORS:
+                raise NotImplementedError(f'operator {op.kind} (of {op.name}), of which there is no row in '
+                                          'gluon_action/compute/operators.py')
+            self.stem = op.name
+            OPERATORS[op.kind].write(op, self)
+        # Name -> shape; as they are for the input that was traced.
+        self.outputs = {self._same.get(name, name): shape for name, shape in zip(graph.outputs, graph.output_shapes)}
 
-    @property
-    def outputs(self) -> set[str]:
-        """Names of what the graph computes."""
-        return {output.name for output in self.proto.output}
+    def add(self, kind: str, *inputs: str, output: str | Sequence[str] = '', **settings) -> str:
+        """Add a node and return the name of its output, which is made up where none is given."""
+        from onnx import helper
+        outputs = [output or self._new_name(kind.lower())] if isinstance(output, str) else list(output)
+        known = [self._same.get(name, name) for name in inputs]
+        self.nodes.append(helper.make_node(kind, known, outputs, name=outputs[0], **settings))
+        return outputs[0]
+
+    def constant(self, value: float | Sequence[int] | np.ndarray, stem: str = '') -> str:
+        """Add a constant and return its name; Python's whole numbers become int64, others float32."""
+        if not isinstance(value, np.ndarray):
+            value = np.array(value, np.float32 if isinstance(value, float) else np.int64)
+        name = self._new_name('constant', stem)
+        self.weights[name] = value
+        return name
+
+    def same(self, output: str, input: str) -> None:
+        """Let `output` be another name of `input`."""
+        self._same[output] = self._same.get(input, input)
+
+    def _new_name(self, ending: str, stem: str = '') -> str:
+        name = start = f'{stem or self.stem}_{ending}'
+        number = 0
+        while name in self._names:
+            number += 1
+            name = f'{start}_{number}'
+        self._names.add(name)
+        return name
 
     def maker(self, name: str):
         """Return the node that computes `name`; None for inputs and weights."""
@@ -35,13 +77,6 @@ class Graph:
     def users(self, name: str) -> list:
         """Return the nodes that read `name`."""
         return [node for node in self.nodes if name in node.input]
-
-    def add_weight(self, array: np.ndarray, stem: str) -> str:
-        """Add a constant and return its name."""
-        self._new_weights += 1
-        name = f'{stem}_{self._new_weights}'
-        self.weights[name] = array
-        return name
 
     def replace(self, old: str, new: str) -> None:
         """Let whoever reads `old` read `new`, which is the same."""
@@ -58,7 +93,8 @@ class Graph:
 
     def name_output(self, name: str) -> None:
         """Give the first output another name."""
-        old, self.proto.output[0].name = self.proto.output[0].name, name
+        old = next(iter(self.outputs))
+        self.outputs = {name if known == old else known: shape for known, shape in self.outputs.items()}
         for node in self.nodes:
             for names in (node.input, node.output):
                 for place in [place for place, known in enumerate(names) if known == old]:
@@ -66,14 +102,13 @@ class Graph:
 
     def add_output(self, operator: str, name: str, **settings) -> None:
         """Add an output that `operator` computes of the first one, and that is of its shape."""
-        from onnx import helper
-        self.nodes.append(helper.make_node(operator, [self.proto.output[0].name], [name], name=name, **settings))
-        self.proto.output.add().CopyFrom(self.proto.output[0])
-        self.proto.output[-1].name = name
+        first, shape = next(iter(self.outputs.items()))
+        self.add(operator, first, output=name, **settings)
+        self.outputs[name] = shape
 
     def prune(self) -> set[str]:
         """Remove nodes that nobody needs, and return the names that are still read."""
-        needed, kept = self.outputs, []
+        needed, kept = set(self.outputs), []
         for node in reversed(self.nodes):
             if needed & set(node.output):
                 kept.append(node)
@@ -81,49 +116,34 @@ class Graph:
         self.nodes = kept[::-1]
         return needed
 
-    def write_back(self) -> None:
-        """Put nodes and weights that are still needed into the model; inputs are what is no weight."""
-        from onnx import numpy_helper
+    def model(self, name: str, inputs: dict[str, Sequence[int]], **about):
+        """Return the model.
+
+        Parameters
+        ----------
+        name : str
+            Of its graph.
+        inputs : dict of str to sequence of int
+            Names and shapes, float32 as the outputs are.
+        **about
+            As `onnx.helper.make_model` takes it.
+        """
+        from onnx import TensorProto, helper, numpy_helper
         needed = self.prune()
-        inputs = [value for value in self.proto.input if value.name not in self.weights]
-        weights = [numpy_helper.from_array(array, name) for name, array in self.weights.items() if name in needed]
-        for field, values in (('node', self.nodes), ('input', inputs), ('initializer', weights), ('value_info', [])):
-            self.proto.ClearField(field)
-            getattr(self.proto, field).extend(values)
+        given, results = ([helper.make_tensor_value_info(value, TensorProto.FLOAT, shape)
+                           for value, shape in values.items()] for values in (inputs, self.outputs))
+        weights = [numpy_helper.from_array(array, value) for value, array in self.weights.items() if value in needed]
+        return helper.make_model(helper.make_graph(self.nodes, name, given, results, weights), **about)
 
 
-def simplify(graph: Graph) -> None:
-    """Take out what only MXNet needs: dropout, folding around batch normalisation and gates, guards of reductions."""
-    for node in [node for node in graph.nodes if node.op_type == 'Identity']:
-        graph.nodes.remove(node)
-        graph.replace(node.output[0], node.input[0])
+def simplify(graph: OnnxGraph) -> None:
+    """Take out the reshapes that only MXNet needs around batch normalisations and gates."""
     for node in [node for node in graph.nodes if node.op_type == 'Reshape']:
-        _unguard_reduction(graph, node)
         _unfold(graph, node)
-    for node in [node for node in graph.nodes if node.op_type == 'Sub']:
-        _add_beta(graph, node)
     graph.prune()
 
 
-def _unguard_reduction(graph: Graph, node) -> None:
-    # Behind a reduction MXNet's export works out a shape in eight steps, for the case that all axes are gone.
-    reduction, shape = graph.maker(node.input[0]), graph.maker(node.input[1])
-    if reduction and shape and reduction.op_type.startswith('Reduce') and shape.op_type == 'ScatterND':
-        axes = attributes(reduction).get('axes')
-        if attributes(reduction).get('keepdims') == 0 and axes and min(axes) > 0:
-            graph.nodes.remove(node)
-            graph.replace(node.output[0], reduction.output[0])
-
-
-def _add_beta(graph: Graph, node) -> None:
-    # MXNet's export ends a layer normalisation with x - (-beta); as x + beta ONNX Runtime knows the whole for one.
-    negated = graph.maker(node.input[1])
-    if negated is not None and negated.op_type == 'Neg' and negated.input[0] in graph.weights:
-        node.op_type = 'Add'
-        node.input[1] = negated.input[0]
-
-
-def _unfold(graph: Graph, node) -> None:
+def _unfold(graph: OnnxGraph, node) -> None:
     """Take out the pair of reshapes around an operator: `node` is the second, which restores the shape of x."""
     shape, inside = graph.maker(node.input[1]), graph.maker(node.input[0])
     if not (shape and inside and shape.op_type == 'Shape' and inside.op_type in ('BatchNormalization', 'MatMul')):
@@ -142,17 +162,17 @@ def _unfold(graph: Graph, node) -> None:
     graph.replace(node.output[0], inside.output[0])
 
 
-def _folds(graph: Graph, node, name: str) -> bool:
+def _folds(graph: OnnxGraph, node, name: str) -> bool:
     return node.op_type == 'Reshape' and node.input[0] == name and _targets(graph, node) in ([0, 0, 0, -1],
                                                                                               [0, 0, 1, -1])
 
 
-def _targets(graph: Graph, node) -> list[int] | None:
+def _targets(graph: OnnxGraph, node) -> list[int] | None:
     shape = graph.weights.get(node.input[1]) if node.op_type == 'Reshape' else None
     return None if shape is None else shape.tolist()
 
 
-def fold_batch_norms(graph: Graph) -> None:
+def fold_batch_norms(graph: OnnxGraph) -> None:
     """Multiply batch normalisations into the convolutions before them, where nobody else reads those."""
     for node in [node for node in graph.nodes if node.op_type == 'BatchNormalization']:
         conv = graph.maker(node.input[0])
@@ -164,13 +184,13 @@ def fold_batch_norms(graph: Graph) -> None:
         weight = graph.weights[conv.input[1]]
         bias = graph.weights[conv.input[2]] if len(conv.input) > 2 else 0
         folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-        conv.input[:] = [conv.input[0], graph.add_weight(folded.astype('float32'), conv.input[1]),
-                         graph.add_weight((beta + (bias - mean) * scale).astype('float32'), node.input[2])]
+        conv.input[:] = [conv.input[0], graph.constant(folded.astype('float32'), conv.input[1]),
+                         graph.constant((beta + (bias - mean) * scale).astype('float32'), node.input[2])]
         graph.nodes.remove(node)
         graph.replace(node.output[0], conv.output[0])
 
 
-def pad_same(graph: Graph, windows: dict[str, tuple[int, ...]]) -> None:
+def pad_same(graph: OnnxGraph, windows: dict[str, tuple[int, ...]]) -> None:
     """Let convolutions and poolings work out SAME padding from the size of their input.
 
     Parameters
@@ -186,7 +206,7 @@ def pad_same(graph: Graph, windows: dict[str, tuple[int, ...]]) -> None:
         change(node, drop=('pads', 'ceil_mode'), **settings)
 
 
-def shrink_window(graph: Graph, name: str, window: tuple[int, int, int]) -> None:
+def shrink_window(graph: OnnxGraph, name: str, window: tuple[int, int, int]) -> None:
     """Put the mean over all of `window`'s places for an average pooling behind which a mean over places follows.
 
     A window that is larger than what is left of the clip shrinks to it. The mean over windows is a mean of places
@@ -197,35 +217,23 @@ def shrink_window(graph: Graph, name: str, window: tuple[int, int, int]) -> None
     name : str
         Output of the pooling, (N, C, T, H, W); it becomes (N, C, 1, 1, 1).
     """
-    from onnx import helper
-    pooling = graph.maker(name)
-    nodes = []
-
-    def add(operator: str, *inputs: str, **settings) -> str:
-        output = f'{name}_{operator.lower()}_{len(nodes)}'
-        nodes.append(helper.make_node(operator, inputs, [output], name=output, **settings))
-        return output
-
-    def number(*values: int, scalar: bool = False) -> str:
-        return graph.add_weight(np.array(values[0] if scalar else values, 'int64'), f'{name}_number')
-
-    zero, one = number(0, scalar=True), number(1, scalar=True)
+    pooling, add, number = graph.maker(name), graph.add, graph.constant
+    others, graph.nodes, graph.stem = graph.nodes, [], name
     shape = add('Shape', pooling.input[0])
-    share = None
+    zero, one, share = number(0), number(1), None
     for axis, size in enumerate(window):
-        length = add('Gather', shape, number(axis + 2, scalar=True))
-        shrunk = add('Min', length, number(size, scalar=True))
+        length = add('Gather', shape, number(axis + 2))
+        shrunk = add('Min', length, number(size))
         places = add('Add', add('Sub', length, shrunk), one)
         index = add('Range', zero, length, one)
         seen = add('Min', add('Add', index, one), add('Sub', length, index), shrunk, places)
         weights = add('Div', add('Cast', seen, to=1), add('Cast', add('Mul', shrunk, places), to=1))
         if axis < 2:
-            weights = add('Unsqueeze', weights, number(*range(1, 3 - axis)))
+            weights = add('Unsqueeze', weights, number(range(1, 3 - axis)))
         share = weights if share is None else add('Mul', share, weights)
-    weighed = add('Mul', pooling.input[0], share)
-    nodes.append(helper.make_node('ReduceSum', [weighed, number(2, 3, 4)], [name], name=name, keepdims=1))
-    place = graph.nodes.index(pooling)
-    graph.nodes[place:place + 1] = nodes
+    add('ReduceSum', add('Mul', pooling.input[0], share), number([2, 3, 4]), output=name, keepdims=1)
+    place = others.index(pooling)
+    graph.nodes = others[:place] + graph.nodes + others[place + 1:]
 
 
 def name_axes(value, axes: Iterable[str | int]) -> None:

@@ -1,7 +1,6 @@
 """What a network costs before it is run: parameters, and multiply-accumulates by layer."""
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...compute.graph import Operator
+from ...compute.operators import LAYERS, OPERATORS
 from ...errors import BundleError, UsageError
 from ..onnx.model import import_runtime, runtime_errors
 
@@ -44,29 +45,11 @@ def network_cost(net, shape: Sequence[int]) -> Cost:
     shape : sequence of int
         (N, C, H, W) or (N, C, T, H, W).
     """
-    import mxnet as mx
-
-    from ...nn import SizedBlock
-    if isinstance(net, SizedBlock):
-        net.plan_for(*shape[2:])
-    symbol = net(mx.sym.var('data'))
-    internals = symbol.get_internals()
-    shapes = dict(zip(internals.list_outputs(), internals.infer_shape(data=tuple(shape))[1]))
-    nodes = json.loads(symbol.tojson())['nodes']
-
-    def input_shape(node: dict, place: int) -> tuple[int, ...]:
-        source, number, _ = node['inputs'][place]
-        name = nodes[source]['name']
-        return next(shapes[key] for key in (name, f'{name}_output', f'{name}_output{number}') if key in shapes)
-
-    layers = {}
-    for node in nodes:
-        count = _MXNET.get(node['op'])
-        if count:
-            layers[node['name']] = count(math.prod(shapes[f'{node["name"]}_output']), node.get('attrs', {}),
-                                         lambda place, node=node: input_shape(node, place))
+    from ...compute.on_mxnet.tracing import trace
+    counted = {op.name: OPERATORS[op.kind].macs(op) for op in trace(net, tuple(shape)).operators
+               if op.kind in OPERATORS and OPERATORS[op.kind].macs}
     learnt = (parameter for parameter in net.collect_params().values() if parameter.grad_req != 'null')
-    return Cost(sum(math.prod(parameter.shape) for parameter in learnt), layers)
+    return Cost(sum(math.prod(parameter.shape) for parameter in learnt), counted)
 
 
 def onnx_cost(path: str | os.PathLike, shape: Sequence[int]) -> Cost:
@@ -82,11 +65,16 @@ def onnx_cost(path: str | os.PathLike, shape: Sequence[int]) -> Cost:
         When the model cannot be loaded, or does not take the shape.
     """
     model = load_model(path)
-    counted = [node for node in model.graph.node if node.op_type in _ONNX]
+    counted = [node for node in model.graph.node if node.op_type in LAYERS]
     parameters = _parameters(model)
     shapes = shapes_in(model, path, shape, [name for node in counted for name in (*node.input[:2], node.output[0])])
-    layers = {node.output[0]: _ONNX[node.op_type](node, math.prod(shapes[node.output[0]]), shapes) for node in counted}
-    return Cost(parameters, layers)
+    return Cost(parameters, {node.output[0]: LAYERS[node.op_type].macs(_operator(node, shapes)) for node in counted})
+
+
+def _operator(node, shapes: dict) -> Operator:
+    inputs, outputs = tuple(node.input[:2]), tuple(node.output[:1])
+    return Operator(node.op_type, outputs[0], {}, inputs, outputs, tuple(shapes[name] for name in inputs),
+                    tuple(shapes[name] for name in outputs))
 
 
 def load_model(path: str | os.PathLike):
@@ -157,37 +145,3 @@ def _parameters(model) -> int:
     # Single numbers are those of formulas.
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.name not in passed
                and math.prod(tensor.dims) > 1 and (tensor.data_type == TensorProto.FLOAT or tensor.name in quantized))
-
-
-def _symbols_convolution(size: int, attributes: dict, shape) -> int:
-    return size * math.prod(shape(1)[1:])
-
-
-def _symbols_dense(size: int, attributes: dict, shape) -> int:
-    return size * shape(1)[1]
-
-
-def _symbols_product(size: int, attributes: dict, shape) -> int:
-    return size * shape(0)[-2 if attributes.get('transpose_a') in ('True', '1') else -1]
-
-
-# Operator -> function of the numbers of its output, its attributes, and a function that gives the shape of an input.
-_MXNET = {'Convolution': _symbols_convolution, 'FullyConnected': _symbols_dense, 'batch_dot': _symbols_product,
-          '_linalg_gemm2': _symbols_product, 'dot': _symbols_product}
-
-
-def _convolution(node, size: int, shapes: dict) -> int:
-    return size * math.prod(shapes[node.input[1]][1:])
-
-
-def _dense(node, size: int, shapes: dict) -> int:
-    turned = any(attribute.name == 'transA' and attribute.i for attribute in node.attribute)
-    return size * shapes[node.input[0]][0 if turned else 1]
-
-
-def _product(node, size: int, shapes: dict) -> int:
-    return size * shapes[node.input[0]][-1]
-
-
-# Operator -> function of the node, the numbers of its output, and all shapes.
-_ONNX = {'Conv': _convolution, 'Gemm': _dense, 'MatMul': _product}
