@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Verify, and say what was found."""
-    from ..deploy.bundle.check import verify
+    from ..deploy.bundle.format import verify
     verdict = verify(args.bundle, threads=args.threads)
     print(f'largest difference {verdict.difference:.1e} of the largest score (at most {verdict.tolerance:g}), '
           f'{"the same" if verdict.top1_equal else "another"} class, {verdict.seconds:.2f} s')

@@ -22,10 +22,8 @@ from videos import write_frames, write_video
 
 from gluon_action.cli.main import main
 from gluon_action.data.preprocess import Preprocess
-from gluon_action.deploy.bundle import check as bundle_check
 from gluon_action.deploy.bundle import format as bundle_format
-from gluon_action.deploy.bundle.check import verify
-from gluon_action.deploy.bundle.format import FILES, read_bundle
+from gluon_action.deploy.bundle.format import FILES, read_bundle, verify
 from gluon_action.deploy.bundle.reference_clip import moving_discs, read_reference, settled
 from gluon_action.deploy.bundle.write import new_bundle, write_bundle
 from gluon_action.errors import BundleError, ModelError, OutputError, UsageError, VideoReadError
@@ -148,7 +146,7 @@ def test_other_scores_than_expected_fail_the_replay(folder, capsys, factor, pass
 
 
 def test_the_same_scores_of_another_class_fail():
-    assert not bundle_check.Verdict(difference=0., top1_equal=False, seconds=1.).ok
+    assert not bundle_format.Verdict(difference=0., top1_equal=False, seconds=1.).ok
 
 
 @pytest.mark.parametrize('content, told', [
@@ -278,7 +276,7 @@ def test_nothing_is_left_of_a_bundle_that_fails(tmp_path):
 
 
 def test_a_model_that_gives_something_else_on_the_clip_is_not_kept(net, tmp_path, monkeypatch):
-    monkeypatch.setitem(bundle_check.TOLERANCES, 'float32', -1)
+    monkeypatch.setitem(bundle_format.TOLERANCES, 'float32', -1)
     with pytest.raises(ModelError, match='on the reference clip .* not kept'):
         write_bundle(net, tmp_path / 'net', preprocess=CLIPS)
     assert os.listdir(tmp_path) == []

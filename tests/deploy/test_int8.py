@@ -18,8 +18,7 @@ from gluon_action.cli import quantize_model
 from gluon_action.cli.command import run
 from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader
-from gluon_action.deploy.bundle.check import verify
-from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.bundle.format import read_bundle, verify
 from gluon_action.deploy.bundle.write import write_bundle
 from gluon_action.deploy.int8 import bundle as int8_bundle
 from gluon_action.deploy.int8 import layers as int8_layers

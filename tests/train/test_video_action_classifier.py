@@ -26,8 +26,7 @@ from torch_file_writer import write_torch_file
 
 from gluon_action.cli import video_action_classifier as command
 from gluon_action.cli.command import run
-from gluon_action.deploy.bundle.check import verify
-from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.bundle.format import read_bundle, verify
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.errors import UsageError

@@ -16,7 +16,6 @@ from ...data.preprocess import Preprocess
 from ...errors import ModelError, UsageError
 from ...files import describe, output_errors, put_folder, to_json
 from .card import card_text
-from .check import verify
 from .format import (
     CARD,
     FILES,
@@ -29,6 +28,7 @@ from .format import (
     check_folder,
     check_labels,
     seal,
+    verify,
 )
 from .reference_clip import moving_discs, settled
 
