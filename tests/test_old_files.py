@@ -12,8 +12,7 @@ import pytest
 
 from gluon_action.cli.main import main
 from gluon_action.data.demo.make import make_demo
-from gluon_action.deploy.bundle.check import verify
-from gluon_action.deploy.bundle.format import read_bundle
+from gluon_action.deploy.bundle.format import read_bundle, verify
 from gluon_action.train.run.checkpoint import read_checkpoint
 
 TRAIN = ('train', '--dataset', 'demo_motion', '--data-dir', 'videos', '--model', 'timesformer_small_custom',
