@@ -1,1 +1,1 @@
-"""What trains and scores a network, whatever engine does it."""
+"""What trains and scores a network, whatever engine computes it: the interface, and an engine a folder."""
