@@ -18,7 +18,8 @@ from .recognizer_flags import FIND_LR, add_find_lr_flags, check_find_lr
 
 if TYPE_CHECKING:
     from ..train.recipes.config import TrainConfig
-    from ..train.recipes.epic_classifier import LightningResult, LightningRun
+    from ..train.recipes.epic_classifier import LightningRun
+    from ..train.run.run import TrainResult
 
 EXAMPLES = """data:
   DATA_PATH/{train,val}/<participant>/<video>/frame_0000000001.jpg ...
@@ -216,18 +217,18 @@ def main(args: argparse.Namespace) -> int:
     check_packages()  # before hours of training
     result = train_in_versions(config, run_from(args))
     print('  '.join(f'{name}={value:.4f}' for name, value in result.scores.items() if isinstance(value, float)))
-    print(*(_export(result) if result.folder else ['nothing was written']), sep='\n')
+    print(*(_export(result) if result.save_dir else ['nothing was written']), sep='\n')
     return 0
 
 
-def _export(result: LightningResult) -> list[Path]:
+def _export(result: TrainResult) -> list[Path]:
     """Write the best epoch as a bundle, and its model once more as a file, which describes itself."""
     from ..deploy.bundle.format import MODEL
     from ..deploy.bundle.what_is_exported import open_source
     from ..deploy.bundle.write import write_bundle
     folder, model = result.best.with_suffix(''), result.best.with_suffix('.onnx')
     if not folder.exists():
-        source = open_source(result.folder)
+        source = open_source(result.save_dir)
         write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,
                      notes={**source.notes, 'Validation accuracy': f'{100 * result.scores["test_acc"]:.2f} % of '
                                                                    f'{result.scores["expected"]} clips'})
@@ -237,7 +238,7 @@ def _export(result: LightningResult) -> list[Path]:
         except OSError:  # a file system without links
             with replacing(model) as part:
                 shutil.copyfile(folder / MODEL, part)
-    return [result.folder / 'history.png', result.best, folder, model]
+    return [result.save_dir / 'history.png', result.best, folder, model]
 
 
 def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
@@ -247,7 +248,7 @@ def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
     test = RangeTest(*(getattr(args, name) for name in FIND_LR[1:]))
     folder = new_version(Path(args.default_root_dir).expanduser() / LOGS, 'find_lr')
     try:
-        curve = find_for(config, test, folder, prepare=lambda recipe: start_from(recipe, args.checkpoint))
+        curve = find_for(config, test, folder, prepare=lambda loop: start_from(loop, args.checkpoint))
     except BaseException:
         if not any(folder.iterdir()):
             folder.rmdir()

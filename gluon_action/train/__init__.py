@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 
-_HOMES = {'TrainConfig': 'recipes.config', 'TrainResult': 'recipes.recognizer',
+_HOMES = {'TrainConfig': 'recipes.config', 'TrainResult': 'run.run',
           'train_recognizer': 'recipes.recognizer', 'Loop': 'loop',
           'TrainingHistory': 'run.history_plot', 'LRScheduler': 'schedules', 'LRSequential': 'schedules'}
 __all__ = list(_HOMES)

@@ -61,7 +61,7 @@ def made(world, *flags):
     args = parsed(world, *flags)
     config = command.config_from(args)
     recipe = build_recipe(config, check_clips(config), engine.contexts(config.num_gpus), world.cleanup)
-    start_from(recipe, args.checkpoint)
+    start_from(recipe.loop, args.checkpoint)
     return recipe
 
 
@@ -102,7 +102,7 @@ def ran(world, *flags):
 
 
 def log(world, *flags):
-    return (ran(world, *flags).folder / 'train.log').read_text().count('Batch [')
+    return (ran(world, *flags).save_dir / 'train.log').read_text().count('Batch [')
 
 
 def called(world, *flags):
@@ -113,7 +113,7 @@ def called(world, *flags):
 def classes_without_a_name_are_refused(world, output, *flags):
     with pytest.raises(UsageError, match='--num_classes 3: .* names 2 classes'):
         finished(world, *flags)
-    assert ran(world, flags[0], '2').folder and not list((world.folder / 'never').glob('*'))
+    assert ran(world, flags[0], '2').save_dir and not list((world.folder / 'never').glob('*'))
 
 
 @seen('--on_error', 'skip')
@@ -139,15 +139,15 @@ def gpus_that_are_not_there_are_an_error(world, output, *flags):
 def runs_are_in_its_lightning_logs(world, output, *flags):
     args = parsed(world, *flags)
     result = train_in_versions(command.config_from(args), command.run_from(args))
-    assert result.folder == world.folder / 'lightning' / 'lightning_logs' / 'version_0'
+    assert result.save_dir == world.folder / 'lightning' / 'lightning_logs' / 'version_0'
 
 
 @seen('--resume_from_checkpoint', '{version}')
 def a_run_goes_on(world, output, *flags):
     before = finished(world)
-    world.paths['version'] = str(before.folder)
+    world.paths['version'] = str(before.save_dir)
     after = finished(world, '--max_epochs', '2', *flags)
-    assert after.folder == before.folder and [record['epoch'] for record in after.history] == [0, 1]
+    assert after.save_dir == before.save_dir and [record['epoch'] for record in after.history] == [0, 1]
     with pytest.raises(CheckpointError, match='no run is there'):
         finished(world, flags[0], str(world.folder))
 

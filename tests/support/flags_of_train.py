@@ -60,8 +60,8 @@ from gluon_action.errors import DeviceError, TrainingError, UsageError, VideoRea
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes import recognizer as trainer
 from gluon_action.train.recipes.parts import build_recipe
+from gluon_action.train.recipes.recognizer import open_folder
 from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.folder import RunFolder
 
 
 @seen('--val-data-dir', '{elsewhere}')
@@ -250,7 +250,7 @@ def a_run_goes_on(world, output, *flags):
         trainer.train_recognizer(configured(world, *again))
     history = trainer.train_recognizer(configured(world, *again, *flags)).history
     assert [record['epoch'] for record in history] == [0, 1, 2] and len(records(folder)) == 3
-    assert json.dumps(history[:2]) == json.dumps(RunFolder(configured(
+    assert json.dumps(history[:2]) == json.dumps(open_folder(configured(
         world, '--save-dir', str(ran(world)), *flags)).checkpoint.state['loop']['progress']['history'])
 
 
@@ -273,7 +273,7 @@ def the_run_before_is_deleted(world, output, *flags):
         patch.setattr(Loop, 'fit', interrupted)  # before the new run has a checkpoint
         with pytest.raises(KeyboardInterrupt):
             trainer.train_recognizer(configured(world, *again, *flags))
-    assert old.newest() is None and RunFolder(configured(world, *again, '--resume', 'auto')).checkpoint is None
+    assert old.newest() is None and open_folder(configured(world, *again, '--resume', 'auto')).checkpoint is None
     old.save(900, {'part': {'of': 'the old run'}})
     trainer.train_recognizer(configured(world, *again, *flags))
     assert len(records(folder)) == 1 and not (folder / f'custom-{NAME}-001.params').exists()

@@ -19,7 +19,7 @@ from gluon_action.train import loop as train_loop
 from gluon_action.train.hooks import Hook, SaveCheckpoints
 from gluon_action.train.run import log as run_log
 from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.log import RunRecords, drop_later, epoch_lines, rate_curve
+from gluon_action.train.run.log import RunLog, drop_later, epoch_lines, rate_curve
 
 NUMBER = r'-?\d+\.\d{6}'
 BATCH_LINE = re.compile(rf'Epoch\[(\d{{3}})\] Batch \[(\d{{4}})\]/\[(\d{{4}})\]\tSpeed: {NUMBER} samples/sec\t '
@@ -39,7 +39,7 @@ def run(tmp_path):
     """A run of two epochs of six batches, recorded every two."""
     loop = make_loop()
     loop.fit(FailingBatches(missing=(3,)), FailingBatches(shuffle=False, missing=(5,)), epochs=2,
-             hooks=[RunRecords(tmp_path, log_interval=2, title='tiny', bar=False)])
+             hooks=[RunLog(tmp_path, log_interval=2, title='tiny', bar=False)])
     return loop, tmp_path
 
 
@@ -54,7 +54,7 @@ def test_the_log_has_gluoncvs_lines(run):
 
 def test_lines_also_go_to_logging(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        make_loop().fit(Batches(), epochs=1, hooks=[RunRecords(tmp_path, log_interval=3, bar=False)])
+        make_loop().fit(Batches(), epochs=1, hooks=[RunLog(tmp_path, log_interval=3, bar=False)])
     assert [line for line in caplog.messages if 'poch' in line] == (tmp_path / 'train.log').read_text().splitlines()
 
 
@@ -87,7 +87,7 @@ def clock(monkeypatch):
 
 def test_the_speed_is_that_of_training_in_every_epoch(tmp_path, clock):
     history = make_loop().fit(Batches(), Batches(), epochs=3,
-                              hooks=[clock, RunRecords(tmp_path, log_interval=4, bar=False)])
+                              hooks=[clock, RunLog(tmp_path, log_interval=4, bar=False)])
     intervals = [record for record in records_of(tmp_path / 'metrics.jsonl') if record['kind'] == 'batch']
     assert [(record['epoch'], record['batch'], record['speed']) for record in intervals] == [
         (0, 3, 2.), (1, 3, 2.), (2, 3, 2.)]
@@ -106,14 +106,14 @@ def test_an_epoch_that_goes_on_has_the_speed_of_its_rest(tmp_path, clock):
     with pytest.raises(KeyboardInterrupt):
         make_loop().fit(Batches(), epochs=1, hooks=[Keep()])
     again.load_state_dict(states[0])
-    again.fit(Batches(), epochs=1, hooks=[clock, RunRecords(tmp_path, log_interval=5, bar=False)])
+    again.fit(Batches(), epochs=1, hooks=[clock, RunLog(tmp_path, log_interval=5, bar=False)])
     interval, epoch = records_of(tmp_path / 'metrics.jsonl')
     assert (interval['batch'], epoch['samples']) == (4, 22)
     assert interval['speed'] == epoch['speed'] == 2
 
 
 def test_an_interval_of_zero_leaves_only_epochs(tmp_path):
-    make_loop().fit(Batches(), epochs=2, hooks=[RunRecords(tmp_path, log_interval=0, bar=False)])
+    make_loop().fit(Batches(), epochs=2, hooks=[RunLog(tmp_path, log_interval=0, bar=False)])
     assert [record['kind'] for record in records_of(tmp_path / 'metrics.jsonl')] == ['epoch', 'epoch']
     assert len((tmp_path / 'train.log').read_text().splitlines()) == 4
 
@@ -125,7 +125,7 @@ def test_failures_are_listed_and_no_file_means_none(run, tmp_path_factory):
                                                                        ('train', 1, 3), ('val', 1, 5)]
     assert failures[0]['message'].endswith('truncated')
     whole = tmp_path_factory.mktemp('whole')
-    make_loop().fit(Batches(), epochs=1, hooks=[RunRecords(whole, bar=False)])
+    make_loop().fit(Batches(), epochs=1, hooks=[RunLog(whole, bar=False)])
     assert not (whole / 'failures.jsonl').exists()
 
 
@@ -155,7 +155,7 @@ def test_a_resumed_run_log_every_step_once(tmp_path):
     checkpoints = CheckpointDir(tmp_path / 'checkpoints')
 
     def hooks(*more):
-        return [*more, RunRecords(tmp_path, log_interval=1, bar=False), SaveCheckpoints(checkpoints, every=4)]
+        return [*more, RunLog(tmp_path, log_interval=1, bar=False), SaveCheckpoints(checkpoints, every=4)]
 
     train, val = FailingBatches(missing=(3,)), FailingBatches(shuffle=False, missing=(5,))
     with pytest.raises(KeyboardInterrupt):
@@ -176,7 +176,7 @@ def test_a_resumed_run_log_every_step_once(tmp_path):
 
 def test_a_new_run_drops_the_records_of_the_old(tmp_path):
     for _ in range(2):
-        make_loop().fit(Batches(), epochs=1, hooks=[RunRecords(tmp_path, log_interval=0, bar=False)])
+        make_loop().fit(Batches(), epochs=1, hooks=[RunLog(tmp_path, log_interval=0, bar=False)])
     assert len(records_of(tmp_path / 'metrics.jsonl')) == 1
 
 
@@ -207,7 +207,7 @@ def test_lines_that_no_run_has_written_stay(tmp_path):
 
 def test_values_that_are_not_numbers_are_null(tmp_path):
     loop = make_loop()
-    loop.fit(Batches(), FailingBatches(count=2, missing=(0, 1)), epochs=1, hooks=[RunRecords(tmp_path, bar=False)])
+    loop.fit(Batches(), FailingBatches(count=2, missing=(0, 1)), epochs=1, hooks=[RunLog(tmp_path, bar=False)])
     assert records_of(tmp_path / 'metrics.jsonl')[-1]['val_loss'] is None
 
 
@@ -228,7 +228,7 @@ def test_the_rate_curve_is_short_and_reaches_both_ends():
 
 def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match='train.log'):
-        RunRecords(tmp_path / 'missing')
+        RunLog(tmp_path / 'missing')
 
 
 def test_a_bar_takes_the_place_of_batch_lines_on_a_terminal(tmp_path):
@@ -238,9 +238,9 @@ def test_a_bar_takes_the_place_of_batch_lines_on_a_terminal(tmp_path):
     import termios
     program = ('import logging, sys\n'
                'from loops import Batches, make_loop\n'
-               'from gluon_action.train.run.log import RunRecords\n'
+               'from gluon_action.train.run.log import RunLog\n'
                'logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)\n'
-               'records = RunRecords(sys.argv[1], log_interval=2)\n'
+               'records = RunLog(sys.argv[1], log_interval=2)\n'
                'make_loop().fit(Batches(), Batches(), epochs=2, hooks=[records])\n')
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))  # a terminal has a size
@@ -265,7 +265,7 @@ def test_a_bar_takes_the_place_of_batch_lines_on_a_terminal(tmp_path):
 
 
 def test_a_full_disk_is_an_output_error(tmp_path):
-    records = RunRecords(tmp_path, log_interval=1, bar=False)
+    records = RunLog(tmp_path, log_interval=1, bar=False)
     records._log.close()
     records._log = open('/dev/full', 'w')
     with pytest.raises(OutputError, match='No space left'):

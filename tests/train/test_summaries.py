@@ -19,7 +19,7 @@ from gluon_action.train.hooks import Hook
 from gluon_action.train.loop import Loop
 from gluon_action.train.losses import SoftmaxCrossEntropy
 from gluon_action.train.run.event_file import EventFile
-from gluon_action.train.run.log import RunRecords
+from gluon_action.train.run.log import RunLog
 from gluon_action.train.run.summaries import Summaries, endpoints_of, outputs_of
 
 
@@ -84,7 +84,7 @@ def run(tmp_path_factory):
     """Two epochs of six batches and a validation, recorded as training does, summarised every four steps."""
     folder, keep, loop = tmp_path_factory.mktemp('run'), Keep(), make_loop()
     untrained = loop.net(next(Batches().epoch(0)).data).asnumpy()
-    records = RunRecords(folder, log_interval=0, bar=False)
+    records = RunLog(folder, log_interval=0, bar=False)
     summaries = Summaries(
         records.events, every=4, mean=(0.5,) * 3, std=(0.2,) * 3, images=3,
         scalars=lambda loop, result: {'Losses/total_loss': result.loss_sum / result.count},
@@ -265,7 +265,7 @@ def test_i3d_trains_on_with_pictures_of_clips(tmp_path, net, stream):
 
     net = net if stream == 'rgb' else i3d(stream)
     loop = Loop(net, 'sgd', {}, loss=SoftmaxCrossEntropy(), contexts=contexts_of(1), schedule=lambda update: 1e-4)
-    keep, records = Keep(), RunRecords(tmp_path, log_interval=0, bar=False)
+    keep, records = Keep(), RunLog(tmp_path, log_interval=0, bar=False)
     loop.fit(Clips(), epochs=1, hooks=[records, Summaries(records.events), keep])
     values = values_of(tmp_path)
     assert {f'activations/{name}' for name in net.endpoints} <= {tag for tag, _ in values}

@@ -23,9 +23,10 @@ from gluon_action.data.dataloader import VideoLoader
 from gluon_action.errors import UsageError
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.parts import open_datasets
-from gluon_action.train.recipes.recognizer import TrainResult
+from gluon_action.train.recipes.recognizer import MESSAGES, open_folder, summary_lines
 from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.folder import RunFolder, check_same_data
+from gluon_action.train.run.folder import check_same_data
+from gluon_action.train.run.run import TrainResult
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'train_recognizer.py'
 MODEL = 'resnet18_v1b_custom'
@@ -155,10 +156,11 @@ def test_a_run_leaves_what_the_readme_names(whole):
 
 def test_the_summary_says_the_views_and_names_the_log(tmp_path):
     (tmp_path / 'my.log').touch()
-    said = TrainResult(tmp_path, 0.5, 3, [], segments=2, crops=10, logging_file='my.log').summary()
-    assert said.splitlines() == ['best validation top-1 50.00 % in epoch 3 (20 views a video, 2x10 segments x crops: '
-                                 'not comparable to scores over other views)', str(tmp_path / 'my.log')]
-    assert '(1 view a video, 1x1' in TrainResult(tmp_path, 0.5, 3, []).summary()
+    config, result = TrainConfig(num_segments=2, num_crop=10, logging_file='my.log'), TrainResult(tmp_path, 0.5, 3, [])
+    assert summary_lines(config, result) == [
+        'best validation top-1 50.00 % in epoch 3 (20 views a video, 2x10 segments x crops: not comparable to scores '
+        'over other views)', str(tmp_path / 'my.log')]
+    assert '(1 view a video, 1x1' in summary_lines(TrainConfig(), result)[0]
 
 
 def test_the_log_has_gluoncvs_lines_and_no_speed_below_zero(whole):
@@ -362,15 +364,15 @@ def test_overwrite_costs_nothing_when_the_new_run_cannot_start(flags, spoilt, ca
 def test_a_file_under_a_name_of_a_run_is_not_replaced(tmp_path, name, resume):
     config = TrainConfig(model=MODEL, dataset='custom', save_dir=str(tmp_path), logging_file='my.log', resume=resume)
     (tmp_path / 'notes.txt').write_text('mine')
-    RunFolder(config)
+    open_folder(config)
     (tmp_path / name).write_text('mine')
     with pytest.raises(UsageError, match=f'holds {re.escape(name)}, which a run would replace.*--overwrite'):
-        RunFolder(config)
+        open_folder(config)
     if resume is None:
-        RunFolder(dataclasses.replace(config, overwrite=True))
+        open_folder(dataclasses.replace(config, overwrite=True))
     else:  # a run that ended before its first checkpoint starts again
         (tmp_path / 'config.json').write_text('{}')
-        assert RunFolder(config).checkpoint is None
+        assert open_folder(config).checkpoint is None
 
 
 @pytest.mark.parametrize('flag', ['resume_params', 'resume_states', 'teacher_params'])
@@ -382,18 +384,18 @@ def test_overwrite_does_not_delete_what_the_new_run_starts_from(tmp_path, flag):
     for place in (folder / 'best.params', link):
         config = TrainConfig(model=MODEL, save_dir=str(folder), overwrite=True, **{flag: str(place)})
         with pytest.raises(UsageError, match=f'--{flag.replace("_", "-")} {place} lies in --save-dir'):
-            RunFolder(config)
-    RunFolder(dataclasses.replace(config, save_dir=str(tmp_path / 'other')))
+            open_folder(config)
+    open_folder(dataclasses.replace(config, save_dir=str(tmp_path / 'other')))
 
 
 def test_a_run_does_not_go_on_in_the_folder_of_another(one_epoch, tmp_path):
     config = TrainConfig(**json.loads((one_epoch / 'config.json').read_text())['config'])
     config = dataclasses.replace(config, resume=str(one_epoch))
     for folder in (one_epoch, tmp_path):
-        assert RunFolder(dataclasses.replace(config, save_dir=str(folder))).checkpoint.step == STEPS // 2
+        assert open_folder(dataclasses.replace(config, save_dir=str(folder))).checkpoint.step == STEPS // 2
     (tmp_path / 'config.json').write_text('{}')
     with pytest.raises(UsageError, match=f'{tmp_path} holds a run already'):
-        RunFolder(dataclasses.replace(config, save_dir=str(tmp_path)))
+        open_folder(dataclasses.replace(config, save_dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize('flag', ['--lr', '--wd', '--prefetch-ratio', '--temperature', '--dropout', '--decode-timeout'])
@@ -435,9 +437,9 @@ def test_a_run_is_not_resumed_on_a_list_whose_content_has_changed(flags, demo_ap
 def test_other_data_are_told_from_the_same():
     now = {'lists': {'train': 'a', 'val': 'b'}, 'classes': ['x', 'y']}
     for before in ({}, now, {**now, 'lists': {'train': 'a'}}):  # the first is of an earlier version
-        check_same_data(before, now)
+        check_same_data(before, now, MESSAGES)
     with pytest.raises(UsageError, match=r"the classes were \['y', 'x'\] and are \['x', 'y'\]"):
-        check_same_data({**now, 'classes': ['y', 'x']}, now)
+        check_same_data({**now, 'classes': ['y', 'x']}, now, MESSAGES)
 
 
 def test_a_run_without_any_good_checkpoint_says_which_and_why(flags, spoilt, capsys):

@@ -180,8 +180,8 @@ def test_training_starts_at_the_released_weights(trained, data):
 def test_the_next_run_has_the_next_version_and_the_first_stays(trained, data):
     before = {path: path.stat().st_mtime_ns for path in trained[0].rglob('*')}
     result = result_of(data, *TINY, '--max_epochs=1', '--checkpoint', trained[0])
-    assert result.folder.name == f'version_{max(map(version, (data / "lightning_logs").iterdir()))}'
-    assert result.folder != trained[0]
+    assert result.save_dir.name == f'version_{max(map(version, (data / "lightning_logs").iterdir()))}'
+    assert result.save_dir != trained[0]
     assert {path: path.stat().st_mtime_ns for path in trained[0].rglob('*')} == before
 
 
@@ -195,7 +195,7 @@ def test_frozen_layers_stay_as_they_are_and_the_optimizer_knows_the_head_alone(t
                        '--weight_decay=0.1', '--optimizer=adamw')
     before, after = arrays(trained[0] / 'best.params'), arrays(result.best)
     assert {key for key in before if not (before[key] == after[key]).all()} == {'head.weight', 'head.bias'}
-    state, = (result.folder / 'checkpoints').glob('step-*')
+    state, = (result.save_dir / 'checkpoints').glob('step-*')
     assert {key.split('#')[0] for key in mx.nd.load(str(state / 'optimizer.params'))} == {'head.weight', 'head.bias'}
 
 
@@ -311,10 +311,10 @@ def test_an_interrupted_run_goes_on_as_if_never_stopped(data, tmp_path, monkeypa
     with pytest.raises(UsageError, match='--learning_rate was 0.0001 and is 1.0'):
         run_in('stopped', goes_on, '--learning_rate=1')
     result = run_in('stopped', goes_on)
-    assert result.folder == folder and result.scores == whole.scores
+    assert result.save_dir == folder and result.scores == whole.scores
     for name in ('best.params', 'checkpoints/step-00000009/params.params',
                  'checkpoints/step-00000009/optimizer.params'):
-        assert (folder / name).read_bytes() == (whole.folder / name).read_bytes()
+        assert (folder / name).read_bytes() == (whole.save_dir / name).read_bytes()
 
 
 # Killed: processes of their own, on the small network of the zoo.

@@ -1,11 +1,9 @@
 """The I3D and S3D-G estimators: train by steps, evaluate and predict on clips in TFRecords, in phases or at once."""
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,18 @@ from ...errors import DeviceError, UsageError
 from ...evaluate.scores.clip_scores import ClipScoring
 from ...evaluate.scores.predictions import write_predictions
 from ...files import to_json, write_file
-from ...model_zoo import get_model
+from ...model_zoo import get_model, model_card
 from ...model_zoo.recognizer import Recognizer
 from ..hooks import Hook, SaveCheckpoints, SaveParameters
 from ..loop import Loop
 from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from ..run.by_steps import StepLoader
-from ..run.estimator_log import EstimatorRecords
-from ..run.model_dir import EVALUATION, LOG, PREDICTIONS, ModelDir
+from ..run.by_steps import StepsStyle, fit_by_steps
+from ..run.folder import FolderMessages, ModelDir
+from ..run.log import RunLog
+from ..run.run import Recipe, RunData, TrainResult, existing, run
 from ..run.summaries import Summaries
 from ..run.warm_start import WarmStart, freeze_statistics, trainable, warm_start
-from .clip_estimator_config import OF_THE_NETWORK, EstimatorConfig, check_config
+from .clip_estimator_config import FREE_TO_CHANGE, OF_THE_NETWORK, EstimatorConfig, check_config
 from .clip_estimator_data import counted_classes, open_loader
 
 log = logging.getLogger(__name__)
@@ -39,74 +38,125 @@ log = logging.getLogger(__name__)
 MODELS = {('i3d', 3): 'i3d_rgb_custom', ('i3d', 2): 'i3d_flow_custom', ('s3dg', 3): 's3dg_custom'}
 
 
-@dataclass
-class EstimatorResult:
-    """How a run ended.
+LOG = 'train.log'
+EVALUATION = 'eval.json'
+PREDICTIONS = ('predictions.csv', 'predictions.json')
 
-    Attributes
-    ----------
-    model_dir : Path
-        Where everything is.
-    step : int
-        Steps of the run.
-    best_score : float
-        Highest mean average precision (with one label a clip, top-1) of an evaluation; 0 before there was one.
-    history : list of dict
-        A record for each stretch of steps, see `EstimatorRecords` and `Loop.fit`.
-    """
-
-    model_dir: Path
-    step: int
-    best_score: float
-    history: list[dict[str, Any]]
-
-    def summary(self) -> str:
-        """Say in a few lines where the run stands and where to look."""
-        lines = [f'{self.step} steps are done']
-        best = next((record for record in reversed(self.history) if record.get('best')), None)
-        if best is not None:
-            name = 'top-1' if 'val_top1' in best else 'mean average precision'
-            lines.append(f'best {name} {self.best_score:.4f} after step {best["step"]}')
-        lines += [str(self.model_dir / name) for name in ('history.png', 'best.params', LOG)
-                  if (self.model_dir / name).exists()]
-        return '\n'.join([*lines, f'tensorboard --logdir {self.model_dir}'])
+_NEW_PHASE = ('--restart puts it aside in a folder of its own and starts a new phase from its parameters; another '
+              '--model_dir keeps both')
+_MESSAGES = FolderMessages(
+    folder='--model_dir', flag=lambda name: f'--{name}', list_flag='--{name}_subset_dir_path',
+    classes_source='classes.txt beside the records',
+    other_run='--model_dir {path} holds another run: {differing}. Give what it was started with to go on; '
+              f'{_NEW_PHASE}',
+    other_lists='{path} holds a run with other data: {differing} changed. Give what it was started with; '
+                f'{_NEW_PHASE}',
+    resumed='Going on from {checkpoint} (step {step}).',
+    resume_hint='The same command goes on from {checkpoint}.',
+    start_hint='{path} holds no checkpoint yet: the same command starts again.')
 
 
-def train(config: EstimatorConfig) -> EstimatorResult:
-    """Train, evaluating every --monitor_steps in mode ``'train_and_eval'``; a run that is there goes on.
+def train(config: EstimatorConfig) -> TrainResult:
+    """Train, evaluating every --monitor_steps in mode ``'train_and_eval'``; a run that is there is resumed.
 
     Raises
     ------
     UsageError
-        When choices contradict each other, or `model_dir` holds another run.
+        When options contradict each other, or `model_dir` holds another run.
     GluonActionError
         When data, weights, devices or the disk fail; what was saved before is kept.
     """
-    check_config(config)
-    contexts = devices(config)
-    folder = ModelDir(config)
-    config = folder.config
-    with contextlib.ExitStack() as cleanup:
-        cleanup.enter_context(_telling_how_to_go_on(folder))
-        subsets = ('train', 'eval') if config.mode == 'train_and_eval' else ('train',)
-        loaders = {subset: cleanup.enter_context(open_loader(config, subset)) for subset in subsets}
-        data = data_of(loaders)
-        folder.check_data(data)
-        scoring = scoring_of(config, data['classes'])
-        net = build_network(config, contexts)
-        start = None if folder.checkpoint else start_network(config, net, folder.source(), contexts)
-        loop = build_loop(config, net, contexts, scoring)
+    return run(EstimatorRecipe(config))
+
+
+class EstimatorRecipe(Recipe):
+    """I3D or S3D-G on clips in TFRecords, by steps, in the folder of an estimator.
+
+    Parameters
+    ----------
+    config : EstimatorConfig
+    """
+
+    @property
+    def card(self):
+        """The card of the network."""
+        return model_card(MODELS[self.config.network, self.config.channels])
+
+    def check(self):
+        """Refuse options that contradict each other."""
+        check_config(self.config)
+
+    def devices(self):
+        """Return the GPUs, or the CPU."""
+        return devices(self.config)
+
+    def open_folder(self, cleanup):
+        """Return `model_dir`. A run that is resumed keeps its `restart`."""
+        folder = open_folder(self.config)
+        folder.announce()
         if folder.checkpoint:
-            loop.load_state_dict(folder.checkpoint.state)
-        folder.begin(net, data, start)
-        progress = loop.progress
-        steps = StepLoader(loaders['train'], config.monitor_steps, total=config.train_steps,
-                           origin=(progress.epoch, progress.step))
-        if steps.stretches > progress.epoch:
-            loop.fit(steps, loaders.get('eval'), epochs=steps.stretches, hooks=hooks_for(config, folder, loop, data))
-        else:
-            log.info('The run has done its %d steps; a larger --train_steps goes on.', progress.step)
-        return EstimatorResult(folder.path, loop.progress.step, loop.progress.best, loop.progress.history)
+            before = folder.checkpoint.state['config']
+            self.config = dataclasses.replace(self.config, restart=before['restart'])
+            if self.config.checkpoint_path is not None:
+                log.info('--checkpoint_path %s is ignored: %s has a checkpoint of its own.',
+                         self.config.checkpoint_path, folder.path)
+        return folder
+
+    def open_data(self, cleanup):
+        """Open the records."""
+        subsets = ('train', 'eval') if self.config.mode == 'train_and_eval' else ('train',)
+        loaders = {subset: cleanup.enter_context(open_loader(self.config, subset)) for subset in subsets}
+        return RunData(loaders, self.config.num_classes, loaders['train'].dataset.classes, self.config.multi_label)
+
+    def build_loop(self, data, contexts, *, restored=False):
+        """Return the loop."""
+        scoring = scoring_of(self.config, data.classes)
+        return build_loop(self.config, build_network(self.config, contexts), contexts, scoring)
+
+    def start(self, loop, data, folder):
+        """Take over --checkpoint_path, or the phase that was put aside last."""
+        source = self.config.checkpoint_path
+        if source is None and self.config.restart:
+            source = folder.last_phase()
+        return start_network(self.config, loop.net, source, loop.contexts)
+
+    def about_list(self, name, dataset):
+        """Return where the records are."""
+        return {'file': getattr(self.config, f'{name}_subset_dir_path'), 'sha256': dataset.list_sha256}
+
+    def fit(self, loop, data, folder):
+        """Train until --train_steps are done."""
+        fit_by_steps(loop, data.train, data.val, every=self.config.monitor_steps, total=self.config.train_steps,
+                     hooks=lambda: self.hooks(loop, data, folder))
+
+    def hooks(self, loop, data, folder):
+        """Return the log, TensorBoard's summaries, the files of parameters, and the checkpoints."""
+        config, scoring = self.config, loop.scores
+        records = RunLog(folder.path, StepsStyle(scoring, config.weight_decay), logging_file=LOG, log_interval=0,
+                         title=f'{self.card.name}, learning rate {config.learning_rate:g}')
+        return [records,
+                Summaries(records.events, every=config.monitor_steps, images=16 if config.add_image_summaries else 0),
+                SaveParameters(folder.path, 'clips', self.card.name, frequency=0,
+                               best=config.mode == 'train_and_eval', score=f'val_{scoring.decides}'),
+                SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data))]
+
+    def summary_lines(self, result):
+        """Say where the run stands, its best score, and where to look."""
+        lines = [f'{result.step} steps are done']
+        best = next((record for record in reversed(result.history) if record.get('best')), None)
+        if best is not None:
+            name = 'top-1' if 'val_top1' in best else 'mean average precision'
+            lines.append(f'best {name} {result.best_score:.4f} after step {best["step"]}')
+        return [*lines, *existing(result.save_dir, 'history.png', 'best.params', LOG),
+                f'tensorboard --logdir {result.save_dir}']
+
+
+def open_folder(config: EstimatorConfig) -> ModelDir:
+    """Return `model_dir`; see `ModelDir` for what it refuses."""
+    path = Path(config.model_dir).expanduser()
+    if not (config.trains or config.checkpoint_path or path.is_dir()):
+        raise UsageError(f'--model_dir {path} does not exist, and there is no --checkpoint_path')
+    return ModelDir(path, config, _MESSAGES, FREE_TO_CHANGE, trains=config.trains, restart=config.restart)
 
 
 def evaluate(config: EstimatorConfig) -> dict[str, Any]:
@@ -119,8 +169,8 @@ def evaluate(config: EstimatorConfig) -> dict[str, Any]:
     """
     check_config(config)
     contexts = devices(config)
-    folder = ModelDir(config)
-    folder.reserve(EVALUATION)
+    folder = open_folder(config)
+    folder.reserve(EVALUATION, overwrite=config.overwrite)
     with open_loader(config, 'eval') as loader:
         classes = loader.dataset.classes
         net, loaded = trained_network(config, contexts)
@@ -145,8 +195,8 @@ def predict(config: EstimatorConfig) -> list[Path]:
     """
     check_config(config)
     contexts = devices(config)
-    folder = ModelDir(config)
-    folder.reserve(*PREDICTIONS)
+    folder = open_folder(config)
+    folder.reserve(*PREDICTIONS, overwrite=config.overwrite)
     with open_loader(config, 'predict') as loader:
         net, loaded = trained_network(config, contexts)
         logits, labels = score_clips(net, loader, contexts)
@@ -237,18 +287,6 @@ def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence[mx.C
                 seed=config.seed, scores=scoring)
 
 
-def hooks_for(config: EstimatorConfig, folder: ModelDir, loop: Loop, data: dict[str, Any]) -> list[Hook]:
-    """Return what happens beside training, the checkpoint last."""
-    scoring, name = loop.scores, loop.net.card.name
-    records = EstimatorRecords(folder.path, scoring=scoring, weight_decay=config.weight_decay, logging_file=LOG,
-                               title=f'{name}, learning rate {config.learning_rate:g}')
-    return [records,
-            Summaries(records.events, every=config.monitor_steps, images=16 if config.add_image_summaries else 0),
-            SaveParameters(folder.path, 'clips', name, frequency=0, best=config.mode == 'train_and_eval',
-                           score=f'val_{scoring.decides}'),
-            SaveCheckpoints(folder.checkpoints, extra={'config': dataclasses.asdict(config), **data})]
-
-
 def scoring_of(config: EstimatorConfig, classes: Sequence[str] | None) -> ClipScoring:
     """Return how clips are scored."""
     return ClipScoring(config.num_classes, config.multi_label,
@@ -265,12 +303,6 @@ def score_clips(net: Recognizer, loader: VideoLoader,
         logits += [part.asnumpy() for part in parts]
         labels.append(batch.label.asnumpy())
     return np.concatenate(logits), np.concatenate(labels)
-
-
-def data_of(loaders: dict[str, VideoLoader]) -> dict[str, Any]:
-    """Return what tells whether the data of a run are the same: SHA-256 of each set of records, and the classes."""
-    return {'lists': {subset: loader.dataset.list_sha256 for subset, loader in loaders.items()},
-            'classes': loaders['train'].dataset.classes}
 
 
 class _KeepScores(Hook):
@@ -303,12 +335,3 @@ def _protocol(config: EstimatorConfig, loader: VideoLoader, scored: int) -> dict
 
 def _described(loaded: WarmStart) -> dict[str, str]:
     return {'source': str(loaded.source), 'sha256': loaded.sha256}
-
-
-@contextlib.contextmanager
-def _telling_how_to_go_on(folder: ModelDir) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        log.info('Interrupted. %s', folder.way_on())
-        raise

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from ...errors import UsageError
+from ..run import RUN_FILES
 
 #: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to go on.
 FREE_ON_RESUME = frozenset({
@@ -15,9 +16,6 @@ FREE_ON_RESUME = frozenset({
 
 #: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
 OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')
-
-#: What a run writes under names of its own, beside parameters, checkpoints, TensorBoard events and the log.
-RUN_FILES = ('config.json', 'metrics.jsonl', 'history.png', 'failures.jsonl', 'best.params')
 
 
 @dataclass

@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ... import engine
 from ...errors import CheckpointError, OutputError, UsageError, WeightsError
 from ...files import write_file
 from ...model_zoo import ModelCard, model_card
 from ...model_zoo.importers import load_any
 from ...model_zoo.weights import assign, read_parameters
 from ..hooks import Hook, SaveCheckpoints, link
+from ..loop import Loop
 from ..run.checkpoint import replace_arrays
-from ..run.folder import RunFolder, data_of, other_choices
-from ..run.log import RunRecords
+from ..run.log import LogStyle
+from ..run.run import TrainResult, run
 from .config import TrainConfig, check_config
-from .parts import Recipe, build_recipe
-from .recognizer import telling_how_to_go_on
+from .recognizer import MESSAGES, RecognizerRecipe
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +38,13 @@ FLAGS = {'lr': 'learning_rate', 'wd': 'weight_decay', 'accumulate': 'accumulate_
          'num_gpus': 'gpus', 'train_list': 'data_path', 'val_list': 'data_path',
          'new_height': 'input_size', 'new_width': 'input_size'}
 
+_MESSAGES = dataclasses.replace(
+    MESSAGES, flag=lambda name: f'--{FLAGS.get(name, name)}',
+    other_run='--resume_from_checkpoint: the run was another one: {differing}. Give what it was started with, or start '
+              'a new one from its parameters: --checkpoint {path}',
+    resume_hint='The same command with --resume_from_checkpoint {path} goes on.',
+    start_hint='{path} holds no checkpoint yet: the same command starts anew.')
+
 
 @dataclass(frozen=True)
 class LightningRun:
@@ -51,7 +57,7 @@ class LightningRun:
     checkpoint : str
         Weights to start from: a file that can be imported, parameters, or the folder of a run. Empty for none.
     resume : str
-        Run to go on with: its folder ``version_N``, or one of its checkpoints. Empty for a new one.
+        Run to resume: its folder ``version_N``, or one of its checkpoints. Empty for a new one.
     train_batches, val_batches : int or float
         How many of an epoch, or what part of them.
     dev_run : int
@@ -66,64 +72,101 @@ class LightningRun:
     dev_run: int = 0
 
 
-@dataclass
-class LightningResult:
-    """How a run ended.
-
-    Attributes
-    ----------
-    folder : Path or None
-        ``version_N``; None where nothing was written.
-    best : Path or None
-        Parameters of the epoch with the best `valid_acc`.
-    scores : dict
-        ``test_acc`` (0..1) and ``test_loss`` of these on the validation videos, and ``epoch`` and ``step``.
-    history : list of dict
-        A record an epoch, see `Loop.fit`.
-    """
-
-    folder: Path | None
-    best: Path | None
-    scores: dict[str, Any]
-    history: list[dict[str, Any]]
-
-
-def train_in_versions(config: TrainConfig, run: LightningRun) -> LightningResult:
+def train_in_versions(config: TrainConfig, options: LightningRun) -> TrainResult:
     """Train, keep the parameters of the best validation, and score them once more as they lie on disk.
 
     Parameters
     ----------
     config : TrainConfig
-        `save_dir` and `resume` are taken from `run`.
-    run : LightningRun
+        `save_dir` and `resume` are taken from `options`.
+    options : LightningRun
+
+    Returns
+    -------
+    TrainResult
+        `scores` are ``test_acc`` (0..1) and ``test_loss`` of the best parameters on the validation videos, and
+        ``epoch`` and ``step``.
 
     Raises
     ------
     UsageError
-        When choices contradict each other or the run that is to go on.
+        When options contradict each other or the run that is resumed.
     GluonActionError
         When data, weights, devices or the disk fail; what was saved before is kept.
     """
-    card = check_clips(config)
-    contexts = engine.contexts(config.num_gpus, config.num_cpus)
-    if run.dev_run:
-        return _try_out(config, card, run, contexts)
+    recipe = ClassifierRecipe(config, options)
+    return try_out(recipe) if options.dev_run else run(recipe)
+
+
+class ClassifierRecipe(RecognizerRecipe):
+    """A network of clips, in the folders of Lightning.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    options : LightningRun
+    """
+
+    messages = _MESSAGES
+
+    def __init__(self, config: TrainConfig, options: LightningRun):
+        super().__init__(config)
+        self.options = options
+
+    def check(self):
+        """Refuse options that contradict each other, and networks that are not for clips of pictures."""
+        check_clips(self.config)
+
+    def open_folder(self, cleanup):
+        """Return the next free ``version_N``, or the one to resume."""
+        self.config = cleanup.enter_context(_in_version(self.config, self.options))
+        return super().open_folder(cleanup)
+
+    def open_data(self, cleanup):
+        """Open the lists, or parts of them."""
+        data = super().open_data(cleanup)
+        # Scores without a name could not be exported, which would be found out after the training.
+        if data.classes and len(data.classes) != data.num_classes:
+            raise UsageError(f'--num_classes {data.num_classes}: class_names.json or the list names '
+                             f'{len(data.classes)} classes ({", ".join(data.classes[:5])}); leave --num_classes out')
+        limits = {'train': self.options.train_batches, 'val': self.options.val_batches}
+        data.loaders = {name: FirstBatches(loader, limits[name]) for name, loader in data.loaders.items()}
+        return data
+
+    def start(self, loop, data, folder):
+        """Take the weights to start from."""
+        start_from(loop, self.options.checkpoint)
+
+    def hooks(self, loop, data, folder):
+        """Return the log, the best parameters, and the checkpoints."""
+        return [self.run_log(folder, LightningStyle()), SaveBest(folder.path),
+                SaveCheckpoints(folder.checkpoints, self.config.checkpoint_steps, extra=self.saved_with_state(data))]
+
+    def result(self, loop, data, folder):
+        """Score the best parameters, read from their file."""
+        result = super().result(loop, data, folder)
+        record = next(record for record in reversed(result.history) if record['best'])
+        result.best = best_path(folder.path, record)
+        assign(loop.net, read_parameters(result.best), result.best, ctx=loop.contexts)
+        found = loop.validate(data.val)
+        result.scores = {'test_acc': found['top1'], 'test_loss': found['loss'], 'epoch': record['epoch'],
+                         'step': record['update'] - 1, 'count': found['count'], 'expected': found['expected']}
+        about = {**result.scores, 'parameters': result.best.name}
+        write_file(folder.path / TEST, json.dumps(about, indent=2) + '\n')
+        return result
+
+
+def try_out(recipe: ClassifierRecipe) -> TrainResult:
+    """Run a few batches of everything, and write nothing."""
+    recipe.check()
+    contexts, few = recipe.devices(), recipe.options.dev_run
+    recipe.options = dataclasses.replace(recipe.options, train_batches=few, val_batches=few)
     with contextlib.ExitStack() as cleanup:
-        config = cleanup.enter_context(_in_version(config, run))
-        folder = VersionFolder(config)
-        cleanup.enter_context(telling_how_to_go_on(folder))
-        recipe = build_recipe(config, card, contexts, cleanup, restored=folder.checkpoint is not None)
-        _check_classes(recipe)
-        _limit(recipe, run)
-        if folder.checkpoint:
-            folder.check_data(recipe)
-            recipe.loop.load_state_dict(folder.checkpoint.state)
-        else:
-            start_from(recipe, run.checkpoint)
-        folder.begin(recipe)
-        recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=config.num_epochs,
-                        hooks=_hooks(recipe, folder))
-        return _tested(recipe, folder)
+        data = recipe.open_data(cleanup)
+        loop = recipe.build_loop(data, contexts)
+        start_from(loop, recipe.options.checkpoint)
+        history = loop.fit(data.train, data.val, epochs=1)
+    return TrainResult(None, loop.progress.best, loop.progress.best_epoch, history, scores=named(history[-1]))
 
 
 def check_clips(config: TrainConfig) -> ModelCard:
@@ -142,7 +185,7 @@ def check_clips(config: TrainConfig) -> ModelCard:
     return card
 
 
-def start_from(recipe: Recipe, checkpoint: str) -> None:
+def start_from(loop: Loop, checkpoint: str) -> None:
     """Give the network the weights to start from, and log what became of them.
 
     A head for other classes is left at its random values, the rest must be there.
@@ -156,52 +199,30 @@ def start_from(recipe: Recipe, checkpoint: str) -> None:
         log.info('No --checkpoint: every layer starts at random. Nothing is downloaded; weights that were trained on '
                  'other videos, or on images, need fewer epochs and fewer videos.')
         return
-    net, path = recipe.loop.net, Path(checkpoint).expanduser()
+    net, path = loop.net, Path(checkpoint).expanduser()
     path = path / 'best.params' if (path / 'best.params').exists() else path
     try:
-        taken = load_any(net, path, ctx=recipe.loop.contexts)
+        taken = load_any(net, path, ctx=loop.contexts)
     except WeightsError:
-        taken = load_any(net, path, ctx=recipe.loop.contexts, ignore_head=True)  # raises unless it is the head alone
+        taken = load_any(net, path, ctx=loop.contexts, ignore_head=True)  # raises unless it is the head alone
         log.info('The head of %s is for other classes: a new one starts at random.', path)
     log.info('%s', taken.table())
 
 
-class VersionFolder(RunFolder):
-    """``version_N`` as the folder of a run, in the words of the command."""
-
-    def check_choices(self, before):
-        """Refuse to go on with a run that made other choices."""
-        differing = [f'--{FLAGS.get(name, name)} was {was!r} and is {now!r}'
-                     for name, was, now in other_choices(before, self.config)]
-        if differing:
-            raise UsageError(f'--resume_from_checkpoint: the run was another one: {"; ".join(differing)}. Give what '
-                             f'it was started with, or start a new one from its parameters: --checkpoint {self.path}')
-
-    def way_on(self):
-        """Say what goes on from here."""
-        if self.checkpoints.newest() is None:
-            return f'{self.path} holds no checkpoint yet: the same command starts anew.'
-        return f'The same command with --resume_from_checkpoint {self.path} goes on.'
-
-
-class ClassifierRecords(RunRecords):
-    """The records of a run, with the names that the scores have in Lightning: in TensorBoard over steps, and the log.
+class LightningStyle(LogStyle):
+    """Scores also under the names that they have in Lightning: in TensorBoard over steps, and in the log.
 
     ``train_loss`` every `log_interval` steps; ``train_acc``, ``valid_loss`` and ``valid_acc`` (0..1) every epoch.
     """
 
-    def on_step(self, loop, result):
-        """Record the batch."""
-        super().on_step(loop, result)
-        if self.log_interval and result.step % self.log_interval == 0 and result.count:
-            self.events.scalars(result.step - 1, {'train_loss': result.loss_sum / result.count})
+    def interval_scalars(self, result):
+        """Return the loss of the batch."""
+        return {'train_loss': result.loss_sum / result.count}
 
-    def on_epoch(self, loop, record):
-        """Record the epoch."""
-        super().on_epoch(loop, record)
-        self.events.scalars(record['step'] - 1, {name: value for name, value in named(record).items()
-                                                 if name != 'train_loss'})
-        self.events.flush()
+    def epoch_scalars(self, record):
+        """Return the scores under both kinds of names."""
+        scores = {name: value for name, value in named(record).items() if name != 'train_loss'}
+        return [*super().epoch_scalars(record), (record['step'] - 1, scores)]
 
     def epoch_lines(self, record):
         """One line with the four scores."""
@@ -306,13 +327,13 @@ def find_version(path: str | os.PathLike) -> tuple[Path, str]:
 
 
 @contextlib.contextmanager
-def _in_version(config: TrainConfig, run: LightningRun) -> Iterator[TrainConfig]:
+def _in_version(config: TrainConfig, options: LightningRun) -> Iterator[TrainConfig]:
     """Give the configuration its folder; a new one is removed when the run does not get as far as to use it."""
-    if run.resume:
-        folder, resume = find_version(run.resume)
+    if options.resume:
+        folder, resume = find_version(options.resume)
         yield dataclasses.replace(config, save_dir=str(folder), resume=resume)
         return
-    folder = new_version(Path(run.root).expanduser() / LOGS)
+    folder = new_version(Path(options.root).expanduser() / LOGS)
     try:
         yield dataclasses.replace(config, save_dir=str(folder), resume=None)
     finally:
@@ -334,46 +355,3 @@ def new_version(logs: Path, name: str = 'version') -> Path:
             number += 1
     except OSError as error:
         raise OutputError(f'--default_root_dir: {logs} cannot be written: {error.strerror or error}') from error
-
-
-def _check_classes(recipe: Recipe) -> None:
-    # Scores without a name could not be exported, which would be found out after the training.
-    if recipe.classes and len(recipe.classes) != recipe.num_classes:
-        raise UsageError(f'--num_classes {recipe.num_classes}: class_names.json or the list names '
-                         f'{len(recipe.classes)} classes ({", ".join(recipe.classes[:5])}); leave --num_classes out')
-
-
-def _limit(recipe: Recipe, run: LightningRun) -> None:
-    recipe.train_loader = FirstBatches(recipe.train_loader, run.train_batches)
-    recipe.val_loader = FirstBatches(recipe.val_loader, run.val_batches)
-
-
-def _hooks(recipe: Recipe, folder: RunFolder) -> list[Hook]:
-    config = recipe.config
-    return [ClassifierRecords(folder.path, logging_file=config.logging_file, log_interval=config.log_interval,
-                              title=f'{config.model} on {config.dataset}'),
-            SaveBest(folder.path),
-            SaveCheckpoints(folder.checkpoints, config.checkpoint_steps,
-                            extra={'config': dataclasses.asdict(config), **data_of(recipe)})]
-
-
-def _tested(recipe: Recipe, folder: RunFolder) -> LightningResult:
-    """Score the best parameters, read from their file."""
-    loop, record = recipe.loop, next(record for record in reversed(recipe.loop.progress.history) if record['best'])
-    best = best_path(folder.path, record)
-    assign(loop.net, read_parameters(best), best, ctx=loop.contexts)
-    found = loop.validate(recipe.val_loader)
-    scores = {'test_acc': found['top1'], 'test_loss': found['loss'], 'epoch': record['epoch'],
-              'step': record['update'] - 1, 'count': found['count'], 'expected': found['expected']}
-    write_file(folder.path / TEST, json.dumps({**scores, 'parameters': best.name}, indent=2) + '\n')
-    return LightningResult(folder.path, best, scores, loop.progress.history)
-
-
-def _try_out(config: TrainConfig, card: ModelCard, run: LightningRun, contexts: list) -> LightningResult:
-    with contextlib.ExitStack() as cleanup:
-        recipe = build_recipe(config, card, contexts, cleanup)
-        _check_classes(recipe)
-        _limit(recipe, dataclasses.replace(run, train_batches=run.dev_run, val_batches=run.dev_run))
-        start_from(recipe, run.checkpoint)
-        history = recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=1)
-    return LightningResult(None, None, named(history[-1]), history)

@@ -23,7 +23,7 @@ from ...files import write_file
 from ...model_zoo import model_card
 from ..loop import Loop
 from .config import TrainConfig, check_config
-from .parts import Recipe, build_recipe
+from .parts import build_recipe
 
 LEAST_STEPS = 10
 #: Files that `find_for` writes.
@@ -191,7 +191,7 @@ def _put_back(loop: Loop) -> Iterator[None]:
 
 
 def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *, overwrite: bool = False,
-             prepare: Callable[[Recipe], None] = lambda recipe: None) -> RateCurve:
+             prepare: Callable[[Loop], None] = lambda loop: None) -> RateCurve:
     """Find a rate for what a configuration would train, and write its curve as a picture and as JSON.
 
     Parameters
@@ -204,7 +204,7 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
     overwrite : bool
         Replace what an earlier test wrote.
     prepare : callable
-        Called with the recipe before its first step, to start from other weights.
+        Called with the loop before its first step, to start from other weights.
 
     Raises
     ------
@@ -221,11 +221,11 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
     folder = _open_folder(Path(folder).expanduser(), overwrite)
     with contextlib.ExitStack() as cleanup:
         contexts = engine.contexts(config.num_gpus, config.num_cpus)
-        recipe = build_recipe(dataclasses.replace(config, train_only=True), card, contexts, cleanup)
-        prepare(recipe)
+        parts = build_recipe(dataclasses.replace(config, train_only=True), card, contexts, cleanup)
+        prepare(parts.loop)
         bar = cleanup.enter_context(tqdm(total=test.steps, desc='learning rates', unit='step', leave=False,
                                          disable=not sys.stderr.isatty()))
-        curve = find_rate(recipe.loop, recipe.train_loader, test, on_step=bar.update)
+        curve = find_rate(parts.loop, parts.train_loader, test, on_step=bar.update)
     plot_rates(curve, folder / PLOT, title=f'{config.model} on {config.dataset}, {config.update_rule}')
     write_file(folder / CURVE, curve.as_json())
     return curve

@@ -18,6 +18,7 @@ from ...evaluate.network import clip_option
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ..loop import Loop
 from ..losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ..run.run import RunData
 from ..run.warm_start import chosen_keys, freeze_statistics, trainable
 from ..schedules import make_schedule, updates_per_epoch
 from .config import TrainConfig
@@ -29,36 +30,33 @@ SMOOTHING = 0.1
 
 
 @dataclass
-class Recipe:
-    """Everything that a run is made of.
+class Parts:
+    """What `build_recipe` makes.
 
     Attributes
     ----------
-    config : TrainConfig
-    card : ModelCard
     loop : Loop
         Holds the network.
-    train_loader, val_loader : VideoLoader or None
-    num_classes : int
-    classes : list of str or None
-        Names, where the data set knows them.
-    rank : int
-        Number of this process among several machines; 0 writes the results.
+    data : RunData
     """
 
-    config: TrainConfig
-    card: ModelCard
     loop: Loop
-    train_loader: VideoLoader | None
-    val_loader: VideoLoader | None
-    num_classes: int
-    classes: list[str] | None
-    rank: int = 0
+    data: RunData
+
+    @property
+    def train_loader(self) -> VideoLoader | None:
+        """The training batches."""
+        return self.data.train
+
+    @property
+    def val_loader(self) -> VideoLoader | None:
+        """The validation batches."""
+        return self.data.val
 
 
 def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context], cleanup: contextlib.ExitStack, *,
-                 restored: bool = False) -> Recipe:
-    """Open the data, build the network and the loop.
+                 restored: bool = False) -> Parts:
+    """Open the data, build the network and the loop; for what is less than a run.
 
     Parameters
     ----------
@@ -71,26 +69,30 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context
     restored : bool
         Whether a checkpoint will follow, so that no weights need be fetched.
     """
+    data = open_data(config, card, cleanup)
+    return Parts(build_loop(config, card, data, contexts, restored=restored), data)
+
+
+def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStack) -> RunData:
+    """Open the lists that are wanted, and loaders of them."""
     store = open_store(config.kvstore) if (config.kvstore or '').startswith('dist') else config.kvstore
     parts = dict(num_parts=store.num_workers, part_index=store.rank) if isinstance(store, mx.kv.KVStore) else {}
     train_set, val_set = open_datasets(config, card)
-    data = train_set or val_set
-    if data.multi_label and config.consensus != 'avg':
+    some_set = train_set or val_set
+    if some_set.multi_label and config.consensus != 'avg':
         raise UsageError(f'--consensus {config.consensus}: several labels a video need avg')
-    train_loader = val_loader = None
+    loaders = {}
     if train_set is not None:
-        train_loader = cleanup.enter_context(VideoLoader(
+        loaders['train'] = cleanup.enter_context(VideoLoader(
             train_set, config.total_batch_size, shuffle=True, seed=config.seed, last='wrap', on_error=config.on_error,
             max_skip_share=config.max_skip_share, **parts, **_reading(config)))
     if val_set is not None:
         # A video that cannot be read counts as wrong; it never stops a validation.
-        val_loader = cleanup.enter_context(VideoLoader(
+        loaders['val'] = cleanup.enter_context(VideoLoader(
             val_set, config.total_batch_size, last='keep', on_error='skip', max_skip_share=1., **_reading(config)))
     log.info('Load %d training samples and %d validation samples.', len(train_set or ()), len(val_set or ()))
-    net = build_network(config, card, data.num_classes, contexts, restored=restored)
-    loop = build_loop(config, net, contexts, store, len(train_loader or [0]), data.multi_label)
-    return Recipe(config, card, loop, train_loader, val_loader, data.num_classes, data.classes,
-                  parts.get('part_index', 0))
+    return RunData(loaders, some_set.num_classes, some_set.classes, some_set.multi_label, parts.get('part_index', 0),
+                   store)
 
 
 def open_store(kind: str) -> mx.kv.KVStore:
@@ -176,12 +178,14 @@ def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contex
     return net
 
 
-def build_loop(config: TrainConfig, net, contexts: list[mx.Context], store, batches: int, multi_label: bool) -> Loop:
-    """Return the loop over `net`; `batches` is the length of an epoch, which the schedule depends on."""
+def build_loop(config: TrainConfig, card: ModelCard, data: RunData, contexts: list[mx.Context], *,
+               restored: bool = False) -> Loop:
+    """Return the loop over the network; the schedule depends on the length of an epoch."""
+    net = build_network(config, card, data.num_classes, contexts, restored=restored)
     schedule = make_schedule(
-        config.lr_mode, config.lr, config.num_epochs, updates_per_epoch(batches, config.accumulate), decay=config.decay,
-        factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr)
-    kind = SigmoidCrossEntropy if multi_label else SoftmaxCrossEntropy
+        config.lr_mode, config.lr, config.num_epochs, updates_per_epoch(len(data.train or [0]), config.accumulate),
+        decay=config.decay, factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr)
+    kind = SigmoidCrossEntropy if data.multi_label else SoftmaxCrossEntropy
     loss = kind(smoothing=SMOOTHING if config.label_smoothing else 0., temperature=config.temperature,
                 hard_weight=config.hard_weight)
     mixup = None
@@ -191,9 +195,10 @@ def build_loop(config: TrainConfig, net, contexts: list[mx.Context], store, batc
     momentum = {'momentum': config.momentum} if config.update_rule in ('sgd', 'nag') else {}
     return Loop(net, config.update_rule, {'wd': config.wd, **momentum}, loss=loss, contexts=contexts,
                 schedule=schedule, batch_multiplier=config.num_segments, val_crops=config.num_crop,
-                accumulate=config.accumulate, kvstore=store, clip_grad=config.clip_grad, clip_norm=config.clip_norm,
-                amp=config.use_amp, dtype=config.dtype, no_wd=config.no_wd, seed=config.seed, mixup=mixup,
-                params=params, teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
+                accumulate=config.accumulate, kvstore=data.store, clip_grad=config.clip_grad,
+                clip_norm=config.clip_norm, amp=config.use_amp, dtype=config.dtype, no_wd=config.no_wd,
+                seed=config.seed, mixup=mixup, params=params,
+                teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
 
 
 def _chosen(config: TrainConfig, net) -> mx.gluon.ParameterDict:

@@ -1,69 +1,40 @@
-"""Train a recogniser from a `TrainConfig`: open the data, build the network, run the loop, keep the results."""
+"""Train a recogniser from a `TrainConfig`: what a run on lists of videos is made of."""
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import re
 from typing import Any
 
 from ... import engine
-from ...errors import CheckpointError, VideoReadError
+from ...errors import CheckpointError
 from ...model_zoo import model_card
 from ...model_zoo.weights import assign
 from ..hooks import SaveCheckpoints, SaveParameters
 from ..optimizer_state import load_states
-from ..run.folder import RunFolder, data_of
-from ..run.log import RunRecords
+from ..run.folder import FolderMessages, SaveDir, flag_of
+from ..run.log import RunLog
+from ..run.run import Recipe, TrainResult, existing, run
 from ..schedules import updates_per_epoch
-from .config import TrainConfig, check_config
-from .parts import Recipe, build_recipe
+from .config import FREE_ON_RESUME, OF_THE_NETWORK, TrainConfig, check_config
+from .parts import build_loop, build_recipe, open_data
 
 log = logging.getLogger(__name__)
 
-
-@dataclass
-class TrainResult:
-    """How a run ended.
-
-    Attributes
-    ----------
-    save_dir : Path or None
-        Where everything is; None for a run that wrote nothing.
-    best_score : float
-        Highest validation top-1 in 0..1.
-    best_epoch : int or None
-        Its epoch, from 0; None when nothing was validated.
-    history : list of dict
-        A record an epoch, see `Loop.fit`; with ``eval`` a single one.
-    segments, crops : int
-        How many of them of each video were scored together in the validation.
-    logging_file : str
-        Name of the log in `save_dir`.
-    """
-
-    save_dir: Path | None
-    best_score: float
-    best_epoch: int | None
-    history: list[dict[str, Any]]
-    segments: int = 1
-    crops: int = 1
-    logging_file: str = 'train.log'
-
-    def summary(self) -> str:
-        """Say in a few lines how it went and where to look."""
-        lines = []
-        if self.best_epoch is not None:
-            views = self.segments * self.crops
-            lines.append(f'best validation top-1 {100 * self.best_score:.2f} % in epoch {self.best_epoch} '
-                         f'({views} view{"s" * (views > 1)} a video, {self.segments}x{self.crops} segments x crops: '
-                         'not comparable to scores over other views)')
-        for name in ('history.png', 'best.params', self.logging_file, 'failures.jsonl'):
-            if self.save_dir is not None and (self.save_dir / name).exists():
-                lines.append(str(self.save_dir / name))
-        return '\n'.join(lines)
+#: What is said about the folder of a run, in the words of ``scripts/train_recognizer.py``.
+MESSAGES = FolderMessages(
+    folder='--save-dir', flag=lambda name: '--use_se' if name == 'use_se' else flag_of(name),  # --use_se is GluonCV's
+    other_run='--resume: the run was another one: {differing}. Give what it was started with, or start a new run from '
+              'its parameters: --resume-params, with another --save-dir',
+    other_lists='--resume: the content of {differing} is not what the run was started with. Restore it, or start a new '
+                'run from its parameters: --resume-params, with another --save-dir',
+    other_classes='--resume: the classes were {before} and are {now}. Restore them, or start a new run: with another '
+                  '--save-dir',
+    resume_hint='The same command with --resume auto goes on from {checkpoint}.',
+    start_hint='{path} holds no checkpoint yet: the same command starts anew with --overwrite.',
+    unreadable_video='Mend the video, take it off the list, or leave out what cannot be read with --on-error skip.')
 
 
 def train_recognizer(config: TrainConfig) -> TrainResult:
@@ -80,91 +51,154 @@ def train_recognizer(config: TrainConfig) -> TrainResult:
     Raises
     ------
     UsageError
-        When choices contradict each other, or `save_dir` holds another run.
+        When options contradict each other, or `save_dir` holds another run.
     GluonActionError
         When data, weights, devices or the disk fail; what was saved before is kept.
     """
-    card = model_card(config.model)
-    check_config(config, card)
-    contexts = engine.contexts(config.num_gpus, config.num_cpus)
-    if config.eval:
-        return evaluate_only(config)
-    # A folder that cannot be written is found out before data and weights are looked for.
-    folder = RunFolder(config)
-    with contextlib.ExitStack() as cleanup:
-        cleanup.enter_context(telling_how_to_go_on(folder))
-        recipe = build_recipe(config, card, contexts, cleanup, restored=folder.checkpoint is not None)
-        start(recipe, folder)
-        recipe.loop.fit(recipe.train_loader, recipe.val_loader, epochs=config.num_epochs,
-                        hooks=hooks_for(recipe, folder) if recipe.rank == 0 else ())
-        progress = recipe.loop.progress
-        return TrainResult(folder.path, progress.best, progress.best_epoch, progress.history, config.num_segments,
-                           config.num_crop, config.logging_file)
+    return evaluate_only(config) if config.eval else run(RecognizerRecipe(config))
 
 
-def start(recipe: Recipe, folder: RunFolder) -> None:
-    """Put the loop where the run goes on: at a checkpoint, at given parameters, or at the beginning."""
-    if folder.checkpoint:
-        folder.check_data(recipe)
-        recipe.loop.load_state_dict(folder.checkpoint.state)
-    else:
-        _start_anew(recipe)
-    if recipe.rank == 0:
-        folder.begin(recipe)
+class RecognizerRecipe(Recipe):
+    """A network on lists of videos, by epochs, in GluonCV's files.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    """
+
+    packages = ('gluon_action', 'numpy', 'decord', 'av')
+    messages = MESSAGES
+
+    @property
+    def card(self):
+        """The card of the network."""
+        return model_card(self.config.model)
+
+    def check(self):
+        """Refuse options that contradict each other or mean nothing for the model."""
+        check_config(self.config, self.card)
+
+    def devices(self):
+        """Return the GPUs that were asked for, or as many parts of the CPU."""
+        return engine.contexts(self.config.num_gpus, self.config.num_cpus)
+
+    def open_folder(self, cleanup):
+        """Return `save_dir`."""
+        folder = open_folder(self.config, self.messages)
+        if folder.checkpoint:
+            _warn_of_another_schedule(folder.checkpoint.state['config'], self.config)
+        folder.announce()
+        return folder
+
+    def open_data(self, cleanup):
+        """Open the lists."""
+        return open_data(self.config, self.card, cleanup)
+
+    def build_loop(self, data, contexts, *, restored=False):
+        """Return the loop."""
+        return build_loop(self.config, self.card, data, contexts, restored=restored)
+
+    def start(self, loop, data, folder):
+        """Take over the optimizer's state, and stand at the epoch that was asked for."""
+        config, batches = self.config, len(data.train)
+        if config.resume_states:
+            load_states(config.resume_states, loop.trainer, loop.names)
+        loop.progress.epoch = config.resume_epoch
+        # The schedule goes on where that many epochs would have left it.
+        loop.progress.update = config.resume_epoch * updates_per_epoch(batches, config.accumulate)
+        loop.progress.step = config.resume_epoch * batches
+
+    def more_about(self, data, started_from):
+        """Return the usual distance of frames, which tests and exports use."""
+        return {'clip_stride': usual_stride(self.config, data)}
+
+    def hooks(self, loop, data, folder):
+        """Return the log, GluonCV's files of parameters, and the checkpoints."""
+        config = self.config
+        return [self.run_log(folder),
+                SaveParameters(folder.path, config.dataset, config.model, best=not config.train_only,
+                               frequency=0 if config.train_only else config.save_frequency),
+                SaveCheckpoints(folder.checkpoints, config.checkpoint_steps, extra=self.saved_with_state(data))]
+
+    def run_log(self, folder, style=None):
+        """Return the log."""
+        config = self.config
+        return RunLog(folder.path, style, logging_file=config.logging_file, log_interval=config.log_interval,
+                      title=f'{config.model} on {config.dataset}')
+
+    def summary_lines(self, result):
+        """Say the best score, and where the files are."""
+        return summary_lines(self.config, result)
 
 
-def _start_anew(recipe: Recipe) -> None:
-    config, loop = recipe.config, recipe.loop
-    if config.resume_states:
-        load_states(config.resume_states, loop.trainer, loop.names)
-    loop.progress.epoch = config.resume_epoch
-    # The schedule goes on where that many epochs would have left it.
-    loop.progress.update = config.resume_epoch * updates_per_epoch(len(recipe.train_loader), config.accumulate)
-    loop.progress.step = config.resume_epoch * len(recipe.train_loader)
+def open_folder(config: TrainConfig, messages: FolderMessages = MESSAGES) -> SaveDir:
+    """Return the folder that a configuration names; see `SaveDir` for what it refuses."""
+    needed = {name: getattr(config, name) for name in ('resume_params', 'resume_states', 'teacher_params')}
+    weights = rf'(\d\.\d{{4}}-)?{re.escape(config.dataset)}-{re.escape(config.model)}-\d{{3,}}(-best)?\.(params|states)'
+    return SaveDir(config.save_dir, config, messages, FREE_ON_RESUME, resume=config.resume, overwrite=config.overwrite,
+                   written=f'{weights}|{re.escape(config.logging_file)}', needed=needed,
+                   evaluated=OF_THE_NETWORK if config.eval else None)
 
 
-@contextlib.contextmanager
-def telling_how_to_go_on(folder: RunFolder) -> Iterator[None]:
-    """Say where an interrupted run goes on, and what can be done about a video that stopped it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        log.info('Interrupted. %s', folder.way_on())
-        raise
-    except VideoReadError as error:
-        raise VideoReadError(error.path, error.decoder,
-                             f'{error.cause}. Mend the video, take it off the list, or leave out what cannot be read '
-                             f'with --on-error skip. {folder.way_on()}') from error
+def summary_lines(config: TrainConfig, result: TrainResult) -> list[str]:
+    """Say the best score and over which views it is, and where the files are."""
+    lines = []
+    if result.best_epoch is not None:
+        segments, crops = config.num_segments, config.num_crop
+        views = segments * crops
+        lines.append(f'best validation top-1 {100 * result.best_score:.2f} % in epoch {result.best_epoch} '
+                     f'({views} view{"s" * (views > 1)} a video, {segments}x{crops} segments x crops: '
+                     'not comparable to scores over other views)')
+    return lines + existing(result.save_dir, 'history.png', 'best.params', config.logging_file, 'failures.jsonl')
 
 
-def hooks_for(recipe: Recipe, folder: RunFolder) -> list:
-    """Return what happens beside training, the checkpoint last."""
-    config = recipe.config
-    return [RunRecords(folder.path, logging_file=config.logging_file, log_interval=config.log_interval,
-                       title=f'{config.model} on {config.dataset}'),
-            SaveParameters(folder.path, config.dataset, config.model, best=not config.train_only,
-                           frequency=0 if config.train_only else config.save_frequency),
-            SaveCheckpoints(folder.checkpoints, config.checkpoint_steps,
-                            extra={'config': dataclasses.asdict(config), **data_of(recipe)})]
+def usual_stride(config: TrainConfig, data) -> int | None:
+    """Return the distance of the frames of a clip that is spread over a training video of median length.
+
+    None where clips are not spread, or the lists do not say how long videos are.
+    """
+    if config.clip_sampling != 'spread':
+        return None
+    lengths = sorted(length for length in map(_length, data.train.dataset.samples) if length)
+    return max(1, round(lengths[len(lengths) // 2] / config.new_length)) if lengths else None
+
+
+def _length(sample) -> int | None:
+    if sample.first is not None and sample.last is not None:
+        return sample.last - sample.first + 1
+    if sample.num_frames is None and os.path.isdir(sample.path):
+        return len(os.listdir(sample.path))
+    return sample.num_frames
+
+
+def _warn_of_another_schedule(before: dict[str, Any], config: TrainConfig) -> None:
+    if before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
+        log.warning('--num-epochs was %d and is %d: the %s schedule is another one from here on.',
+                    before['num_epochs'], config.num_epochs, config.lr_mode)
 
 
 def evaluate_only(config: TrainConfig) -> TrainResult:
     """Score the validation set once, with the parameters that the configuration names; nothing is written."""
     card = model_card(config.model)
-    checkpoint = RunFolder(config).checkpoint if config.resume else None
-    if config.resume and checkpoint is None:
-        raise CheckpointError(f'--eval: {config.save_dir} holds no checkpoint; give parameters with --resume-params')
+    check_config(config, card)
+    contexts = engine.contexts(config.num_gpus, config.num_cpus)
+    checkpoint = None
+    if config.resume:
+        folder = open_folder(config)
+        folder.announce()
+        checkpoint = folder.checkpoint
+        if checkpoint is None:
+            raise CheckpointError(f'--eval: {config.save_dir} holds no checkpoint; give parameters with '
+                                  '--resume-params')
     with contextlib.ExitStack() as cleanup:
-        contexts = engine.contexts(config.num_gpus, config.num_cpus)
-        recipe = build_recipe(config, card, contexts, cleanup, restored=checkpoint is not None)
+        parts = build_recipe(config, card, contexts, cleanup, restored=checkpoint is not None)
         if checkpoint is not None:
             # The parameters alone: seed, optimizer and devices of the run do not matter here.
-            assign(recipe.loop.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
-        scores = recipe.loop.validate(recipe.val_loader)
+            assign(parts.loop.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
+        scores = parts.loop.validate(parts.val_loader)
     log.info('validation: acc-top1=%f acc-top5=%f loss=%f (%d of %d videos scored)', 100 * scores['top1'],
              100 * scores['top5'], scores['loss'], scores['count'], scores['expected'])
-    return TrainResult(None, scores['top1'], None, [{f'val_{name}': value for name, value in scores.items()}],
-                       config.num_segments, config.num_crop)
+    return TrainResult(None, scores['top1'], None, [{f'val_{name}': value for name, value in scores.items()}])
 
 
 def dry_run(config: TrainConfig) -> str:
@@ -173,19 +207,19 @@ def dry_run(config: TrainConfig) -> str:
     check_config(config, card)
     contexts = engine.contexts(config.num_gpus, config.num_cpus)
     with contextlib.ExitStack() as cleanup:
-        recipe = build_recipe(dataclasses.replace(config, train_only=config.train_only or config.eval, eval=False),
-                              card, contexts, cleanup)
-        loader, loop = recipe.train_loader, recipe.loop
+        parts = build_recipe(dataclasses.replace(config, train_only=config.train_only or config.eval, eval=False),
+                             card, contexts, cleanup)
+        loader, loop = parts.train_loader, parts.loop
         batches = loader.epoch(0)
         batch = next(batches)
         batches.close()
         result = loop.step(batch)
         loss = result.loss_sum / max(1, result.count)
     size = sum(param.data(contexts[0]).size for param in loop.net.collect_params().values())
-    lines = [f'{config.model}: {size / 1e6:.1f} million parameters, {recipe.num_classes} classes, '
+    lines = [f'{config.model}: {size / 1e6:.1f} million parameters, {parts.data.num_classes} classes, '
              f'on {", ".join(map(str, contexts))}',
              f'{len(loader.dataset)} training videos in {len(loader)} batches of {config.total_batch_size}, '
-             f'{len(recipe.val_loader.dataset) if recipe.val_loader else 0} validation videos',
+             f'{len(parts.val_loader.dataset) if parts.val_loader else 0} validation videos',
              f'first batch: frames {batch.data.shape}, learning rate {result.lr:g}, loss {loss:.3f}',
              'nothing was written']
     return '\n'.join(lines)

@@ -1,1 +1,4 @@
-"""A run on disk: its folder, checkpoints, log, plots, and what it starts from."""
+"""A run: the steps that all share, and what it leaves on disk: folder, checkpoints, log, plots."""
+
+#: What a run writes under names of its own, beside parameters, checkpoints, TensorBoard's events and the log.
+RUN_FILES = ('config.json', 'metrics.jsonl', 'history.png', 'failures.jsonl', 'best.params')

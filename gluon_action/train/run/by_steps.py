@@ -1,10 +1,51 @@
 """Training by steps: the loop's epochs become stretches of batches, which run on over the epochs of the data."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import mxnet as mx
+from tqdm import tqdm
+
 from ...errors import UsageError
+from ...evaluate.scores.clip_scores import ClipScoring
+from ..hooks import Hook
+from ..loop import Loop
+from ..trainer import unique_parameters
+from .history_plot import plot_run_by_steps
+from .log import LogStyle
+
+log = logging.getLogger(__name__)
+
+_SHOWN = ('auc', 'map', 'precision', 'recall', 'f1', 'top1')
+
+
+def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total: int | None,
+                 hooks: Callable[[], Sequence[Hook]], flag: str = '--train_steps') -> None:
+    """Train until `total` steps are done, validating after every so many.
+
+    Parameters
+    ----------
+    loop : Loop
+        Stands where the run goes on.
+    train_loader, val_loader : VideoLoader
+    every : int
+        Steps of a stretch, which is an epoch to hooks.
+    total : int, optional
+        Steps of the whole run; by default it goes on until it is interrupted.
+    hooks : callable
+        Makes the hooks; not called when nothing is left to do.
+    flag : str
+        Names `total` to the user.
+    """
+    progress = loop.progress
+    steps = StepLoader(train_loader, every, total=total, origin=(progress.epoch, progress.step))
+    if steps.stretches > progress.epoch:
+        loop.fit(steps, val_loader, epochs=steps.stretches, hooks=hooks())
+    else:
+        log.info('The run has done its %d steps; a larger %s goes on.', progress.step, flag)
 
 
 class StepLoader:
@@ -27,7 +68,7 @@ class StepLoader:
     Raises
     ------
     UsageError
-        When there is nothing to train on, or a number cannot be.
+        When there is nothing to train on, or a number is invalid.
     """
 
     def __init__(self, loader, steps: int, *, total: int | None = None, origin: tuple[int, int] = (0, 0)):
@@ -78,3 +119,91 @@ class StepLoader:
         while True:
             yield from self.loader.epoch(epoch, batch)
             epoch, batch = epoch + 1, 0
+
+
+class StepsStyle(LogStyle):
+    """What the log of a run by steps says: two lines and a record for each stretch, and scalars by TensorFlow's tags.
+
+    The tags are ``Losses/*``, ``Metrics/train/*``, ``Metrics/eval/*``, ``learning_rate`` and ``global_step/sec``. The
+    scores of training are those that the batches of the stretch had when they were trained on.
+
+    Parameters
+    ----------
+    scoring : ClipScoring
+    weight_decay : float
+        Factor of the regularisation, whose size is recorded.
+    """
+
+    kind = 'stretch'
+
+    def __init__(self, scoring: ClipScoring, weight_decay: float):
+        self.scoring, self.weight_decay = scoring, weight_decay
+        self._meter = scoring.meter()
+
+    def start(self, loop):
+        """Remember where the first stretch starts."""
+        self._step = loop.progress.step
+
+    def step_scalars(self, loop, result):
+        """Score the batch; its numbers are shown with those of its stretch."""
+        for logits, label in result.outputs:
+            self._meter.update(*self.scoring.given(logits.asnumpy(), label.asnumpy()))
+        return {}
+
+    def complete(self, loop, record):
+        """Add speed, regularisation and the scores of training."""
+        l1, l2 = regularization(loop.net, self.weight_decay)
+        trained = {name: value for name, value in self._meter.metrics().as_numbers().items() if name != 'map'}
+        record |= {'steps_per_second': (record['step'] - self._step) / record['seconds'], 'l1_loss': l1, 'l2_loss': l2,
+                   'regularization_loss': l1 + l2, 'total_loss': record['loss'] + l1 + l2,
+                   **{f'train_{name}': value for name, value in trained.items()}}
+        self._meter, self._step = self.scoring.meter(), record['step']
+
+    def epoch_lines(self, record):
+        """Return the lines of a stretch: training, and evaluation where there was one."""
+        lines = [f'step {record["step"]}: loss={record["total_loss"]:.5f} (l1 {record["l1_loss"]:.5f}, '
+                 f'l2 {record["l2_loss"]:.5f}) {_scores(record, "train_")} lr={record["lr"]:g} '
+                 f'({record["steps_per_second"]:.3g} steps/sec)']
+        if 'val_count' in record:
+            best = ', the best so far' if record.get('best') else ''
+            lines.append(f'step {record["step"]}: evaluation: loss={record["val_loss"]:.5f} {_scores(record, "val_")} '
+                         f'({record["val_count"]} of {record["val_expected"]} clips{best})')
+        return lines
+
+    def epoch_scalars(self, record):
+        """Return what of the record is a number, by its tag."""
+        loss = 'sigmoid' if self.scoring.multi_label else 'softmax'
+        tags = {f'Losses/{loss}_loss': record['loss'], 'learning_rate': record['lr'],
+                'global_step/sec': record['steps_per_second']}
+        tags |= {f'Losses/{name}': record[name] for name in ('l1_loss', 'l2_loss', 'regularization_loss', 'total_loss')}
+        tags |= {f'Metrics/train/{name[6:]}': value for name, value in record.items() if name.startswith('train_')}
+        tags |= {f'Metrics/eval/{name[4:]}': value for name, value in record.items()
+                 if name.startswith('val_') and name not in ('val_count', 'val_expected')}
+        return [(record['step'], {tag: value for tag, value in tags.items() if math.isfinite(value)})]
+
+    def open_bar(self, result, batches):
+        """Return the bar of a stretch."""
+        return tqdm(total=batches, initial=result.batch, desc=f'from step {self._step}', unit='step', leave=False)
+
+    def bar_text(self, loop, result):
+        """What stands behind the bar."""
+        return f'loss {loop.progress.loss:.4f}, lr {result.lr:.3g}'
+
+    def plot(self, loop, path, title, batches):
+        """Draw the history by steps."""
+        plot_run_by_steps(loop.progress.history, path, title=title)
+
+
+def regularization(net: mx.gluon.Block, weight_decay: float) -> tuple[float, float]:
+    """Return the L1 and the L2 term of a network: ``weight_decay * sum(abs(w))`` and ``weight_decay * sum(w^2) / 2``.
+
+    They are over the weights of convolutions, not over biases and batch normalisation.
+    """
+    weights = [param.list_data()[0] for key, param in unique_parameters(net).items() if key.endswith('weight')]
+    l1 = sum(float(mx.nd.abs(weight).sum().asscalar()) for weight in weights)
+    l2 = sum(float(mx.nd.square(weight).sum().asscalar()) for weight in weights) / 2
+    return weight_decay * l1, weight_decay * l2
+
+
+def _scores(record: Mapping[str, Any], prefix: str) -> str:
+    return ' '.join(f'{name}={record[prefix + name]:.4f}' for name in _SHOWN if prefix + name in record)

@@ -1,4 +1,4 @@
-"""The folder of a run: whether it may be written, what it holds already, and what a resumed run goes on from."""
+"""The folder of a run: whether it may be written, what it holds already, and what a resumed run starts from."""
 from __future__ import annotations
 
 import contextlib
@@ -9,102 +9,130 @@ import logging
 import os
 import re
 import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError
 from ...files import write_file
-from ..recipes.config import FREE_ON_RESUME, OF_THE_NETWORK, RUN_FILES, TrainConfig
+from . import RUN_FILES
 from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
 
 log = logging.getLogger(__name__)
 
-#: What a run leaves, beside parameters and the log; only these are removed by --overwrite.
-_OWN = re.compile(rf'({"|".join(map(re.escape, RUN_FILES))}|events\.out\.tfevents\..*)$')
+_EVENTS = r'events\.out\.tfevents\..*'
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of an option: ``--save-dir`` for ``save_dir``."""
+    return f'--{name.replace("_", "-")}'
+
+
+@dataclass(frozen=True)
+class FolderMessages:
+    """What a command says about the folder of its runs, in the words of its flags.
+
+    Each is a template. It may name ``{path}``, the folder; where they are known also ``{differing}``, what is not as
+    in the run that is there, and ``{checkpoint}``, ``{epoch}`` and ``{step}``.
+
+    Attributes
+    ----------
+    folder : str
+        The flag that names the folder.
+    flag : callable
+        ``flag(option)`` is the flag of an option of the configuration.
+    other_run : str
+        Refuses to resume a run that had other options.
+    other_lists, other_classes : str
+        Refuse to resume a run that had other data. Where `other_classes` is empty, `other_lists` says both.
+    list_flag, classes_source : str
+        What names the list ``{name}``, and the classes.
+    resumed : str
+        Logged when a run is resumed.
+    resume_hint, start_hint : str
+        Said when a run ends early: what resumes it, or that there is nothing to resume.
+    unreadable_video : str
+        What can be done about a video that stopped a run. Empty where nothing is to be added to the error.
+    """
+
+    folder: str
+    other_run: str
+    other_lists: str
+    resume_hint: str
+    start_hint: str
+    other_classes: str = ''
+    flag: Callable[[str], str] = flag_of
+    list_flag: str = '--{name}-list'
+    classes_source: str = 'the classes'
+    resumed: str = 'Going on from {checkpoint} (epoch {epoch}, step {step}).'
+    unreadable_video: str = ''
 
 
 class RunFolder:
-    """Where a run keeps its results.
+    """Where a run keeps its results. How it comes to resume the run that is there is up to `SaveDir` and `ModelDir`.
 
     Parameters
     ----------
-    config : TrainConfig
-        `save_dir`, `resume` and `overwrite` say where, and what to do with what is there.
+    path : path
+    config : dataclass
+        Options of the run. They are compared to those in the checkpoint.
+    messages : FolderMessages
+    may_differ : collection of str
+        Options that may be other ones when a run is resumed: the result does not depend on them, or is meant to.
 
     Attributes
     ----------
     path : Path
+    checkpoints : CheckpointDir
     checkpoint : Checkpoint or None
-        What the run goes on from.
-
-    Raises
-    ------
-    OutputError
-        When the folder cannot be made or written.
-    UsageError
-        When it holds a run, or files under the names of one, that nobody asked to go on with or to delete; or the run
-        that goes on was another one.
-    CheckpointError
-        When there is nothing whole to go on from.
+        What the run is resumed from.
     """
 
-    def __init__(self, config: TrainConfig):
-        self.config = config
-        self.path = Path(config.save_dir).expanduser()
-        if not config.eval:  # which writes nothing
-            self._make_writable()
+    def __init__(self, path: str | os.PathLike, config: Any, messages: FolderMessages, may_differ: Iterable[str]):
+        self.path = Path(path).expanduser()
+        self.config, self.messages, self.may_differ = config, messages, frozenset(may_differ)
         self.checkpoints = CheckpointDir(self.path / 'checkpoints')
-        self.checkpoint = None
-        if config.resume:
-            self.checkpoint = self._find_checkpoint(config.resume)
-        if not config.eval:
-            self._check_occupied()
+        self.checkpoint: Checkpoint | None = None
+
+    def announce(self) -> None:
+        """Log what the run is resumed from."""
         if self.checkpoint:
-            self.check_choices(self.checkpoint.state['config'])
-            log.info('Going on from %s (epoch %d, step %d).', self.checkpoint.path,
-                     self.checkpoint.state['loop']['progress']['epoch'], self.checkpoint.step)
+            progress = self.checkpoint.state['loop']['progress']
+            log.info('%s', self.messages.resumed.format(checkpoint=self.checkpoint.path, epoch=progress['epoch'],
+                                                        step=self.checkpoint.step))
 
-    def check_choices(self, before: dict[str, Any]) -> None:
-        """Refuse to go on with a run that made other choices; see `check_same_run`."""
-        check_same_run(before, self.config)
-
-    def check_data(self, recipe) -> None:
-        """Refuse to go on with lists or classes that are not those the run was started with.
-
-        Raises
-        ------
-        UsageError
-            Naming the list whose content has changed under the same name.
-        """
+    def check_data(self, now: Mapping[str, Any]) -> None:
+        """Refuse to resume a run that had other data, see `check_same_data`."""
         if self.checkpoint:
-            check_same_data(self.checkpoint.state, data_of(recipe))
+            check_same_data(self.checkpoint.state, now, self.messages, self.path)
 
-    def begin(self, recipe) -> None:
-        """Delete the run that is to be overwritten and write ``config.json``.
-
-        It holds every choice, the data, the model, and the versions. Called once data and weights are there, so that
-        a mistyped path does not cost the old run.
-        """
-        if self.config.overwrite:
-            self._clear()
-        about = {
-            'config': dataclasses.asdict(self.config), 'num_classes': recipe.num_classes, 'classes': recipe.classes,
-            'model': {'name': recipe.card.name, 'source': recipe.card.source, 'mean': recipe.card.mean,
-                      'std': recipe.card.std, 'input_layout': recipe.card.input_layout},
-            'lists': {name: {'file': loader.dataset.setting, 'sha256': loader.dataset.list_sha256,
-                             'videos': len(loader.dataset)}
-                      for name, loader in (('train', recipe.train_loader), ('val', recipe.val_loader)) if loader},
-            'clip_stride': usual_stride(recipe),
-            'versions': {name: importlib.metadata.version(name) for name in ('gluon_action', 'numpy', 'decord', 'av')},
-        }
+    def begin(self, about: dict[str, Any]) -> None:
+        """Write ``config.json``. Called once data and weights are there."""
         write_file(self.path / 'config.json', json.dumps(about, indent=2) + '\n')
 
-    def way_on(self) -> str:
-        """Say what the same command with ``--resume auto`` would go on from."""
+    def resume_hint(self) -> str:
+        """Say what resumes the run when it has ended early."""
         newest = self.checkpoints.newest()
-        if newest is None:
-            return f'{self.path} holds no checkpoint yet: the same command starts anew with --overwrite.'
-        return f'The same command with --resume auto goes on from {newest}.'
+        hint = self.messages.start_hint if newest is None else self.messages.resume_hint
+        return hint.format(path=self.path, checkpoint=newest)
+
+    def differing(self, before: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
+        """Say which options were other ones when the run began.
+
+        Parameters
+        ----------
+        before : mapping
+            The configuration in the checkpoint.
+        names : iterable of str, optional
+            Options to compare; by default all but those that may differ.
+        """
+        now = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        # An option that came later than the checkpoint was what it is by default.
+        before = {field.name: field.default for field in dataclasses.fields(self.config)} | dict(before)
+        names = [name for name in now if name not in self.may_differ] if names is None else names
+        return [f'{self.messages.flag(name)} was {before.get(name)!r} and is {now[name]!r}' for name in names
+                if before.get(name) != now[name]]
 
     def _make_writable(self) -> None:
         try:
@@ -112,32 +140,97 @@ class RunFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            raise OutputError(f'--save-dir {self.path} cannot be written: {error.strerror or error}') from error
+            raise OutputError(f'{self.messages.folder} {self.path} cannot be written: '
+                              f'{error.strerror or error}') from error
 
-    def _check_occupied(self) -> None:
-        if self.config.overwrite:
-            self._check_start_is_kept()
+    def _refuse(self, template: str, differing: list[str], join: str = '; ') -> None:
+        if differing:
+            raise UsageError(template.format(path=self.path, differing=join.join(differing)))
+
+
+class SaveDir(RunFolder):
+    """A folder whose run is resumed when that is asked for, deleted when that is, and safe otherwise.
+
+    Parameters
+    ----------
+    path, config, messages, may_differ
+        See `RunFolder`.
+    resume : str
+        ``'auto'`` for the newest checkpoint in the folder; or one from elsewhere: the folder of a run, or a checkpoint.
+        Empty for a new run.
+    overwrite : bool
+        Whether a new run deletes the one that is there.
+    written : str
+        Regular expression of the names of parameter files and of the log that the run writes, beside `RUN_FILES`.
+    needed : mapping of str to str
+        Files that the run starts from, by their options; these are not to be deleted.
+    evaluated : collection of str, optional
+        Given where parameters are only to be scored: nothing is written, and these are the options that must agree.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made or written.
+    UsageError
+        When it holds a run, or files under the names of one, that nobody asked to resume or to delete; or the run that
+        is resumed had other options.
+    CheckpointError
+        When there is nothing whole to resume.
+    """
+
+    def __init__(self, path: str | os.PathLike, config: Any, messages: FolderMessages, may_differ: Iterable[str], *,
+                 resume: str | None = None, overwrite: bool = False, written: str = '',
+                 needed: Mapping[str, str] | None = None, evaluated: Iterable[str] | None = None):
+        super().__init__(path, config, messages, may_differ)
+        self.overwrite = overwrite
+        self._own = re.compile('|'.join(filter(None, [*map(re.escape, RUN_FILES), _EVENTS, written])))
+        if evaluated is None:
+            self._make_writable()
+        if resume:
+            self.checkpoint = self._find_checkpoint(resume)
+        if evaluated is None:
+            self._check_occupied(resume, needed or {})
+        if self.checkpoint:
+            before = self.checkpoint.state['config']
+            if evaluated is None:
+                self._refuse(self.messages.other_run, self.differing(before))
+            else:
+                self._refuse('--eval: the parameters are of another network: {differing}. Give what the run was '
+                             'started with', self.differing(before, evaluated))
+
+    def begin(self, about):
+        """Delete the run that is to be overwritten and write ``config.json``.
+
+        Called once data and weights are there, so that a mistyped path does not cost the old run.
+        """
+        if self.overwrite:
+            self._clear()
+        super().begin(about)
+
+    def _check_occupied(self, resume: str | None, needed: Mapping[str, str]) -> None:
+        if self.overwrite:
+            self._check_start_is_kept(needed)
             return
-        if self.config.resume and (self.checkpoint is None or self._is_ours(self.checkpoint)):
-            holds_run = False  # it is the one that goes on; or it ended before its first checkpoint, and starts again
+        if resume and (self.checkpoint is None or self._is_ours(self.checkpoint)):
+            holds_run = False  # it is the one that is resumed; or it ended before its first checkpoint, and restarts
             strange = [] if self._holds_run() else self._written()
         else:
             holds_run, strange = self._holds_run(), self._written()
+        flag = self.messages.folder
         if holds_run:
-            raise UsageError(f'--save-dir {self.path} holds a run already: --resume auto goes on with it, '
-                             '--overwrite deletes it, another --save-dir keeps both')
+            raise UsageError(f'{flag} {self.path} holds a run already: --resume auto goes on with it, '
+                             f'--overwrite deletes it, another {flag} keeps both')
         if strange:
-            raise UsageError(f'--save-dir {self.path} holds {", ".join(path.name for path in strange)}, which a run '
-                             'would replace or add to: --overwrite deletes that, another --save-dir keeps it')
+            raise UsageError(f'{flag} {self.path} holds {", ".join(path.name for path in strange)}, which a run '
+                             f'would replace or add to: --overwrite deletes that, another {flag} keeps it')
 
-    def _check_start_is_kept(self) -> None:
-        folder = self.path.resolve()
-        for name in ('resume_params', 'resume_states', 'teacher_params'):
-            given = getattr(self.config, name)
+    def _check_start_is_kept(self, needed: Mapping[str, str]) -> None:
+        folder, flag = self.path.resolve(), self.messages.folder
+        for option, given in needed.items():
             if given and Path(given).expanduser().resolve().is_relative_to(folder):
-                raise UsageError(f'--overwrite: --{name.replace("_", "-")} {given} lies in --save-dir {self.path}, '
+                raise UsageError(f'--overwrite: {self.messages.flag(option)} {given} lies in {flag} {self.path}, '
                                  'whose run is deleted before the new one has saved anything; move the file out of '
-                                 'there, or give another --save-dir')
+                                 f'there, or give another {flag}')
 
     def _holds_run(self) -> bool:
         return (self.path / 'config.json').exists() or self.checkpoints.newest() is not None
@@ -147,10 +240,7 @@ class RunFolder:
 
     def _written(self) -> list[Path]:
         # What a run writes, beside checkpoints: a folder may hold other things of the user's.
-        weights = re.compile(rf'(\d\.\d{{4}}-)?{re.escape(self.config.dataset)}-{re.escape(self.config.model)}'
-                             r'-\d{3,}(-best)?\.(params|states)$')
-        return sorted(path for path in self.path.iterdir() if _OWN.match(path.name) or weights.match(path.name)
-                      or path.name == self.config.logging_file)
+        return sorted(path for path in self.path.iterdir() if self._own.fullmatch(path.name))
 
     def _clear(self) -> None:
         try:
@@ -165,107 +255,159 @@ class RunFolder:
 
     def _find_checkpoint(self, resume: str) -> Checkpoint | None:
         if resume == 'auto':
-            found = self.checkpoints.load_latest()
-            if found is None:
+            newest = self.checkpoints.load_latest()
+            if newest is None:
                 log.info('No checkpoint in %s yet: starting from the beginning.', self.path)
-            return found
+            return newest
         folder = Path(resume).expanduser()
         if (folder / 'manifest.json').exists():
             step, state = read_checkpoint(folder)
             return Checkpoint(step, state, folder)
         with contextlib.suppress(NotADirectoryError):
             for place in (folder / 'checkpoints', folder):
-                found = CheckpointDir(place).load_latest() if place.is_dir() else None
-                if found is not None:
-                    return found
-        raise CheckpointError(f'--resume {resume}: no checkpoint there; give the --save-dir of a run, one of its '
-                              'checkpoints, or auto')
+                newest = CheckpointDir(place).load_latest() if place.is_dir() else None
+                if newest is not None:
+                    return newest
+        raise CheckpointError(f'--resume {resume}: no checkpoint there; give the {self.messages.folder} of a run, one '
+                              'of its checkpoints, or auto')
 
 
-def data_of(recipe) -> dict[str, Any]:
-    """Return what tells whether the data of a run are the same: SHA-256 of each list, and the classes in order."""
-    loaders = {'train': recipe.train_loader, 'val': recipe.val_loader}
-    return {'lists': {name: loader.dataset.list_sha256 for name, loader in loaders.items() if loader is not None},
-            'classes': recipe.classes}
-
-
-def usual_stride(recipe) -> int | None:
-    """Return the distance of the frames of a clip that is spread over a training video of median length.
-
-    None where clips are not spread, or the lists do not say how long videos are.
-    """
-    if recipe.config.clip_sampling != 'spread':
-        return None
-    lengths = sorted(length for length in map(_length, recipe.train_loader.dataset.samples) if length)
-    return max(1, round(lengths[len(lengths) // 2] / recipe.config.new_length)) if lengths else None
-
-
-def _length(sample) -> int | None:
-    if sample.first is not None and sample.last is not None:
-        return sample.last - sample.first + 1
-    if sample.num_frames is None and os.path.isdir(sample.path):
-        return len(os.listdir(sample.path))
-    return sample.num_frames
-
-
-def check_same_data(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on when the content of a list has changed, which its name does not tell.
+class ModelDir(RunFolder):
+    """A folder as TensorFlow's estimators have: the run that is there is resumed, or put aside as a phase.
 
     Parameters
     ----------
-    before : dict
+    path, config, messages, may_differ
+        See `RunFolder`.
+    trains : bool
+        Whether the run that is there is resumed; otherwise the folder is only written to.
+    restart : bool
+        Put another run in a folder ``phase-N`` of its own, instead of refusing it. A run that was started so is resumed
+        by the same command.
+    command : str
+        The option that tells runs of this command from those of others.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made or written.
+    UsageError
+        When it holds a run with other options and nobody asked to put it aside, or one of another command.
+    CheckpointError
+        When there are checkpoints, none of them whole.
+    """
+
+    #: What is put aside: all that a run leaves but its checkpoints, which follow last.
+    _own = re.compile('|'.join([*map(re.escape, RUN_FILES), _EVENTS, r'train\.log', r'eval\.json',
+                                r'predictions\.(csv|json)', r'.*\.(params|states)']))
+
+    def __init__(self, path: str | os.PathLike, config: Any, messages: FolderMessages, may_differ: Iterable[str], *,
+                 trains: bool, restart: bool = False, command: str = 'network'):
+        super().__init__(path, config, messages, may_differ)
+        self._command = command
+        self._make_writable()
+        if trains:
+            self.checkpoint = self._found(restart)
+
+    def last_phase(self) -> Path | None:
+        """The phase that was put aside last."""
+        return next(reversed(self._phases()), None)
+
+    def reserve(self, *names: str, overwrite: bool = False) -> None:
+        """Refuse to replace results of these names, unless `overwrite`.
+
+        Raises
+        ------
+        UsageError
+            Naming the file.
+        """
+        for name in names:
+            if (self.path / name).exists() and not overwrite:
+                raise UsageError(f'{self.path / name} exists; pass --overwrite to replace it')
+
+    def _found(self, restart: bool) -> Checkpoint | None:
+        newest = self.checkpoints.load_latest()
+        if newest is None:
+            self._check_not_of_others()
+            return None
+        before = newest.state.get('config') or {}
+        if before.get(self._command) is None:
+            raise UsageError(f'{self.messages.folder} {self.path} holds a run of another command; give another folder')
+        differing = self.differing(before)
+        # Repeated, a command with --restart resumes the phase that it has begun.
+        if restart and (differing or not before['restart']):
+            self._put_aside()
+            return None
+        self._refuse(self.messages.other_run, differing)
+        return newest
+
+    def _check_not_of_others(self) -> None:
+        try:
+            about = json.loads((self.path / 'config.json').read_text())
+            ours = about['config'][self._command] == getattr(self.config, self._command)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, LookupError, TypeError):
+            ours = False
+        if not ours:
+            raise UsageError(f'{self.messages.folder} {self.path} holds the config.json of something else; give '
+                             'another folder')
+
+    def _put_aside(self) -> None:
+        phase = self._next_phase()
+        try:
+            phase.mkdir(exist_ok=True)
+            for path in sorted(self.path.iterdir()):
+                if self._own.fullmatch(path.name):
+                    os.rename(path, phase / path.name)
+            # The checkpoints last: as long as they are here, the same command does this again.
+            os.rename(self.checkpoints.path, phase / 'checkpoints')
+        except OSError as error:
+            raise OutputError(f'--restart: {self.path} cannot be put aside in {phase.name}: '
+                              f'{error.strerror or error}') from error
+        log.info('--restart: the run before is kept in %s.', phase)
+
+    def _phases(self) -> list[Path]:
+        """Phases that were put aside whole, in order."""
+        numbers = {path: re.fullmatch(r'phase-(\d+)', path.name) for path in self.path.glob('phase-*')}
+        return sorted((path for path, match in numbers.items() if match and (path / 'checkpoints').is_dir()),
+                      key=lambda path: int(path.name[6:]))
+
+    def _next_phase(self) -> Path:
+        last = self.last_phase()
+        return self.path / f'phase-{int(last.name[6:]) + 1 if last else 1}'
+
+
+def check_same_data(before: Mapping[str, Any], now: Mapping[str, Any], messages: FolderMessages,
+                    path: str | os.PathLike = '') -> None:
+    """Refuse to resume a run whose lists had another content under the same name, or whose classes were others.
+
+    Parameters
+    ----------
+    before : mapping
         The state in the checkpoint; ``lists`` and ``classes`` are missing where an earlier version wrote it.
-    now : dict
-        From `data_of`.
+    now : mapping
+        ``lists``, the SHA-256 of each, and ``classes`` in order.
+    messages : FolderMessages
+    path : path
+        The folder.
 
     Raises
     ------
     UsageError
         Naming the list, or the classes that differ.
     """
-    lists = before.get('lists') or {}
-    changed = [f'--{name}-list' for name, sha256 in now['lists'].items() if lists.get(name, sha256) != sha256]
+    lists, classes = before.get('lists') or {}, before.get('classes', now['classes'])
+    changed = [messages.list_flag.format(name=name) for name, sha256 in now['lists'].items()
+               if lists.get(name, sha256) != sha256]
+    if classes != now['classes'] and not messages.other_classes:
+        changed.append(messages.classes_source)
     if changed:
-        raise UsageError(f'--resume: the content of {" and ".join(changed)} is not what the run was started with. '
-                         'Restore it, or start a new run from its parameters: --resume-params, with another '
-                         '--save-dir')
-    if before.get('classes', now['classes']) != now['classes']:
-        raise UsageError(f'--resume: the classes were {before["classes"]} and are {now["classes"]}. Restore them, or '
-                         'start a new run: with another --save-dir')
+        raise UsageError(messages.other_lists.format(path=path, differing=' and '.join(changed)))
+    if classes != now['classes']:
+        raise UsageError(messages.other_classes.format(path=path, before=classes, now=now['classes']))
 
 
-def check_same_run(before: dict, config: TrainConfig) -> None:
-    """Refuse to go on with a run whose result would not be what either configuration says.
-
-    Parameters
-    ----------
-    before : dict
-        The configuration in the checkpoint.
-    config : TrainConfig
-        The one now; choices in `FREE_ON_RESUME` may differ, and where it only evaluates, all but `OF_THE_NETWORK`.
-
-    Raises
-    ------
-    UsageError
-        Naming the choices that differ.
-    """
-    differing = [f'--{name if name == "use_se" else name.replace("_", "-")} was {was!r} and is {now!r}'
-                 for name, was, now in other_choices(before, config)]  # --use_se is GluonCV's
-    if differing and config.eval:
-        raise UsageError(f'--eval: the parameters are of another network: {"; ".join(differing)}. Give what the run '
-                         'was started with')
-    if differing:
-        raise UsageError(f'--resume: the run was another one: {"; ".join(differing)}. Give what it was started with, '
-                         'or start a new run from its parameters: --resume-params, with another --save-dir')
-    if not config.eval and before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
-        log.warning('--num-epochs was %d and is %d: the %s schedule is another one from here on.',
-                    before['num_epochs'], config.num_epochs, config.lr_mode)
-
-
-def other_choices(before: dict[str, Any], config: TrainConfig) -> list[tuple[str, Any, Any]]:
-    """Return what must agree between a run and the one that goes on from it, and does not: name, then, now."""
-    now = json.loads(json.dumps(dataclasses.asdict(config)))
-    # A choice that came later than the checkpoint was what it is by default.
-    before = {field.name: field.default for field in dataclasses.fields(config)} | before
-    names = OF_THE_NETWORK if config.eval else [name for name in now if name not in FREE_ON_RESUME]
-    return [(name, before.get(name), now[name]) for name in names if before.get(name) != now[name]]
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each package."""
+    return {name: importlib.metadata.version(name) for name in packages}

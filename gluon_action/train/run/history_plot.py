@@ -1,4 +1,4 @@
-"""How a run went, as pictures: one curve plot in GluonCV's manner, and the three panels of a whole run."""
+"""How a run went, as pictures: one curve plot in GluonCV's manner, and a whole run in three panels."""
 from __future__ import annotations
 
 import math
@@ -147,6 +147,49 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
     write_figure(figure, save_path, dpi=100)
 
 
+def plot_run_by_steps(history: Sequence[Mapping], path: str | os.PathLike, *, title: str = '') -> None:
+    """Draw a run in three panels by step: loss, scores and learning rate.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        The records of the stretches, see `gluon_action.train.run.by_steps.StepsStyle`.
+    path : path
+        PNG file, replaced whole or not at all.
+    title : str
+        Line above the panels.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(15, 4.4))
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.12, top=0.86, wspace=0.18)
+    if title:
+        figure.suptitle(title)
+    loss, scores, rate = figure.subplots(1, 3)
+    _curve_by_steps(loss, history, 'loss', 'train', _TRAIN)
+    _curve_by_steps(loss, history, 'val_loss', 'evaluation', _VALIDATION)
+    loss.set(title='loss, without regularisation', ylim=(0, None))
+    _curve_by_steps(scores, history, 'train_auc', 'AUC, train', _TRAIN, linestyle=':')
+    _curve_by_steps(scores, history, 'val_auc', 'AUC, evaluation', _VALIDATION)
+    _curve_by_steps(scores, history, 'val_map', 'mAP, evaluation', _TOP5)
+    _curve_by_steps(scores, history, 'val_top1', 'top-1, evaluation', _RATE)
+    for record in [record for record in history if record.get('best')][-1:]:
+        scores.axvline(record['step'], color='0.6', linestyle='--', linewidth=1, label=f'best, step {record["step"]}')
+    scores.set(title='scores', ylim=(-0.02, 1.04))
+    _curve_by_steps(rate, history, 'lr', 'learning rate', _RATE)
+    rate.set(title='learning rate', ylim=(0, None))
+    for axes in (loss, scores, rate):
+        axes.set(xlabel='step', xlim=(0, 1.03 * max([record['step'] for record in history] + [1])))
+        axes.grid(alpha=0.3)
+        if axes is not rate and axes.lines:
+            axes.legend(loc='best', framealpha=0.8)
+    write_figure(figure, path, dpi=100)
+
+
 def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=False):
     points = [(record['epoch'] + 1, record[key] * scale) for record in epochs if record.get(key) is not None]
     if not points:
@@ -157,6 +200,14 @@ def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=Fals
         label = f'{label} (best {ys[top]:.1f} after epoch {xs[top]})'
         axes.plot(xs[top], ys[top], marker='*', markersize=13, color=color, zorder=3, clip_on=False)
     axes.plot(xs, ys, color=color, label=label, linewidth=2, linestyle=linestyle, marker=_marker(len(xs)), markersize=4)
+
+
+def _curve_by_steps(axes, history, key, label, color, linestyle='-') -> None:
+    points = [(record['step'], record[key]) for record in history
+              if record.get(key) is not None and math.isfinite(record[key])]
+    if points:
+        axes.plot(*zip(*points), color=color, label=label, linewidth=2, linestyle=linestyle,
+                  marker=_marker(len(points)), markersize=4)
 
 
 def _marker(num_points: int) -> str | None:

@@ -29,18 +29,81 @@ log = logging.getLogger(__name__)
 _RATE_POINTS = 400
 
 
-class RunRecords(Hook):
+class LogStyle:
+    """What the log of a run says: GluonCV's lines, and TensorBoard's scalars under GluonCV's tags.
+
+    A style of its own inherits from this one, and says the same or other things in other words.
+    """
+
+    #: What the record of an epoch is called in ``metrics.jsonl``.
+    kind = 'epoch'
+
+    def start(self, loop) -> None:
+        """Get ready for the first batch."""
+
+    def step_scalars(self, loop, result) -> dict[str, float]:
+        """Numbers of a step. It is the one before the newest, so that reading its result does not wait for devices."""
+        return {'train_acc_top1_iter': 100 * loop.progress.accuracy, 'train_loss_iter': result.loss_sum / result.count,
+                'learning_rate_iter': result.lr}
+
+    def interval_scalars(self, result) -> dict[str, float]:
+        """Numbers of every so many steps."""
+        return {}
+
+    def interval_line(self, loop, result, batches: int, speed: float) -> str:
+        """Line of every so many batches."""
+        progress = loop.progress
+        return (f'Epoch[{result.epoch:03d}] Batch [{result.batch:04d}]/[{batches:04d}]\tSpeed: {speed:f} samples/sec\t '
+                f'accuracy={100 * progress.accuracy:f}\t loss={progress.loss:f}\t lr={result.lr:f}')
+
+    def validation_line(self, batch: int, scores) -> str:
+        """Line of every so many batches of a validation; `batch` is the last one, from 0."""
+        return (f'Batch [{batch:04d}]/[{scores.batches:04d}]: acc-top1={100 * scores.top(1):f} '
+                f'acc-top5={100 * scores.top(5):f}')
+
+    def complete(self, loop, record: dict[str, Any]) -> None:
+        """Add to the record of an epoch what only the log knows."""
+
+    def epoch_lines(self, record: dict[str, Any]) -> list[str]:
+        """Lines for the record of an epoch."""
+        return epoch_lines(record)
+
+    def epoch_scalars(self, record: dict[str, Any]) -> list[tuple[int, dict[str, float]]]:
+        """Numbers of an epoch, each group with the step that TensorBoard shows it at."""
+        scalars = {'train_loss_epoch': record['loss']}
+        if 'val_top1' in record:
+            scalars |= {'val_loss_epoch': record['val_loss'], 'val_acc_top1_epoch': 100 * record['val_top1']}
+        return [(record['epoch'], scalars)]
+
+    def open_bar(self, result, batches: int) -> tqdm:
+        """Return the bar of an epoch."""
+        return tqdm(total=batches, initial=result.batch, desc=f'epoch {result.epoch}', unit='batch', leave=False)
+
+    def bar_text(self, loop, result) -> str:
+        """What stands behind the bar."""
+        progress = loop.progress
+        return f'accuracy {100 * progress.accuracy:.1f} %, loss {progress.loss:.4f}, lr {result.lr:.3g}'
+
+    def plot(self, loop, path: Path, title: str, batches: int) -> None:
+        """Draw the history."""
+        plot_run(loop.progress.history, path, title=title,
+                 rates=rate_curve(loop.schedule, loop.progress.update, updates_per_epoch(batches, loop.accumulate)))
+
+
+class RunLog(Hook):
     """Writes down how a run goes, in files and on the console.
 
-    In `folder`: the log in GluonCV's lines (every line also goes to ``logging``); ``metrics.jsonl`` with an object for
-    each log interval and each epoch; ``failures.jsonl`` with one for each sample that could not be read; TensorBoard
-    events under GluonCV's tags; ``history.png``. A run that goes on first drops what was recorded after the state it
-    goes on from. On a terminal a bar shows the batches, in place of the lines of each interval.
+    In `folder`: the log (every line also goes to ``logging``); ``metrics.jsonl`` with an object for each log interval
+    and each epoch; ``failures.jsonl`` with one for each sample that could not be read; TensorBoard's events;
+    ``history.png``. A resumed run first drops what was recorded after the state it goes on from. On a terminal a bar
+    shows the batches, in place of the lines of each interval.
 
     Parameters
     ----------
     folder : path
         Exists.
+    style : LogStyle, optional
+        Lines, tags and picture; GluonCV's by default.
     logging_file : str
         Name of the log in `folder`; lines are appended.
     log_interval : int
@@ -61,9 +124,9 @@ class RunRecords(Hook):
         From every method, when a file cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike, *, logging_file: str = 'train.log', log_interval: int = 50,
-                 title: str = '', bar: bool | None = None):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike, style: LogStyle | None = None, *, logging_file: str = 'train.log',
+                 log_interval: int = 50, title: str = '', bar: bool | None = None):
+        self.folder, self.style = Path(folder), style or LogStyle()
         self.log_interval = log_interval
         self.title = title
         self._show_bar = sys.stderr.isatty() if bar is None else bar
@@ -72,10 +135,6 @@ class RunRecords(Hook):
         self.events = EventFile(self.folder)
         self._log = self._open(logging_file, 'a')
         self._scored = 0
-
-    def epoch_lines(self, record: dict[str, Any]) -> list[str]:
-        """Lines of the log for the record of an epoch."""
-        return epoch_lines(record)
 
     def say(self, line: str, *, quiet: bool = False) -> None:
         """Write a line to the log and, unless `quiet`, to the console."""
@@ -97,10 +156,11 @@ class RunRecords(Hook):
             self._open_files.enter_context(logging_redirect_tqdm())
         self._tick(progress)
         self._last = None
+        self.style.start(loop)
 
     def on_step(self, loop, result):
         """Record the batch; numbers come from the one before it, which is the newest that is there without waiting."""
-        self._record_iteration(loop)
+        self._record_last_step(loop)
         self._last = result
         self._record_failures('train', result.epoch, result.step, result.failures)
         if self._show_bar:
@@ -108,33 +168,31 @@ class RunRecords(Hook):
         if self.log_interval and (result.batch + 1) % self.log_interval == 0:
             loop.flush()
             self._record_interval(loop, result)
+        if self.log_interval and result.step % self.log_interval == 0 and result.count:
+            self.events.scalars(result.step - 1, self.style.interval_scalars(result))
 
     def on_scored(self, loop, scores, batch):
         """Record a batch of the validation."""
         self._scored += 1
         self._record_failures('val', loop.progress.epoch, loop.progress.step, batch.failures)
         if self.log_interval and self._scored % self.log_interval == 0:
-            self.say(f'Batch [{self._scored - 1:04d}]/[{scores.batches:04d}]: acc-top1={100 * scores.top(1):f} '
-                     f'acc-top5={100 * scores.top(5):f}', quiet=self._show_bar)
+            self.say(self.style.validation_line(self._scored - 1, scores), quiet=self._show_bar)
 
     def on_epoch(self, loop, record):
         """Record the epoch and draw the history anew."""
-        self._record_iteration(loop)
+        self._record_last_step(loop)
         self._scored = 0
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        for line in self.epoch_lines(record):
+        self.style.complete(loop, record)
+        for line in self.style.epoch_lines(record):
             self.say(line)
-        self._append(self._metrics, {'kind': 'epoch', **record})
-        scalars = {'train_loss_epoch': record['loss']}
-        if 'val_top1' in record:
-            scalars |= {'val_loss_epoch': record['val_loss'], 'val_acc_top1_epoch': 100 * record['val_top1']}
-        self.events.scalars(record['epoch'], scalars)
+        self._append(self._metrics, {'kind': self.style.kind, **record})
+        for step, scalars in self.style.epoch_scalars(record):
+            self.events.scalars(step, scalars)
         self.events.flush()
-        plot_run(loop.progress.history, self.folder / 'history.png', title=self.title,
-                 rates=rate_curve(loop.schedule, loop.progress.update,
-                                  updates_per_epoch(self._batches, loop.accumulate)))
+        self.style.plot(loop, self.folder / 'history.png', self.title, self._batches)
         self._time, self._count = time.perf_counter(), 0  # the next epoch counts its samples from 0
 
     def close(self):
@@ -144,19 +202,15 @@ class RunRecords(Hook):
         with _writing(self.folder):
             self._open_files.close()
 
-    def _record_iteration(self, loop) -> None:
+    def _record_last_step(self, loop) -> None:
         result, self._last = self._last, None
         if result is not None and result.count:
-            self.events.scalars(result.step - 1, {'train_acc_top1_iter': 100 * loop.progress.accuracy,
-                                                  'train_loss_iter': result.loss_sum / result.count,
-                                                  'learning_rate_iter': result.lr})
+            self.events.scalars(result.step - 1, self.style.step_scalars(loop, result))
 
     def _record_interval(self, loop, result) -> None:
         progress, now = loop.progress, time.perf_counter()
         speed = (progress.count - self._count) / max(now - self._time, 1e-9)
-        self.say(f'Epoch[{result.epoch:03d}] Batch [{result.batch:04d}]/[{self._batches:04d}]\tSpeed: {speed:f} '
-                 f'samples/sec\t accuracy={100 * progress.accuracy:f}\t loss={progress.loss:f}\t lr={result.lr:f}',
-                 quiet=self._show_bar)
+        self.say(self.style.interval_line(loop, result, self._batches, speed), quiet=self._show_bar)
         self._append(self._metrics, {
             'kind': 'batch', 'epoch': result.epoch, 'batch': result.batch, 'step': result.step,
             'update': progress.update, 'accuracy': progress.accuracy, 'loss': progress.loss, 'lr': result.lr,
@@ -172,11 +226,8 @@ class RunRecords(Hook):
 
     def _advance_bar(self, loop, result) -> None:
         if self._bar is None:
-            self._bar = tqdm(total=self._batches, initial=result.batch, desc=f'epoch {result.epoch}', unit='batch',
-                             leave=False)
-        progress = loop.progress
-        self._bar.set_postfix_str(f'accuracy {100 * progress.accuracy:.1f} %, loss {progress.loss:.4f}, '
-                                  f'lr {result.lr:.3g}', refresh=False)
+            self._bar = self.style.open_bar(result, self._batches)
+        self._bar.set_postfix_str(self.style.bar_text(loop, result), refresh=False)
         self._bar.update()
 
     def _tick(self, progress) -> None:
