@@ -77,6 +77,13 @@ def test_imports_run_downwards(path):
     assert wrong_arrows(path, path.read_text()) == []
 
 
+def test_what_trains_knows_no_recipe():
+    """A recipe is an argument of the loop and of the run."""
+    below = [path for path in (PACKAGE / 'train').rglob('*.py') if path.parent.name != 'recipes']
+    assert len(below) > 10 and not [(path.name, name) for path in below for name in imported(path, path.read_text())
+                                    if name.startswith('gluon_action.train.recipes')]
+
+
 @pytest.mark.parametrize('path, source', [
     ('data/x.py', 'from ..model_zoo import get_model'), ('data/x.py', 'from .. import model_zoo'),
     ('data/transforms/x.py', 'from ...train.loop import train'),

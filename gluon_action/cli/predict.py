@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
                                flow_method=args.flow_method)
     results = []
     try:
-        with Progress() as progress:
+        with ProgressBar() as progress:
             for job, result in predict_jobs(predictor, jobs, top_k=args.top_k, fps=args.fps, watch=progress.watch):
                 progress.clear()
                 results.append(result)
@@ -136,7 +136,7 @@ def gaps(prediction: Prediction, most: int = 3) -> list[str]:
     return lines
 
 
-class Progress:
+class ProgressBar:
     """A bar on a terminal, in frames; none where tqdm is not installed."""
 
     def __init__(self):
@@ -160,7 +160,7 @@ class Progress:
             self._bar.close()
             self._bar = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *exception) -> None:

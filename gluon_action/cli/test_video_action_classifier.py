@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .command import make_parser
-from .predict import Progress, gaps
+from .predict import ProgressBar, gaps
 
 if TYPE_CHECKING:
     from ..deploy.predict.predictor import Predictor
@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
     for path in files:
         check_output('--output', path, [args.video_path], args.overwrite)
     predictor = open_classifier(args)
-    with Progress() as progress:
+    with ProgressBar() as progress:
         job = Job(args.video_path, files)
         for _, result in predict_jobs(predictor, [job], fps=args.fps, watch=progress.watch):
             progress.clear()

@@ -176,7 +176,7 @@ def _score(config: TestConfig, network: Network, dataset, contexts: Sequence[mx.
     _log.info('Load %d test samples in %d iterations.', len(dataset),
               math.ceil(len(dataset) * config.segments * config.crops / total))
     known = getattr(network.block, 'num_classes', None) or config.num_classes
-    with _Progress(len(dataset), config.log_interval, config.averaged == 'softmax') as progress:
+    with _ProgressBar(len(dataset), config.log_interval, config.averaged == 'softmax') as progress:
         scores = views.score_videos(
             network.block, dataset, network.recipe, contexts=contexts, batch_size=config.batch_size,
             average=config.averaged, dtype=config.dtype, views_per_score=network.views_per_score,
@@ -187,7 +187,7 @@ def _score(config: TestConfig, network: Network, dataset, contexts: Sequence[mx.
     return scores, progress.finish(scores.scores.shape[1], scores)
 
 
-class _Progress:
+class _ProgressBar:
     """Counts videos as they are scored: a bar on a terminal, GluonCV's lines otherwise."""
 
     def __init__(self, num_videos: int, interval: int, probabilities: bool):

@@ -71,8 +71,8 @@ class Loop:
         Network to distil from, initialised on `contexts`.
     mixup : MixUp, optional
     scores : callable
-        ``scores(batches)`` collects a validation as `Scores` does, the default; its ``decides`` names the entry of the
-        summary whose highest value is the best.
+        ``scores(batches)`` collects a validation as `Scores` does, the default; its ``best_metric`` names the entry of
+        the summary whose highest value is the best.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Loop:
                 record = self.train_epoch(train_loader, progress.epoch, progress.batch, hooks)
                 if val_loader is not None:
                     record |= {f'val_{name}': value for name, value in self.validate(val_loader, hooks).items()}
-                progress.finish_epoch(record, f'val_{self.scores.decides}')
+                progress.finish_epoch(record, f'val_{self.scores.best_metric}')
                 for hook in hooks:
                     hook.on_epoch(self, record)
             for hook in hooks:

@@ -335,7 +335,7 @@ ESTIMATOR_ROWS = {'estimator': {
     '--frame_height': fits('flat', '--frame_height', '19'),
     '--frame_width': fits('thin', '--frame_width', '19'),
     '--channels': changes(stem_of_i3d, '--channels', '2', to=(64, 2, 7, 7, 7)),
-    '--label_mode': changes(of_loop(lambda loop: loop.scores.decides), '--label_mode', 'single', to='top1'),
+    '--label_mode': changes(of_loop(lambda loop: loop.scores.best_metric), '--label_mode', 'single', to='top1'),
     '--num_data_workers': other_processes_read,
     '--crop': changes(seen_shape, *WINDOW, to=(2, 3, 8, 20, 16)),
     '--cropheight': changes(seen_shape, '--cropheight', '8', given=WINDOW, to=(2, 3, 8, 8, 16)),

@@ -78,7 +78,7 @@ def test_a_negative_l1_term_and_one_in_mixed_precision_are_refused():
 class Quietness:
     """A validation of another kind: how small the logits are."""
 
-    decides = 'quiet'
+    best_metric = 'quiet'
 
     def __init__(self, batches):
         self.batches, self.expected, self.largest = batches, 0, 0.

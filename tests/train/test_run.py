@@ -1,4 +1,4 @@
-"""The steps of a run, with the smallest recipe there is: made-up samples, one convolution, and both kinds of folders."""
+"""The steps of a run, with the smallest recipes there are: made-up samples, one convolution, both kinds of folders."""
 import json
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -146,7 +146,8 @@ def test_config_json_says_what_was_run(tmp_path, kind):
 
 @pytest.mark.parametrize('kind', [ByEpochs, BySteps])
 @pytest.mark.parametrize('change, told', [
-    ({'rate': 0.5}, 'another run: --rate was 0.05 and is 0.5'), ({'sha256': 'b'}, '--train-list and --val-list changed'),
+    ({'rate': 0.5}, 'another run: --rate was 0.05 and is 0.5'),
+    ({'sha256': 'b'}, '--train-list and --val-list changed'),
     ({'classes': ['x', 'z', 'y']}, 'classes')])
 def test_another_run_is_refused_before_anything_is_written(tmp_path, kind, change, told):
     run(kind(Config(str(tmp_path), num_epochs=1)))

@@ -84,7 +84,7 @@ class WorkerPool:
         self._done: collections.deque[int] = collections.deque()
         self._free_slots = list(range(capacity))
         self._serial = 0
-        self._stillborn = 0
+        self._failed_starts = 0
         self._looked = time.monotonic()
         self._forked = [0.0] * num_workers
         self.pids = [0] * num_workers
@@ -160,7 +160,7 @@ class WorkerPool:
             task = self._tasks.get(serial)
             if task is not None and not task.done:
                 self._finish(serial)
-                self._stillborn = 0
+                self._failed_starts = 0
 
     def _finish(self, serial: int, error: Exception | None = None) -> None:
         self._tasks[serial].done = True
@@ -181,7 +181,7 @@ class WorkerPool:
                 ending = _ending(pid, patience=2.0) or 'does not die: it waits for a device'
             if ending is not None:
                 self.pids[index] = 0
-                self._bury(index, pid, ending, late)
+                self._retire(index, pid, ending, late)
                 self._start(index)
 
     def _late_task(self, index: int) -> int | None:
@@ -193,15 +193,15 @@ class WorkerPool:
             return None
         return serial
 
-    def _bury(self, index: int, pid: int, ending: str, late: int | None) -> None:
+    def _retire(self, index: int, pid: int, ending: str, late: int | None) -> None:
         """Find out what a dead worker leaves undone: its task fails, is tried again, or was answered after all."""
         self._collect()
         serial = self._queue.release(index)
         log.warning('data worker %d (pid %d) %s%s; a new one takes its place', index, pid, ending,
                     f': no answer within {self.timeout:g} s' if late and late > 0 else '')
         if serial == STARTING:
-            self._stillborn += 1
-            if self._stillborn > 2 * len(self.pids):
+            self._failed_starts += 1
+            if self._failed_starts > 2 * len(self.pids):
                 raise WorkerDied(f'data workers die before their first task (the last one {ending}); '
                                  'use fewer workers (-j), or 0 to read in the main process')
         task = self._tasks.get(serial)

@@ -31,7 +31,7 @@ class ClipScoring:
     counted: np.ndarray | None = None
 
     @property
-    def decides(self) -> str:
+    def best_metric(self) -> str:
         """The entry of the summary whose highest value is the best."""
         return 'map' if self.multi_label else 'top1'
 

@@ -24,7 +24,7 @@ class Scores:
     """
 
     #: The entry of the summary whose highest value is the best.
-    decides = 'top1'
+    best_metric = 'top1'
 
     def __init__(self, batches: int):
         self.batches = batches

@@ -137,7 +137,7 @@ class EstimatorRecipe(Recipe):
         return [records,
                 Summaries(records.events, every=config.monitor_steps, images=16 if config.add_image_summaries else 0),
                 SaveParameters(folder.path, 'clips', self.card.name, frequency=0,
-                               best=config.mode == 'train_and_eval', score=f'val_{scoring.decides}'),
+                               best=config.mode == 'train_and_eval', score=f'val_{scoring.best_metric}'),
                 SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data))]
 
     def summary_lines(self, result):

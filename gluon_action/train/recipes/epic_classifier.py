@@ -311,7 +311,7 @@ def best_path(folder: Path, record: dict[str, Any]) -> Path:
 
 
 def find_version(path: str | os.PathLike) -> tuple[Path, str]:
-    """Return the folder of a run to go on with, and what it goes on from: ``auto``, or one of its checkpoints.
+    """Return the folder of a run to resume, and from where: ``auto``, or one of its checkpoints.
 
     Raises
     ------

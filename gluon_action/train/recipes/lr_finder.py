@@ -209,7 +209,7 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
     Raises
     ------
     UsageError
-        When the configuration cannot be, or trains nothing, or the files exist.
+        When the configuration is invalid, or trains nothing, or the files exist.
     TrainingError, OutputError
         As `find_rate`; when a file cannot be written.
     """

@@ -104,7 +104,7 @@ class RecognizerRecipe(Recipe):
         if config.resume_states:
             load_states(config.resume_states, loop.trainer, loop.names)
         loop.progress.epoch = config.resume_epoch
-        # The schedule goes on where that many epochs would have left it.
+        # The schedule continues where that many epochs would have left it.
         loop.progress.update = config.resume_epoch * updates_per_epoch(batches, config.accumulate)
         loop.progress.step = config.resume_epoch * batches
 

@@ -19,8 +19,6 @@ from .log import LogStyle
 
 log = logging.getLogger(__name__)
 
-_SHOWN = ('auc', 'map', 'precision', 'recall', 'f1', 'top1')
-
 
 def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total: int | None,
                  hooks: Callable[[], Sequence[Hook]], flag: str = '--train_steps') -> None:
@@ -29,12 +27,12 @@ def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total
     Parameters
     ----------
     loop : Loop
-        Stands where the run goes on.
+        Stands at the start, or where the run is resumed.
     train_loader, val_loader : VideoLoader
     every : int
         Steps of a stretch, which is an epoch to hooks.
     total : int, optional
-        Steps of the whole run; by default it goes on until it is interrupted.
+        Steps of the whole run; by default it trains until it is interrupted.
     hooks : callable
         Makes the hooks; not called when nothing is left to do.
     flag : str
@@ -63,7 +61,7 @@ class StepLoader:
     total : int, optional
         Batches of the whole run, where the last stretch ends; by default there is no end.
     origin : (int, int)
-        A stretch, and the batch of the run that it starts with: where a run goes on that had other stretches before.
+        A stretch, and the batch of the run that it starts with: where a run is resumed that had other stretches before.
 
     Raises
     ------
@@ -135,6 +133,8 @@ class StepsStyle(LogStyle):
     """
 
     kind = 'stretch'
+    #: Scores that stand in the lines, in this order, those of them that there are.
+    shown: Sequence[str] = ('auc', 'map', 'precision', 'recall', 'f1', 'top1')
 
     def __init__(self, scoring: ClipScoring, weight_decay: float):
         self.scoring, self.weight_decay = scoring, weight_decay
@@ -162,12 +162,13 @@ class StepsStyle(LogStyle):
     def epoch_lines(self, record):
         """Return the lines of a stretch: training, and evaluation where there was one."""
         lines = [f'step {record["step"]}: loss={record["total_loss"]:.5f} (l1 {record["l1_loss"]:.5f}, '
-                 f'l2 {record["l2_loss"]:.5f}) {_scores(record, "train_")} lr={record["lr"]:g} '
+                 f'l2 {record["l2_loss"]:.5f}) {self._scores(record, "train_")} lr={record["lr"]:g} '
                  f'({record["steps_per_second"]:.3g} steps/sec)']
         if 'val_count' in record:
             best = ', the best so far' if record.get('best') else ''
-            lines.append(f'step {record["step"]}: evaluation: loss={record["val_loss"]:.5f} {_scores(record, "val_")} '
-                         f'({record["val_count"]} of {record["val_expected"]} clips{best})')
+            lines.append(f'step {record["step"]}: evaluation: loss={record["val_loss"]:.5f} '
+                         f'{self._scores(record, "val_")} ({record["val_count"]} of {record["val_expected"]} '
+                         f'clips{best})')
         return lines
 
     def epoch_scalars(self, record):
@@ -193,6 +194,9 @@ class StepsStyle(LogStyle):
         """Draw the history by steps."""
         plot_run_by_steps(loop.progress.history, path, title=title)
 
+    def _scores(self, record: Mapping[str, Any], prefix: str) -> str:
+        return ' '.join(f'{name}={record[prefix + name]:.4f}' for name in self.shown if prefix + name in record)
+
 
 def regularization(net: mx.gluon.Block, weight_decay: float) -> tuple[float, float]:
     """Return the L1 and the L2 term of a network: ``weight_decay * sum(abs(w))`` and ``weight_decay * sum(w^2) / 2``.
@@ -203,7 +207,3 @@ def regularization(net: mx.gluon.Block, weight_decay: float) -> tuple[float, flo
     l1 = sum(float(mx.nd.abs(weight).sum().asscalar()) for weight in weights)
     l2 = sum(float(mx.nd.square(weight).sum().asscalar()) for weight in weights) / 2
     return weight_decay * l1, weight_decay * l2
-
-
-def _scores(record: Mapping[str, Any], prefix: str) -> str:
-    return ' '.join(f'{name}={record[prefix + name]:.4f}' for name in _SHOWN if prefix + name in record)

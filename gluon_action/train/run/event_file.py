@@ -38,7 +38,7 @@ class EventFile:
         self._writer: RecordWriter | None = None
 
     def begin(self, step: int) -> None:
-        """Make the file; a run that goes on from `step` takes back the events from it on that were written before."""
+        """Make the file; a run that resumes at `step` takes back the events that were written from there on."""
         self.close()
         self._open()
         if step:

@@ -95,7 +95,7 @@ class RunLog(Hook):
 
     In `folder`: the log (every line also goes to ``logging``); ``metrics.jsonl`` with an object for each log interval
     and each epoch; ``failures.jsonl`` with one for each sample that could not be read; TensorBoard's events;
-    ``history.png``. A resumed run first drops what was recorded after the state it goes on from. On a terminal a bar
+    ``history.png``. A resumed run first drops what was recorded after the state it resumes from. On a terminal a bar
     shows the batches, in place of the lines of each interval.
 
     Parameters
@@ -143,7 +143,7 @@ class RunLog(Hook):
             log.info(line)
 
     def on_start(self, loop, epochs, batches):
-        """Open the files, without what lies beyond where the run goes on."""
+        """Open the files, without what was recorded after the state that the run resumes from."""
         progress = loop.progress
         self._batches = batches
         for name in ('metrics.jsonl', 'failures.jsonl'):

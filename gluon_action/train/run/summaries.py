@@ -37,7 +37,7 @@ class Summaries(Hook):
     Parameters
     ----------
     events : EventFile
-        That of the run: ``RunRecords(...).events``, whose hook comes before this one.
+        That of the run: ``RunLog(...).events``, whose hook comes before this one.
     every : int
         Steps between summaries, from step 0 on.
     scalars : callable, optional
@@ -60,7 +60,7 @@ class Summaries(Hook):
     Raises
     ------
     UsageError
-        When `every` or `images` cannot be, or, when training starts, for an endpoint that the network has not.
+        When `every` or `images` is invalid, or, when training starts, for an endpoint that the network has not.
     OutputError
         When events cannot be written.
     """
@@ -149,7 +149,7 @@ def outputs_of(net: mx.gluon.Block, blocks: Mapping[str, mx.gluon.Block], x: mx.
     """What blocks inside a network give out while it scores `x`.
 
     Nothing runs by block inside a compiled graph. So the network computes operator by operator this once, and the
-    graphs it has are kept for the training to go on with.
+    graphs it has are kept for the training.
 
     Returns
     -------
