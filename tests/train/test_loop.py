@@ -413,7 +413,7 @@ def test_parameter_files_have_gluoncvs_names_and_the_best_is_one(tmp_path):
 class Rising:
     """A validation that finds every epoch better than the one before."""
 
-    decides = 'top1'
+    best_metric = 'top1'
     summaries = 0
 
     def __init__(self, batches):
