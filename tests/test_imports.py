@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
-GROUND = {'class_names', 'engine', 'files', 'wire', 'errors'}
+GROUND = {'class_names', 'engine', 'options', 'files', 'wire', 'errors'}
 BELOW = {
     'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
     'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
@@ -25,6 +25,7 @@ BELOW = {
     'engine': {'errors', 'mxnet_import'},
     'mxnet_import': set(),
     'files': {'errors'},
+    'options': set(),
     'wire': {'errors'},
     'errors': set(),
     'utils': {'train', 'data', 'model_zoo'},
@@ -32,7 +33,8 @@ BELOW = {
 }
 MODULES = sorted(PACKAGE.rglob('*.py'))
 ROOMS_WITHOUT_MXNET = ('lists', 'reading', 'flow', 'tfrecords', 'loading', 'demo')
-WITHOUT_MXNET = ['gluon_action.data.by_name', 'gluon_action.compute.graph', 'gluon_action.compute.operators'] + [
+WITHOUT_MXNET = ['gluon_action.options', 'gluon_action.data.by_name', 'gluon_action.data.video_options',
+                 'gluon_action.compute.graph', 'gluon_action.compute.operators'] + [
     f'gluon_action.data.{path.parent.name}.{path.stem}' for path in MODULES
     if path.parent.name in ROOMS_WITHOUT_MXNET and path.stem != '__init__']
 

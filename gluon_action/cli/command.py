@@ -108,11 +108,3 @@ def make_parser(description: str, prog: str | None = None, epilog: str | None = 
                                      formatter_class=HelpFormatter, allow_abbrev=False)
     parser.add_argument('--debug', action='store_true', help='print a traceback when something fails')
     return parser
-
-
-def yes_or_no(text: str) -> bool:
-    """Read ``true`` or ``false``, as ``type=`` of a flag."""
-    known = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
-    if text.lower() not in known:
-        raise argparse.ArgumentTypeError(f'{text!r} is neither true nor false')
-    return known[text.lower()]

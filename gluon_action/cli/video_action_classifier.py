@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from .. import engine
 from ..errors import DeviceError
 from ..files import replacing
-from .command import make_parser, yes_or_no
-from .recognizer_flags import FIND_LR, add_find_lr_flags, check_find_lr
+from ..options import yes_or_no
+from .command import make_parser
+from .find_lr_flags import FIND_LR, add_find_lr_flags, check_find_lr
 
 if TYPE_CHECKING:
     from ..train.recipes.config import TrainConfig

@@ -20,8 +20,7 @@ from .reading.clip_reader import FramePlan, read_clip
 from .reading.sampling import sample_rng
 from .reading.video_reader import MODALITIES
 from .transforms.video import drawing_from
-
-DATA_AUGS = ('v1', 'v2', 'v3', 'v4')
+from .video_options import DATA_AUGS
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,8 @@ class VideoClsCustom(Dataset):
     clip_sampling : {'consecutive', 'spread'}
         With 'spread' the `new_length` frames of the clip come from as many equal parts of the video, a random one of
         each in training and the middle one otherwise, instead of side by side; `num_segments` and `new_step` are 1.
+    plan : FramePlan, optional
+        Which frames to take, instead of all the arguments that say it one by one.
     flip_label_map : dict or 'forbid', optional
         Class of a video after `transform` mirrored it, as numbers or names, where it is another one; 'forbid' refuses
         transforms that mirror. The default is 'forbid' for presets whose classes have sides, else None.
@@ -161,7 +162,7 @@ class VideoClsCustom(Dataset):
                  timeout: float | None = None, label_base: int | None = None, list_format: str = 'auto',
                  num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
                  flip_label_map: Mapping | str | None = None, time_axis: bool = False,
-                 clip_sampling: str = 'consecutive'):
+                 clip_sampling: str = 'consecutive', plan: FramePlan | None = None):
         super().__init__()
         preset = self.PRESET
         if preset is None and (root is None or setting is None):
@@ -171,13 +172,15 @@ class VideoClsCustom(Dataset):
         self.root = preset.root(train, modality) if root is None else root
         self.setting = preset.setting(train) if setting is None else setting
         self.train, self.test_mode = train, test_mode
-        self.num_segments, self.num_crop, self.time_axis = num_segments, num_crop, time_axis
+        mode = 'test' if test_mode else 'train' if train else 'val'
+        self.plan = plan or FramePlan(mode, num_segments, new_length, new_step, temporal_jitter, slowfast,
+                                      slow_temporal_stride, fast_temporal_stride, clip_sampling)
+        if self.plan.mode != mode:
+            raise UsageError(f'the plan is for mode {self.plan.mode!r}, and train and test_mode say {mode!r}')
+        self.num_segments, self.num_crop, self.time_axis = self.plan.num_segments, num_crop, time_axis
         self.target_size = (target_height, target_width)
         self.transform = transform
         self.timeout, self.multi_label, self.seed = timeout, multi_label, seed
-        mode = 'test' if test_mode else 'train' if train else 'val'
-        self.plan = FramePlan(mode, num_segments, new_length, new_step, temporal_jitter, slowfast,
-                              slow_temporal_stride, fast_temporal_stride, clip_sampling)
         resized = data_aug == 'v1' and new_width > 0 and new_height > 0
         self.reading = dict(decoder='decord' if use_decord else decoder, width=new_width if resized else 0,
                             height=new_height if resized else 0, name_pattern=name_pattern, modality=modality)

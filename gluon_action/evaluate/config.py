@@ -1,20 +1,24 @@
-"""Every choice of a test in one record, and which of them cannot be."""
+"""All options of a test, and the checks that refuse impossible combinations."""
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from dataclasses import dataclass
+from functools import partial
 
-from ..data.reading.sampling import CLIP_SAMPLINGS
 from ..errors import UsageError
+from ..options import changed, option
+from .recognizer_options import RecognizerOptions, shared_rules
 
 #: Segments of the TSN paper's test protocol (arXiv:1608.00859, section 4.1), which ``--use-tsn`` stands for.
 TSN_SEGMENTS = 25
 
+_views = partial(option, group='views')
+_results = partial(option, group='results')
+_exported = partial(option, group='exported and int8 networks, speed')
+
 
 @dataclass
-class TestConfig:
+class TestConfig(RecognizerOptions):
     """What ``scripts/test_recognizer.py`` takes, under the names of its flags; ``--help`` explains each.
 
     ``TestConfig(model='resnet18_v1b_ucf101', resume_params='best.params')`` is enough to start with.
@@ -22,76 +26,57 @@ class TestConfig:
 
     __test__ = False  # pytest takes every class named Test... for tests
 
-    # data
-    dataset: str = 'ucf101'
-    data_dir: str | None = None
-    val_data_dir: str | None = None
-    train_list: str | None = None
-    val_list: str | None = None
-    list_format: str = 'auto'
-    label_base: int | None = None
-    multi_label: bool = False
-    num_classes: int | None = None
-    num_segments: int | None = None
-    new_length: int = 1
-    new_step: int = 1
-    clip_sampling: str = 'consecutive'
-    new_height: int = 256
-    new_width: int = 340
-    input_size: int = 224
-    crop_ratio: float | None = None
-    data_aug: str = 'v1'
-    num_crop: int = 1
-    three_crop: bool = False
-    ten_crop: bool = False
-    video_loader: bool = False
-    use_decord: bool = False
-    decoder: str = 'auto'
-    decode_timeout: float = 60.
-    num_workers: int = 4
-    prefetch_ratio: float = 2.
-    slowfast: bool = False
-    slow_temporal_stride: int = 16
-    fast_temporal_stride: int = 2
-    # model
-    model: str = ''
-    use_tsn: bool = False
-    consensus: str = 'avg'
-    use_pretrained: bool = False
-    hashtag: str = ''
-    resume_params: str = ''
-    deploy: bool = False
-    model_prefix: str | None = None
-    quantized: bool = False
-    mode: str | None = None
-    dtype: str = 'float32'
-    use_se: bool = False
-    use_gn: bool = False
-    batch_norm: bool = False
-    input_5d: bool = False
-    # devices
-    num_gpus: int = 0
-    num_cpus: int = 1
-    # scoring
-    batch_size: int = 32
-    average: str | None = None
-    use_softmax: bool = False
-    failure_limit: float = 0.1
-    save_dir: str | None = None
-    overwrite: bool = False
-    logging_file: str = 'test.log'
-    log_interval: int = 50
-    # instead of scoring
-    benchmark: bool = False
-    num_iterations: int = 100
-    calibration: bool = False
-    num_calib_batches: int = 5
-    quantized_dtype: str = 'auto'
-    calib_mode: str = 'naive'
+    num_segments: int | None = changed(RecognizerOptions, 'num_segments', None)
+    new_height: int = changed(RecognizerOptions, 'new_height', 256)
+    new_width: int = changed(RecognizerOptions, 'new_width', 340)
+    val_list: str | None = changed(
+        RecognizerOptions, 'val_list', help="list of the videos to score; by default the data set's")
+    val_data_dir: str | None = changed(
+        RecognizerOptions, 'val_data_dir', help="folder of --val-list's paths, where it is not --data-dir")
+    train_list: str | None = changed(
+        RecognizerOptions, 'train_list', help='list of videos for --calibration; --val-list by default')
+    use_tsn: bool = changed(
+        RecognizerOptions, 'use_tsn', help="the TSN paper's 25 segments, unless --num-segments says otherwise")
 
-    def as_json(self) -> str:
-        """Return the record as JSON, keys in the order of this class."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+    ten_crop: bool = _views(False, 'corners and centre with their mirror images')
+    three_crop: bool = _views(
+        False, 'three crops along the longer side; frames are rescaled so that the shorter is the crop')
+    num_crop: int = changed(RecognizerOptions, 'num_crop', group='views', help='the same as a number')
+    crop_ratio: float | None = changed(
+        RecognizerOptions, 'crop_ratio', None, group='views',
+        help='frames of native size (--new-height 0 --new-width 0): the crop over the short side; 0.875 by default')
+    average: str | None = _views(
+        None, 'what is averaged over the views; logits by default', choices=('logits', 'softmax'))
+    use_softmax: bool = _views(False, 'the same as --average softmax')
+    consensus: str = changed(
+        RecognizerOptions, 'consensus', group='views',
+        help='how scores of segments become one, where the network was trained with another than avg')
+    batch_size: int = _views(
+        32, 'views a forward pass and device; memory grows with it, results do not change', least=1)
+
+    save_dir: str | None = _results(
+        None, 'where everything is written; by default results/MODEL-DATASET-SEGMENTSxCROPS')
+    overwrite: bool = _results(False, 'replace the results that --save-dir holds')
+    failure_limit: float = _results(
+        0.1, 'exit with 1 when a larger share of the videos cannot be read; they count as wrong anyway',
+        metavar='SHARE')
+    logging_file: str = _results('test.log', 'log file in --save-dir; empty for none')
+    log_interval: int = _results(50, 'videos between lines; 0 for none', least=0)
+
+    deploy: bool = _exported(False, 'score an exported network instead of one of the zoo')
+    model_prefix: str | None = _exported(
+        None, 'a bundle, or PREFIX-symbol.json and PREFIX-0000.params that MXNet exported', metavar='PREFIX')
+    quantized: bool = _exported(False, 'score the int8 bundle that --model-prefix names')
+    benchmark: bool = _exported(False, 'time the network on random input and stop')
+    num_iterations: int = _exported(100, 'batches of --benchmark', least=1)
+    calibration: bool = _exported(False, 'make an int8 bundle for CPUs, to be scored with --quantized, and stop')
+    num_calib_batches: int = _exported(5, 'batches of views to calibrate on', least=1)
+    quantized_dtype: str = _exported(
+        'auto', 'type of the inputs of layers; auto is uint8, which is what x86 processors are quick with',
+        choices=('auto', 'int8', 'uint8'))
+    calib_mode: str = _exported(
+        'naive', 'ranges from extremes of the calibration data, or by least information lost; not none',
+        choices=('none', 'naive', 'entropy'))
 
     @property
     def segments(self) -> int:
@@ -163,7 +148,7 @@ def check_config(config: TestConfig, card=None) -> None:
     UsageError
         Naming the flag, the reason and what to do.
     """
-    for rules in (_start_rules(config), _model_rules(config, card), _data_rules(config), _scoring_rules(config)):
+    for rules in (_start_rules(config), shared_rules(config, card), _view_rules(config), _scoring_rules(config)):
         for broken, flag, why in rules:
             if broken:
                 raise UsageError(f'{flag}: {why}')
@@ -176,12 +161,12 @@ def _start_rules(c: TestConfig):
     yield (not starts and not c.benchmark, f'--model {c.model}',
            'no weights to test: pass --resume-params FILE, --use-pretrained, or --deploy --model-prefix PREFIX')
     yield len(starts) > 1, ' and '.join(starts), 'contradict each other; the network comes from one of them'
-    yield c.hashtag and not c.use_pretrained, '--hashtag', 'names published weights; add --use-pretrained'
     yield (c.deploy and not c.model_prefix, '--deploy',
            'needs --model-prefix: a bundle, or the exported files up to -symbol.json')
     yield (c.quantized and not c.model_prefix, '--quantized',
            f'nobody publishes int8 weights of {c.model}; make them with --calibration, name them with --model-prefix')
     yield c.model_prefix and not c.exported, '--model-prefix', 'names an exported network; add --deploy'
+    yield c.exported and c.consensus != 'avg', '--consensus', 'an exported network holds its own'
     yield c.exported and c.mode == 'imperative', '--mode imperative', 'an exported network is a graph; leave out --mode'
     yield c.benchmark and c.calibration, '--benchmark', 'contradicts --calibration'
     yield c.calibration and c.exported, '--calibration', 'starts from the float32 network of the zoo'
@@ -197,58 +182,12 @@ def _start_rules(c: TestConfig):
     yield not c.benchmark and c.num_iterations != 100, '--num-iterations', 'means something with --benchmark only'
 
 
-def _model_rules(c: TestConfig, card):
-    variants = (('use_gn', '--use-gn', 'group normalisation'), ('use_se', '--use_se', 'squeeze-and-excitation'),
-                ('batch_norm', '--batch-norm', 'batch-normalised variant'))
-    for option, flag, what in variants:
-        yield getattr(c, option) and c.exported, flag, 'an exported network is what it is'
-        yield getattr(c, option) and card and option not in card.supports, flag, f'{c.model} has no {what}'
-    frames = card is not None and card.input_layout == 'NCHW' and not c.exported
-    yield c.input_5d and frames, '--input-5d', f'{c.model} takes frames (N, C, H, W), not clips'
-    pathways = card is not None and 'slowfast' in card.supports
-    yield c.slowfast and card and not pathways, '--slowfast', f'{c.model} has no slow and fast pathway'
-    yield pathways and not c.slowfast, '--slowfast', f'{c.model} has a slow and a fast pathway; add it'
-    yield (c.clip_sampling == 'spread' and frames, '--clip-sampling spread',
-           f'{c.model} takes one frame a segment; --num-segments spreads those over the video')
-    yield (c.new_length > 1 and frames, '--new-length',
-           f'{c.model} takes one frame a segment; use --num-segments for more frames')
-    clips = card is not None and card.input_layout == 'NCTHW' and not c.exported
-    yield (clips and c.new_length == 1 and not (c.input_5d or c.slowfast), '--new-length',
-           f'{c.model} takes clips; pass the frames it was trained with, for published weights --new-length '
-           f'{card.clip_length if card else 1}, or --input-5d for clips of one frame')
-    yield (c.consensus != 'avg' and clips, '--consensus',
-           f'{c.model} averages over segments; consensus is a choice of temporal segment networks')
-    yield (c.consensus != 'avg' and c.segments == 1, '--consensus', 'needs --num-segments of 2 or more')
-    yield c.consensus != 'avg' and c.exported, '--consensus', 'an exported network holds its own'
-    yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',
-           f'{c.dtype} needs --num-gpus: MXNet has no {c.dtype} convolution on a CPU')
-
-
-def _data_rules(c: TestConfig):
-    yield (c.num_segments is not None and c.num_segments < 1, '--num-segments',
-           f'must be 1 or more, got {c.num_segments}')
-    yield (c.clip_sampling not in CLIP_SAMPLINGS, '--clip-sampling',
-           f'must be one of {", ".join(CLIP_SAMPLINGS)}, got {c.clip_sampling!r}')
-    if c.clip_sampling == 'spread':
-        yield c.slowfast, '--clip-sampling spread', 'contradicts --slowfast, which takes its own strides'
-        yield (c.segments != 1, '--clip-sampling spread',
-               f'takes one clip from the whole video, got --num-segments {c.segments}; leave it out')
-        yield (c.new_step != 1, '--clip-sampling spread',
-               f'takes frames as far apart as the video allows, got --new-step {c.new_step}; leave it out')
-    yield c.num_crop not in (1, 3, 10), '--num-crop', f'must be 1, 3 or 10, got {c.num_crop}'
+def _view_rules(c: TestConfig):
     asked = {n for n, given in ((c.num_crop, c.num_crop > 1), (3, c.three_crop), (10, c.ten_crop)) if given}
     yield len(asked) > 1, '--num-crop, --three-crop and --ten-crop', 'contradict each other'
-    yield c.use_decord and c.decoder == 'pyav', '--use-decord', 'contradicts --decoder pyav'
-    yield c.num_gpus and c.num_cpus > 1, '--num-cpus', 'splits batches where there are no GPUs; leave out --num-gpus'
-    yield (not c.slowfast and (c.slow_temporal_stride, c.fast_temporal_stride) != (16, 2),
-           '--slow-temporal-stride and --fast-temporal-stride', 'mean something with --slowfast only')
-    if c.crop_ratio is not None:
-        yield not 0 < c.crop_ratio <= 1, '--crop-ratio', f'must be above 0 and at most 1, got {c.crop_ratio}'
-        yield (c.resized or c.crops == 3 or c.data_aug != 'v1' and c.new_height > 0, '--crop-ratio',
-               f'means nothing here, where frames are {c.resize}; for crops of {c.crop_ratio:g} of the short side pass '
-               '--new-height 0 --new-width 0' + (' and no --three-crop' if c.crops == 3 else ''))
-    yield (bool(c.new_width) != bool(c.new_height) and c.data_aug == 'v1', '--new-width and --new-height',
-           f'go together, got {c.new_width} and {c.new_height}')
+    yield (c.crop_ratio is not None and (c.resized or c.crops == 3 or c.data_aug != 'v1' and c.new_height > 0),
+           '--crop-ratio', f'means nothing here, where frames are {c.resize}; for crops of {c.crop_ratio} of the short '
+           'side pass --new-height 0 --new-width 0' + (' and no --three-crop' if c.crops == 3 else ''))
     size = (c.new_width, c.new_height) if c.resized else (c.short_side, c.short_side)
     yield (min(size) < c.input_size, '--input-size',
            f'{c.input_size} does not fit into frames of {c.resize}; raise --new-height and --new-width, or 0 to keep '

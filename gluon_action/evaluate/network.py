@@ -14,13 +14,13 @@ import numpy as np
 from mxnet import gluon
 
 from .. import model_zoo
-from ..data.reading.clip_reader import FramePlan
 from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError, WeightsError
 from ..files import file_sha256
 from ..model_zoo import weights as zoo_weights
 from ..nn.same import SIZE_KEY
 from .config import TestConfig, check_config
+from .recognizer_options import RecognizerOptions
 from .views import ViewRecipe, views_per_score
 
 _log = logging.getLogger(__name__)
@@ -117,20 +117,24 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
         if config.quantized:
             raise UsageError(f'--quantized: {config.model_prefix} is no int8 bundle; --calibration makes one, and what '
                              'MXNet exported is scored with --deploy')
-        block, group, source, path = *_exported(config, recipe, contexts), f'{config.model_prefix}-0000.params'
+        block, group, source = _exported(config, recipe, contexts)
+        weights = _made_ready(block, config, source, f'{config.model_prefix}-0000.params')
     else:
-        group = config.segments if config.consensus != 'avg' else 1
-        block, source, path = _from_zoo(config, num_classes, group, contexts)
-    if config.dtype != 'float32':
-        block.cast(config.dtype)
-    if config.mode != 'imperative':
-        block.hybridize(static_alloc=True, static_shape=True)
-    _log.info('Successfully loaded model %s', 'deploy' if config.deploy else config.model)
-    if path:
-        described = {'source': source, 'sha256': file_sha256(path), 'sha256_of': 'file'}
-    else:
-        described = {'source': source, 'sha256': _parameter_hash(block), 'sha256_of': 'parameters'}
-    return Network(block, recipe, group, described, getattr(block, 'classes', None))
+        group = _group(config)
+        block, weights = network_of_zoo(config, num_classes, contexts)
+    return Network(block, recipe, group, weights, getattr(block, 'classes', None))
+
+
+def network_of_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence[mx.Context]):
+    """Build a network of the zoo for single views, or for all segments where its consensus is not the average.
+
+    Returns
+    -------
+    Recognizer, dict
+        With its weights, and what they are: see `Network`.
+    """
+    block, source, path = _from_zoo(config, num_classes, contexts)
+    return block, _made_ready(block, config, source, path)
 
 
 def names_bundle(prefix: str | None) -> bool:
@@ -161,16 +165,9 @@ def card_of(config: TestConfig):
         raise
 
 
-def clip_option(card, config) -> dict[str, int]:
+def clip_option(card, config: RecognizerOptions) -> dict[str, int]:
     """Return ``clip_length`` for `get_model` as a configuration of training or testing takes clips; {} for frames."""
-    return {} if card.input_layout == 'NCHW' else {'clip_length': frames_per_clip(config)}
-
-
-def frames_per_clip(config) -> int:
-    """Return how many frames a clip has that a network is given, of both pathways of SlowFast."""
-    plan = FramePlan('val', 1, config.new_length, config.new_step, slowfast=config.slowfast,
-                     slow_stride=config.slow_temporal_stride, fast_stride=config.fast_temporal_stride)
-    return plan.frames_per_clip
+    return {} if card.input_layout == 'NCHW' else {'clip_length': config.frames_per_clip}
 
 
 def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Context]):
@@ -188,12 +185,12 @@ def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Cont
         reason = str(error).strip().splitlines()[-1]
         raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
     _check_exported_size(config, graph)
-    group = views_per_score(block, recipe, config.segments, frames_per_clip(config), contexts[0])
+    group = views_per_score(block, recipe, config.segments, config.frames_per_clip, contexts[0])
     return block, group, symbol
 
 
 def _from_bundle(config: TestConfig, recipe: ViewRecipe, network: Exported) -> Network:
-    where, side, frames = f'--model-prefix {config.model_prefix}', config.input_size, frames_per_clip(config)
+    where, side, frames = f'--model-prefix {config.model_prefix}', config.input_size, config.frames_per_clip
     if network.size != (side, side):
         height, width = network.size
         advice = f'pass --input-size {height}' if height == width else 'a test cuts squares, so it cannot be tested'
@@ -216,7 +213,7 @@ def _from_bundle(config: TestConfig, recipe: ViewRecipe, network: Exported) -> N
 def _check_exported_size(config: TestConfig, graph: mx.sym.Symbol) -> None:
     # At another size the graph would run, with paddings that are those of its own size, and score wrongly.
     noted = graph.attr_dict().get('data', {}).get(SIZE_KEY)
-    frames, size = frames_per_clip(config), config.input_size
+    frames, size = config.frames_per_clip, config.input_size
     if noted not in (None, f'{frames},{size},{size}'):
         length, height, width = noted.split(',')
         raise UsageError(f'--model-prefix {config.model_prefix}: was exported for clips of {length} frames of {height}x'
@@ -224,7 +221,24 @@ def _check_exported_size(config: TestConfig, graph: mx.sym.Symbol) -> None:
                          f'export the network again after a call with clips of {frames} frames of {size}x{size}')
 
 
-def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts: Sequence[mx.Context]):
+def _group(config: RecognizerOptions) -> int:
+    """Return how many views the network of the zoo makes one score of."""
+    return config.segments if config.consensus != 'avg' else 1
+
+
+def _made_ready(block: gluon.HybridBlock, config: RecognizerOptions, source: str, path: str | None) -> dict:
+    """Give a network its type and its mode, and say what its weights are; `path` is their file."""
+    if config.dtype != 'float32':
+        block.cast(config.dtype)
+    if config.mode != 'imperative':
+        block.hybridize(static_alloc=True, static_shape=True)
+    _log.info('Successfully loaded model %s', 'deploy' if config.exported else config.model)
+    if path:
+        return {'source': source, 'sha256': file_sha256(path), 'sha256_of': 'file'}
+    return {'source': source, 'sha256': _parameter_hash(block), 'sha256_of': 'parameters'}
+
+
+def _from_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence[mx.Context]):
     name, pretrained = config.model, config.hashtag or config.use_pretrained
     arrays = zoo_weights.read_parameters(config.resume_params) if config.resume_params else {}
     trained = arrays.get('tsn_consensus.weight')
@@ -238,9 +252,10 @@ def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts:
     if pretrained:
         nclass = config.num_classes or card.num_classes
     variants = {option: True for option in ('use_gn', 'use_se', 'batch_norm') if getattr(config, option)}
-    net = model_zoo.get_model(name, nclass=nclass, pretrained=pretrained, pretrained_base=False, num_segments=group,
-                              input_size=config.input_size, ctx=list(contexts), **clip_option(card, config),
-                              consensus=None if config.consensus == 'avg' else config.consensus, **variants)
+    net = model_zoo.get_model(name, nclass=nclass, pretrained=pretrained, pretrained_base=False,
+                              num_segments=_group(config), input_size=config.input_size, ctx=list(contexts),
+                              consensus=None if config.consensus == 'avg' else config.consensus,
+                              **clip_option(card, config), **variants)
     if config.resume_params:
         zoo_weights.assign(net, arrays, config.resume_params, ctx=list(contexts))
         _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)
@@ -251,7 +266,7 @@ def _from_zoo(config: TestConfig, num_classes: int | None, group: int, contexts:
     return net, 'random', None
 
 
-def _check_consensus(config: TestConfig) -> None:
+def _check_consensus(config: RecognizerOptions) -> None:
     # A maximum leaves no trace among the parameters; the run that wrote them tells.
     run = (read_run_config(config.resume_params) if config.resume_params else None) or {}
     if run.get('config', {}).get('consensus') == 'max' and config.consensus != 'max' and config.segments > 1:

@@ -16,13 +16,13 @@ import mxnet as mx
 import numpy as np
 
 from .. import engine
-from ..data.by_name import DEMOS, open_dataset
+from ..data.by_name import DEMOS
 from ..data.lists.rows import ClassNames
 from ..data.run_config import read_run_config
 from ..errors import AnnotationError, OutputError
 from . import views
 from .config import TestConfig
-from .network import Exported, Network, build_network, card_of, check_test, frames_per_clip
+from .network import Exported, Network, build_network, card_of, check_test
 from .reports import open_report, write_report
 from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores
 
@@ -103,20 +103,10 @@ def open_test_set(config: TestConfig, train: bool = False):
     """
     run = _run_of(config)
     names = {'classes': run['classes']} if run.get('classes') else {}
-    decoder = 'decord' if config.use_decord else config.decoder
     card = card_of(config)
-    return open_dataset(
-        config.dataset, train=train, setting=config.train_list if train else config.val_list,
-        data_dir=config.data_dir if train else config.val_data_dir or config.data_dir, test_mode=True,
-        num_segments=config.segments, new_length=config.new_length, new_step=config.new_step,
-        clip_sampling=config.clip_sampling,
-        new_width=config.new_width, new_height=config.new_height, target_width=config.input_size,
-        target_height=config.input_size, data_aug=config.data_aug, video_loader=config.video_loader,
-        use_decord=config.use_decord, decoder=decoder, slowfast=config.slowfast,
-        slow_temporal_stride=config.slow_temporal_stride, fast_temporal_stride=config.fast_temporal_stride,
-        modality=card.modality if card else 'rgb', timeout=config.decode_timeout or None,
-        list_format=config.list_format, label_base=config.label_base,
-        num_classes=config.num_classes or run.get('num_classes'), multi_label=config.multi_label, **names)
+    return config.open_videos(
+        train=train, test_mode=True, modality=card.modality if card else 'rgb',
+        num_classes=config.num_classes or run.get('num_classes'), **names)
 
 
 def run_benchmark(config: TestConfig, open_exported: Callable[[str], Exported] | None = None) -> float:
@@ -126,7 +116,7 @@ def run_benchmark(config: TestConfig, open_exported: Callable[[str], Exported] |
     network = build_network(config, config.num_classes, contexts, open_exported)
     rows = config.batch_size * config.segments
     channels = len(network.recipe.mean)
-    shape = (rows, frames_per_clip(config), config.input_size, config.input_size, channels)
+    shape = (rows, config.frames_per_clip, config.input_size, config.input_size, channels)
     data = network.recipe.to_network(mx.nd.random.randint(0, 255, shape=shape, ctx=contexts[0]), config.dtype)
     for n in range(-5, config.num_iterations):
         if n == 0:
@@ -180,8 +170,8 @@ def _score(config: TestConfig, network: Network, dataset, contexts: Sequence[mx.
         scores = views.score_videos(
             network.block, dataset, network.recipe, contexts=contexts, batch_size=config.batch_size,
             average=config.averaged, dtype=config.dtype, views_per_score=network.views_per_score,
-            num_workers=config.num_workers, prefetch=max(1, int(config.prefetch_ratio * config.num_workers)),
-            timeout=config.decode_timeout or None, on_video=progress)
+            num_workers=config.num_workers, prefetch=config.prefetch, timeout=config.timeout,
+            on_video=progress)
     if not scores.scored.any():
         scores.scores = np.full((len(dataset), known or dataset.num_classes), np.nan, np.float32)
     return scores, progress.finish(scores.scores.shape[1], scores)

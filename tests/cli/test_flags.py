@@ -46,7 +46,7 @@ from gluon_action import model_zoo
 from gluon_action.cli import main as commands
 from gluon_action.cli import test_recognizer, train_recognizer
 from gluon_action.cli.command import run
-from gluon_action.cli.recognizer_flags import FIND_LR
+from gluon_action.cli.find_lr_flags import FIND_LR
 from gluon_action.data.by_name import default_root
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import config as test_config

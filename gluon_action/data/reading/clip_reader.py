@@ -85,6 +85,17 @@ class FramePlan:
             return self.new_length // self.fast_stride + self.new_length // self.slow_stride
         return self.new_length
 
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Frames of one clip in a video that is long enough, counted from the clip's first.
+
+        Of clips that are spread over their video they are `new_step` apart all the same: how far apart spread frames
+        lie depends on the video.
+        """
+        if self.slowfast:
+            return tuple(slowfast_indices([0], self.new_length, self.new_length, self.slow_stride, self.fast_stride))
+        return tuple(clip_indices([0], self.new_length * self.new_step, self.new_length, self.new_step))
+
     def indices(self, num_frames: int, rng: np.random.Generator) -> list[int]:
         """Frame numbers from 0, clip after clip."""
         if self.clip_sampling == 'spread':

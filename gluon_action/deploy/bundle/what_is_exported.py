@@ -15,11 +15,9 @@ import mxnet as mx
 from ... import model_zoo
 from ...data.flow.methods import BOUND
 from ...data.preprocess import Preprocess
-from ...data.reading.sampling import clip_indices, slowfast_indices
 from ...data.run_config import read_run_config
 from ...errors import UsageError, WeightsError
-from ...evaluate.config import TestConfig
-from ...evaluate.network import Network, build_network
+from ...evaluate.network import network_of_zoo
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
 from ...model_zoo.weights import read_parameters
@@ -185,10 +183,10 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
         weights = read_parameters(parameters).get('tsn_consensus.weight')
         if weights is not None:
             run.consensus, run.num_segments = 'weighted', weights.shape[1]
-    network = _build(run, resume_params=str(parameters))
-    notes = {'Weights': f'{parameters}, SHA-256 {network.weights["sha256"]}', **_notes_of_run(parameters, about, run)}
+    net, weights = _build(run, resume_params=str(parameters))
+    notes = {'Weights': f'{parameters}, SHA-256 {weights["sha256"]}', **_notes_of_run(parameters, about, run)}
     labels = list(wanted.labels) if wanted.labels else about['classes'] if about else None
-    return _source(run, card, wanted, network.block, labels, notes)
+    return _source(run, card, wanted, net, labels, notes)
 
 
 def _open_zoo(name: str, wanted: Choices) -> Source:
@@ -203,27 +201,21 @@ def _open_zoo(name: str, wanted: Choices) -> Source:
         raise UsageError('--num-classes: published weights have their own classes; leave it out')
     run = published_run(card, wanted)
     mx.random.seed(0)
-    network = _build(run, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
-                     num_classes=wanted.num_classes)
-    named = network.block.num_classes == card.num_classes
-    labels = list(wanted.labels) if wanted.labels else network.classes or (card.labels() if named else None)
-    weights = network.weights['source'] if wanted.use_pretrained else 'random: the scores mean nothing'
-    return _source(run, card, wanted, network.block, labels, {'Weights': weights})
+    net, weights = _build(run, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
+                          num_classes=wanted.num_classes)
+    named = net.num_classes == card.num_classes
+    labels = list(wanted.labels) if wanted.labels else net.classes or (card.labels() if named else None)
+    source = weights['source'] if wanted.use_pretrained else 'random: the scores mean nothing'
+    return _source(run, card, wanted, net, labels, {'Weights': source})
 
 
-def _build(run: TrainConfig, **start) -> Network:
+def _build(run: TrainConfig, *, use_pretrained: bool = False, hashtag: str = '', resume_params: str = '',
+           num_classes: int | None = None) -> tuple[Recognizer, dict[str, str]]:
     """Build the network as a test of the run would, for one view a score where the consensus allows it."""
-    shared = {entry.name for entry in dataclasses.fields(TestConfig)} & {entry.name for entry in
-                                                                        dataclasses.fields(TrainConfig)}
-    kept = {name: getattr(run, name) for name in shared - _NOT_OF_A_TEST}
     # Not hybridized, so that it can be called with inputs of any shape. How frames are cut is said by `preprocess_of`.
-    return build_network(TestConfig(**{**kept, 'mode': 'imperative', 'new_height': 0, 'new_width': 0, **start}), None,
-                         [mx.cpu()])
-
-
-#: Choices of a training that are about its start, its devices or its data and have the same name in a test.
-_NOT_OF_A_TEST = {'use_pretrained', 'hashtag', 'resume_params', 'num_gpus', 'num_cpus', 'dtype', 'num_classes',
-                  'crop_ratio', 'mode', 'num_crop', 'use_tsn'}
+    start = dataclasses.replace(run, use_pretrained=use_pretrained, hashtag=hashtag, resume_params=resume_params,
+                                num_classes=num_classes, mode='imperative', dtype='float32')
+    return network_of_zoo(start, None, [mx.cpu()])
 
 
 def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
@@ -289,7 +281,7 @@ def preprocess_of(run: TrainConfig, card: ModelCard, *, rows: int = 1, short_sid
     stride : int, optional
         Frames from one clip to the next; by default `FRAME_STRIDE`, or half a clip.
     """
-    offsets = _offsets(run, card)
+    offsets = run.frame_plan().offsets
     resize = _resize(run) if short_side is None else {'short_side': short_side} if short_side else {}
     return Preprocess(
         layout=card.input_layout, modality=card.modality, offsets=offsets, rows=rows,
@@ -301,16 +293,6 @@ def preprocess_of(run: TrainConfig, card: ModelCard, *, rows: int = 1, short_sid
 def _values(card: ModelCard) -> dict[str, Any]:
     return {'mean': card.mean, 'std': card.std, 'value_range': card.value_range,
             'flow_bound': BOUND if card.modality == 'flow' else None}
-
-
-def _offsets(run: TrainConfig, card: ModelCard) -> tuple[int, ...]:
-    if card.input_layout == 'NCHW':
-        return (0,)
-    if run.slowfast:
-        return tuple(slowfast_indices([0], run.new_length, run.new_length, run.slow_temporal_stride,
-                                      run.fast_temporal_stride))
-    span = run.new_length * run.new_step
-    return tuple(clip_indices([0], span, run.new_length, run.new_step))
 
 
 def _resize(run: TrainConfig) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Every choice of the I3D and S3D-G estimators in one record, and which of them cannot be."""
+"""All options of the I3D and S3D-G estimators, and the checks that refuse impossible combinations."""
 from __future__ import annotations
 
 import dataclasses
@@ -6,8 +6,10 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from ...errors import UsageError
+from ...options import option, options_of, yes_or_no
 
 NETWORKS = ('i3d', 's3dg')
 MODES = {'i3d': ('train', 'eval', 'train_and_eval', 'predict', 'export'),
@@ -28,6 +30,12 @@ FREE_TO_CHANGE = frozenset({
 #: Choices that decide what network the parameters of a run fit, the classes of its head aside.
 OF_THE_NETWORK = ('network', 'channels', 'min_depth', 'depth_multiplier')
 
+_option = partial(option, underscores=True)
+_clips = partial(_option, group='clips')
+_training = partial(_option, group='training')
+_results = partial(_option, group='results')
+_devices = partial(_option, group='devices')
+
 
 @dataclass
 class EstimatorConfig:
@@ -37,54 +45,82 @@ class EstimatorConfig:
     """
 
     network: str = 'i3d'
-    mode: str = 'train_and_eval'
-    model_dir: str = ''
-    checkpoint_path: str | None = None
-    export_path: str | None = None
-    # data
-    train_subset_dir_path: str | None = None
-    eval_subset_dir_path: str | None = None
-    predict_subset_dir_path: str | None = None
-    batch_size: int = 6
-    prefetch_size: int = -1
-    tfrecord_size: int = 40
-    num_classes: int = 204
-    clip_length: int = 64
-    frame_height: int = 224
-    frame_width: int = 224
-    channels: int = 3
-    label_mode: str = 'multi'
-    num_data_workers: int = 2
-    crop: bool = False
-    cropheight: int = 920
-    cropwidth: int = 1920
-    cropx: int = 0
-    cropy: int = 82
-    # training
-    monitor_steps: int = 100
-    train_steps: int | None = None
-    learning_rate: float = 0.1
-    optimizer: str = 'momentum'
-    momentum: float = 0.9
-    weight_decay: float = 1e-7
-    dropout_rate: float = 0.2
-    variables_to_warm_start: str | None = None
-    variables_to_train: str | None = None
-    update_batch_norm: bool = False
-    batch_norm_momentum: float | None = None
-    seed: int = 0
-    restart: bool = False
-    overwrite: bool = False
-    # the network of s3dg_estimator.py, and whether it starts from --checkpoint_path
-    warm_start: bool = False
-    min_depth: int = 16
-    depth_multiplier: float = 1.0
-    # what is looked at
-    add_image_summaries: bool = True
-    metric_weights: str | None = None
-    # devices; None is one GPU where there is one
-    num_gpus: int | None = None
-    gpu_num: int | None = None
+    mode: str = _option(
+        'train_and_eval', 'train for --train_steps; evaluate once; train and evaluate every --monitor_steps; write '
+        'predictions of every clip; write the network as an ONNX bundle', required=True)
+    model_dir: str = _option(
+        '', 'folder of the run: checkpoints, log, events, results. A run that is there goes on', required=True)
+    checkpoint_path: str | None = _option(
+        None, 'what a new run starts from, or what is evaluated, applied or exported: the --model_dir of another run '
+        '(its newest checkpoint), a .params file such as its best.params, or a checkpoint of TensorFlow '
+        "(FOLDER/model.ckpt); by default --model_dir's newest", metavar='PATH')
+    export_path: str | None = _option(
+        None, '--mode export: a folder named by the time is made in here; by default MODEL_DIR/export',
+        metavar='FOLDER')
+
+    train_subset_dir_path: str | None = _clips(
+        None, 'folder of *.tfrecord, or a pattern, to train on', metavar='FOLDER')
+    eval_subset_dir_path: str | None = _clips(
+        None, 'folder of *.tfrecord, or a pattern, to evaluate', metavar='FOLDER')
+    predict_subset_dir_path: str | None = _clips(
+        None, 'folder of *.tfrecord, or a pattern, to predict; needs no labels', '--predict_subset_dir_path',
+        '--test_subset_dir_path', metavar='FOLDER')
+    batch_size: int = _clips(6, 'clips a step, over all devices', least=1)
+    prefetch_size: int = _clips(
+        -1, 'batches read ahead; 0 reads when they are needed, -1 goes by --tfrecord_size', metavar='BATCHES',
+        least=-1)
+    tfrecord_size: int = _clips(
+        40, 'size of the clips read ahead, as they are stored; one batch at least', metavar='MIB', least=1)
+    num_classes: int = _clips(204, 'classes, and length of a label', least=1)
+    clip_length: int = _clips(64, 'frames of a stored clip', least=1)
+    frame_height: int = _clips(224, 'height of the stored frames', least=1)
+    frame_width: int = _clips(224, 'width of the stored frames', least=1)
+    channels: int = _clips(3, '3 of RGB, 2 of optical flow')
+    label_mode: str = _clips(
+        'multi', 'a clip has any number of labels (sigmoid), or exactly one (softmax)', choices=LABEL_MODES)
+    num_data_workers: int = _clips(2, 'processes that read clips; results do not depend on it', least=0)
+    crop: bool = _clips(False, 'keep only a window of every frame', '-c', '--crop')
+    cropheight: int = _clips(920, 'height of the window', least=1)
+    cropwidth: int = _clips(1920, 'its width', least=1)
+    cropx: int = _clips(0, 'its left edge', least=0)
+    cropy: int = _clips(82, 'its upper edge', least=0)
+
+    monitor_steps: int = _training(
+        100, 'steps between two looks at the run: log, summaries, checkpoint and evaluation', metavar='STEPS', least=1)
+    train_steps: int | None = _training(
+        None, 'steps of the whole run; by default it goes on until Ctrl-C', metavar='STEPS', least=1)
+    learning_rate: float = _training(0.1, 'learning rate, the same throughout', least=0)
+    optimizer: str = _training('momentum', 'gradient descent with momentum or without', choices=OPTIMIZERS)
+    momentum: float = _training(0.9, 'momentum', least=0)
+    weight_decay: float = _training(1e-7, 'factor of the L2 term, and of the L1 term', least=0)
+    dropout_rate: float = _training(0.2, 'dropout before the logits', least=0)
+    variables_to_warm_start: str | None = _training(
+        None, 'what is taken from --checkpoint_path: NETWORK_convs or NETWORK_logits; all by default', metavar='PART')
+    variables_to_train: str | None = _training(
+        None, 'what is trained: NETWORK_convs or NETWORK_logits; all by default', metavar='PART')
+    update_batch_norm: bool = _training(
+        False, 'let statistics of batch normalisation follow the clips also where nothing is trained')
+    batch_norm_momentum: float | None = _training(
+        None, "how slowly these statistics follow; 0.9 by default, Kinetics' training had 0.999", least=0)
+    seed: int = _training(0, 'decides every random choice of the run', least=0)
+    restart: bool = _training(
+        False, 'put the run in --model_dir aside, in its folder phase-1 and so on, and start a new one from its '
+        'parameters (or from --checkpoint_path); repeated, the new one goes on')
+    warm_start: bool = _training(
+        False, 'start from --checkpoint_path (i3d_estimator.py does without being told)')
+    min_depth: int = _training(16, 'least channels of a layer', least=1)
+    depth_multiplier: float = _training(1.0, 'factor of the channels of all layers', least=0)
+
+    add_image_summaries: bool = _results(
+        True, 'show the middle frames of a batch in TensorBoard', type=yes_or_no, metavar='true|false')
+    metric_weights: str | None = _results(
+        None, 'classes that count in scores: numbers, ranges (4-7) and parts of names (gate), separated by commas; all '
+        'by default', metavar='CLASSES')
+    overwrite: bool = _results(False, 'replace eval.json or the predictions of before')
+
+    num_gpus: int | None = _devices(
+        None, 'GPUs; 0 computes on the CPU. By default 1 where there is one that can be used', least=0)
+    gpu_num: int | None = _devices(None, 'which GPU, by default 0', least=0)
 
     def as_json(self) -> str:
         """Return the record as JSON, keys in the order of this class."""
@@ -158,14 +194,10 @@ def _name_rules(c: EstimatorConfig) -> Iterator[tuple]:
 
 
 def _number_rules(c: EstimatorConfig) -> Iterator[tuple]:
-    least = {'batch_size': 1, 'prefetch_size': -1, 'tfrecord_size': 1, 'num_classes': 1, 'clip_length': 1,
-             'frame_height': 1, 'frame_width': 1, 'num_data_workers': 0, 'cropheight': 1, 'cropwidth': 1, 'cropx': 0,
-             'cropy': 0, 'monitor_steps': 1, 'train_steps': 1, 'learning_rate': 0, 'momentum': 0, 'weight_decay': 0,
-             'dropout_rate': 0, 'batch_norm_momentum': 0, 'seed': 0, 'min_depth': 1, 'depth_multiplier': 0,
-             'num_gpus': 0, 'gpu_num': 0}
-    for flag, low in least.items():
+    for flag, about in options_of(EstimatorConfig).items():
         value = getattr(c, flag)
-        yield (value is not None and not low <= value < math.inf, flag, f'must be {low} or more, got {value}')
+        yield (about.least is not None and value is not None and not about.least <= value < math.inf, flag,
+               f'must be {about.least} or more, got {value}')
     for flag in ('dropout_rate', 'batch_norm_momentum', 'momentum'):
         value = getattr(c, flag)
         yield value is not None and value >= 1, flag, f'must be less than 1, got {value}'

@@ -1,11 +1,13 @@
-"""Every choice of a training run in one record, and which of them cannot be."""
+"""All options of a training run, and the checks that refuse impossible combinations."""
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
+from functools import partial
 
+from ...data.by_name import train_transform
 from ...errors import UsageError
+from ...evaluate.recognizer_options import RecognizerOptions, shared_rules
+from ...options import changed, option
 from ..run import RUN_FILES
 
 #: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to go on.
@@ -17,118 +19,107 @@ FREE_ON_RESUME = frozenset({
 #: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
 OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')
 
+_data = partial(option, group='training data')
+_model = partial(option, group='model')
+_devices = partial(option, group='devices')
+_optimisation = partial(option, group='optimisation')
+_run = partial(option, group='run')
+
 
 @dataclass
-class TrainConfig:
+class TrainConfig(RecognizerOptions):
     """What ``scripts/train_recognizer.py`` takes, under the names of its flags; ``--help`` explains each.
 
     ``TrainConfig(model='resnet18_v1b_ucf101', dataset='demo_appearance')`` is enough to start with.
     """
 
-    # data
-    dataset: str = 'ucf101'
-    data_dir: str | None = None
-    val_data_dir: str | None = None
-    train_list: str | None = None
-    val_list: str | None = None
-    list_format: str = 'auto'
-    label_base: int | None = None
-    multi_label: bool = False
-    num_classes: int | None = None
-    num_segments: int = 1
-    new_length: int = 1
-    new_step: int = 1
-    clip_sampling: str = 'consecutive'
-    new_height: int = 0
-    new_width: int = 0
-    input_size: int = 224
-    crop_ratio: float = 0.875
-    data_aug: str = 'v1'
-    scale_ratios: str = '1.0, 0.875, 0.75, 0.66'
-    more_fix_crop: bool = True
-    max_distort: int = 1
-    flip_prob: float = 0.5
-    color_jitter: float = 0.
-    num_crop: int = 1
-    video_loader: bool = False
-    use_decord: bool = False
-    decoder: str = 'auto'
-    decode_timeout: float = 60.
-    on_error: str = 'raise'
-    max_skip_share: float = 0.1
-    num_workers: int = 4
-    prefetch_ratio: float = 2.
-    slowfast: bool = False
-    slow_temporal_stride: int = 16
-    fast_temporal_stride: int = 2
-    # model
-    model: str = ''
-    use_tsn: bool = False
-    consensus: str = 'avg'
-    use_pretrained: bool = False
-    pretrained_base: bool = True
-    hashtag: str = ''
-    resume_params: str = ''
-    new_head: bool = False
-    train_params: str = 'all'
-    resume_states: str = ''
-    resume_epoch: int = 0
-    mode: str | None = None
-    dtype: str = 'float32'
-    dropout: float | None = None
-    last_gamma: bool = False
-    use_se: bool = False
-    use_gn: bool = False
-    batch_norm: bool = False
-    input_5d: bool = False
-    partial_bn: bool = False
-    freeze_bn: bool = False
-    bn_momentum: float | None = None
-    # devices
-    num_gpus: int = 0
-    num_cpus: int = 1
-    kvstore: str | None = None
-    use_amp: bool = False
-    # optimisation
-    optimizer: str | None = None
-    batch_size: int = 25
-    num_epochs: int = 3
-    lr: float = 0.1
-    momentum: float = 0.9
-    wd: float = 0.0001
-    no_wd: bool = False
-    lr_mode: str = 'step'
-    lr_decay: float = 0.1
-    lr_decay_period: int = 0
-    lr_decay_epoch: str = '40,60'
-    warmup_lr: float = 0.
-    warmup_epochs: int = 0
-    clip_grad: float = 0
-    clip_norm: float = 0
-    accumulate: int = 1
-    mixup: bool = False
-    mixup_alpha: float = 0.2
-    mixup_off_epoch: int = 0
-    label_smoothing: bool = False
-    teacher: str | None = None
-    teacher_params: str = ''
-    temperature: float = 20.
-    hard_weight: float = 0.5
-    seed: int = 0
-    # the run
-    save_dir: str = 'params'
-    save_frequency: int = 10
-    checkpoint_steps: int = 0
-    logging_file: str = 'train.log'
-    log_interval: int = 50
-    train_only: bool = False
-    eval: bool = False
-    resume: str | None = None
-    overwrite: bool = False
+    val_data_dir: str | None = changed(RecognizerOptions, 'val_data_dir', group='training data')
+    train_list: str | None = changed(RecognizerOptions, 'train_list', group='training data')
+    val_list: str | None = changed(RecognizerOptions, 'val_list', group='training data')
+    crop_ratio: float = changed(RecognizerOptions, 'crop_ratio', group='training data')
+    scale_ratios: str = _data('1.0, 0.875, 0.75, 0.66', 'sides of the multi-scale crop')
+    more_fix_crop: bool = _data(True, 'crop at the 4 corners and the centre only, instead of 13 places')
+    max_distort: int = _data(1, 'how far the two scale ratios of a crop may differ', least=0)
+    flip_prob: float = _data(0.5, 'share of clips that are mirrored')
+    color_jitter: float = _data(
+        0., 'change brightness, contrast, saturation and hue of a video at random, all frames alike: 0 not at all, 1 a '
+        'little (contrast and saturation by 10 %%), at most 5', metavar='STRENGTH')
+    num_crop: int = changed(RecognizerOptions, 'num_crop', group='training data')
+    on_error: str = _data(
+        'raise', 'a training video that cannot be read: stop, or leave it out and record it',
+        choices=('raise', 'skip'))
+    max_skip_share: float = _data(0.1, 'stop when more than this share of the videos was skipped')
 
-    def as_json(self) -> str:
-        """Return the record as JSON, keys in the order of this class."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+    pretrained_base: bool = _model(
+        True, 'start the body at random instead of from ImageNet weights, which are downloaded',
+        '--no-pretrained-base')
+    new_head: bool = _model(
+        False, 'take the body of --resume-params only: its weights were trained on other classes')
+    train_params: str = _model(
+        'all', 'what learns: everything, the head, or the parameters in whose keys the regular expression is found; '
+        'the rest stays as it is, running statistics included', metavar='all|head|REGEX')
+    consensus: str = changed(RecognizerOptions, 'consensus', group='model')
+    dropout: float | None = _model(None, "dropout before the head; by default the model's")
+    last_gamma: bool = _model(False, "start each residual block's last gamma at 0")
+    partial_bn: bool = _model(False, 'freeze every batch normalisation but the first')
+    freeze_bn: bool = _model(False, 'freeze every batch normalisation')
+    bn_momentum: float | None = _model(
+        None, "share of the running statistics that batch normalisation keeps at a step; by default the model's: 0.9, "
+        'for I3D and S3D as published 0.999, too slow for a short run from scratch', metavar='SHARE')
+
+    kvstore: str | None = _devices(
+        None, 'where gradients are added up; dist_* over several machines',
+        choices=('local', 'device', 'dist_sync', 'dist_sync_device'))
+    use_amp: bool = _devices(False, 'mixed precision: float16 on GPUs, bfloat16 on CPUs')
+
+    optimizer: str | None = _optimisation(
+        None, 'gradient descent with momentum, or with that of Nesterov; Adam, or Adam with decoupled weight decay '
+        '(lr x wd a step). By default sgd, with --slowfast nag', choices=('sgd', 'nag', 'adam', 'adamw'))
+    batch_size: int = _optimisation(25, 'videos a step and device', least=1)
+    num_epochs: int = _optimisation(3, 'epochs', least=1)
+    lr: float = _optimisation(0.1, 'learning rate', least=0)
+    momentum: float = _optimisation(0.9, 'momentum of sgd and nag', least=0)
+    wd: float = _optimisation(0.0001, 'weight decay', least=0)
+    no_wd: bool = _optimisation(False, 'no weight decay for biases, beta and gamma')
+    lr_mode: str = _optimisation(
+        'step', 'how the rate goes down', choices=('step', 'poly', 'cosine', 'linear', 'constant'))
+    lr_decay: float = _optimisation(0.1, 'factor of a step', least=0)
+    lr_decay_period: int = _optimisation(0, 'step every so many epochs', least=0)
+    lr_decay_epoch: str = _optimisation(
+        '40,60', 'epochs of the steps; with rates, as in 0:0.01,10:0.1,30:0.001, the rate may also go up, and an s '
+        'after a number (500s) counts steps; or a published schedule by name: i3d-rgb, i3d-flow; i3d-flow@20000 takes '
+        'as many steps, i3d-flow@run those of the run', metavar='EPOCHS')
+    warmup_lr: float = _optimisation(0., 'rate the warm-up starts from', least=0)
+    warmup_epochs: int = _optimisation(0, 'epochs of the linear warm-up', least=0)
+    clip_grad: float = _optimisation(0, 'limit of a gradient element; 0 for none', least=0)
+    clip_norm: float = _optimisation(0, 'limit of the norm of the whole gradient; 0 for none', least=0)
+    accumulate: int = _optimisation(1, 'batches that are added up to one step', least=1)
+    mixup: bool = _optimisation(False, 'train on mixtures of two videos (arXiv:1710.09412)')
+    mixup_alpha: float = _optimisation(0.2, 'Beta(alpha, alpha) draws the mixture', least=0)
+    mixup_off_epoch: int = _optimisation(0, 'last epochs without mixup', least=0)
+    label_smoothing: bool = _optimisation(False, 'soften the labels by 0.1')
+    teacher: str | None = _optimisation(None, 'distil from this model of the zoo', metavar='MODEL')
+    teacher_params: str = _optimisation(
+        '', "the teacher's parameters; its published ones by default", metavar='FILE')
+    temperature: float = _optimisation(20., 'softens the scores that are distilled', least=0)
+    hard_weight: float = _optimisation(0.5, 'weight of the true labels beside the teacher')
+    seed: int = _optimisation(0, 'decides every random choice of the run', least=0)
+
+    save_dir: str = _run('params', 'where everything is written')
+    save_frequency: int = _run(
+        10, 'epochs between saved parameters; 0 for none but the best and the last', least=0)
+    checkpoint_steps: int = _run(0, 'steps between checkpoints to resume from; 0 for one an epoch', least=0)
+    logging_file: str = _run('train.log', 'log file in --save-dir')
+    log_interval: int = _run(50, 'batches between lines; 0 for none', least=0)
+    resume: str | None = _run(
+        None, 'go on from the newest good checkpoint of --save-dir (or start, if none), or of DIR', const='auto',
+        metavar='auto|DIR')
+    resume_states: str = _run(
+        '', "the .states file beside the one of --resume-params; GluonCV's are pickles and refused", metavar='FILE')
+    resume_epoch: int = _run(0, 'epoch to start counting from', least=0)
+    overwrite: bool = _run(False, 'delete the run that --save-dir holds')
+    train_only: bool = _run(False, 'no validation, and only the last parameters')
+    eval: bool = _run(False, 'validate once and stop')
 
     @property
     def update_rule(self) -> str:
@@ -153,6 +144,13 @@ class TrainConfig:
         except ValueError:
             raise UsageError(f'--scale-ratios takes numbers separated by commas, got {self.scale_ratios!r}') from None
 
+    def augmentation(self, card):
+        """Return the transform of training videos, for a model with this card."""
+        return train_transform(
+            self.data_aug, self.input_size, card.mean, card.std, new_height=self.new_height, new_width=self.new_width,
+            scale_ratios=self.ratios, more_fix_crop=self.more_fix_crop, max_distort=self.max_distort,
+            flip_prob=self.flip_prob, color_jitter=self.color_jitter)
+
     @property
     def decay(self) -> str | range:
         """Where the step schedule changes the rate, as `gluon_action.train.schedules.make_schedule` takes it."""
@@ -175,7 +173,8 @@ def check_config(config: TrainConfig, card) -> None:
     UsageError
         Naming the flag, the reason and what to do.
     """
-    for rules in (_model_rules(config, card), _data_rules(config, card), _start_rules(config), _recipe_rules(config)):
+    for rules in (shared_rules(config, card), _model_rules(config, card), _data_rules(config, card),
+                  _start_rules(config), _recipe_rules(config)):
         for broken, flag, why in rules:
             if broken:
                 raise UsageError(f'{flag}: {why}')
@@ -184,31 +183,15 @@ def check_config(config: TrainConfig, card) -> None:
 def _model_rules(c: TrainConfig, card):
     """Yield (broken, flag, why): options that mean nothing for this network."""
     normalised = 'bn_frozen' in card.supports or c.batch_norm
-    for value, option, flag, what in (
-            (c.use_gn, 'use_gn', '--use-gn', 'group normalisation'),
-            (c.use_se, 'use_se', '--use_se', 'squeeze-and-excitation'),
-            (c.batch_norm, 'batch_norm', '--batch-norm', 'batch-normalised variant'),
-            (c.last_gamma, 'last_gamma', '--last-gamma', 'residual block whose last gamma could start at 0')):
-        yield value and option not in card.supports, flag, f'{card.name} has no {what}'
+    yield (c.last_gamma and 'last_gamma' not in card.supports, '--last-gamma',
+           f'{card.name} has no residual block whose last gamma could start at 0')
     for value, flag in ((c.partial_bn, '--partial-bn'), (c.freeze_bn, '--freeze-bn'),
                         (c.bn_momentum is not None, '--bn-momentum')):
         yield value and (not normalised or c.use_gn), flag, f'{card.name} has no batch normalisation'
     yield c.freeze_bn and c.bn_momentum is not None, '--bn-momentum', 'means nothing with --freeze-bn'
     yield c.partial_bn and c.freeze_bn, '--partial-bn', 'contradicts --freeze-bn, which freezes all of them'
-    frames = card.input_layout == 'NCHW'
-    yield c.input_5d and frames, '--input-5d', f'{card.name} takes frames (N, C, H, W), not clips'
-    pathways = 'slowfast' in card.supports
-    yield c.slowfast and not pathways, '--slowfast', f'{card.name} has no slow and fast pathway'
-    yield pathways and not c.slowfast, '--slowfast', f'{card.name} has a slow and a fast pathway; add it'
-    yield (c.new_length > 1 and frames, '--new-length',
-           f'{card.name} takes one frame a segment; use --num-segments for more frames')
-    yield (not frames and c.new_length == 1 and not (c.input_5d or c.slowfast), '--new-length',
-           f'{card.name} takes clips; pass the frames of one, {card.clip_length} as for its weights or any other '
-           'number, or --input-5d for clips of a single frame')
-    yield not frames and c.use_tsn, '--use-tsn', f'{card.name} averages over segments as it is; leave it out'
-    yield (c.consensus != 'avg' and not frames, '--consensus',
-           f'{card.name} averages over segments; another consensus is for temporal segment networks')
-    yield c.consensus != 'avg' and c.num_segments == 1, '--consensus', 'needs --num-segments of 2 or more'
+    yield (card.input_layout != 'NCHW' and c.use_tsn, '--use-tsn',
+           f'{card.name} averages over segments as it is; leave it out')
     given = '--use-pretrained' if c.use_pretrained else '--resume-params' if c.resume_params else ''
     yield (c.last_gamma and (given or c.pretrained_base), '--last-gamma',
            f'the weights of {given} would overwrite it' if given else
@@ -218,24 +201,9 @@ def _model_rules(c: TrainConfig, card):
 
 
 def _data_rules(c: TrainConfig, card):
-    yield c.num_gpus and c.num_cpus > 1, '--num-cpus', 'splits batches where there are no GPUs; leave out --num-gpus'
-    if c.clip_sampling == 'spread':
-        frames = card.input_layout == 'NCHW'
-        yield (frames, '--clip-sampling spread',
-               f'{card.name} takes one frame a segment; --num-segments spreads those over the video')
-        yield c.slowfast, '--clip-sampling spread', 'contradicts --slowfast, which takes its own strides'
-        yield (c.num_segments != 1 or c.new_step != 1, '--clip-sampling spread',
-               'takes one clip whose frames are as far apart as the video allows; leave out --num-segments and '
-               f'--new-step, got {c.num_segments} and {c.new_step}')
-    strides = (c.slow_temporal_stride, c.fast_temporal_stride)
-    yield (not c.slowfast and strides != (16, 2), '--slow-temporal-stride and --fast-temporal-stride',
-           'mean something with --slowfast only')
-    yield c.use_decord and c.decoder == 'pyav', '--use-decord', 'contradicts --decoder pyav'
-    yield c.num_crop not in (1, 3, 10), '--num-crop', f'must be 1, 3 or 10, got {c.num_crop}'
     ratios = c.ratios
     yield (not ratios or min(ratios) <= 0 or max(ratios) > 1, '--scale-ratios',
            f'must be above 0 and at most 1, got {c.scale_ratios!r}')
-    yield not 0 < c.crop_ratio <= 1, '--crop-ratio', f'must be above 0 and at most 1, got {c.crop_ratio}'
     yield not 0 <= c.flip_prob <= 1, '--flip-prob', f'must be in 0..1, got {c.flip_prob}'
     yield not 0 <= c.color_jitter <= 5, '--color-jitter', f'must be in 0..5, got {c.color_jitter}'
     yield (c.color_jitter and card.modality == 'flow', '--color-jitter',
@@ -250,8 +218,6 @@ def _data_rules(c: TrainConfig, card):
 def _size_rules(c: TrainConfig):
     """Yield (broken, flag, why): sizes and crops that the augmentation does not look at."""
     multi_scale, resized = c.data_aug in ('v1', 'v2'), c.data_aug == 'v1' and c.new_height and c.new_width
-    yield (c.data_aug == 'v1' and bool(c.new_height) != bool(c.new_width), '--new-height and --new-width',
-           f'go together, got {c.new_height} and {c.new_width}')
     yield (c.data_aug in ('v2', 'v4') and c.new_width, '--new-width',
            f'means nothing with --data-aug {c.data_aug}, which keeps the shape of frames; --new-height is their short '
            'side')
@@ -269,7 +235,6 @@ def _size_rules(c: TrainConfig):
 
 
 def _start_rules(c: TrainConfig):
-    yield c.hashtag and not c.use_pretrained, '--hashtag', 'names published weights; add --use-pretrained'
     yield (c.new_head and not c.resume_params, '--new-head',
            'keeps the body of --resume-params FILE; add it. Published weights with another number of classes get a new '
            'head by themselves')
@@ -309,8 +274,6 @@ def _recipe_rules(c: TrainConfig):
            f'{c.mixup_off_epoch} leaves --mixup nothing of --num-epochs {c.num_epochs}')
     yield c.mixup_alpha <= 0, '--mixup-alpha', f'must be above 0, got {c.mixup_alpha}'
     yield from _rate_rules(c)
-    yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',
-           f'{c.dtype} needs --num-gpus: MXNet has no {c.dtype} convolution on a CPU')
     yield c.use_amp and c.dtype != 'float32', '--use-amp', 'keeps float32 parameters; leave out --dtype'
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import mxnet as mx
 
-from ...data.by_name import open_dataset, train_transform, val_transform
+from ...data.by_name import val_transform
 from ...data.dataloader import VideoLoader
 from ...data.run_config import read_run_config
 from ...errors import UsageError
@@ -81,15 +81,16 @@ def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStac
     some_set = train_set or val_set
     if some_set.multi_label and config.consensus != 'avg':
         raise UsageError(f'--consensus {config.consensus}: several labels a video need avg')
+    reading = dict(num_workers=config.num_workers, prefetch=config.prefetch, timeout=config.timeout)
     loaders = {}
     if train_set is not None:
         loaders['train'] = cleanup.enter_context(VideoLoader(
             train_set, config.total_batch_size, shuffle=True, seed=config.seed, last='wrap', on_error=config.on_error,
-            max_skip_share=config.max_skip_share, **parts, **_reading(config)))
+            max_skip_share=config.max_skip_share, **parts, **reading))
     if val_set is not None:
         # A video that cannot be read counts as wrong; it never stops a validation.
         loaders['val'] = cleanup.enter_context(VideoLoader(
-            val_set, config.total_batch_size, last='keep', on_error='skip', max_skip_share=1., **_reading(config)))
+            val_set, config.total_batch_size, last='keep', on_error='skip', max_skip_share=1., **reading))
     log.info('Load %d training samples and %d validation samples.', len(train_set or ()), len(val_set or ()))
     return RunData(loaders, some_set.num_classes, some_set.classes, some_set.multi_label, parts.get('part_index', 0),
                    store)
@@ -112,34 +113,21 @@ def open_store(kind: str) -> mx.kv.KVStore:
 
 def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
     """Return the training and the validation set; None for the one that is not wanted."""
-    size, look = config.input_size, dict(mean=card.mean, std=card.std)
-    sides = dict(new_height=config.new_height, new_width=config.new_width)
-    shared = dict(
-        num_segments=config.num_segments, new_length=config.new_length, new_step=config.new_step,
-        clip_sampling=config.clip_sampling, data_aug=config.data_aug, target_width=size, target_height=size,
-        video_loader=config.video_loader, use_decord=config.use_decord, decoder=config.decoder,
-        slowfast=config.slowfast, slow_temporal_stride=config.slow_temporal_stride,
-        fast_temporal_stride=config.fast_temporal_stride,
-        modality=card.modality, time_axis=config.input_5d, list_format=config.list_format, label_base=config.label_base,
-        multi_label=config.multi_label, timeout=config.decode_timeout or None, seed=config.seed, **sides)
+    shared = dict(modality=card.modality, time_axis=config.input_5d, seed=config.seed)
     train_set = val_set = None
-    names = dict(num_classes=config.num_classes)
     if not config.eval:
-        train_set = open_dataset(
-            config.dataset, train=True, setting=config.train_list, data_dir=config.data_dir, **names, **shared,
-            transform=train_transform(config.data_aug, size, **look, **sides, scale_ratios=config.ratios,
-                                      more_fix_crop=config.more_fix_crop, max_distort=config.max_distort,
-                                      flip_prob=config.flip_prob, color_jitter=config.color_jitter))
+        train_set = config.open_videos(train=True, transform=config.augmentation(card), **shared)
         # The training list numbers the classes; a validation folder that lacks one must not renumber them.
         names = dict(num_classes=train_set.num_classes, classes=train_set.classes)
     else:
         names = classes_of_run(config)
     if not config.train_only:
-        val_set = open_dataset(
-            config.dataset, train=False, setting=config.val_list, data_dir=config.val_data_dir or config.data_dir,
-            num_crop=config.num_crop, **names, **shared,
-            transform=val_transform(config.data_aug, size, **look, **sides, crop_ratio=config.crop_ratio,
-                                    num_crop=config.num_crop, clip_length=config.new_length))
+        val_set = config.open_videos(
+            train=False, num_crop=config.num_crop, **names, **shared,
+            transform=val_transform(config.data_aug, config.input_size, card.mean, card.std,
+                                    new_height=config.new_height, new_width=config.new_width,
+                                    crop_ratio=config.crop_ratio, num_crop=config.num_crop,
+                                    clip_length=config.new_length))
     return train_set, val_set
 
 
@@ -228,8 +216,3 @@ def build_teacher(config: TrainConfig, num_classes: int, contexts: list[mx.Conte
         load_weights(teacher, config.teacher_params, ctx=contexts)
     teacher.hybridize(static_alloc=True)
     return teacher
-
-
-def _reading(config: TrainConfig) -> dict:
-    return dict(num_workers=config.num_workers, prefetch=max(1, round(config.prefetch_ratio * config.num_workers)),
-                timeout=config.decode_timeout or None)

@@ -1,0 +1,145 @@
+"""The options that decide which frames a network sees, shared by every configuration that reads labelled videos."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from ..options import option
+from .by_name import DEMOS, PRESETS, open_dataset
+from .lists.formats import FORMATS
+from .reading.clip_reader import FramePlan
+from .reading.sampling import CLIP_SAMPLINGS
+
+#: Data sets that --dataset knows. The demo ones are generated, the others are looked for under --data-dir.
+DATASETS = (*PRESETS, 'custom', *DEMOS)
+#: Kinds of augmentation, with GluonCV's numbers.
+DATA_AUGS = ('v1', 'v2', 'v3', 'v4')
+
+_data = partial(option, group='data')
+
+
+@dataclass
+class VideoOptions:
+    """Lists, clips, sizes, crops and decoding, under the names of the flags, whose meanings are GluonCV's.
+
+    Training and testing inherit from this and change defaults. How frames become what the network takes
+    (`gluon_action.data.preprocess`) follows from these options and the model's card.
+    """
+
+    dataset: str = _data(
+        'ucf101', 'data set; those whose names start with demo are generated where --data-dir says', choices=DATASETS)
+    data_dir: str | None = _data(
+        None, "folder that the list's paths start from; default ~/.mxnet/datasets/ucf101/rawframes and the like")
+    list_format: str = _data('auto', 'format of the list; auto looks at it', choices=('auto', *FORMATS))
+    label_base: int | None = _data(
+        None, 'number of the first class in the list; by default 0, or what the format fixes', choices=(0, 1))
+    multi_label: bool = _data(False, 'a video may have several labels')
+    num_classes: int | None = _data(
+        None, "number of classes; by default the data set's, or the list's largest label + 1", least=1)
+    num_segments: int = _data(1, 'segments a video is divided into (TSN)', least=1)
+    new_length: int = _data(1, 'frames a clip', least=1)
+    new_step: int = _data(1, 'stride between the frames of a clip', least=1)
+    new_height: int = _data(
+        0, 'height frames are resized to before augmentation, 0 for none; also the short side of --data-aug v2 and v4 '
+        'and the smallest of v3', least=0)
+    new_width: int = _data(
+        0, 'width frames are resized to before augmentation, 0 for none; also the largest short side of --data-aug v3',
+        least=0)
+    input_size: int = _data(224, 'crop that the network sees, in pixels', least=1)
+    data_aug: str = _data(
+        'v1', 'augmentation: v1 multi-scale crop; v2 the same after resizing the short side; v3 random short side and '
+        'crop; v4 random resized crop', choices=DATA_AUGS)
+    video_loader: bool = _data(
+        False, 'entries of the list are video files (a missing extension is added) and nothing else; by default each '
+        'may be a file or a folder of frames')
+    use_decord: bool = _data(False, 'the same as --decoder decord')
+    decoder: str = _data(
+        'auto', 'who reads video files; auto takes PyAV, and decord for what PyAV has no decoder for',
+        choices=('auto', 'decord', 'pyav'))
+    decode_timeout: float = _data(
+        60., 'a video that takes longer to read has failed; 0 for no limit', metavar='SECONDS', least=0)
+    num_workers: int = _data(
+        4, 'processes that read videos; results do not depend on it', '-j', '--num-data-workers', least=0)
+    prefetch_ratio: float = _data(2., 'batches (in a test: videos) read ahead, times the workers', least=0)
+    slowfast: bool = _data(False, 'sample frames for a SlowFast network')
+    slow_temporal_stride: int = _data(16, 'stride of the slow pathway', least=1)
+    fast_temporal_stride: int = _data(2, 'stride of the fast pathway', least=1)
+    clip_sampling: str = _data(
+        'consecutive', 'frames of a clip: --new-step apart, or (spread) one of each of --new-length equal parts of the '
+        'video, in training a random one and otherwise its middle', choices=CLIP_SAMPLINGS)
+    val_list: str | None = _data(None, 'list of validation videos')
+    val_data_dir: str | None = _data(None, 'folder of the validation list; by default --data-dir')
+    train_list: str | None = _data(None, 'training videos: a list, or a folder of one folder a class')
+    crop_ratio: float = _data(
+        0.875, 'validation resizes the short side to input size / crop ratio, unless --new-height says')
+    num_crop: int = _data(1, 'crops of a validation frame', choices=(1, 3, 10))
+
+    @property
+    def segments(self) -> int:
+        """Segments a video, S."""
+        return self.num_segments
+
+    @property
+    def crops(self) -> int:
+        """Crops of a frame in validation and testing: 1, 3 or 10."""
+        return self.num_crop
+
+    @property
+    def frames_per_clip(self) -> int:
+        """T, frames of a clip as the network takes it, of both pathways of SlowFast."""
+        return self.frame_plan().frames_per_clip
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that reading one video may take; None for any time."""
+        return self.decode_timeout or None
+
+    @property
+    def prefetch(self) -> int:
+        """Batches, in a test videos, that are read ahead."""
+        return max(1, round(self.prefetch_ratio * self.num_workers))
+
+    def frame_plan(self, mode: str = 'val') -> FramePlan:
+        """Return which frames of a video are taken.
+
+        Parameters
+        ----------
+        mode : {'train', 'val', 'test'}
+            As in `gluon_action.data.reading.sampling.segment_starts`.
+        """
+        return FramePlan(mode, self.segments, self.new_length, self.new_step, slowfast=self.slowfast,
+                         slow_stride=self.slow_temporal_stride, fast_stride=self.fast_temporal_stride,
+                         clip_sampling=self.clip_sampling)
+
+    def open_videos(self, *, train: bool, test_mode: bool = False, **more):
+        """Open the training or the validation list.
+
+        Parameters
+        ----------
+        train : bool
+        test_mode : bool
+            Take frames as in testing, of whichever list.
+        **more
+            What the options do not say: ``modality``, ``transform``, ``seed``, ``classes`` and further arguments of
+            `VideoClsCustom`.
+
+        Returns
+        -------
+        gluon_action.data.video_dataset.VideoClsCustom
+
+        Raises
+        ------
+        UsageError
+            When the data set is unknown or its list is not given.
+        AnnotationError
+            When the list cannot be read.
+        """
+        reading = dict(
+            plan=self.frame_plan('test' if test_mode else 'train' if train else 'val'), data_aug=self.data_aug,
+            new_height=self.new_height, new_width=self.new_width, target_height=self.input_size,
+            target_width=self.input_size, video_loader=self.video_loader, use_decord=self.use_decord,
+            decoder=self.decoder, timeout=self.timeout, list_format=self.list_format, label_base=self.label_base,
+            multi_label=self.multi_label, num_classes=self.num_classes)
+        return open_dataset(
+            self.dataset, train=train, test_mode=test_mode, setting=self.train_list if train else self.val_list,
+            data_dir=self.data_dir if train else self.val_data_dir or self.data_dir, **{**reading, **more})

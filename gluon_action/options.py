@@ -1,0 +1,194 @@
+"""Options written once: fields of dataclasses with default, type, flag and help, and the parsers made from them."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import math
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_KEY = 'option'
+_SAME = object()
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field says beside its default.
+
+    Attributes
+    ----------
+    help : str
+        As argparse takes it: a percent sign is doubled.
+    flags : tuple of str
+        Spellings; by default the field's name with ``--`` before it and dashes for underscores.
+    group : str
+        Part of the help that it stands in.
+    choices : collection, optional
+    type : callable, optional
+        Reads a value; by default the field's own type.
+    metavar : str, optional
+    const : optional
+        What the flag without a value stands for; by default it needs one.
+    least : float, optional
+        Smallest number allowed, which `check_numbers` checks.
+    required : bool
+        Whether a command cannot do without it; the field's default is for callers of the library.
+    underscores : bool
+        Spell the flag as the field.
+    name : str
+    default
+        The field's; set by `options_of`, as the type is.
+    """
+
+    help: str
+    flags: tuple[str, ...] = ()
+    group: str = ''
+    choices: Collection | None = None
+    type: Callable[[str], Any] | None = None
+    metavar: str | None = None
+    const: Any = None
+    least: float | None = None
+    required: bool = False
+    underscores: bool = False
+    name: str = ''
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        """The spelling that messages use: the first long one."""
+        return next(flag for flag in self.flags if flag.startswith('--'))
+
+    def add_to(self, parser: argparse._ActionsContainer) -> None:
+        """Add the flag to a parser or a group of one.
+
+        Of a bool without a type, the flag stores what is not the default. For a required option argparse knows no
+        default.
+        """
+        said: dict[str, Any] = {'dest': self.name, 'help': self.help, 'required': self.required}
+        if not self.required:
+            said['default'] = self.default
+        if self.type is bool:
+            said['action'] = 'store_false' if self.default else 'store_true'
+        else:
+            said |= {'type': self.type, 'choices': self.choices, 'metavar': self.metavar}
+            said |= {'nargs': '?', 'const': self.const} if self.const is not None else {}
+        parser.add_argument(*self.flags, **said)
+
+
+def option(default: Any, help: str, *flags: str, **about) -> Any:
+    """Return a field of a dataclass that is an option.
+
+    Parameters
+    ----------
+    default
+        Also the flag's.
+    help : str
+    *flags : str
+        Spellings that differ from the name, see `Option`.
+    **about
+        Further attributes of `Option`.
+
+    Examples
+    --------
+    >>> @dataclass
+    ... class Config:
+    ...     new_step: int = option(1, 'stride between the frames of a clip', group='data', least=1)
+    """
+    return dataclasses.field(default=default, metadata={_KEY: Option(help, flags, **about)})
+
+
+def changed(kind: type, name: str, default: Any = _SAME, **changes) -> Any:
+    """Return an option of another dataclass once more, to be declared in one that inherits from it.
+
+    An option that is given a group is listed where it is declared again; otherwise it keeps its place.
+
+    Parameters
+    ----------
+    kind : type
+        Where the option was declared.
+    name : str
+    default : optional
+        Instead of that one's.
+    **changes
+        Attributes of `Option`.
+    """
+    field = kind.__dataclass_fields__[name]
+    return dataclasses.field(
+        default=field.default if default is _SAME else default,
+        metadata={_KEY: dataclasses.replace(field.metadata[_KEY], **changes), 'moved': 'group' in changes})
+
+
+def options_of(kind: type) -> dict[str, Option]:
+    """Return the options of a dataclass by name, in the order in which help lists them: those inherited first."""
+    order: dict[str, dataclasses.Field] = {}
+    for base in reversed(kind.__mro__):
+        for name in inspect.get_annotations(base) if dataclasses.is_dataclass(base) else ():
+            field = base.__dataclass_fields__.get(name)
+            if field is not None and _KEY in field.metadata:
+                if field.metadata.get('moved'):
+                    order.pop(name, None)
+                order[name] = field
+    types = typing.get_type_hints(kind)
+    return {name: _resolved(field, types[name]) for name, field in order.items()}
+
+
+def add_options(parser: argparse._ActionsContainer, kind: type, group: str, *, without: Collection[str] = (),
+                changes: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+    """Add the options of one group of a dataclass to a parser, or to a group of it, and return that.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser or one of its groups
+    kind : type
+        The dataclass.
+    group : str
+    without : collection of str
+        Names of options that this command does not offer.
+    changes : mapping, optional
+        By name, attributes of `Option` that depend on the command.
+    """
+    for name, option in options_of(kind).items():
+        if option.group == group and name not in without:
+            dataclasses.replace(option, **(changes or {}).get(name, {})).add_to(parser)
+    return parser
+
+
+def check_numbers(values: argparse.Namespace, options: Iterable[Option], error: Callable[[str], Any]) -> None:
+    """Call `error`, which is ``parser.error``, for a number below the least of its option, or without a value."""
+    for option in options:
+        value = getattr(values, option.name)
+        if option.least is not None and value is not None and not value >= option.least:  # which nan is not either
+            error(f'{option.flag} must be {option.least} or more, got {value}')
+    for name, value in vars(values).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            error(f'--{name.replace("_", "-")} must be a finite number, got {value}')
+
+
+def config_from(kind: type, values: argparse.Namespace) -> Any:
+    """Return a dataclass of what was parsed; options that the command does not offer keep their defaults."""
+    names = [field.name for field in dataclasses.fields(kind) if hasattr(values, field.name)]
+    return kind(**{name: getattr(values, name) for name in names})
+
+
+def flag_of(kind: type, name: str) -> str:
+    """Return what the option `name` of a dataclass is called on the command line."""
+    return options_of(kind)[name].flag
+
+
+def yes_or_no(text: str) -> bool:
+    """Read ``true`` or ``false``, as the type of an option."""
+    known = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f'{text!r} is neither true nor false')
+    return known[text.lower()]
+
+
+def _resolved(field: dataclasses.Field, annotation: Any) -> Option:
+    """Say name, default, spelling and type of an option, where it leaves them to its field."""
+    option = field.metadata[_KEY]
+    own = next((part for part in typing.get_args(annotation) if part is not type(None)), annotation)
+    flags = option.flags or ('--' + (field.name if option.underscores else field.name.replace('_', '-')),)
+    return dataclasses.replace(option, name=field.name, default=field.default, flags=flags, type=option.type or own)
