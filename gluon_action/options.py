@@ -158,13 +158,14 @@ def add_options(parser: argparse._ActionsContainer, kind: type, group: str, *, w
 
 def check_numbers(values: argparse.Namespace, options: Iterable[Option], error: Callable[[str], Any]) -> None:
     """Call `error`, which is ``parser.error``, for a number below the least of its option, or without a value."""
+    spelled = {}
     for option in options:
-        value = getattr(values, option.name)
+        value, spelled[option.name] = getattr(values, option.name), option.flag
         if option.least is not None and value is not None and not value >= option.least:  # which nan is not either
             error(f'{option.flag} must be {option.least} or more, got {value}')
     for name, value in vars(values).items():
         if isinstance(value, float) and not math.isfinite(value):
-            error(f'--{name.replace("_", "-")} must be a finite number, got {value}')
+            error(f'{spelled.get(name, "--" + name.replace("_", "-"))} must be a finite number, got {value}')
 
 
 def config_from(kind: type, values: argparse.Namespace) -> Any:

@@ -3,17 +3,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import engine
+from .. import engine, options
 from ..errors import DeviceError
 from ..files import replacing
-from ..options import yes_or_no
+from ..train.recipes.epic_options import ClassifierOptions
 from .command import make_parser
 from .find_lr_flags import FIND_LR, add_find_lr_flags, check_find_lr
 
@@ -76,12 +75,6 @@ REFUSED = {
     'truncated_bptt_steps': 'there is no recurrence', 'val_check_interval': _VALIDATES,
     'weights_save_path': 'everything is in --default_root_dir',
     'weights_summary': '--fast_dev_run says how large the network is'}
-#: Decay of the weights by optimizer, as in PyTorch.
-_DECAYS = {'adam': 0., 'adamw': 0.01, 'sgd': 0.}
-#: Least value of what is a number.
-_LEAST = {'num_classes': 1, 'input_size': 1, 'num_workers': 0, 'batch_size': 1, 'learning_rate': 0, 'weight_decay': 0,
-          'seed': 0, 'max_epochs': 1, 'log_every_n_steps': 0, 'gpus': 0, 'accumulate_grad_batches': 1,
-          'gradient_clip_val': 0, 'fast_dev_run': 0}
 
 
 class _Refuse(argparse.Action):
@@ -92,69 +85,12 @@ class _Refuse(argparse.Action):
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser, with the flags of the original program and those of Lightning's Trainer."""
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=EXAMPLES.replace('%', '%%').replace('%%(prog)s', '%(prog)s'))
-    _add_own_flags(parser)
-    _add_trainer_flags(parser)
+    for group in ('data and network', 'training', "of Lightning's Trainer"):
+        added = options.add_options(parser.add_argument_group(group), ClassifierOptions, group)
+    for name in REFUSED:
+        added.add_argument(f'--{name}', nargs='?', action=_Refuse, help=argparse.SUPPRESS)
     add_find_lr_flags(parser, spelled='learning_rate')
     return parser
-
-
-def _add_own_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('data and network')
-    group.add_argument('--data_path', default='', help='folder of frames and lists; by default where you are')
-    group.add_argument('--model', default='timesformer_divst_8x32_custom',
-                       help='network of clips; timesformer_small_custom is for CPUs')
-    group.add_argument('--checkpoint', default='', metavar='FILE',
-                       help="weights to start from: a .pyth of TimeSformer's authors, a ViT of timm, a .params, or the "
-                            'version_N of a run; without it every layer starts at random')
-    group.add_argument('--num_classes', type=int, default=None, help="classes; by default those of class_names.json")
-    group.add_argument('--input_size', type=int, default=None,
-                       help="height and width that the network sees; by default the model's. Short sides are 256/224 "
-                            'of it, in training drawn up to 320/224')
-    group.add_argument('--flip_prob', type=float, default=0.5,
-                       help='share of training clips that are mirrored; 0 where classes have sides')
-    group.add_argument('--color_jitter', type=float, default=0., metavar='STRENGTH',
-                       help='change the colours of a training clip at random, 0 not at all to 5')
-    group.add_argument('--num_workers', type=int, default=4, help='processes that read; results do not depend on it')
-    group.add_argument('--on_error', '--on-error', default='raise', choices=('raise', 'skip'),
-                       help='a training clip that cannot be read: stop, or leave it out and record it')
-    group = parser.add_argument_group('training')
-    group.add_argument('--batch_size', type=int, default=1, help='clips a step and device')
-    group.add_argument('--learning_rate', type=float, default=1e-4, help='learning rate, the same throughout')
-    group.add_argument('--optimizer', default='adam', choices=tuple(_DECAYS),
-                       help='Adam; the same with decoupled weight decay; gradient descent with momentum 0.9')
-    group.add_argument('--weight_decay', type=float, default=None,
-                       help="by default as in PyTorch: adamw's 0.01, otherwise 0")
-    group.add_argument('--freeze_layers', nargs='?', const=True, default=False, type=yes_or_no, metavar='true|false',
-                       help='train the head alone; everything else stays exactly as it is')
-    group.add_argument('--seed', type=int, default=1234, help='decides every random choice of the run')
-
-
-def _add_trainer_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("of Lightning's Trainer")
-    group.add_argument('--max_epochs', type=int, default=50, help='epochs')
-    group.add_argument('--log_every_n_steps', type=int, default=50, metavar='STEPS',
-                       help='steps between lines of the log; 0 for none')
-    group.add_argument('--default_root_dir', default='.', metavar='FOLDER', help='where lightning_logs is')
-    group.add_argument('--resume_from_checkpoint', default='', metavar='version_N',
-                       help='go on with a run, in its folder: lightning_logs/version_N, or one of its '
-                            'checkpoints/step-...')
-    group.add_argument('--gpus', type=int, default=None,
-                       help='GPUs; 0 computes on the CPU. By default one where there is one that can be used')
-    group.add_argument('--precision', default='32', metavar='32', help='bits of a number; others are refused')
-    group.add_argument('--accumulate_grad_batches', type=int, default=1, metavar='BATCHES',
-                       help='batches that are added up to one step')
-    group.add_argument('--gradient_clip_val', type=float, default=0., metavar='LIMIT',
-                       help='limit of the gradient; 0 for none')
-    group.add_argument('--gradient_clip_algorithm', default='norm', choices=('norm', 'value'),
-                       help='whether the limit is of its norm or of each element')
-    for name in ('train', 'val'):
-        group.add_argument(f'--limit_{name}_batches', type=_number_or_part, default=1., metavar='N|PART',
-                           help=f'batches of a {"training" if name == "train" else "validation"} epoch, as a whole '
-                                'number, or the part of them')
-    group.add_argument('--fast_dev_run', nargs='?', const=1, default=0, type=_batches, metavar='N',
-                       help='try whether everything runs, on one batch or N, and write nothing')
-    for name in REFUSED:
-        group.add_argument(f'--{name}', nargs='?', action=_Refuse, help=argparse.SUPPRESS)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -162,10 +98,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
     check_find_lr(args, parser.error)
-    for name, least in _LEAST.items():
-        value = getattr(args, name)
-        if value is not None and not least <= value < math.inf:  # which nan is not either
-            parser.error(f'--{name} must be {least} or more, got {value}')
+    options.check_numbers(args, options.options_of(ClassifierOptions).values(), parser.error)
     if args.gradient_clip_algorithm != 'norm' and not args.gradient_clip_val:
         parser.error('--gradient_clip_algorithm: needs a limit, --gradient_clip_val')
     if args.precision != '32':
@@ -179,22 +112,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """Return the flags as the record that the library takes."""
     from ..model_zoo import model_card
-    from ..train.recipes.config import TrainConfig
-    card, data = model_card(args.model), Path(args.data_path).expanduser()
-    size = args.input_size or card.input_size
-    limit = {'clip_norm' if args.gradient_clip_algorithm == 'norm' else 'clip_grad': args.gradient_clip_val}
-    decay = _DECAYS[args.optimizer] if args.weight_decay is None else args.weight_decay
-    return TrainConfig(
-        model=args.model, dataset='epic_kitchens', list_format='epic', num_classes=args.num_classes,
-        data_dir=str(data / 'train'), train_list=str(data / 'train_action_classes.csv'),
-        val_data_dir=str(data / 'val'), val_list=str(data / 'val_action_classes.csv'),
-        new_length=card.clip_length, clip_sampling='spread', input_size=size, data_aug='v3',
-        new_height=round(size * 256 / 224), new_width=round(size * 320 / 224), flip_prob=args.flip_prob,
-        color_jitter=args.color_jitter, num_workers=args.num_workers, on_error=args.on_error, pretrained_base=False,
-        train_params='head' if args.freeze_layers else 'all', optimizer=args.optimizer, lr=args.learning_rate,
-        lr_mode='constant', wd=decay, batch_size=args.batch_size, num_epochs=args.max_epochs,
-        accumulate=args.accumulate_grad_batches, **limit, num_gpus=args.gpus or 0,
-        seed=args.seed, log_interval=args.log_every_n_steps)
+    return options.config_from(ClassifierOptions, args).train_config(model_card(args.model))
 
 
 def run_from(args: argparse.Namespace) -> LightningRun:
@@ -263,20 +181,3 @@ def _gpu_is_there() -> bool:
     except DeviceError:
         return False
     return True
-
-
-def _number_or_part(text: str) -> int | float:
-    try:
-        value = int(text)
-    except ValueError:
-        value = float(text)
-    if not 0 < value or isinstance(value, float) and value > 1:
-        raise argparse.ArgumentTypeError(f'must be a number of batches from 1, or a part of them above 0.0 and at most '
-                                         f'1.0, got {text}')
-    return value
-
-
-def _batches(text: str) -> int:
-    if text.lower() in ('true', 'false'):
-        return int(text.lower() == 'true')
-    return int(text)
