@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import inspect
 import math
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 _KEY = 'option'
@@ -121,7 +123,8 @@ def changed(kind: type, name: str, default: Any = _SAME, **changes) -> Any:
         metadata={_KEY: dataclasses.replace(field.metadata[_KEY], **changes), 'moved': 'group' in changes})
 
 
-def options_of(kind: type) -> dict[str, Option]:
+@functools.cache
+def options_of(kind: type) -> Mapping[str, Option]:
     """Return the options of a dataclass by name, in the order in which help lists them: those inherited first."""
     order: dict[str, dataclasses.Field] = {}
     for base in reversed(kind.__mro__):
@@ -132,7 +135,7 @@ def options_of(kind: type) -> dict[str, Option]:
                     order.pop(name, None)
                 order[name] = field
     types = typing.get_type_hints(kind)
-    return {name: _resolved(field, types[name]) for name, field in order.items()}
+    return MappingProxyType({name: _resolved(field, types[name]) for name, field in order.items()})
 
 
 def add_options(parser: argparse._ActionsContainer, kind: type, group: str, *, without: Collection[str] = (),
