@@ -21,8 +21,7 @@ def add_find_lr_flags(parser: argparse.ArgumentParser, spelled: str = 'lr') -> a
 FIND_LR = ('find_lr', 'find_lr_from', 'find_lr_to', 'find_lr_steps')
 
 
-def check_find_lr(args: argparse.Namespace, parser_error) -> None:
+def check_find_lr(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuse numbers of the finder that nothing looks at."""
-    given = (args.find_lr_from, args.find_lr_to, args.find_lr_steps)
-    if not args.find_lr and given != (1e-7, 10., 100):
-        parser_error('--find-lr-from, --find-lr-to and --find-lr-steps: mean something with --find-lr only')
+    if not args.find_lr and any(getattr(args, name) != parser.get_default(name) for name in FIND_LR):
+        parser.error('--find-lr-from, --find-lr-to and --find-lr-steps: mean something with --find-lr only')

@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
     options.check_numbers(args, options.options_of(TrainConfig).values(), parser.error)
-    check_find_lr(args, parser.error)
+    check_find_lr(args, parser)
     if args.find_lr and args.dry_run:
         parser.error('--dry-run: contradicts --find-lr, which takes steps')
     return args

@@ -97,7 +97,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    check_find_lr(args, parser.error)
+    check_find_lr(args, parser)
     options.check_numbers(args, options.options_of(ClassifierOptions).values(), parser.error)
     if args.gradient_clip_algorithm != 'norm' and not args.gradient_clip_val:
         parser.error('--gradient_clip_algorithm: needs a limit, --gradient_clip_val')
