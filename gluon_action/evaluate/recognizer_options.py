@@ -75,9 +75,12 @@ def _network_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
     pathways = card is not None and 'slowfast' in card.supports
     yield c.slowfast and card and not pathways, '--slowfast', f'{c.model} has no slow and fast pathway'
     yield pathways and not c.slowfast, '--slowfast', f'{c.model} has a slow and a fast pathway; add it'
+    if card is not None and not c.exported:
+        yield from _input_rules(c, card)
     yield c.consensus != 'avg' and c.segments == 1, '--consensus', 'needs --num-segments of 2 or more'
-    if card is None or c.exported:
-        return
+
+
+def _input_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
     if card.input_layout == 'NCHW':
         yield c.input_5d, '--input-5d', f'{c.model} takes frames (N, C, H, W), not clips'
         yield (c.clip_sampling == 'spread', '--clip-sampling spread',
