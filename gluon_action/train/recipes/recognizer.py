@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import re
@@ -12,9 +13,10 @@ from ... import engine
 from ...errors import CheckpointError
 from ...model_zoo import model_card
 from ...model_zoo.weights import assign
+from ...options import flag_of
 from ..hooks import SaveCheckpoints, SaveParameters
 from ..optimizer_state import load_states
-from ..run.folder import FolderMessages, SaveDir, flag_of
+from ..run.folder import FolderMessages, SaveDir
 from ..run.log import RunLog
 from ..run.run import Recipe, TrainResult, existing, run
 from ..schedules import updates_per_epoch
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: What is said about the folder of a run, in the words of ``scripts/train_recognizer.py``.
 MESSAGES = FolderMessages(
-    folder='--save-dir', flag=lambda name: '--use_se' if name == 'use_se' else flag_of(name),  # --use_se is GluonCV's
+    folder='--save-dir', flag=functools.partial(flag_of, TrainConfig),
     other_run='--resume: the run was another one: {differing}. Give what it was started with, or start a new run from '
               'its parameters: --resume-params, with another --save-dir',
     other_lists='--resume: the content of {differing} is not what the run was started with. Restore it, or start a new '
