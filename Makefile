@@ -14,6 +14,8 @@ ifneq ($(shell $(PYTHON) -V),$(shell $(PY) -V))
 $(error $(VENV) has $(shell $(PY) -V), $(PYTHON) is $(shell $(PYTHON) -V): rm -r $(VENV) first)
 endif
 endif
+# A process a core, each with one thread; a process that is done takes tests over from others.
+IN_PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 DEMO_NET := --model resnet18_v1b_custom --use-tsn --input-size 64
 .DEFAULT_GOAL := help
 
@@ -56,15 +58,15 @@ demo: $(VENV)/.installed-cpu  ## set up, then train and test a recogniser on gen
 
 .PHONY: test
 test: $(VENV)/.installed-cpu+test  ## set up and pass the tests
-	$(PY) -m pytest
+	$(PY) -m pytest $(IN_PARALLEL)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-cpu+test  ## the tests marked slow
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m slow --timeout 1800 $(IN_PARALLEL)
 
 .PHONY: parity
 parity: $(VENV)/.installed-cpu+test  ## export every model of the zoo and compare it with its network
-	$(PY) -m pytest tests/test_parity.py -m 'slow or not slow' --timeout 1800
+	$(PY) -m pytest tests/deploy/test_parity.py -m 'slow or not slow' --timeout 1800
 
 .PHONY: docs
 docs: $(VENV)/.installed-cpu+docs  ## build docs/_build/html and run the tutorials; a warning is an error

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ['OMP_NUM_THREADS'] = '1'  # as many processes as cores; before MXNet takes a thread a core
+
+# isort: split
 import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
 
 # Programs that tests start find the support modules too; pytest's `pythonpath` tells this process only.
