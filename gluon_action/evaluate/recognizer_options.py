@@ -67,11 +67,11 @@ def shared_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
 
 def _network_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
     """Yield what means nothing for this network."""
-    for option, flag, what in (('use_gn', '--use-gn', 'group normalisation'),
-                               ('use_se', '--use_se', 'squeeze-and-excitation'),
-                               ('batch_norm', '--batch-norm', 'batch-normalised variant')):
-        yield getattr(c, option) and c.exported, flag, 'an exported network is what it is'
-        yield getattr(c, option) and card and option not in card.supports, flag, f'{c.model} has no {what}'
+    for name, flag, what in (('use_gn', '--use-gn', 'group normalisation'),
+                             ('use_se', '--use_se', 'squeeze-and-excitation'),
+                             ('batch_norm', '--batch-norm', 'batch-normalised variant')):
+        yield getattr(c, name) and c.exported, flag, 'an exported network is what it is'
+        yield getattr(c, name) and card and name not in card.supports, flag, f'{c.model} has no {what}'
     pathways = card is not None and 'slowfast' in card.supports
     yield c.slowfast and card and not pathways, '--slowfast', f'{c.model} has no slow and fast pathway'
     yield pathways and not c.slowfast, '--slowfast', f'{c.model} has a slow and a fast pathway; add it'

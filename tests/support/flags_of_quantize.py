@@ -13,6 +13,7 @@ from gluon_action.data.preprocess import Preprocess
 from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.deploy.bundle.write import write_bundle
 from gluon_action.deploy.int8 import bundle as int8_bundle
+from gluon_action.deploy.int8 import quantize as int8_quantize
 
 PREPROCESS = Preprocess(layout='NCHW', offsets=(0,), stride=4, resize={'short_side': 40}, crop=(32, 32),
                         mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -119,6 +120,15 @@ def lists_are_read_as_told(world, output, *flags):
     assert '--list-format: is about a list' in output.readouterr().err
 
 
+@seen('--reduce-range')
+def weights_have_7_bits(world, output, *flags):
+    """On a processor with instructions for int8: others get 7 bits by themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8_quantize, 'has_int8_products', lambda: True)
+        bits = [quantize(world, *extra)[1]['calibration']['weight_bits'] for extra in ((), flags)]
+    assert bits == [8, 7]
+
+
 @seen('--calib-mode', 'entropy')
 def ranges_are_found_in_another_way(world, output, *flags):
     scales = []
@@ -144,7 +154,7 @@ QUANTIZE_ROWS = {
     '--label-base': labels_start_where_told,
     '--calib-mode': ranges_are_found_in_another_way,
     '--activations': row(lambda report: report['calibration']['activations'], '--activations', 'int8', to='int8'),
-    '--reduce-range': row(lambda report: report['calibration']['weight_bits'], '--reduce-range', to=7),
+    '--reduce-range': weights_have_7_bits,
     '--min-agreement': chosen('min_agreement', '--min-agreement', '0.5', to=0.5),
     '--max-float': chosen('max_float', '--max-float', '0.1', to=0.1),
     '--keep-slow': chosen('keep_slow', '--keep-slow', to=True),
