@@ -27,8 +27,8 @@ EXAMPLES = """the three phases, on clips of one's own (*.tfrecord, made by scrip
       --learning_rate 0.00001 --batch_size 1
 A command that is repeated goes on where it was stopped. Watch it with: tensorboard --logdir runs
 """
-_RECORDS = ('Records of tf.train.Example: feature, raw uint8 frames x height x width x channels; label, uint8 zeros and '
-            'ones. classes.txt beside them names the classes.')
+_RECORDS = ('Records of tf.train.Example: feature, raw uint8 frames x height x width x channels; label, uint8 zeros '
+            'and ones. classes.txt beside them names the classes.')
 
 
 def build_parser(network: str | None = None) -> argparse.ArgumentParser:
