@@ -16,8 +16,9 @@ import av
 import numpy as np
 
 from gluon_action.data import VideoClsCustom
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader
-from gluon_action.evaluate.views import ViewRecipe, score_videos
+from gluon_action.evaluate.views import score_videos
 
 SEGMENTS, CROPS, SIZE = 25, 10, 224
 WIDTH, HEIGHT = 340, 256
@@ -69,8 +70,8 @@ def make_videos(folder: Path, count: int, num_frames: int) -> None:
 
 def score_once(dataset: VideoClsCustom) -> None:
     """The way of `score_videos`, with a network that costs nothing."""
-    found = score_videos(lambda views: views.mean(axis=(2, 3)), dataset, ViewRecipe(crops=CROPS, size=SIZE),
-                         batch_size=50)
+    preprocess = Preprocess(layout='NCHW', offsets=(0,), crop=(SIZE, SIZE), crops=CROPS, mean=(.5,) * 3, std=(.5,) * 3)
+    found = score_videos(lambda views: views.mean(axis=(2, 3)), dataset, preprocess, batch_size=50)
     assert found.views == SEGMENTS * CROPS and found.decodes == len(dataset)
 
 

@@ -1,7 +1,6 @@
-"""Open a data set by the name that ``--dataset`` takes, and the transforms that go with a recogniser."""
+"""Open a data set by the name that ``--dataset`` takes, and the augmentation that goes with a recogniser."""
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
@@ -111,43 +110,6 @@ def train_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0,
     if data_aug == 'v4':
         return video.VideoGroupTrainTransformV4(square, mean, std, prob=flip_prob)
     raise UsageError(f'--data-aug {data_aug!r} is unknown; known: v1, v2, v3, v4')
-
-
-def val_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0, new_width: int = 0,
-                  crop_ratio: float = 0.875, num_crop: int = 1, clip_length: int = 1):
-    """Validation transform: resize, crop, scale, normalise.
-
-    v1 with `new_height` and `new_width` crops the frames that the data set resized to them. Otherwise the short side
-    is resized to `new_height`, or where that is 0, to ``ceil(size / crop_ratio)``.
-
-    Parameters
-    ----------
-    num_crop : {1, 3, 10}
-        Centre; three along the long side; corners and centre with their mirror images.
-    clip_length : int
-        Frames a clip, so that the ten crops of a clip stay together.
-    """
-    from mxnet.gluon.data.vision.transforms import Compose
-
-    from .transforms import video
-    resized = data_aug == 'v1' and new_height > 0 and new_width > 0
-    short_side = (new_height if data_aug != 'v1' else 0) or math.ceil(size / crop_ratio)
-    steps = []
-    if num_crop == 3 and not resized:
-        short_side = size  # three squares cover the long side only when the short side is the crop
-    if not resized:
-        if short_side < size:
-            raise UsageError(f'--new-height {short_side} is less than --input-size {size}: nothing to crop from')
-        steps.append(video.ShortSideRescale(short_side))
-    if num_crop == 1:
-        steps.append(video.VideoCenterCrop((size, size)))
-    elif num_crop == 3:
-        steps.append(video.VideoThreeCrop((size, size)))
-    elif num_crop == 10:
-        steps.append(video.VideoTenCrop((size, size), clip_length=clip_length))
-    else:
-        raise UsageError(f'--num-crop must be 1, 3 or 10, got {num_crop}')
-    return Compose([*steps, video.VideoToTensor(), video.VideoNormalize(mean, std)])
 
 
 def _side(value: int, data_aug: str, flag: str = '--new-height') -> int:

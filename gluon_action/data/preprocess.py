@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +11,51 @@ import numpy as np
 
 from ..errors import BundleError, UsageError
 from .reading.video_reader import resize
-from .transforms.functional import center_crop, crop, short_side_size, ten_crop, three_crop
+from .transforms.functional import crop, crop_places, horizontal_flip, normalize, short_side_size, to_tensor
 
 #: Most numbers in one row of an input: 1 GiB of float32.
 LARGEST_ROW = 2 ** 28
 #: Last frame that a clip can have, counted from its first.
 LAST_FRAME = 100_000
 LARGEST_SIDE = 8192
+#: Share of the short side of frames that a crop takes, unless something else is said.
+CROP_RATIO = 0.875
+
+
+def read_size(data_aug: str, new_height: int, new_width: int) -> tuple[int, int] | None:
+    """Return height and width that frames are resized to while they are read; None where they keep their size.
+
+    Parameters
+    ----------
+    data_aug : {'v1', 'v2', 'v3', 'v4'}
+        Only v1 reads frames of one size; the others resize them afterwards.
+    new_height, new_width : int
+        As the flags say; 0 for none.
+    """
+    return (new_height, new_width) if data_aug == 'v1' and new_height > 0 and new_width > 0 else None
+
+
+def short_side(size: int, crops: int = 1, *, data_aug: str = 'v1', new_height: int = 0, new_width: int = 0,
+               crop_ratio: float | None = None) -> int:
+    """Return the short side that frames are rescaled to before they are cropped; 0 where they stay as they were read.
+
+    Parameters
+    ----------
+    size : int
+        Side of the crop.
+    crops : {1, 3, 10}
+        Three cover the longer side of a frame only when its shorter one is the crop's, so for them it is.
+    data_aug, new_height, new_width
+        As in `read_size`; with v2 to v4 `new_height` is the short side.
+    crop_ratio : float, optional
+        Otherwise the crop over the short side, `CROP_RATIO` by default.
+    """
+    read = read_size(data_aug, new_height, new_width)
+    if crops == 3:
+        return 0 if read and min(read) == size else size
+    if read:
+        return 0
+    return (new_height if data_aug != 'v1' else 0) or math.ceil(size / (crop_ratio or CROP_RATIO))
 
 
 @dataclass(frozen=True)
@@ -103,6 +142,14 @@ class Preprocess:
         time = (len(self.offsets),) if self.layout == 'NCTHW' else ()
         return (rows, self.channels, *time, *self.crop)
 
+    @property
+    def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """What a pixel is multiplied by and what is then added, float32 (C,) each."""
+        low, high = self.value_range
+        std = np.asarray(self.std, np.float64)
+        scale, shift = (high - low) / 255 / std, (low - np.asarray(self.mean, np.float64)) / std
+        return scale.astype(np.float32), shift.astype(np.float32)
+
     def apply(self, frames: np.ndarray) -> np.ndarray:
         """Make the input of the network of the frames of clips.
 
@@ -143,16 +190,61 @@ class Preprocess:
     def cut(self, frames: np.ndarray) -> np.ndarray:
         """Make the input of the network of frames that were resized; otherwise as `apply`."""
         self._check_frames(frames)
-        length, (height, width) = len(self.offsets), self.crop
-        views = self._views(frames).reshape(-1, self.crops, self.rows, length, height, width, self.channels)
-        low, high = self.value_range
-        std = np.asarray(self.std, np.float64)
-        scale = ((high - low) / 255 / std).astype(np.float32).reshape(-1, 1, 1, 1)
-        shift = ((low - np.asarray(self.mean, np.float64)) / std).astype(np.float32).reshape(-1, 1, 1, 1)
-        result = np.empty((*views.shape[:3], self.channels, length, height, width), np.float32)
-        np.multiply(np.moveaxis(views, -1, 3), scale, out=result)
-        result += shift
-        return result.reshape(-1, *self.shape(1)[1:])
+        return self._normalised(self.views(frames), len(frames) // len(self.offsets) * self.crops)
+
+    def views(self, frames: np.ndarray, clips_together: int | None = None) -> Iterator[np.ndarray]:
+        """Yield what the network sees of resized frames, before it becomes numbers.
+
+        Parameters
+        ----------
+        frames : uint8 ndarray (n, H, W, C)
+            Clip after clip.
+        clips_together : int, optional
+            Clips of which all are seen in one crop before the first of them is seen in the next crop; `rows` by
+            default.
+
+        Yields
+        ------
+        uint8 ndarray (T, h, w, C)
+            A part of `frames` without a copy, unless it is mirrored flow.
+
+        Raises
+        ------
+        UsageError
+            When the frames are not whole clips, or hold no such crops.
+        """
+        length = len(self.offsets)
+        group = (clips_together or self.rows) * length
+        if len(frames) % group:
+            raise UsageError(f'{len(frames)} frames are not whole groups of {group // length} clips of {length} frames')
+        places = [(*self.corner, False)] if self.corner is not None else \
+            crop_places(*frames.shape[1:3], self.crop, self.crops)
+        for start in range(0, len(frames), group):
+            for top, left, mirrored in places:
+                seen = crop(frames[start:start + group], top, left, *self.crop)
+                seen = horizontal_flip(seen) if mirrored else seen
+                yield from (seen[first:first + length] for first in range(0, group, length))
+
+    def normalised(self, views: np.ndarray) -> np.ndarray:
+        """Return views uint8 (V, T, h, w, C) as the network takes them: float32 (V, C, [T,] h, w)."""
+        return self._normalised(views, len(views))
+
+    def transform(self, frames: np.ndarray) -> np.ndarray:
+        """Resize, crop and normalise frames as a data set's transform does: float32 (n * crops, C, h, w).
+
+        In GluonCV's order: the ten crops of a clip follow each other, but three crops hold all clips each. And rounded
+        as `VideoToTensor` and `VideoNormalize` of GluonCV do, once more than `apply`, so that losses can be compared
+        with other runs to the last digit.
+
+        Parameters
+        ----------
+        frames : uint8 ndarray (n, H, W, C)
+            As in `apply`.
+        """
+        frames, (low, high) = self.resized(frames), self.value_range
+        together = 1 if self.crops == 10 else len(frames) // len(self.offsets)
+        seen = np.concatenate(list(self.views(frames, together)))
+        return normalize(to_tensor(seen, max_intensity=255 / (high - low)), np.subtract(self.mean, low), self.std)
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON knows them."""
@@ -181,17 +273,13 @@ class Preprocess:
         except UsageError as error:
             raise BundleError(f'{where}: {error}') from error
 
-    def _views(self, frames: np.ndarray) -> np.ndarray:
-        """Return the crops of resized frames, in order: score, crop, clip, frame."""
-        if self.corner is not None:
-            return crop(frames, *self.corner, *self.crop)
-        if self.crops == 1:
-            return center_crop(frames, self.crop)
-        group = self.rows * len(self.offsets)
-        if self.crops == 10:
-            return ten_crop(frames, self.crop, group)
-        crops = three_crop(frames, self.crop).reshape(3, -1, group, *self.crop, self.channels)
-        return crops.swapaxes(0, 1)
+    def _normalised(self, views: Iterable[np.ndarray], count: int) -> np.ndarray:
+        scale, shift = (values.reshape(-1, 1, 1, 1) for values in self.scale_and_shift)
+        result = np.empty((count, self.channels, len(self.offsets), *self.crop), np.float32)
+        for target, view in zip(result, views):  # one by one: the ten crops of a clip are never held as pixels
+            np.multiply(np.moveaxis(view, -1, 0), scale, out=target)
+            target += shift
+        return result.reshape(-1, *self.shape(1)[1:])
 
     def _check_frames(self, frames: np.ndarray) -> None:
         group = self.rows * len(self.offsets)

@@ -16,6 +16,7 @@ from .lists.annotations import Sample, VideoList, read_annotations
 from .lists.epic import NAME_PATTERN, is_epic
 from .lists.rows import ClassNames
 from .loading.workers import WorkerError, call_with_deadline
+from .preprocess import read_size
 from .reading.clip_reader import FramePlan, read_clip
 from .reading.sampling import sample_rng
 from .reading.video_reader import MODALITIES
@@ -181,9 +182,9 @@ class VideoClsCustom(Dataset):
         self.target_size = (target_height, target_width)
         self.transform = transform
         self.timeout, self.multi_label, self.seed = timeout, multi_label, seed
-        resized = data_aug == 'v1' and new_width > 0 and new_height > 0
-        self.reading = dict(decoder='decord' if use_decord else decoder, width=new_width if resized else 0,
-                            height=new_height if resized else 0, name_pattern=name_pattern, modality=modality)
+        height, width = read_size(data_aug, new_height, new_width) or (0, 0)
+        self.reading = dict(decoder='decord' if use_decord else decoder, width=width, height=height,
+                            name_pattern=name_pattern, modality=modality)
         known = preset.classes if preset is not None else None
         if known and classes is None and num_classes in (None, len(known)):
             classes = known

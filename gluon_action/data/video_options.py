@@ -7,6 +7,7 @@ from functools import partial
 from ..options import option
 from .by_name import DEMOS, PRESETS, open_dataset
 from .lists.formats import FORMATS
+from .preprocess import read_size, short_side
 from .reading.clip_reader import FramePlan
 from .reading.sampling import CLIP_SAMPLINGS
 
@@ -88,6 +89,17 @@ class VideoOptions:
     def frames_per_clip(self) -> int:
         """T, frames of a clip as the network takes it, of both pathways of SlowFast."""
         return self.frame_plan().frames_per_clip
+
+    @property
+    def read_size(self) -> tuple[int, int] | None:
+        """Height and width that frames are resized to while they are read; None where they keep their size."""
+        return read_size(self.data_aug, self.new_height, self.new_width)
+
+    @property
+    def short_side(self) -> int:
+        """Short side that validation and testing rescale frames to before cropping; 0 leaves them as they are read."""
+        return short_side(self.input_size, self.crops, data_aug=self.data_aug, new_height=self.new_height,
+                          new_width=self.new_width, crop_ratio=self.crop_ratio)
 
     @property
     def timeout(self) -> float | None:

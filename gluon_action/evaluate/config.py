@@ -1,7 +1,6 @@
 """All options of a test, and the checks that refuse impossible combinations."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -109,28 +108,9 @@ class TestConfig(RecognizerOptions):
         return self.save_dir or f'results/{self.model}-{self.dataset}-{self.protocol}'
 
     @property
-    def resized(self) -> bool:
-        """Whether frames are read at `new_width` x `new_height`."""
-        return self.data_aug == 'v1' and self.new_width > 0 and self.new_height > 0
-
-    @property
-    def short_side(self) -> int:
-        """Short side that frames are rescaled to before cropping; 0 leaves them as they are read.
-
-        Three crops cover the longer side of a frame only when the shorter one is the crop's, so for them it is.
-        """
-        if self.crops == 3:
-            fits = self.resized and self.input_size in (self.new_width, self.new_height)
-            return 0 if fits and min(self.new_width, self.new_height) == self.input_size else self.input_size
-        if self.resized:
-            return 0
-        return (self.new_height if self.data_aug != 'v1' else 0) or math.ceil(
-            self.input_size / (self.crop_ratio or 0.875))
-
-    @property
     def resize(self) -> str:
         """The resizing in words, for the protocol."""
-        read = f'{self.new_width}x{self.new_height}' if self.resized else 'native size'
+        read = f'{self.new_width}x{self.new_height}' if self.read_size else 'native size'
         return f'{read}, short side {self.short_side}' if self.short_side else read
 
 
@@ -185,10 +165,10 @@ def _start_rules(c: TestConfig):
 def _view_rules(c: TestConfig):
     asked = {n for n, given in ((c.num_crop, c.num_crop > 1), (3, c.three_crop), (10, c.ten_crop)) if given}
     yield len(asked) > 1, '--num-crop, --three-crop and --ten-crop', 'contradict each other'
-    yield (c.crop_ratio is not None and (c.resized or c.crops == 3 or c.data_aug != 'v1' and c.new_height > 0),
+    yield (c.crop_ratio is not None and (c.read_size or c.crops == 3 or c.data_aug != 'v1' and c.new_height > 0),
            '--crop-ratio', f'means nothing here, where frames are {c.resize}; for crops of {c.crop_ratio} of the short '
            'side pass --new-height 0 --new-width 0' + (' and no --three-crop' if c.crops == 3 else ''))
-    size = (c.new_width, c.new_height) if c.resized else (c.short_side, c.short_side)
+    size = c.read_size or (c.short_side, c.short_side)
     yield (min(size) < c.input_size, '--input-size',
            f'{c.input_size} does not fit into frames of {c.resize}; raise --new-height and --new-width, or 0 to keep '
            'the native size')

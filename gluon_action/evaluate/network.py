@@ -14,6 +14,7 @@ import numpy as np
 from mxnet import gluon
 
 from .. import model_zoo
+from ..data.preprocess import Preprocess
 from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError, WeightsError
 from ..files import file_sha256
@@ -21,7 +22,7 @@ from ..model_zoo import weights as zoo_weights
 from ..nn.same import SIZE_KEY
 from .config import TestConfig, check_config
 from .recognizer_options import RecognizerOptions
-from .views import ViewRecipe, views_per_score
+from .views import views_per_score
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ class Network:
     ----------
     block : callable
         Views to scores.
-    recipe : ViewRecipe
-        How views are made for it.
+    preprocess : Preprocess
+        How views are made for it of frames that a test has read.
     views_per_score : int
         Rows of input that it makes one score of.
     weights : dict
@@ -45,7 +46,7 @@ class Network:
     """
 
     block: gluon.HybridBlock
-    recipe: ViewRecipe
+    preprocess: Preprocess
     views_per_score: int
     weights: dict
     classes: list[str] | None
@@ -63,16 +64,8 @@ class Exported:
         Its file.
     precision : str
         ``'float32'`` or ``'int8'``.
-    frames : int
-        Of a view.
-    size : (int, int)
-        Height and width of a view.
-    rows : int
-        Views that it makes one score of.
-    time_axis : bool
-        Whether a view has one.
-    mean, std, value_range : tuple of float
-        As in `ViewRecipe`.
+    preprocess : Preprocess
+        How views are made for it of whole videos.
     num_classes : int
     classes : list of str or None
     """
@@ -80,13 +73,7 @@ class Exported:
     run: Callable[[np.ndarray], np.ndarray]
     path: Path
     precision: str
-    frames: int
-    size: tuple[int, int]
-    rows: int
-    time_axis: bool
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    value_range: tuple[float, float]
+    preprocess: Preprocess
     num_classes: int
     classes: list[str] | None
 
@@ -110,19 +97,19 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
         Opens what ``--model-prefix`` names when it is no network of MXNet.
     """
     card = card_of(config)
-    recipe = view_recipe(config, card)
+    preprocess = config.preprocess(card)
     if config.exported and (open_exported and names_bundle(config.model_prefix)):
-        return _from_bundle(config, recipe, open_exported(config.model_prefix))
+        return _from_bundle(config, preprocess, open_exported(config.model_prefix))
     if config.exported:
         if config.quantized:
             raise UsageError(f'--quantized: {config.model_prefix} is no int8 bundle; --calibration makes one, and what '
                              'MXNet exported is scored with --deploy')
-        block, group, source = _exported(config, recipe, contexts)
+        block, group, source = _exported(config, preprocess, contexts)
         weights = _made_ready(block, config, source, f'{config.model_prefix}-0000.params')
     else:
         group = _group(config)
         block, weights = network_of_zoo(config, num_classes, contexts)
-    return Network(block, recipe, group, weights, getattr(block, 'classes', None))
+    return Network(block, preprocess, group, weights, getattr(block, 'classes', None))
 
 
 def network_of_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence[mx.Context]):
@@ -140,14 +127,6 @@ def network_of_zoo(config: RecognizerOptions, num_classes: int | None, contexts:
 def names_bundle(prefix: str | None) -> bool:
     """Whether ``--model-prefix`` names a folder or an ONNX file, rather than the start of the names of two files."""
     return bool(prefix) and (os.path.isdir(os.path.expanduser(prefix)) or prefix.endswith('.onnx'))
-
-
-def view_recipe(config: TestConfig, card) -> ViewRecipe:
-    """Return how views are cut and normalised: by the card, or as for ImageNet where there is none."""
-    known = {} if card is None else {'mean': card.mean, 'std': card.std, 'value_range': card.value_range}
-    time_axis = config.input_5d or (card is not None and card.input_layout == 'NCTHW')
-    return ViewRecipe(crops=config.crops, size=config.input_size, short_side=config.short_side, time_axis=time_axis,
-                      **known)
 
 
 def check_test(config: TestConfig) -> None:
@@ -170,7 +149,7 @@ def clip_option(card, config: RecognizerOptions) -> dict[str, int]:
     return {} if card.input_layout == 'NCHW' else {'clip_length': config.frames_per_clip}
 
 
-def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Context]):
+def _exported(config: TestConfig, preprocess: Preprocess, contexts: Sequence[mx.Context]):
     symbol, params = f'{config.model_prefix}-symbol.json', f'{config.model_prefix}-0000.params'
     for path in (symbol, params):
         if not os.path.isfile(path):
@@ -185,29 +164,32 @@ def _exported(config: TestConfig, recipe: ViewRecipe, contexts: Sequence[mx.Cont
         reason = str(error).strip().splitlines()[-1]
         raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
     _check_exported_size(config, graph)
-    group = views_per_score(block, recipe, config.segments, config.frames_per_clip, contexts[0])
+    group = views_per_score(block, preprocess, config.segments, contexts[0])
     return block, group, symbol
 
 
-def _from_bundle(config: TestConfig, recipe: ViewRecipe, network: Exported) -> Network:
+def _from_bundle(config: TestConfig, preprocess: Preprocess, network: Exported) -> Network:
     where, side, frames = f'--model-prefix {config.model_prefix}', config.input_size, config.frames_per_clip
-    if network.size != (side, side):
-        height, width = network.size
+    own = network.preprocess
+    if own.crop != (side, side):
+        height, width = own.crop
         advice = f'pass --input-size {height}' if height == width else 'a test cuts squares, so it cannot be tested'
         raise UsageError(f'{where}: takes views of {width}x{height} pixels, not {side}x{side}; {advice}')
-    if network.frames != frames:
-        raise UsageError(f'{where}: takes views of {network.frames} frames, not {frames}; pass --new-length '
-                         f'{network.frames}, or for SlowFast the strides that it was exported with')
+    if len(own.offsets) != frames:
+        raise UsageError(f'{where}: takes views of {len(own.offsets)} frames, not {frames}; pass --new-length '
+                         f'{len(own.offsets)}, or for SlowFast the strides that it was exported with')
+    if own.modality != preprocess.modality:
+        raise UsageError(f'{where}: looks at {own.modality}, and the test at {preprocess.modality}; name its network '
+                         'with --model')
     if config.quantized and network.precision != 'int8':
         raise UsageError(f'--quantized: {config.model_prefix} is {network.precision}; score it with --deploy')
     if config.num_gpus:
         raise UsageError(f'--num-gpus: {config.model_prefix} is run by ONNX Runtime; leave it out')
     _log.info('Successfully loaded model %s, %s, in ONNX Runtime', config.model_prefix, network.precision)
-    recipe = replace(recipe, mean=network.mean, std=network.std, value_range=network.value_range,
-                     time_axis=network.time_axis)
+    preprocess = replace(preprocess, layout=own.layout, mean=own.mean, std=own.std, value_range=own.value_range)
     weights = {'source': str(network.path), 'sha256': file_sha256(network.path), 'sha256_of': 'file',
                'precision': network.precision}
-    return Network(network, recipe, network.rows, weights, network.classes)
+    return Network(network, preprocess, own.rows, weights, network.classes)
 
 
 def _check_exported_size(config: TestConfig, graph: mx.sym.Symbol) -> None:

@@ -115,9 +115,9 @@ def run_benchmark(config: TestConfig, open_exported: Callable[[str], Exported] |
     contexts = engine.contexts(config.num_gpus, config.num_cpus)
     network = build_network(config, config.num_classes, contexts, open_exported)
     rows = config.batch_size * config.segments
-    channels = len(network.recipe.mean)
-    shape = (rows, config.frames_per_clip, config.input_size, config.input_size, channels)
-    data = network.recipe.to_network(mx.nd.random.randint(0, 255, shape=shape, ctx=contexts[0]), config.dtype)
+    shape = (rows, config.frames_per_clip, config.input_size, config.input_size, network.preprocess.channels)
+    views = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    data = mx.nd.array(network.preprocess.normalised(views), ctx=contexts[0], dtype=config.dtype)
     for n in range(-5, config.num_iterations):
         if n == 0:
             start = time.perf_counter()
@@ -168,7 +168,7 @@ def _score(config: TestConfig, network: Network, dataset, contexts: Sequence[mx.
     known = getattr(network.block, 'num_classes', None) or config.num_classes
     with _ProgressBar(len(dataset), config.log_interval, config.averaged == 'softmax') as progress:
         scores = views.score_videos(
-            network.block, dataset, network.recipe, contexts=contexts, batch_size=config.batch_size,
+            network.block, dataset, network.preprocess, contexts=contexts, batch_size=config.batch_size,
             average=config.averaged, dtype=config.dtype, views_per_score=network.views_per_score,
             num_workers=config.num_workers, prefetch=config.prefetch, timeout=config.timeout,
             on_video=progress)
@@ -229,13 +229,13 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         found = {'mean_average_precision': multi.mean_average_precision, 'hit1': multi.hit_at[1],
                  'hit5': multi.hit_at[5]}
     card = card_of(config)
-    recipe = network.recipe
+    preprocess = network.preprocess
     protocol = {
         'dataset': config.dataset, 'split': 'val', 'list': dataset.setting,
         'list_sha256': dataset.list_sha256, 'model': config.model, 'weights': network.weights,
         'views': config.protocol, 'num_segments': config.segments, 'crops': config.crops,
         'crop_size': config.input_size, 'resize': config.resize, 'sampling': _sampling(config),
-        'mean': list(recipe.mean), 'std': list(recipe.std), 'value_range': list(recipe.value_range),
+        'mean': list(preprocess.mean), 'std': list(preprocess.std), 'value_range': list(preprocess.value_range),
         'average': config.averaged, 'consensus': config.consensus,
         'views_per_score': network.views_per_score, 'dtype': config.dtype,
         'decoder': 'decord' if config.use_decord else config.decoder,

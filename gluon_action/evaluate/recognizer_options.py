@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from ..data.flow.methods import BOUND
+from ..data.preprocess import Preprocess
 from ..data.reading.sampling import CLIP_SAMPLINGS
 from ..data.video_options import VideoOptions
 from ..options import option
@@ -41,6 +43,31 @@ class RecognizerOptions(VideoOptions):
     def as_json(self) -> str:
         """Return the record as JSON, keys in the order of the fields."""
         return json.dumps(dataclasses.asdict(self), indent=2)
+
+    def preprocess(self, card, **changes) -> Preprocess:
+        """Return what validation and testing make of frames as they are read.
+
+        Parameters
+        ----------
+        card : gluon_action.model_zoo.ModelCard or None
+            The model's; without one, frames are normalised as for ImageNet.
+        **changes
+            Fields of the record that are to be others.
+
+        Raises
+        ------
+        UsageError
+            When the crops do not fit into the frames.
+        """
+        offsets, side = self.frame_plan().offsets, self.short_side
+        clips = self.input_5d or len(offsets) > 1 or card is not None and card.input_layout == 'NCTHW'
+        look = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)} if card is None else {
+            'mean': card.mean, 'std': card.std, 'value_range': card.value_range, 'modality': card.modality,
+            'flow_bound': BOUND if card.modality == 'flow' else None}
+        return Preprocess(**{
+            'layout': 'NCTHW' if clips else 'NCHW', 'offsets': offsets, 'crops': self.crops,
+            'crop': (self.input_size, self.input_size), 'resize': {'short_side': side} if side else {},
+            'activation': 'sigmoid' if self.multi_label else 'softmax', **look, **changes})
 
     @property
     def exported(self) -> bool:

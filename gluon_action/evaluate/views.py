@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.dataloader import Failure, split_and_load
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
-from ..data.transforms.functional import crop, horizontal_flip, short_side_rescale
+from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError, VideoReadError
 from .scores.metrics import log_softmax
 
@@ -20,71 +20,6 @@ _log = logging.getLogger(__name__)
 
 #: What becomes of a video that cannot be read is a matter of the result; everything else is a fault and is raised.
 VIDEO_FAILURES = (VideoReadError, WorkerTimeout, WorkerDied)
-
-
-@dataclass(frozen=True)
-class ViewRecipe:
-    """How views are cut out of a video's frames and presented to the network.
-
-    Parameters
-    ----------
-    crops : {1, 3, 10}
-        Centre; three along the longer side; the corners and the centre with their mirror images.
-    size : int
-        Side of the square crop, in pixels.
-    mean, std : sequence of float
-        Per channel, on values in `value_range`.
-    value_range : (float, float)
-        What 0 and 255 become before normalisation.
-    short_side : int
-        Frames are first rescaled to this short side; 0 leaves them as they were read.
-    time_axis : bool
-        Give clips of one frame a time axis as well: (N, 3, 1, H, W).
-    """
-
-    crops: int = 1
-    size: int = 224
-    mean: Sequence[float] = (0.485, 0.456, 0.406)
-    std: Sequence[float] = (0.229, 0.224, 0.225)
-    value_range: tuple[float, float] = (0., 1.)
-    short_side: int = 0
-    time_axis: bool = False
-
-    def __post_init__(self):
-        if self.crops not in (1, 3, 10):
-            raise UsageError(f'crops must be 1, 3 or 10, got {self.crops}')
-        if self.short_side and self.short_side < self.size:
-            raise UsageError(f'frames of short side {self.short_side} hold no crop of {self.size}: lower --input-size '
-                             'or raise the size that frames are resized to')
-
-    def cut(self, frames: np.ndarray, num_segments: int) -> Iterator[np.ndarray]:
-        """Yield the views uint8 (T, H, W, 3) of frames (S * T, H, W, 3): all segments of one crop, then of the next.
-
-        Raises
-        ------
-        UsageError
-            When the frames hold no such crops, or are not `num_segments` clips of equal length.
-        """
-        if len(frames) % num_segments:
-            raise UsageError(f'{len(frames)} frames are not {num_segments} segments of equal length')
-        clips = frames.reshape(num_segments, -1, *frames.shape[1:])
-        for top, left, mirrored in crop_boxes(*frames.shape[1:3], self.size, self.crops):
-            for clip in clips:
-                view = crop(clip, top, left, self.size, self.size)
-                yield horizontal_flip(view) if mirrored else view
-
-    def to_network(self, views: mx.nd.NDArray, dtype: str = 'float32') -> mx.nd.NDArray:
-        """Normalise views uint8 (V, T, H, W, C) on their device: (V, C, T, H, W), or (V, C, H, W) of single frames."""
-        low, high = self.value_range
-        std = np.asarray(self.std, np.float64)
-        scale = (high - low) / 255. / std
-        shift = (low - np.asarray(self.mean, np.float64)) / std
-        scale, shift = (mx.nd.array(v.reshape(-1, 1, 1, 1), dtype='float32', ctx=views.context) for v in (scale, shift))
-        views = mx.nd.transpose(views.astype('float32'), (0, 4, 1, 2, 3))
-        views = mx.nd.broadcast_add(mx.nd.broadcast_mul(views, scale.expand_dims(0)), shift.expand_dims(0))
-        if views.shape[2] == 1 and not self.time_axis:
-            views = views.squeeze(axis=2)
-        return views.astype(dtype, copy=False)
 
 
 @dataclass
@@ -118,7 +53,7 @@ class VideoScores:
     decodes: int = 0
 
 
-def score_videos(net, dataset, recipe: ViewRecipe, *, contexts: Sequence[mx.Context] | None = None,
+def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence[mx.Context] | None = None,
                  batch_size: int = 32, average: str = 'logits', dtype: str = 'float32', views_per_score: int = 1,
                  num_workers: int = 0, prefetch: int | None = None, timeout: float | None = None,
                  indices: Sequence[int] | None = None, on_video: Callable | None = None) -> VideoScores:
@@ -133,8 +68,8 @@ def score_videos(net, dataset, recipe: ViewRecipe, *, contexts: Sequence[mx.Cont
         Views (V, 3, H, W) or (V, 3, T, H, W) to scores (V, K); or (V / views_per_score, K).
     dataset : VideoClsCustom
         Its ``load_frames(i)`` gives the frames of all segments of video i, uint8 (S * T, H, W, 3), of flow 2.
-    recipe : ViewRecipe
-        How views are cut out of the frames.
+    preprocess : Preprocess
+        How views are cut out of the frames, as these are read, and become numbers.
     contexts : sequence of mxnet.Context, optional
         Devices that share a batch; the CPU by default.
     batch_size : int
@@ -168,9 +103,9 @@ def score_videos(net, dataset, recipe: ViewRecipe, *, contexts: Sequence[mx.Cont
     indices = list(range(len(dataset)) if indices is None else indices)
     samples = [dataset.samples[i] for i in indices]
     collected = _Collector([s.label for s in samples], on_video)
-    batcher = _Batcher(net, recipe, contexts or [mx.cpu()], batch_size, average, dtype, views_per_score, collected)
+    batcher = _Batcher(net, preprocess, contexts or [mx.cpu()], batch_size, average, dtype, views_per_score, collected)
     failures, num_views, decodes = [], 0, 0
-    frames_of = partial(rescaled_frames, dataset, recipe.short_side)
+    frames_of = partial(resized_frames, dataset, preprocess)
     for position, frames in _in_order(frames_of, indices, num_workers, prefetch or 2 * num_workers, timeout):
         decodes += 1
         if isinstance(frames, Exception):
@@ -187,38 +122,7 @@ def score_videos(net, dataset, recipe: ViewRecipe, *, contexts: Sequence[mx.Cont
                        decodes)
 
 
-def crop_boxes(height: int, width: int, size: int, crops: int) -> list[tuple[int, int, bool]]:
-    """Top-left corner (y, x) of each crop, and whether it is mirrored, in GluonCV's order.
-
-    Parameters
-    ----------
-    height, width : int
-        Of the frame.
-    size : int
-        Side of the square crop.
-    crops : {1, 3, 10}
-        3 gives left, right, middle, or top, bottom, middle; 10 the centre and the corners, then these mirrored.
-
-    Raises
-    ------
-    UsageError
-        For 3 crops, when they could not cover the longer side because the shorter one is not the crop's.
-    """
-    y, x = height - size, width - size
-    if crops == 1:
-        return [(round(y / 2), round(x / 2), False)]
-    if crops == 3:
-        if min(height, width) != size:
-            raise UsageError(f'three crops of {size} lie along frames whose short side is {size}, these are '
-                             f'{width}x{height}: rescale the short side first')
-        places = (0, 2 * (x // 2), x // 2) if y == 0 else (0, 2 * (y // 2), y // 2)
-        return [(0, place, False) if y == 0 else (place, 0, False) for place in places]
-    centre = ((height - size) // 2, (width - size) // 2)
-    corners = [centre, (0, 0), (y, 0), (0, x), (y, x)]
-    return [(top, left, mirrored) for mirrored in (False, True) for top, left in corners]
-
-
-def views_per_score(net, recipe: ViewRecipe, num_segments: int, clip_length: int, context: mx.Context) -> int:
+def views_per_score(net, preprocess: Preprocess, num_segments: int, context: mx.Context) -> int:
     """Find how many views a network of unknown making turns into one score, by trying.
 
     Parameters
@@ -232,11 +136,9 @@ def views_per_score(net, recipe: ViewRecipe, num_segments: int, clip_length: int
         When it takes none of these numbers of views; the message carries MXNet's reason.
     """
     reason = ''
-    for group in dict.fromkeys((1, num_segments, num_segments * recipe.crops)):
-        shape = (group, clip_length, recipe.size, recipe.size, len(recipe.mean))
-        blank = mx.nd.zeros(shape, ctx=context, dtype='uint8')
+    for group in dict.fromkeys((1, num_segments, num_segments * preprocess.crops)):
         try:
-            rows = net(recipe.to_network(blank)).shape[0]
+            rows = net(mx.nd.zeros(preprocess.shape(group), ctx=context)).shape[0]
             mx.nd.waitall()
         except mx.MXNetError as error:
             reason = str(error).strip().splitlines()[-1]
@@ -244,18 +146,18 @@ def views_per_score(net, recipe: ViewRecipe, num_segments: int, clip_length: int
         if rows and group % rows == 0:
             return group // rows
         reason = f'{group} views gave {rows} scores'
+    height, width = preprocess.crop
     raise ModelError(f'the network takes neither 1 view, nor {num_segments} segments, nor {num_segments} x '
-                     f'{recipe.crops} views of {clip_length} frames of {recipe.size}x{recipe.size}: {reason}; give '
+                     f'{preprocess.crops} views of {len(preprocess.offsets)} frames of {width}x{height}: {reason}; give '
                      'the --num-segments, --new-length, --input-size and crops that it was exported for')
 
 
-def rescaled_frames(dataset, short_side: int, index: int) -> np.ndarray:
-    """Frames uint8 (S * T, H, W, 3) of one video, rescaled to `short_side` unless it is 0.
+def resized_frames(dataset, preprocess: Preprocess, index: int) -> np.ndarray:
+    """Frames uint8 (S * T, H, W, 3) of one video, of the size that views are cut from.
 
     Runs in the worker processes; it is the only place where a video is opened.
     """
-    frames = dataset.load_frames(index)
-    return short_side_rescale(frames, short_side) if short_side else frames
+    return preprocess.resized(dataset.load_frames(index))
 
 
 def _in_order(function: Callable, indices: Sequence[int], num_workers: int, prefetch: int,
@@ -339,9 +241,9 @@ class _Collector:
 class _Batcher:
     """Packs views of consecutive videos into full batches and runs them, one batch ahead of reading results."""
 
-    def __init__(self, net, recipe: ViewRecipe, contexts: Sequence[mx.Context], batch_size: int, average: str,
+    def __init__(self, net, preprocess: Preprocess, contexts: Sequence[mx.Context], batch_size: int, average: str,
                  dtype: str, group: int, collected: _Collector):
-        self.net, self.recipe, self.contexts, self.dtype = net, recipe, contexts, dtype
+        self.net, self.preprocess, self.contexts, self.dtype = net, preprocess, contexts, dtype
         self.average, self.group, self.collected = average, group, collected
         # A score's views must not be torn apart, so a batch holds whole groups, at least one a device.
         self.capacity = max(1, batch_size // group) * group * len(contexts)
@@ -351,12 +253,12 @@ class _Batcher:
 
     def add(self, position: int, frames: np.ndarray, num_segments: int) -> int:
         """Take a video's frames uint8 (S * T, H, W, 3); returns how many views they gave."""
-        num_views = self.recipe.crops * num_segments
+        num_views = self.preprocess.crops * num_segments
         if num_views % self.group:
             raise UsageError(f'the network makes one score of {self.group} views, which does not divide '
-                             f'{num_segments} segments x {self.recipe.crops} crops')
+                             f'{num_segments} segments x {self.preprocess.crops} crops')
         self.collected.begin(position, num_views // self.group)
-        for view in self.recipe.cut(frames, num_segments):
+        for view in self.preprocess.views(frames, num_segments):
             self._allocate(view.shape)
             self.buffer[len(self.owners)] = view
             self.owners.append(position)
@@ -379,10 +281,10 @@ class _Batcher:
     def _launch(self) -> None:
         if not self.owners:
             return
-        views = mx.nd.array(self.buffer[:len(self.owners)], dtype='uint8')
+        views = mx.nd.array(self.preprocess.normalised(self.buffer[:len(self.owners)]), dtype=self.dtype)
         shares = split_and_load(views, self.contexts, batch_axis=0, even_split=False, multiplier=self.group)
         # MXNet computes in the background: the next batch is cut while this one runs.
-        outputs = [self.net(self.recipe.to_network(share, self.dtype)) for share in shares]
+        outputs = [self.net(share) for share in shares]
         self.running.append((outputs, self.owners[::self.group]))
         self.owners = []
         if len(self.running) > 1:

@@ -11,14 +11,15 @@ from mxnet.gluon.data.vision.transforms import Compose
 from videos import read_barcode, write_frames, write_video
 
 from gluon_action.data import VideoClsCustom, VideoLoader, VideoReader
-from gluon_action.data.by_name import open_dataset, train_transform, val_transform
+from gluon_action.data.by_name import open_dataset, train_transform
 from gluon_action.data.flow.extraction import FlowSettings, extract_flow
 from gluon_action.data.flow.find_videos import find_videos
 from gluon_action.data.flow.methods import MEAN, STD, compute_flow, dequantize, quantize, to_gray
+from gluon_action.data.preprocess import Preprocess, short_side
 from gluon_action.data.transforms import functional as F
 from gluon_action.data.transforms import video
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError
-from gluon_action.evaluate.views import ViewRecipe, score_videos
+from gluon_action.evaluate.views import score_videos
 
 QUICK = FlowSettings('farneback', short_side=0, image_format='png')
 BARE = dict(train=False, new_width=0, new_height=0)
@@ -47,6 +48,12 @@ def moving(tmp_path_factory):
 
 def flow_set(root, setting=None, **options):
     return VideoClsCustom(str(root), str(setting or root / 'list.txt'), modality='flow', **{**BARE, **options})
+
+
+def looks(length, **fields):
+    """What a network of clips makes of flow."""
+    return Preprocess(layout='NCTHW', modality='flow', offsets=tuple(range(length)), crop=(32, 32), mean=MEAN,
+                      std=STD, flow_bound=20., **fields)
 
 
 def numbers(clip):
@@ -111,8 +118,11 @@ def test_augmentations_and_validation_work_on_flow(moving, data_aug):
     sides = dict(new_height=40, new_width=48)
     made = flow_set(moving / 'flow', moving / 'list.txt', train=True, new_length=4, data_aug=data_aug, **sides,
                     transform=train_transform(data_aug, 32, MEAN, STD, **sides, flip_prob=0))
+    side = short_side(32, data_aug=data_aug, **sides)
+    assert side == (0 if data_aug == 'v1' else 40)
+    resize = {'short_side': side} if side else {}
     seen = flow_set(moving / 'flow', moving / 'list.txt', new_length=4, data_aug=data_aug, **sides,
-                    transform=val_transform(data_aug, 32, MEAN, STD, **sides))
+                    transform=looks(4, resize=resize).transform)
     for clip in (made.load(0)[0], seen.load(0)[0]):
         assert clip.shape == (1, 2, 4, 32, 32)
         assert abs(np.median(clip[0, 0]) * 20 - 2) < 0.2  # resizing leaves the pixels that it was extracted in
@@ -120,7 +130,8 @@ def test_augmentations_and_validation_work_on_flow(moving, data_aug):
 
 
 def test_loaders_make_batches_of_flow_and_count_what_is_missing(moving):
-    dataset = flow_set(moving / 'flow', moving / 'list.txt', new_length=3, transform=val_transform('v2', 32, MEAN, STD))
+    dataset = flow_set(moving / 'flow', moving / 'list.txt', new_length=3,
+                       transform=looks(3, resize={'short_side': 37}).transform)
     with VideoLoader(dataset, 2, last='keep', on_error='skip', max_skip_share=1.) as loader:
         batch, = loader.epoch(0)
         assert batch.data.shape == (1, 2, 3, 32, 32)
@@ -180,13 +191,11 @@ def test_labels_with_sides_are_mapped_for_flow_too(stored):
 
 def test_scoring_over_crops_mirrors_flow_as_a_mirror_does(moving):
     dataset = flow_set(moving / 'flow', moving / 'list.txt', test_mode=True, new_length=3, num_segments=2)
-    looks = dict(size=32, mean=MEAN, std=STD, time_axis=True)
-
     def directions(views):
         assert views.shape[1:] == (2, 3, 32, 32)
         return views.mean(axis=(2, 3, 4)) * 20
 
-    one, ten = (score_videos(directions, dataset, ViewRecipe(crops=crops, **looks), batch_size=3, indices=[0]).scores[0]
+    one, ten = (score_videos(directions, dataset, looks(3, crops=crops), batch_size=3, indices=[0]).scores[0]
                 for crops in (1, 10))
     np.testing.assert_allclose(one, (2, 0), atol=0.2)
     np.testing.assert_allclose(ten, (0, 0), atol=0.2)  # half of the ten go left

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gluon_action.data import by_name
-from gluon_action.data.preprocess import Preprocess
-from gluon_action.data.transforms import functional
+from gluon_action.data.preprocess import CROP_RATIO, Preprocess, read_size, short_side
+from gluon_action.data.transforms import functional, video
 from gluon_action.errors import BundleError, UsageError
-from gluon_action.evaluate.views import ViewRecipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FRAMES = Preprocess(layout='NCHW', offsets=(0,), crop=(24, 24), mean=MEAN, std=STD, resize={'short_side': 28})
@@ -24,56 +22,118 @@ def pictures(count, height=45, width=61, channels=3, low=0):
     return np.random.default_rng(count).integers(low, 256, (count, height, width, channels), 'uint8')
 
 
-@pytest.mark.parametrize('data_aug, sides', [('v1', (0, 0)), ('v2', (30, 0)), ('v3', (29, 33)), ('v4', (0, 0))])
-def test_single_frames_look_as_in_validation(data_aug, sides):
+def by_gluoncv(frames, short_side=0, num_crop=1, clip_length=1, mean=MEAN, std=STD):
+    """Frame by frame through the transforms that stand under GluonCV's names."""
+    crops = {1: video.VideoCenterCrop(24), 3: video.VideoThreeCrop(24), 10: video.VideoTenCrop(24, clip_length)}
+    steps = [crops[num_crop], video.VideoToTensor(), video.VideoNormalize(mean, std)]
+    for step in [video.ShortSideRescale(short_side), *steps] if short_side else steps:
+        frames = step(frames)
+    return frames
+
+
+@pytest.mark.parametrize('data_aug, sides, side', [
+    ('v1', (0, 0), 28), ('v2', (30, 0), 30), ('v3', (29, 33), 29), ('v4', (0, 0), 28), ('v2', (0, 0), 28)])
+def test_single_frames_look_as_in_validation(data_aug, sides, side):
     frames = pictures(3)
     high, wide = sides
-    seen = replace(FRAMES, resize={'short_side': high or 28}).apply(frames)
-    wanted = by_name.val_transform(data_aug, 24, MEAN, STD, new_height=high, new_width=wide)(frames)
+    assert short_side(24, data_aug=data_aug, new_height=high, new_width=wide) == side
+    preprocess = replace(FRAMES, resize={'short_side': side})
+    seen, wanted = preprocess.apply(frames), by_gluoncv(frames, side)
     np.testing.assert_allclose(seen, wanted, atol=GREY)
+    np.testing.assert_array_equal(preprocess.transform(frames), wanted)
     assert seen.dtype == np.float32 and seen.flags.c_contiguous
 
 
 @pytest.mark.parametrize('height, width', [(45, 61), (61, 45), (24, 24), (300, 301), (28, 33)])
 def test_frames_of_any_shape_look_as_in_validation(height, width):
     frames = pictures(2, height, width)
-    wanted = by_name.val_transform('v1', 24, MEAN, STD)(frames)
+    wanted = by_gluoncv(frames, 28)
     np.testing.assert_allclose(FRAMES.apply(frames), wanted, atol=GREY)
+    np.testing.assert_array_equal(FRAMES.transform(frames), wanted)
 
 
 def test_v1_crops_frames_that_were_brought_to_one_size():
     frames = pictures(2)
-    read = functional.resize(frames, 30, 41)  # as the data set reads them
-    wanted = by_name.val_transform('v1', 24, MEAN, STD, new_height=30, new_width=41)(read)
-    seen = replace(FRAMES, resize={'width': 41, 'height': 30}).apply(frames)
-    np.testing.assert_allclose(seen, wanted, atol=GREY)
+    assert read_size('v1', 30, 41) == (30, 41) and short_side(24, data_aug='v1', new_height=30, new_width=41) == 0
+    wanted = by_gluoncv(functional.resize(frames, 30, 41))
+    seen = replace(FRAMES, resize={'width': 41, 'height': 30})
+    np.testing.assert_allclose(seen.apply(frames), wanted, atol=GREY)
+    np.testing.assert_array_equal(seen.transform(frames), wanted)
 
 
 @pytest.mark.parametrize('crops', [1, 3, 10])
 @pytest.mark.parametrize('base, length', [(FRAMES, 1), (CLIPS, 4)], ids=['frames', 'clips'])
 def test_crops_are_those_of_the_validation(crops, base, length):
     frames = pictures(length)
-    wanted = by_name.val_transform('v1', 24, MEAN, STD, num_crop=crops, clip_length=length)(frames)
+    side = 24 if crops == 3 else 28
+    preprocess = replace(base, crops=crops, resize={'short_side': side})
+    wanted = by_gluoncv(frames, side, crops, length)
+    np.testing.assert_array_equal(preprocess.transform(frames), wanted)
     wanted = wanted.reshape(crops, length, *wanted.shape[1:]).swapaxes(1, 2)
-    seen = replace(base, crops=crops, resize={'short_side': 24 if crops == 3 else 28}).apply(frames)
-    np.testing.assert_allclose(seen, wanted if length > 1 else wanted[:, :, 0], atol=GREY)
+    np.testing.assert_allclose(preprocess.apply(frames), wanted if length > 1 else wanted[:, :, 0], atol=GREY)
+
+
+@pytest.mark.parametrize('crops', [1, 3, 10])
+@pytest.mark.parametrize('base, length', [(FRAMES, 1), (CLIPS, 4)], ids=['frames', 'clips'])
+def test_crops_of_several_segments_keep_the_order_of_gluoncv(crops, base, length):
+    frames = pictures(3 * length, 57, 31)
+    side = 24 if crops == 3 else 27
+    seen = replace(base, crops=crops, resize={'short_side': side}).transform(frames)
+    np.testing.assert_array_equal(seen, by_gluoncv(frames, side, crops, length))
+
+
+def test_values_of_another_range_are_normalised_in_it():
+    frames = pictures(2)
+    signed = replace(FRAMES, value_range=(-1, 1), mean=(.1, .2, .3), std=(.5, 1, 2), resize={'short_side': 24})
+    wanted = by_gluoncv(frames, 24, mean=np.array([1.1, 1.2, 1.3]) / 2, std=np.array([.5, 1, 2]) / 2)
+    np.testing.assert_allclose(signed.transform(frames), wanted, atol=1e-5)
+    np.testing.assert_allclose(signed.apply(frames), wanted, atol=1e-5)
+
+
+def test_the_short_side_is_decided_by_the_crop_its_share_and_the_augmentation():
+    assert CROP_RATIO == 0.875
+    assert [short_side(size) for size in (224, 24, 30, 112)] == [256, 28, 35, 128]
+    assert short_side(224, crop_ratio=0.7) == 320 and short_side(224, crops=10) == 256
+    for augmentation in ('v2', 'v3', 'v4'):
+        sides = dict(data_aug=augmentation, new_height=300, new_width=400)
+        assert read_size(augmentation, 300, 400) is None
+        assert [short_side(224, crops, **sides) for crops in (1, 3, 10)] == [300, 224, 300]
+    assert read_size('v1', 300, 0) is read_size('v1', 0, 300) is None
+    three = [short_side(224, 3, new_height=high, new_width=wide) for high, wide in ((224, 300), (300, 224), (256, 340))]
+    assert three == [0, 0, 224]  # frames that are as narrow as the crop, and others that must become so
+    assert short_side(224, 3, crop_ratio=0.5) == 224
 
 
 @pytest.mark.parametrize('crops', [1, 3, 10])
 @pytest.mark.parametrize('rows, length', [(1, 1), (1, 4), (3, 1)])
 def test_crops_of_several_scores_are_those_of_the_test(crops, rows, length):
-    """Each score alone, cut by the recipe of the test, is what all of them together give."""
+    """Each score alone, cut view by view as a test does, is what all of them together give."""
     side = 24 if crops == 3 else 28
     preprocess = replace(CLIPS if length > 1 else FRAMES, crops=crops, rows=rows, resize={'short_side': side})
     frames = pictures(2 * rows * length)
     seen = preprocess.apply(frames)
-    recipe = ViewRecipe(crops=crops, size=24, mean=MEAN, std=STD, short_side=side)
-    import mxnet as mx
     wanted = []
     for score in np.split(frames, 2):
         small = functional.short_side_rescale(score, side)
-        wanted.append(recipe.to_network(mx.nd.array(np.stack(list(recipe.cut(small, rows))), dtype='uint8')).asnumpy())
-    np.testing.assert_allclose(seen, np.concatenate(wanted), atol=GREY)
+        for top, left, mirrored in functional.crop_places(*small.shape[1:3], (24, 24), crops):
+            for clip in np.split(small, rows):
+                view = functional.crop(clip, top, left, 24, 24)
+                wanted.append((functional.horizontal_flip(view) if mirrored else view) / 255.)
+    wanted = ((np.stack(wanted) - MEAN) / STD).transpose(0, 4, 1, 2, 3)
+    np.testing.assert_allclose(seen, wanted if length > 1 else wanted[:, :, 0], atol=1e-5)
+    views = np.stack(list(preprocess.views(preprocess.resized(frames))))
+    np.testing.assert_array_equal(preprocess.normalised(views), seen)
+
+
+def test_views_are_parts_of_the_frames_and_no_copies():
+    """25 segments x 10 crops of a video would be ten times its memory."""
+    frames = pictures(8)
+    preprocess = replace(CLIPS, crops=10, resize={})
+    assert all(np.shares_memory(view, frames) for view in preprocess.views(frames, 2))
+    order = [view[0, 0, 0].tolist() for view in replace(preprocess, crops=1).views(frames, 2)]
+    assert order == [frames[0, 10, 18].tolist(), frames[4, 10, 18].tolist()]
+    with pytest.raises(UsageError, match='8 frames are not whole groups of 3 clips of 4 frames'):
+        list(preprocess.views(frames, 3))
 
 
 def test_clips_keep_their_frames_together():

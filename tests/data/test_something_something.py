@@ -12,12 +12,13 @@ from gluon_action import data
 from gluon_action.cli import extract_flow as extraction
 from gluon_action.cli import prepare_something_something as command
 from gluon_action.cli.command import run
-from gluon_action.data.by_name import open_dataset, train_transform, val_transform
+from gluon_action.data.by_name import open_dataset, train_transform
 from gluon_action.data.flow.extraction import FlowSettings, extract_flow
 from gluon_action.data.flow.find_videos import find_videos
 from gluon_action.data.flow.methods import MEAN, STD
 from gluon_action.data.lists.annotations import read_annotations
 from gluon_action.data.lists.something_something import prepare
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.somethingsomethingv1 import SomethingSomethingV1
 from gluon_action.data.somethingsomethingv1.classification import MIRRORED_LABELS
 from gluon_action.errors import AnnotationError, OutputError, UsageError
@@ -120,8 +121,10 @@ def test_training_that_mirrors_is_refused_and_other_training_reads_clips(request
     channels = 2 if modality == 'flow' else 3
     assert [dataset.load(i)[0].shape for i in range(3)] == [(1, channels, 4, 28, 28)] * 3
     assert [dataset.load(i)[1] for i in range(3)] == [1, 2, 0]
-    val = open_dataset(name, train=False, setting=official(root, 'validation'),
-                       transform=val_transform('v2', 28, **looks, new_height=32), **options)
+    preprocess = Preprocess(layout='NCTHW', modality=modality, offsets=(0, 1, 2, 3), crop=(28, 28), **looks,
+                            resize={'short_side': 32}, flow_bound=20 if modality == 'flow' else None)
+    val = open_dataset(name, train=False, setting=official(root, 'validation'), transform=preprocess.transform,
+                       **options)
     assert val.load(0)[0].shape == (1, channels, 4, 28, 28)
 
 

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from gluon_action.data.by_name import val_transform
+from gluon_action.data.preprocess import Preprocess, short_side
 from gluon_action.data.transforms import functional as F
 from gluon_action.data.transforms import video
 from gluon_action.data.transforms.drawing import current_drawing
@@ -303,5 +303,6 @@ def test_colours_change_alike_in_all_frames_and_not_too_much():
 def test_what_a_crop_is_cut_from_is_no_smaller_than_its_share(size, ratio, side):
     frames = np.stack(frames_of(61, 83))
     expected = F.to_tensor(F.center_crop(np.stack(video.ShortSideRescale(side)(frames)), (size, size)), MEAN, STD)
-    got = val_transform('v2', size, MEAN, STD, crop_ratio=ratio)(frames)
+    resize = {'short_side': short_side(size, data_aug='v2', crop_ratio=ratio)}
+    got = Preprocess(layout='NCHW', offsets=(0,), crop=(size, size), mean=MEAN, std=STD, resize=resize).transform(frames)
     np.testing.assert_allclose(np.asarray(got), expected, atol=1e-5)

@@ -9,10 +9,12 @@ from mxnet.gluon import nn
 
 from gluon_action import model_zoo
 from gluon_action.data import VideoClsCustom
+from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader
+from gluon_action.data.transforms.functional import crop_places
 from gluon_action.errors import ModelError, UsageError
 from gluon_action.evaluate import views
-from gluon_action.evaluate.views import ViewRecipe, crop_boxes, score_videos
+from gluon_action.evaluate.views import score_videos
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -30,6 +32,13 @@ def small_net(dims, classes=5, seed=0):
 def videos_of(demo, **options):
     defaults = dict(train=False, test_mode=True, new_width=86, new_height=64)
     return VideoClsCustom(str(demo.video_dir), str(demo.val_list), **{**defaults, **options})
+
+
+def looks(size, crops=1, length=1, short_side=0, **fields):
+    """Squares of frames that are read at the size they are cut from, or brought to a short side."""
+    return Preprocess(**{'layout': 'NCTHW' if length > 1 else 'NCHW', 'offsets': tuple(range(length)), 'crops': crops,
+                         'crop': (size, size), 'resize': {'short_side': short_side} if short_side else {},
+                         'mean': MEAN, 'std': STD, **fields})
 
 
 def naive_scores(net, dataset, index, crops, size, short_side=0, average='logits', time_axis=False):
@@ -75,9 +84,10 @@ def test_scores_equal_those_of_view_by_view_scoring(demo_appearance, segments, c
     net = small_net(2 if length == 1 else 3)
     short_side = 48 if crops == 3 else 0
     dataset = videos_of(demo_appearance, num_segments=segments, new_length=length)
-    recipe = ViewRecipe(crops=crops, size=48, short_side=short_side)
+    preprocess = looks(48, crops, length, short_side)
     indices = range(0, len(dataset), 5)
-    found = score_videos(net, dataset, recipe, batch_size=batch, average=average, num_workers=workers, indices=indices)
+    found = score_videos(net, dataset, preprocess, batch_size=batch, average=average, num_workers=workers,
+                         indices=indices)
     assert found.views == segments * crops
     assert found.scored.all() and not found.failures
     for row, index in enumerate(indices):
@@ -91,7 +101,7 @@ def test_single_frames_can_keep_a_time_axis(demo_appearance):
     net.add(nn.Conv3D(4, (1, 3, 3)), nn.GlobalAvgPool3D(), nn.Flatten(), nn.Dense(3))
     net.initialize()
     dataset = videos_of(demo_appearance, num_segments=2)
-    found = score_videos(net, dataset, ViewRecipe(size=48, time_axis=True), indices=[0])
+    found = score_videos(net, dataset, looks(48, layout='NCTHW'), indices=[0])
     np.testing.assert_allclose(found.scores[0], naive_scores(net, dataset, 0, 1, 48, time_axis=True), atol=1e-5)
 
 
@@ -103,8 +113,8 @@ def test_value_range_mean_and_std_of_the_card_are_applied(demo_appearance):
         return x.mean(axis=(2, 3))
 
     dataset = videos_of(demo_appearance)
-    recipe = ViewRecipe(size=64, mean=(0.1, 0.2, 0.3), std=(0.5, 1., 2.), value_range=(-1., 1.))
-    score_videos(net, dataset, recipe, indices=[0])
+    preprocess = looks(64, mean=(0.1, 0.2, 0.3), std=(0.5, 1., 2.), value_range=(-1., 1.))
+    score_videos(net, dataset, preprocess, indices=[0])
     frames = dataset.load_frames(0)[:, :, 11:75].astype(np.float64)
     expected = (frames / 255 * 2 - 1 - [0.1, 0.2, 0.3]) / [0.5, 1., 2.]
     np.testing.assert_allclose(seen[0], expected.transpose(0, 3, 1, 2), atol=1e-5)
@@ -118,7 +128,7 @@ def test_batches_are_full_across_videos_and_devices(demo_appearance):
         return x.mean(axis=(2, 3))
 
     dataset = videos_of(demo_appearance, num_segments=5)
-    found = score_videos(net, dataset, ViewRecipe(size=32), batch_size=8, contexts=[mx.cpu(0), mx.cpu(1)],
+    found = score_videos(net, dataset, looks(32), batch_size=8, contexts=[mx.cpu(0), mx.cpu(1)],
                          indices=range(7))
     assert found.views == 5 and found.scored.all()
     assert rows == [8, 8, 8, 8, 2, 1] or rows == [8, 8, 8, 8, 1, 2]  # 35 views
@@ -128,16 +138,16 @@ def test_several_devices_give_the_scores_of_one(demo_appearance):
     net = small_net(2)
     net(mx.nd.zeros((1, 3, 32, 32)))
     dataset = videos_of(demo_appearance, num_segments=3)
-    one = score_videos(net, dataset, ViewRecipe(size=32), batch_size=4)
+    one = score_videos(net, dataset, looks(32), batch_size=4)
     net.collect_params().reset_ctx([mx.cpu(0), mx.cpu(1)])
-    two = score_videos(net, dataset, ViewRecipe(size=32), batch_size=4, contexts=[mx.cpu(0), mx.cpu(1)])
+    two = score_videos(net, dataset, looks(32), batch_size=4, contexts=[mx.cpu(0), mx.cpu(1)])
     np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
 
 
 def test_result_does_not_depend_on_workers_or_batch_size(demo_appearance):
     net = small_net(2)
     dataset = videos_of(demo_appearance, num_segments=4)
-    found = [score_videos(net, dataset, ViewRecipe(crops=10, size=32), batch_size=batch, num_workers=workers).scores
+    found = [score_videos(net, dataset, looks(32, 10), batch_size=batch, num_workers=workers).scores
              for workers, batch in ((0, 16), (1, 16), (2, 16), (4, 5))]
     assert all(np.array_equal(found[0], other) for other in found[1:3])
     np.testing.assert_allclose(found[0], found[3], atol=1e-5)
@@ -147,7 +157,7 @@ def test_by_default_two_videos_a_process_are_read_ahead(demo_appearance, monkeyp
     asked, given = [], views._in_order
     monkeypatch.setattr(views, '_in_order', lambda *args: asked.append(args[2:4]) or given(*args[:2], 0, 0, None))
     for prefetch in (None, 7):
-        score_videos(small_net(2), videos_of(demo_appearance), ViewRecipe(size=32), num_workers=3, prefetch=prefetch,
+        score_videos(small_net(2), videos_of(demo_appearance), looks(32), num_workers=3, prefetch=prefetch,
                      indices=[0])
     assert asked == [(3, 6), (3, 7)]
 
@@ -185,7 +195,7 @@ def test_every_video_is_opened_exactly_once(demo_appearance, monkeypatch, worker
 
     monkeypatch.setattr(VideoReader, '__init__', counting)
     dataset = videos_of(demo_appearance, num_segments=25)
-    found = score_videos(small_net(2), dataset, ViewRecipe(crops=10, size=32), num_workers=workers, indices=range(6))
+    found = score_videos(small_net(2), dataset, looks(32, 10), num_workers=workers, indices=range(6))
     assert found.views == 250
     assert opened.value == found.decodes == 6
 
@@ -202,14 +212,14 @@ def test_a_video_that_cannot_be_read_is_a_failure_and_touches_no_other(demo_appe
                              new_height=64, num_segments=3)
     told = []
     for workers in (0, 2):
-        found = score_videos(net, dataset, ViewRecipe(size=32), num_workers=workers, batch_size=5,
+        found = score_videos(net, dataset, looks(32), num_workers=workers, batch_size=5,
                              on_video=lambda *event: told.append(event))
         assert np.flatnonzero(~found.scored).tolist() == [1, 2]
         assert np.isnan(found.scores[1:3]).all()
         assert [failure.index for failure in found.failures] == [1, 2]
         assert 'broken.mp4' in found.failures[0].message and 'list.txt' in found.failures[0].message
         np.testing.assert_allclose(np.delete(found.scores, [1, 2], axis=0),
-                                   score_videos(net, whole, ViewRecipe(size=32)).scores, atol=1e-5)
+                                   score_videos(net, whole, looks(32)).scores, atol=1e-5)
     assert [event[0] for event in told] == 2 * list(range(len(dataset)))
     assert [event[2] is None for event in told[:4]] == [False, True, True, False]
 
@@ -223,7 +233,7 @@ def test_a_video_that_hangs_is_a_failure_after_its_deadline(demo_appearance):
 
     dataset = Hanging(str(demo_appearance.video_dir), str(demo_appearance.val_list), train=False, test_mode=True)
     start = time.time()
-    found = score_videos(small_net(2), dataset, ViewRecipe(size=32), num_workers=2, timeout=2, indices=range(5))
+    found = score_videos(small_net(2), dataset, looks(32), num_workers=2, timeout=2, indices=range(5))
     assert time.time() - start < 30
     assert found.scored.tolist() == [True, True, False, True, True]
     assert dataset.samples[2].path in found.failures[0].message and '2 s' in found.failures[0].message
@@ -249,7 +259,7 @@ def test_no_more_videos_are_read_ahead_than_asked_for(demo_appearance, workers, 
         return x.mean(axis=(2, 3))
 
     dataset = Counted(str(demo_appearance.video_dir), str(demo_appearance.val_list), train=False, test_mode=True)
-    score_videos(net, dataset, ViewRecipe(size=16), batch_size=1, num_workers=workers, prefetch=prefetch,
+    score_videos(net, dataset, looks(16), batch_size=1, num_workers=workers, prefetch=prefetch,
                  indices=range(14))
     assert len(ahead) == 14 and max(ahead) == most
 
@@ -262,7 +272,7 @@ def test_scores_are_told_while_others_are_computed(demo_appearance):
         behind.append(len(behind) - len(told))
         return x.mean(axis=(2, 3))
 
-    score_videos(net, videos_of(demo_appearance), ViewRecipe(size=32), batch_size=1, indices=range(8),
+    score_videos(net, videos_of(demo_appearance), looks(32), batch_size=1, indices=range(8),
                  on_video=lambda *event: told.append(event))
     assert len(told) == 8 and max(behind) <= 2
 
@@ -270,14 +280,14 @@ def test_scores_are_told_while_others_are_computed(demo_appearance):
 def test_a_list_of_failures_only_has_no_scores(tmp_path):
     (tmp_path / 'list.txt').write_text('a.mp4 5 0\nb.mp4 5 1\n')
     dataset = VideoClsCustom(str(tmp_path), str(tmp_path / 'list.txt'), train=False, test_mode=True)
-    found = score_videos(small_net(2), dataset, ViewRecipe(size=32))
+    found = score_videos(small_net(2), dataset, looks(32))
     assert found.scores.shape == (2, 0) and len(found.failures) == 2
 
 
 def test_scores_that_are_not_finite_are_failures(demo_appearance):
     dataset = videos_of(demo_appearance)
     found = score_videos(lambda x: mx.nd.concat(x.mean(axis=(2, 3)), mx.nd.ones((len(x), 1)) / 0, dim=1), dataset,
-                         ViewRecipe(size=32), indices=[0, 1])
+                         looks(32), indices=[0, 1])
     assert not found.scored.any() and [failure.index for failure in found.failures] == [0, 1]
     assert 'not finite' in found.failures[0].message
 
@@ -289,7 +299,7 @@ def test_consensus_inside_of_the_network_is_taken_over_the_segments_of_each_crop
     if consensus == 'weighted':
         net.tsn_consensus.weight.set_data(mx.nd.array([0.2, 0.3, 0.5]).reshape((1, 3, 1)))
     dataset = videos_of(demo_appearance, num_segments=3)
-    found = score_videos(net, dataset, ViewRecipe(crops=10, size=32), views_per_score=3, batch_size=8, indices=[0, 3])
+    found = score_videos(net, dataset, looks(32, 10), views_per_score=3, batch_size=8, indices=[0, 3])
     for row, index in enumerate((0, 3)):
         frames = dataset.load_frames(index)
         crops = oracle.VideoTenCrop(32)(list(frames))  # frame-major
@@ -309,17 +319,17 @@ def test_views_per_score_of_an_exported_network_are_found_by_trying(tmp_path, se
                                             str(tmp_path / 'net-0000.params'))
     if expected is None:
         with pytest.raises(ModelError, match='--num-segments'):
-            views.views_per_score(exported, ViewRecipe(crops=10, size=32), 6, 1, mx.cpu())
+            views.views_per_score(exported, looks(32, 10), 6, mx.cpu())
     else:
-        assert views.views_per_score(exported, ViewRecipe(crops=10, size=32), 6, 1, mx.cpu()) == expected
+        assert views.views_per_score(exported, looks(32, 10), 6, mx.cpu()) == expected
 
 
 @pytest.mark.parametrize('height, width', [(256, 340), (224, 297), (341, 256), (224, 224), (227, 229)])
-def test_crop_boxes_are_those_of_gluoncv(height, width):
+def test_crops_lie_where_gluoncv_puts_them(height, width):
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
     def cut(crops, size):
-        for top, left, mirrored in crop_boxes(height, width, size, crops):
+        for top, left, mirrored in crop_places(height, width, (size, size), crops):
             crop = frame[top:top + size, left:left + size]
             yield crop[:, ::-1] if mirrored else crop
 
@@ -331,21 +341,21 @@ def test_crop_boxes_are_those_of_gluoncv(height, width):
 
 def test_impossible_views_are_refused_with_the_flags_to_change(demo_appearance):
     with pytest.raises(UsageError, match='short side'):
-        crop_boxes(256, 340, 224, 3)
+        crop_places(256, 340, (224, 224), 3)
     with pytest.raises(UsageError, match='1, 3 or 10'):
-        ViewRecipe(crops=5)
-    with pytest.raises(UsageError, match='short side 200'):
-        ViewRecipe(size=224, short_side=200)
+        looks(32, crops=5)
+    with pytest.raises(UsageError, match='short_side is 200'):
+        looks(224, short_side=200)
     with pytest.raises(UsageError, match='--average'):
-        score_videos(small_net(2), videos_of(demo_appearance), ViewRecipe(size=32), average='median')
+        score_videos(small_net(2), videos_of(demo_appearance), looks(32), average='median')
     with pytest.raises(UsageError, match=r'86x64.*have no 65x65 crop.*--new-width'):
-        score_videos(small_net(2), videos_of(demo_appearance), ViewRecipe(size=65), num_workers=1)
+        score_videos(small_net(2), videos_of(demo_appearance), looks(65), num_workers=1)
 
 
 def test_a_network_with_segments_inside_is_refused_unless_announced(demo_appearance):
     net = model_zoo.get_model('resnet18_v1b_ucf101', nclass=4, pretrained_base=False, num_segments=2, input_size=32)
     dataset = videos_of(demo_appearance, num_segments=2)
     with pytest.raises(ModelError, match='num_segments=1'):
-        score_videos(net, dataset, ViewRecipe(size=32), batch_size=4)
+        score_videos(net, dataset, looks(32), batch_size=4)
     with pytest.raises(UsageError, match='does not divide'):
-        score_videos(net, dataset, ViewRecipe(size=32), views_per_score=3)
+        score_videos(net, dataset, looks(32), views_per_score=3)

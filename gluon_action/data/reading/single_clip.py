@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import UsageError, VideoReadError
 from ..flow.folder import read_manifest
 from ..flow.methods import BOUND, check_method, compute_flow, dequantize, to_gray
+from ..preprocess import Preprocess
 from ..transforms.functional import center_crop
 from .video_reader import VideoReader
 
@@ -50,8 +51,10 @@ def rgb_clip(path: str | os.PathLike, *, size: int = 224, num_frames: int = NUM_
     """
     if _is_array(path):
         return _load(path, 3)
-    frames = center_crop(_read(path, num_frames, size), (size, size))
-    return _channels_first(frames.astype(np.float32) / 127.5 - 1)
+    frames = _read(path, num_frames, size)
+    look = Preprocess(layout='NCTHW', offsets=tuple(range(len(frames))), crop=(size, size), mean=(0.,) * 3,
+                      std=(1.,) * 3, value_range=(-1., 1.))
+    return np.ascontiguousarray(look.transform(frames).swapaxes(0, 1)[None])
 
 
 def flow_clip(path: str | os.PathLike, *, size: int = 224, num_frames: int = NUM_FRAMES,

@@ -77,8 +77,7 @@ def center_crop(clip: np.ndarray, size: tuple[int, int], rounding=round) -> np.n
     `rounding` places it when the margin is odd: Python's `round` (to even) in GluonCV's first recipe, `math.ceil` in
     its second.
     """
-    top, left = (int(rounding((have - want) / 2)) for have, want in zip(clip.shape[1:3], size))
-    return crop(clip, top, left, *size)
+    return crop(clip, *_middle(*clip.shape[1:3], size, rounding), *size)
 
 
 def three_crop(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -94,12 +93,8 @@ def three_crop(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     UsageError
         When neither side of the crop equals the frames'.
     """
-    height, width = clip.shape[1:3]
-    if size[0] != height and size[1] != width:
-        raise UsageError(f'three crops of {size[1]}x{size[0]} must span one side of the frames, which are '
-                         f'{width}x{height} (width x height); scale their short side to the crop with ShortSideRescale')
-    step_y, step_x = ((height - size[0]) // 2, 0) if size[0] != height else (0, (width - size[1]) // 2)
-    return np.concatenate([crop(clip, place * step_y, place * step_x, *size) for place in (0, 2, 1)])
+    places = crop_places(*clip.shape[1:3], size, 3)
+    return np.concatenate([crop(clip, top, left, *size) for top, left, _ in places])
 
 
 def ten_crop(clip: np.ndarray, size: tuple[int, int], clip_length: int = 1) -> np.ndarray:
@@ -120,15 +115,46 @@ def ten_crop(clip: np.ndarray, size: tuple[int, int], clip_length: int = 1) -> n
         (S * 10 * clip_length, size[0], size[1], C): for each clip centre, top left, bottom left, top right, bottom
         right, then the same mirrored; for each crop its frames.
     """
-    height, width = clip.shape[1:3]
     if len(clip) % clip_length:
         raise UsageError(f'{len(clip)} frames are not a multiple of the clip length {clip_length}')
-    low, right = height - size[0], width - size[1]
-    corners = [(low // 2, right // 2), (0, 0), (low, 0), (0, right), (low, right)]
-    crops = [crop(clip, top, left, *size) for top, left in corners]
+    crops = [crop(clip, top, left, *size) for top, left, _ in crop_places(*clip.shape[1:3], size, 10)[:5]]
     crops = np.stack([*crops, *map(horizontal_flip, crops)])  # (10, S * L, h, w, C)
     crops = crops.reshape(10, -1, clip_length, *crops.shape[2:]).swapaxes(0, 1)
     return crops.reshape(-1, *crops.shape[3:])
+
+
+def crop_places(height: int, width: int, size: tuple[int, int], crops: int) -> list[tuple[int, int, bool]]:
+    """Upper and left edge of each crop, and whether it is mirrored, in GluonCV's order.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the frame.
+    size : tuple of int
+        (height, width) of a crop.
+    crops : {1, 3, 10}
+        The centre; left, right, middle or top, bottom, middle; centre, top left, bottom left, top right, bottom right,
+        then these mirrored.
+
+    Raises
+    ------
+    UsageError
+        For 3 crops, when neither side of the crop is the frame's: they would not cover the longer one.
+    """
+    y, x = height - size[0], width - size[1]
+    if crops == 1:
+        return [(*_middle(height, width, size), False)]
+    if crops == 3:
+        if y != 0 and x != 0:
+            raise UsageError(f'three crops of {size[1]}x{size[0]} must span one side of the frames, which are {width}x'
+                             f'{height} (width x height); scale their short side to the crop with ShortSideRescale')
+        return [(0, place * (x // 2), False) if y == 0 else (place * (y // 2), 0, False) for place in (0, 2, 1)]
+    corners = [(y // 2, x // 2), (0, 0), (y, 0), (0, x), (y, x)]
+    return [(top, left, mirrored) for mirrored in (False, True) for top, left in corners]
+
+
+def _middle(height: int, width: int, size: tuple[int, int], rounding=round) -> tuple[int, int]:
+    return int(rounding((height - size[0]) / 2)), int(rounding((width - size[1]) / 2))
 
 
 def horizontal_flip(clip: np.ndarray) -> np.ndarray:

@@ -17,7 +17,5 @@ def open_exported(path: str | os.PathLike) -> Exported:
         When it cannot be read.
     """
     bundle = read_bundle(path)
-    p = bundle.preprocess
     return Exported(OnnxModel(bundle.model).run, bundle.model, bundle.manifest.get('precision', 'float32'),
-                    len(p.offsets), p.crop, p.rows, p.layout == 'NCTHW', p.mean, p.std, p.value_range,
-                    bundle.num_classes, bundle.labels)
+                    bundle.preprocess, bundle.num_classes, bundle.labels)

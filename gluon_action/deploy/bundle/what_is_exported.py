@@ -18,6 +18,7 @@ from ...data.preprocess import Preprocess
 from ...data.run_config import read_run_config
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import network_of_zoo
+from ...evaluate.recognizer_options import RecognizerOptions
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
 from ...model_zoo.weights import read_parameters
@@ -147,7 +148,8 @@ def estimator_source(config: EstimatorConfig, contexts: list[mx.Context]) -> Sou
         layout='NCTHW', modality=card.modality, offsets=tuple(range(config.clip_length)), crop=(height, width),
         resize={'width': config.frame_width, 'height': config.frame_height},
         corner=(config.cropy, config.cropx) if config.crop else None, stride=max(1, config.clip_length // 2),
-        activation='sigmoid' if config.multi_label else 'softmax', **_values(card))
+        activation='sigmoid' if config.multi_label else 'softmax', mean=card.mean, std=card.std,
+        value_range=card.value_range, flow_bound=BOUND if card.modality == 'flow' else None)
     labels = (read_run_config(loaded.source) or {}).get('classes')
     return Source(net, preprocess, labels, card, card.name, {'Weights': str(loaded.source)})
 
@@ -265,13 +267,14 @@ def published_run(card: ModelCard, wanted: Choices = _AS_IT_IS) -> TrainConfig:
     return run
 
 
-def preprocess_of(run: TrainConfig, card: ModelCard, *, rows: int = 1, short_side: int | None = None,
+def preprocess_of(run: RecognizerOptions, card: ModelCard, *, rows: int = 1, short_side: int | None = None,
                   stride: int | None = None) -> Preprocess:
     """Return how the validation of a run prepares videos.
 
     Parameters
     ----------
-    run : TrainConfig
+    run : RecognizerOptions
+        Of the training, or of a test.
     card : ModelCard
         Of its network.
     rows : int
@@ -281,32 +284,21 @@ def preprocess_of(run: TrainConfig, card: ModelCard, *, rows: int = 1, short_sid
     stride : int, optional
         Frames from one clip to the next; by default `FRAME_STRIDE`, or half a clip.
     """
-    offsets = run.frame_plan().offsets
+    span = max(run.frame_plan().offsets) + 1
     resize = _resize(run) if short_side is None else {'short_side': short_side} if short_side else {}
-    return Preprocess(
-        layout=card.input_layout, modality=card.modality, offsets=offsets, rows=rows,
-        stride=stride or (FRAME_STRIDE if len(offsets) == 1 else max(1, (max(offsets) + 1) // 2)), resize=resize,
-        crop=(run.input_size, run.input_size), crops=run.num_crop,
-        activation='sigmoid' if run.multi_label else 'softmax', **_values(card))
+    return run.preprocess(card, rows=rows, resize=resize,
+                          stride=stride or (FRAME_STRIDE if run.frames_per_clip == 1 else max(1, span // 2)))
 
 
-def _values(card: ModelCard) -> dict[str, Any]:
-    return {'mean': card.mean, 'std': card.std, 'value_range': card.value_range,
-            'flow_bound': BOUND if card.modality == 'flow' else None}
-
-
-def _resize(run: TrainConfig) -> dict[str, int]:
-    """As `gluon_action.data.by_name.val_transform` resizes, and the data set before it."""
-    size, height, width = run.input_size, run.new_height, run.new_width
-    if run.data_aug == 'v1' and height > 0 and width > 0:
-        if run.num_crop == 3 and size not in (height, width):
-            # Three crops span the short side: the same shape of frames, so much smaller.
-            scale = size / min(height, width)
-            return {'width': max(size, math.floor(width * scale)), 'height': max(size, math.floor(height * scale))}
-        return {'width': width, 'height': height}
-    if run.num_crop == 3:
-        return {'short_side': size}
-    return {'short_side': (height if run.data_aug != 'v1' else 0) or math.ceil(size / run.crop_ratio)}
+def _resize(run: RecognizerOptions) -> dict[str, int]:
+    """How whole videos are brought to the size that the run crops from, reading included."""
+    if run.read_size is None:
+        return {'short_side': run.short_side}
+    height, width = run.read_size
+    if run.short_side:  # three crops span the short side: the same shape of frames, so much smaller
+        scale = run.short_side / min(run.read_size)
+        height, width = (max(run.short_side, math.floor(side * scale)) for side in run.read_size)
+    return {'width': width, 'height': height}
 
 
 def _notes_of_run(parameters: Path, about: dict[str, Any] | None, run: TrainConfig) -> dict[str, str]:

@@ -10,11 +10,12 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
+from ...data.preprocess import Preprocess
 from ...errors import UsageError, VideoReadError
 from ...evaluate.config import TestConfig
 from ...evaluate.network import build_network, card_of, check_test
 from ...evaluate.recognizer import open_test_set
-from ...evaluate.views import ViewRecipe, rescaled_frames
+from ...evaluate.views import resized_frames
 from ..bundle.format import check_folder
 from ..bundle.what_is_exported import preprocess_of
 from ..bundle.write import write_bundle
@@ -54,10 +55,10 @@ def calibrate(config: TestConfig) -> tuple[Path, str]:
     check_folder(out, config.overwrite)
     dataset = open_test_set(config, train=bool(config.train_list))
     network = build_network(replace(config, mode='imperative'), dataset.num_classes, [mx.cpu()])
-    views = collect_views(dataset, network.recipe, config.segments, config.batch_size * config.num_calib_batches)
+    views = collect_views(dataset, network.preprocess, config.segments, config.batch_size * config.num_calib_batches)
     _log.info('Calibrating on %d views of %s', len(views), dataset.samples[0].source)
-    one_view = replace(config, num_crop=1, three_crop=False, ten_crop=False, crop_ratio=config.crop_ratio or 0.875)
-    preprocess = preprocess_of(one_view, card_of(config), short_side=None if config.resized else config.short_side)
+    one_view = replace(config, num_crop=1, three_crop=False, ten_crop=False)
+    preprocess = preprocess_of(one_view, card_of(config), short_side=None if config.read_size else config.short_side)
     choices = Int8Choices(mode=_MODES[config.calib_mode], activations=_TYPES[config.quantized_dtype])
     classes = dataset.classes if dataset.classes and len(dataset.classes) == network.block.num_classes else None
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +69,7 @@ def calibrate(config: TestConfig) -> tuple[Path, str]:
     return out, report_text(report)
 
 
-def collect_views(dataset, recipe: ViewRecipe, num_segments: int, count: int) -> list[np.ndarray]:
+def collect_views(dataset, preprocess: Preprocess, num_segments: int, count: int) -> list[np.ndarray]:
     """Take `count` views, or as many as there are, spread over the videos and over the views of each.
 
     Returns
@@ -81,16 +82,16 @@ def collect_views(dataset, recipe: ViewRecipe, num_segments: int, count: int) ->
         When no video can be read.
     """
     num_videos = min(len(dataset), count)
-    share = min(math.ceil(count / num_videos), num_segments * recipe.crops)
+    share = min(math.ceil(count / num_videos), num_segments * preprocess.crops)
     views, failure = [], None
     for turn, index in enumerate(np.linspace(0, len(dataset) - 1, num_videos).astype(int)):
         try:
-            frames = rescaled_frames(dataset, recipe.short_side, int(index))
+            frames = resized_frames(dataset, preprocess, int(index))
         except VideoReadError as error:
             failure = error
             _log.warning('not calibrated on: %s', error)
             continue
-        all_views = list(recipe.cut(frames, num_segments))
+        all_views = list(preprocess.views(frames, num_segments))
         # Another view of every video, so that all segments and crops have their part.
         picked = (turn + np.linspace(0, len(all_views), share, endpoint=False)).astype(int) % len(all_views)
         views += [all_views[i] for i in picked]

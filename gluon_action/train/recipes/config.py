@@ -217,12 +217,18 @@ def _data_rules(c: TrainConfig, card):
 
 def _size_rules(c: TrainConfig):
     """Yield (broken, flag, why): sizes and crops that the augmentation does not look at."""
-    multi_scale, resized = c.data_aug in ('v1', 'v2'), c.data_aug == 'v1' and c.new_height and c.new_width
+    multi_scale, resized = c.data_aug in ('v1', 'v2'), c.read_size is not None
     yield (c.data_aug in ('v2', 'v4') and c.new_width, '--new-width',
            f'means nothing with --data-aug {c.data_aug}, which keeps the shape of frames; --new-height is their short '
            'side')
     yield (resized and min(c.new_height, c.new_width) < c.input_size and not c.train_only, '--input-size',
            f'{c.input_size} does not fit into frames of {c.new_width}x{c.new_height}, which validation crops from')
+    if not c.train_only:
+        yield (0 < c.short_side < c.input_size, '--new-height',
+               f'{c.short_side} is less than --input-size {c.input_size}: validation has nothing to crop from')
+        yield (c.num_crop == 3 and resized and c.short_side > 0, '--num-crop',
+               f'three crops of {c.input_size}x{c.input_size} must span one side of the frames, which are resized to '
+               f'{c.new_width}x{c.new_height}; leave out --new-height and --new-width')
     for value, default, flag in ((c.scale_ratios, '1.0, 0.875, 0.75, 0.66', '--scale-ratios'),
                                  (c.more_fix_crop, True, '--more-fix-crop'), (c.max_distort, 1, '--max-distort')):
         yield (value != default and not multi_scale, flag,

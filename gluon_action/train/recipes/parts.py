@@ -10,7 +10,6 @@ from typing import Any
 
 import mxnet as mx
 
-from ...data.by_name import val_transform
 from ...data.dataloader import VideoLoader
 from ...data.run_config import read_run_config
 from ...errors import UsageError
@@ -124,10 +123,7 @@ def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
     if not config.train_only:
         val_set = config.open_videos(
             train=False, num_crop=config.num_crop, **names, **shared,
-            transform=val_transform(config.data_aug, config.input_size, card.mean, card.std,
-                                    new_height=config.new_height, new_width=config.new_width,
-                                    crop_ratio=config.crop_ratio, num_crop=config.num_crop,
-                                    clip_length=config.new_length))
+            transform=config.preprocess(card).transform)
     return train_set, val_set
 
 
