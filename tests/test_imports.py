@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
-GROUND = {'class_names', 'engine', 'options', 'files', 'wire', 'errors'}
+GROUND = {'class_names', 'engine', 'options', 'input_kind', 'files', 'wire', 'errors'}
 BELOW = {
     'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
     'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
@@ -25,6 +25,7 @@ BELOW = {
     'engine': {'errors', 'mxnet_import'},
     'mxnet_import': set(),
     'files': {'errors'},
+    'input_kind': {'errors'},
     'options': set(),
     'wire': {'errors'},
     'errors': set(),

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BundleError, UsageError
+from ..input_kind import CLIPS, FEATURES, FRAMES, InputKind, kind_of_layout
 from .reading.video_reader import resize
 from .transforms.functional import crop, crop_places, horizontal_flip, normalize, short_side_size, to_tensor
 
@@ -65,7 +67,7 @@ class Preprocess:
     Attributes
     ----------
     layout : {'NCHW', 'NCTHW'}
-        Axes of the input: frames, or clips.
+        Axes of the input, which say its kind: frames, or clips.
     modality : {'rgb', 'flow'}
         What a frame is: a picture, or optical flow from it to the next one, stored in 8 bits.
     offsets : tuple of int
@@ -121,6 +123,11 @@ class Preprocess:
         _check(self)
 
     @property
+    def input(self) -> InputKind:
+        """Frames or clips."""
+        return kind_of_layout(self.layout)
+
+    @property
     def channels(self) -> int:
         """Channels of a frame: 3 of pictures, 2 of flow."""
         return 2 if self.modality == 'flow' else 3
@@ -139,8 +146,7 @@ class Preprocess:
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """Shape of an input of this many rows."""
-        time = (len(self.offsets),) if self.layout == 'NCTHW' else ()
-        return (rows, self.channels, *time, *self.crop)
+        return self.input.shape(rows, channels=self.channels, length=len(self.offsets), size=self.crop)
 
     @property
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
@@ -306,7 +312,9 @@ def _sequence(record: Preprocess, name: str, convert: type) -> tuple:
 
 
 def _check(p: Preprocess) -> None:
-    for right, name, allowed in (*_choice_rules(p), *_number_rules(p)):
+    if p.layout == FEATURES.layout:
+        FEATURES.need_video(f'layout {p.layout}')
+    for right, name, allowed in itertools.chain(_choice_rules(p), _number_rules(p)):
         if not right:
             raise UsageError(f'{name} must be {allowed}, got {_short(getattr(p, name))}')
     for wrong, why in _size_rules(p):
@@ -316,7 +324,7 @@ def _check(p: Preprocess) -> None:
 
 def _choice_rules(p: Preprocess):
     """Yield (right, field, what is allowed)."""
-    for name, known in (('layout', ('NCHW', 'NCTHW')), ('modality', ('rgb', 'flow')),
+    for name, known in (('layout', (FRAMES.layout, CLIPS.layout)), ('modality', ('rgb', 'flow')),
                         ('activation', ('softmax', 'sigmoid'))):
         yield getattr(p, name) in known, name, ' or '.join(known)
     yield _is(p.crops, int) and p.crops in (1, 3, 10), 'crops', '1, 3 or 10'
@@ -330,7 +338,7 @@ def _number_rules(p: Preprocess):
     channels = p.channels
     yield (1 <= len(p.offsets) <= LAST_FRAME and all(0 <= offset < LAST_FRAME for offset in p.offsets), 'offsets',
            f'one or more whole numbers from 0 to {LAST_FRAME - 1}')
-    yield p.layout == 'NCTHW' or len(p.offsets) == 1, 'offsets', 'one number for the layout NCHW'
+    yield p.input.takes('clip_length') or len(p.offsets) == 1, 'offsets', f'one number for the layout {p.layout}'
     yield _is(p.rows, int) and 1 <= p.rows <= 1000, 'rows', 'a whole number from 1 to 1000'
     yield _is(p.stride, int) and 1 <= p.stride <= LAST_FRAME, 'stride', f'a whole number from 1 to {LAST_FRAME}'
     yield (len(p.crop) == 2 and all(1 <= side <= LARGEST_SIDE for side in p.crop), 'crop',

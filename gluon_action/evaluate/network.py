@@ -146,7 +146,7 @@ def card_of(config: TestConfig):
 
 def clip_option(card, config: RecognizerOptions) -> dict[str, int]:
     """Return ``clip_length`` for `get_model` as a configuration of training or testing takes clips; {} for frames."""
-    return {} if card.input_layout == 'NCHW' else {'clip_length': config.frames_per_clip}
+    return {'clip_length': config.frames_per_clip} if card.input.takes('clip_length') else {}
 
 
 def _exported(config: TestConfig, preprocess: Preprocess, contexts: Sequence[mx.Context]):

@@ -11,6 +11,7 @@ from ..data.flow.methods import BOUND
 from ..data.preprocess import Preprocess
 from ..data.reading.sampling import CLIP_SAMPLINGS
 from ..data.video_options import VideoOptions
+from ..input_kind import CLIPS, FRAMES
 from ..options import option
 
 _model = partial(option, group='model')
@@ -57,15 +58,17 @@ class RecognizerOptions(VideoOptions):
         Raises
         ------
         UsageError
-            When the crops do not fit into the frames.
+            When the crops do not fit into the frames, or the network takes no pixels.
         """
+        if card is not None:
+            card.input.need_video(f'--model {card.name}')
         offsets, side = self.frame_plan().offsets, self.short_side
-        clips = self.input_5d or len(offsets) > 1 or card is not None and card.input_layout == 'NCTHW'
+        kind = CLIPS if self.input_5d or len(offsets) > 1 else FRAMES if card is None else card.input
         look = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)} if card is None else {
             'mean': card.mean, 'std': card.std, 'value_range': card.value_range, 'modality': card.modality,
             'flow_bound': BOUND if card.modality == 'flow' else None}
         return Preprocess(**{
-            'layout': 'NCTHW' if clips else 'NCHW', 'offsets': offsets, 'crops': self.crops,
+            'layout': kind.layout, 'offsets': offsets, 'crops': self.crops,
             'crop': (self.input_size, self.input_size), 'resize': {'short_side': side} if side else {},
             'activation': 'sigmoid' if self.multi_label else 'softmax', **look, **changes})
 
@@ -94,6 +97,8 @@ def shared_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
 
 def _network_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
     """Yield what means nothing for this network."""
+    if card is not None:
+        card.input.need_video(f'--model {c.model}')
     for name, flag, what in (('use_gn', '--use-gn', 'group normalisation'),
                              ('use_se', '--use_se', 'squeeze-and-excitation'),
                              ('batch_norm', '--batch-norm', 'batch-normalised variant')):
@@ -108,8 +113,8 @@ def _network_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
 
 
 def _input_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
-    if card.input_layout == 'NCHW':
-        yield c.input_5d, '--input-5d', f'{c.model} takes frames (N, C, H, W), not clips'
+    if card.input == FRAMES:
+        yield c.input_5d, '--input-5d', f'{c.model} takes {card.input}, not clips'
         yield (c.clip_sampling == 'spread', '--clip-sampling spread',
                f'{c.model} takes one frame a segment; --num-segments spreads those over the video')
         yield (c.new_length > 1, '--new-length',

@@ -11,6 +11,7 @@ import mxnet as mx
 
 from ..class_names import class_names
 from ..errors import ModelError
+from ..input_kind import CLIPS, FRAMES, InputKind
 from ..nn import freeze_batch_norms
 from . import weights
 from .recognizer import Recognizer, initialize_rest, settle_shapes
@@ -48,10 +49,10 @@ class ModelCard:
         Data set that the head is for, as in ``--dataset``.
     num_classes : int
         Classes of that data set.
-    input_layout : {'NCHW', 'NCTHW'}
-        Axes of the input: frames, or clips of `clip_length` frames `clip_stride` apart.
+    input : InputKind
+        Frames; clips of `clip_length` frames `clip_stride` apart; or features of at most `clip_length` frames.
     channels : int
-        Channels of a frame: 3 of RGB, 2 of optical flow.
+        Channels of a frame: 3 of RGB, 2 of optical flow; numbers of a frame's features.
     modality : {'rgb', 'flow'}
         What the channels are.
     input_size : int
@@ -84,7 +85,7 @@ class ModelCard:
     family: str
     dataset: str
     num_classes: int
-    input_layout: str = 'NCHW'
+    input: InputKind = FRAMES
     channels: int = 3
     modality: str = 'rgb'
     input_size: int = 224
@@ -143,22 +144,26 @@ class ModelCard:
             Further attributes of the card.
         """
         return cls(
-            name, dataset=_DATASETS[dataset][0], num_classes=_DATASETS[dataset][1], input_layout='NCTHW',
+            name, dataset=_DATASETS[dataset][0], num_classes=_DATASETS[dataset][1], input=CLIPS,
             clip_length=clip_length, clip_stride=clip_stride, weights={tag: sha1 for tag, sha1, _, _ in published},
             accuracy=tuple({'top1': top1, 'protocol': protocol, 'tag': tag, 'train_segments': 1}
                            for tag, _, top1, protocol in published),
             supports=frozenset({'dropout_ratio', 'feat_ext', 'input_size', 'clip_length', *supports}),
             **{**fields, 'defaults': {'dropout_ratio': dropout_ratio, **fields.get('defaults', {})}})
 
+    @property
+    def input_layout(self) -> str:
+        """Axes of the input, as the ``config.json`` of a run notes them."""
+        return self.input.layout
+
     def labels(self) -> list[str] | None:
         """Return the names of the classes in order, or None where the data set is the user's."""
         return class_names(self.dataset)
 
     def input_shape(self, rows: int = 1, size: int | None = None, frames: int | None = None) -> tuple[int, ...]:
-        """Return the shape of an input of `rows` frames, or clips of `frames`, `size` pixels high and wide."""
+        """Return the shape of an input of `rows` rows, each of `frames` frames and `size` pixels, where it has these."""
         size = size or self.input_size
-        time = () if self.input_layout == 'NCHW' else (frames or self.clip_length,)
-        return (rows, self.channels, *time, size, size)
+        return self.input.shape(rows, channels=self.channels, length=frames or self.clip_length, size=(size, size))
 
 
 def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = False,
@@ -220,12 +225,12 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
     settings, kinetics = _settings(card, options, pretrained)
     nclass = card.num_classes if nclass is None else nclass
     size = settings.pop('input_size', card.input_size)
-    _check_sampling(card, tsn or use_tsn, clip_length)
     frames = card.clip_length if clip_length is None else clip_length
     for option, value in (('nclass', nclass), ('num_segments', num_segments), ('num_crop', num_crop),
                           ('input_size', size), ('clip_length', frames)):
         if not isinstance(value, int) or value < 1:
             raise ModelError(f'{card.name}: {option} is a whole number from 1, got {value!r}')
+    _check_sampling(card, tsn or use_tsn, num_segments * num_crop, clip_length)
     if settings.get('last_gamma') and (pretrained or pretrained_base):
         raise ModelError(f'{card.name}: last_gamma is a start from nothing, pretrained weights would overwrite it; '
                          'use it with pretrained_base=False')
@@ -307,9 +312,12 @@ def _settings(card: ModelCard, options: dict, pretrained: bool | str) -> tuple[d
     return settings, settings.pop('use_kinetics_pretrain', None)
 
 
-def _check_sampling(card: ModelCard, tsn: bool, clip_length: int | None) -> None:
-    if clip_length is not None and card.input_layout == 'NCHW':
+def _check_sampling(card: ModelCard, tsn: bool, rows: int, clip_length: int | None) -> None:
+    if clip_length is not None and not card.input.takes('clip_length'):
         raise ModelError(f'{card.name} takes frames, not clips; leave out clip_length, got {clip_length}')
+    if not card.input.takes('segments') and (tsn or rows > 1):
+        raise ModelError(f'{card.name} takes {card.input}, a row for each video; leave out tsn (--use-tsn), '
+                         'num_segments and num_crop')
     if tsn and 'tsn' not in card.supports:
         raise ModelError(f'{card.name} takes clips and averages over segments as it is; leave out tsn (--use-tsn)')
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...errors import UsageError, VideoReadError
+from ...input_kind import CLIPS
 from ..flow.folder import read_manifest
 from ..flow.methods import BOUND, check_method, compute_flow, dequantize, to_gray
 from ..preprocess import Preprocess
@@ -52,7 +53,7 @@ def rgb_clip(path: str | os.PathLike, *, size: int = 224, num_frames: int = NUM_
     if _is_array(path):
         return _load(path, 3)
     frames = _read(path, num_frames, size)
-    look = Preprocess(layout='NCTHW', offsets=tuple(range(len(frames))), crop=(size, size), mean=(0.,) * 3,
+    look = Preprocess(layout=CLIPS.layout, offsets=tuple(range(len(frames))), crop=(size, size), mean=(0.,) * 3,
                       std=(1.,) * 3, value_range=(-1., 1.))
     return np.ascontiguousarray(look.transform(frames).swapaxes(0, 1)[None])
 

@@ -145,7 +145,7 @@ def estimator_source(config: EstimatorConfig, contexts: list[mx.Context]) -> Sou
     net, loaded = trained_network(config, contexts)
     card, (height, width) = net.card, config.frame_size
     preprocess = Preprocess(
-        layout='NCTHW', modality=card.modality, offsets=tuple(range(config.clip_length)), crop=(height, width),
+        layout=card.input.layout, modality=card.modality, offsets=tuple(range(config.clip_length)), crop=(height, width),
         resize={'width': config.frame_width, 'height': config.frame_height},
         corner=(config.cropy, config.cropx) if config.crop else None, stride=max(1, config.clip_length // 2),
         activation='sigmoid' if config.multi_label else 'softmax', mean=card.mean, std=card.std,
@@ -221,9 +221,9 @@ def _build(run: TrainConfig, *, use_pretrained: bool = False, hashtag: str = '',
 
 
 def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
-    clips = card.input_layout == 'NCTHW'
+    card.input.need_video(card.name)
     for name, value in (('clip_length', wanted.clip_length), ('clip_stride', wanted.clip_stride)):
-        if value is not None and not clips:
+        if value is not None and not card.input.takes(name):
             raise UsageError(f'{_flag(name)}: {card.name} takes single frames; leave it out')
         if value is not None and value < 1:
             raise UsageError(f'{_flag(name)}: must be 1 or more, got {value}')

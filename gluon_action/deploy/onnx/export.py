@@ -12,6 +12,7 @@ import numpy as np
 from ... import __version__
 from ...compute.on_mxnet.tracing import EngineError, run, trace, weights
 from ...errors import ModelError, OutputError, UsageError
+from ...input_kind import kind_of_shape
 from ...model_zoo.i3d import I3D, Head
 from ...nn import SameConv3D, SameMaxPool3D
 from .graph import OnnxGraph, fold_batch_norms, name_axes, pad_same, shrink_window, simplify
@@ -152,7 +153,8 @@ def _write_model(net, path: Path, shape: tuple[int, ...], input_name: str, outpu
     if not difference <= TOLERANCE:
         raise ModelError(f'the exported model differs from the network by {difference:.1e} of its largest score, more '
                          f'than {TOLERANCE}, so it is not kept')
-    return {'input': {'name': input_name, 'layout': 'NCHW' if len(shape) == 4 else 'NCTHW', 'dtype': 'float32',
+    kind = kind_of_shape(shape)
+    return {'input': {'name': input_name, 'layout': kind.layout if kind else None, 'dtype': 'float32',
                       'shape': _axes(model.graph.input[0]), 'rows_per_video': rows_per_video(net)},
             'outputs': [{'name': output.name, 'shape': _axes(output)} for output in model.graph.output],
             'checked': {'input_shapes': [list(shape), *map(list, tried)], 'difference': difference}}

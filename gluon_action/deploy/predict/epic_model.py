@@ -9,6 +9,7 @@ import numpy as np
 
 from ...data.preprocess import Preprocess
 from ...errors import BundleError
+from ...input_kind import CLIPS
 from ..bundle.format import check_labels
 from ..onnx.header import OnnxHeader, read_header
 from ..onnx.model import OnnxModel
@@ -78,7 +79,7 @@ def open_epic_model(path: str | os.PathLike, labels: list[str] | None = None, *,
     length, height, width, _ = _axes(header)
     classes = header.outputs.get(_OUTPUT, [None])[-1]
     labels = check_labels(labels, classes if isinstance(classes, int) else None, 'the file of class names')
-    look = Preprocess(layout='NCTHW', offsets=tuple(range(length)), crop=(height, width),
+    look = Preprocess(layout=CLIPS.layout, offsets=tuple(range(length)), crop=(height, width),
                       resize={'width': width, 'height': height}, mean=_MEAN, std=_STD)
     return EpicModel(Path(path), look, labels, OnnxModel(path, threads=threads, output=_OUTPUT))
 

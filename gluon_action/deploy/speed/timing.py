@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import engine
 from ...errors import UsageError
+from ...input_kind import kind_of_shape
 from ..bundle.format import MANIFEST, read_bundle
 from ..onnx.header import read_header
 from ..onnx.model import OnnxModel
@@ -187,7 +188,7 @@ def _of_network(source: str, runtime: str, threads: int | None, clip_length: int
     from ...model_zoo import model_card
     from ..bundle.what_is_exported import open_source
     of_zoo = not Path(source).expanduser().exists()
-    if of_zoo and model_card(source).input_layout == 'NCHW':
+    if of_zoo and not model_card(source).input.takes('clip_length'):
         clip_length = None
     opened = open_source(source, clip_length=clip_length, input_size=input_size, no_weights=of_zoo)
     net, rows = opened.net, opened.preprocess.rows
@@ -210,10 +211,11 @@ def _of_file(path: Path, threads: int | None, clip_length: int | None, input_siz
     """Open an ONNX file that says nothing of how videos are prepared."""
     model = OnnxModel(path, threads=threads)
     axes = list(model.input_shape)
-    free = {2: clip_length} if len(axes) == 5 else {}
-    free |= {place: input_size for place in range(len(axes) - 2, len(axes))}
-    for place, length in free.items():
-        axes[place] = axes[place] if isinstance(axes[place], int) else length
+    kind = kind_of_shape(axes)
+    told = {'T': clip_length, 'H': input_size, 'W': input_size}
+    for place, axis in enumerate(kind.layout if kind else ''):
+        if axis in told and not isinstance(axes[place], int):
+            axes[place] = told[axis]
     row = tuple(axes[1:])
     if not all(isinstance(length, int) for length in row):
         raise UsageError(f'{path}: its input is {" x ".join(map(str, model.input_shape))}; say how long the free axes '

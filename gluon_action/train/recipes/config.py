@@ -7,6 +7,7 @@ from functools import partial
 from ...data.by_name import train_transform
 from ...errors import UsageError
 from ...evaluate.recognizer_options import RecognizerOptions, shared_rules
+from ...input_kind import FRAMES
 from ...options import changed, option
 from ..run import RUN_FILES
 
@@ -190,7 +191,7 @@ def _model_rules(c: TrainConfig, card):
         yield value and (not normalised or c.use_gn), flag, f'{card.name} has no batch normalisation'
     yield c.freeze_bn and c.bn_momentum is not None, '--bn-momentum', 'means nothing with --freeze-bn'
     yield c.partial_bn and c.freeze_bn, '--partial-bn', 'contradicts --freeze-bn, which freezes all of them'
-    yield (card.input_layout != 'NCHW' and c.use_tsn, '--use-tsn',
+    yield (card.input != FRAMES and c.use_tsn, '--use-tsn',
            f'{card.name} averages over segments as it is; leave it out')
     given = '--use-pretrained' if c.use_pretrained else '--resume-params' if c.resume_params else ''
     yield (c.last_gamma and (given or c.pretrained_base), '--last-gamma',

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError, WeightsError
 from ...files import write_file
+from ...input_kind import CLIPS
 from ...model_zoo import ModelCard, model_card
 from ...model_zoo.importers import load_any
 from ...model_zoo.weights import assign, read_parameters
@@ -178,7 +179,7 @@ def check_clips(config: TrainConfig) -> ModelCard:
         When choices contradict each other, or the network is not for clips of pictures.
     """
     card = model_card(config.model)
-    if card.input_layout != 'NCTHW' or card.modality != 'rgb' or 'slowfast' in card.supports:
+    if card.input != CLIPS or card.modality != 'rgb' or 'slowfast' in card.supports:
         raise UsageError(f'--model {card.name}: is no network for clips of pictures, which this command trains; '
                          'train_recognizer.py trains all')
     check_config(config, card)

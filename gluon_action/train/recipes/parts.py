@@ -202,9 +202,9 @@ def _chosen(config: TrainConfig, net) -> mx.gluon.ParameterDict:
 def build_teacher(config: TrainConfig, num_classes: int, contexts: list[mx.Context]):
     """Return the network that is distilled from: published weights, or those of --teacher-params."""
     card, student = model_card(config.teacher), model_card(config.model)
-    if (card.input_layout, card.modality) != (student.input_layout, student.modality):
-        raise UsageError(f'--teacher {card.name} looks at other input than {student.name}: {card.input_layout} of '
-                         f'{card.modality} against {student.input_layout} of {student.modality}')
+    if (card.input, card.modality) != (student.input, student.modality):
+        raise UsageError(f'--teacher {card.name} looks at other input than {student.name}: {card.input} of '
+                         f'{card.modality} against {student.input} of {student.modality}')
     teacher = get_model(config.teacher, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
                         pretrained=not config.teacher_params, pretrained_base=False, ctx=contexts,
                         input_size=config.input_size, **clip_option(card, config))
