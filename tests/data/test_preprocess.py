@@ -274,3 +274,18 @@ def test_json_of_something_else_is_refused(values, message):
 def test_frames_that_make_no_input_are_refused(frames, message):
     with pytest.raises(UsageError, match=message):
         replace(CLIPS, resize={}).apply(frames)
+
+
+def test_the_options_of_a_test_say_how_frames_are_prepared():
+    from gluon_action.evaluate.config import TestConfig
+    from gluon_action.model_zoo import model_card
+    plain = TestConfig(input_size=32).preprocess(None)
+    assert (plain.mean, plain.std, plain.value_range, plain.modality) == (MEAN, STD, (0, 1), 'rgb')
+    assert (plain.layout, plain.offsets, plain.crop, plain.resize, plain.crops) == ('NCHW', (0,), (32, 32), {}, 1)
+    assert TestConfig(new_length=3, new_step=2).preprocess(None).shape(1) == (1, 3, 3, 224, 224)
+    assert TestConfig(input_5d=True).preprocess(None).shape(1) == (1, 3, 1, 224, 224)
+    assert TestConfig(three_crop=True).preprocess(None).resize == {'short_side': 224}
+    assert TestConfig(new_height=0, new_width=0, crop_ratio=0.5).preprocess(None, rows=2).resize == {'short_side': 448}
+    assert TestConfig(multi_label=True, num_crop=10).preprocess(None).activation == 'sigmoid'
+    flow = TestConfig(new_length=8).preprocess(model_card('i3d_flow_custom'))
+    assert (flow.layout, flow.modality, flow.channels, flow.flow_bound) == ('NCTHW', 'flow', 2, 20)

@@ -13,11 +13,13 @@ from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer as command
 from gluon_action.cli.command import run
 from gluon_action.data.preprocess import Preprocess
+from gluon_action.deploy.bundle.exported import open_exported
 from gluon_action.deploy.bundle.format import FILES, MANIFEST
 from gluon_action.deploy.bundle.write import write_bundle
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import recognizer
 from gluon_action.evaluate.config import TestConfig, check_config
+from gluon_action.evaluate.network import build_network
 
 MODEL = 'resnet18_v1b_ucf101'
 SPREAD = ('--model', 'i3d_rgb_custom', '--new-length', '8', '--clip-sampling', 'spread')
@@ -462,6 +464,13 @@ def test_a_bundle_scores_like_the_network_that_it_was_made_of(flags, plain, floa
 def test_a_bundle_that_does_not_fit_is_refused(flags, float_bundle, capsys, extra, told):
     assert start([*flags, '--resume-params', '', '--model-prefix', str(float_bundle), *extra]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_bundle_of_pictures_is_not_tested_on_flow(flags, float_bundle):
+    config = config_of([*flags, '--resume-params', '', '--deploy', '--model-prefix', str(float_bundle), '--model',
+                        'i3d_flow_custom'])
+    with pytest.raises(UsageError, match='looks at rgb, and the test at flow; name its network with --model'):
+        build_network(config, None, [mx.cpu()], open_exported)
 
 
 def test_calibration_makes_an_int8_bundle_that_scores_alike(flags, plain, tmp_path, capsys):
