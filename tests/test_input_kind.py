@@ -107,7 +107,7 @@ def test_pixels_make_no_features():
     values = dict(layout='NCTHW', offsets=[0, 1], crop=[8, 8], mean=[0, 0, 0], std=[1, 1, 1])
     record = Preprocess(**values)
     assert record.input == CLIPS and Preprocess(**{**values, 'layout': 'NCHW', 'offsets': [0]}).input == FRAMES
-    with pytest.raises(UsageError, match=r'layout NTD: takes features \(N, T, D\), and these are not cut out of videos'):
+    with pytest.raises(UsageError, match=r'layout NTD: takes features \(N, T, D\), and these are not cut out of'):
         Preprocess(**{**values, 'layout': 'NTD'})
     with pytest.raises(BundleError, match='bundle/preprocess.json: layout NTD: takes features'):
         Preprocess.from_json({**record.to_json(), 'layout': 'NTD'}, 'bundle/preprocess.json')

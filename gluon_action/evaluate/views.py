@@ -148,8 +148,8 @@ def views_per_score(net, preprocess: Preprocess, num_segments: int, context: mx.
         reason = f'{group} views gave {rows} scores'
     height, width = preprocess.crop
     raise ModelError(f'the network takes neither 1 view, nor {num_segments} segments, nor {num_segments} x '
-                     f'{preprocess.crops} views of {len(preprocess.offsets)} frames of {width}x{height}: {reason}; give '
-                     'the --num-segments, --new-length, --input-size and crops that it was exported for')
+                     f'{preprocess.crops} views of {len(preprocess.offsets)} frames of {width}x{height}: {reason}; '
+                     'give the --num-segments, --new-length, --input-size and crops that it was exported for')
 
 
 def resized_frames(dataset, preprocess: Preprocess, index: int) -> np.ndarray:

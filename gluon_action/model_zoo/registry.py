@@ -161,7 +161,7 @@ class ModelCard:
         return class_names(self.dataset)
 
     def input_shape(self, rows: int = 1, size: int | None = None, frames: int | None = None) -> tuple[int, ...]:
-        """Return the shape of an input of `rows` rows, each of `frames` frames and `size` pixels, where it has these."""
+        """Return the shape of an input of `rows` rows, of `frames` frames and `size` pixels where it has these."""
         size = size or self.input_size
         return self.input.shape(rows, channels=self.channels, length=frames or self.clip_length, size=(size, size))
 

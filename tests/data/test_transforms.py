@@ -304,5 +304,6 @@ def test_what_a_crop_is_cut_from_is_no_smaller_than_its_share(size, ratio, side)
     frames = np.stack(frames_of(61, 83))
     expected = F.to_tensor(F.center_crop(np.stack(video.ShortSideRescale(side)(frames)), (size, size)), MEAN, STD)
     resize = {'short_side': short_side(size, data_aug='v2', crop_ratio=ratio)}
-    got = Preprocess(layout='NCHW', offsets=(0,), crop=(size, size), mean=MEAN, std=STD, resize=resize).transform(frames)
+    looks = Preprocess(layout='NCHW', offsets=(0,), crop=(size, size), mean=MEAN, std=STD, resize=resize)
+    got = looks.transform(frames)
     np.testing.assert_allclose(np.asarray(got), expected, atol=1e-5)

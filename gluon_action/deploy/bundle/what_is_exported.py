@@ -145,8 +145,8 @@ def estimator_source(config: EstimatorConfig, contexts: list[mx.Context]) -> Sou
     net, loaded = trained_network(config, contexts)
     card, (height, width) = net.card, config.frame_size
     preprocess = Preprocess(
-        layout=card.input.layout, modality=card.modality, offsets=tuple(range(config.clip_length)), crop=(height, width),
-        resize={'width': config.frame_width, 'height': config.frame_height},
+        layout=card.input.layout, modality=card.modality, offsets=tuple(range(config.clip_length)),
+        crop=(height, width), resize={'width': config.frame_width, 'height': config.frame_height},
         corner=(config.cropy, config.cropx) if config.crop else None, stride=max(1, config.clip_length // 2),
         activation='sigmoid' if config.multi_label else 'softmax', mean=card.mean, std=card.std,
         value_range=card.value_range, flow_bound=BOUND if card.modality == 'flow' else None)
