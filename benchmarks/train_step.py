@@ -52,20 +52,21 @@ def mxnet_trainers(network: str) -> dict:
     # isort: split
     import mxnet as mx
 
+    from gluon_action.compute.losses import SoftmaxCrossEntropy
+    from gluon_action.compute.on_mxnet.learner import GluonLearner
     from gluon_action.model_zoo import get_model
     from gluon_action.train.loop import Loop
-    from gluon_action.train.losses import SoftmaxCrossEntropy
     settings = {'momentum': 0.9, 'wd': 1e-4}
     net = get_model(NETWORKS[network], nclass=CLASSES, tsn=True, num_segments=SEGMENTS, pretrained_base=False)
     net.hybridize(static_alloc=True)
     data, label = mx.nd.random.normal(shape=(SEGMENTS, 3, SIZE, SIZE)), mx.nd.array([1])
     net(data)
-    loop = Loop(net, 'sgd', settings, loss=SoftmaxCrossEntropy(), contexts=[mx.cpu()], schedule=lambda update: 1e-4,
-                batch_multiplier=SEGMENTS)
+    loop = Loop(GluonLearner(net, 'sgd', settings, loss=SoftmaxCrossEntropy(), contexts=[mx.cpu()],
+                             rows_per_sample=SEGMENTS), schedule=lambda update: 1e-4)
     trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {**settings, 'learning_rate': 1e-4},
                                update_on_kvstore=False)
     criterion = mx.gluon.loss.SoftmaxCrossEntropyLoss()
-    batch = SimpleNamespace(data=data, label=label, indices=[0], failures=[])
+    batch = SimpleNamespace(data=data.asnumpy(), label=label.asnumpy(), indices=[0], failures=[])
 
     def bare(steps: int) -> None:
         for _ in range(steps):

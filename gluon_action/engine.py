@@ -112,7 +112,7 @@ def preload_cuda_libraries() -> list[str]:
     return missing
 
 
-def contexts(num_gpus: int = 0, num_cpus: int = 1) -> list:
+def contexts(num_gpus: int = 0, num_cpus: int = 1, first_gpu: int = 0) -> list:
     """Devices to compute on.
 
     Parameters
@@ -122,6 +122,8 @@ def contexts(num_gpus: int = 0, num_cpus: int = 1) -> list:
     num_cpus : int
         CPU contexts ``cpu(0) .. cpu(num_cpus - 1)`` when `num_gpus` is 0. More than one splits a batch as several GPUs
         would, which is how the multi-device path runs on a machine without GPUs.
+    first_gpu : int
+        Number of the first GPU to use.
 
     Returns
     -------
@@ -137,9 +139,15 @@ def contexts(num_gpus: int = 0, num_cpus: int = 1) -> list:
     if num_gpus == 0:
         import mxnet as mx
         return [mx.cpu(i) for i in range(num_cpus)]
-    check_gpus(num_gpus)
+    check_gpus(first_gpu + num_gpus)
     import mxnet as mx
-    return [mx.gpu(i) for i in range(num_gpus)]
+    return [mx.gpu(first_gpu + i) for i in range(num_gpus)]
+
+
+def seed(number: int) -> None:
+    """Let MXNet's random draws on every device start from `number`: initial values, among others."""
+    import mxnet as mx
+    mx.random.seed(number)
 
 
 def make_writable(parameter) -> None:

@@ -32,12 +32,46 @@ BELOW = {
     'utils': {'train', 'data', 'model_zoo'},
     '': {'engine', 'errors'},
 }
+# Where MXNet is imported at the top: what is computed by it, and the modules whose classes are Gluon's for GluonCV's
+# users.
+ON_MXNET = ('compute/on_mxnet/', 'nn/', 'model_zoo/', 'engine.py', 'data/transforms/video.py', 'data/video_dataset.py',
+            'data/dataloader.py')
+# What asks inside a function whether MXNet is there, or hands Gluon's own classes to GluonCV's users.
+ASKS_FOR_MXNET = ('cli/doctor.py', 'deploy/predict/open_predictor.py', 'data/by_name.py')
 MODULES = sorted(PACKAGE.rglob('*.py'))
 ROOMS_WITHOUT_MXNET = ('lists', 'reading', 'flow', 'tfrecords', 'loading', 'demo')
 WITHOUT_MXNET = ['gluon_action.options', 'gluon_action.data.by_name', 'gluon_action.data.video_options',
                  'gluon_action.compute.graph', 'gluon_action.compute.operators'] + [
     f'gluon_action.data.{path.parent.name}.{path.stem}' for path in MODULES
     if path.parent.name in ROOMS_WITHOUT_MXNET and path.stem != '__init__']
+
+
+def takes_mxnet(node: ast.AST) -> bool:
+    """Whether a statement imports MXNet or a part of it."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
+        [node.module or ''] if isinstance(node, ast.ImportFrom) and not node.level else []
+    return any(name.split('.')[0] == 'mxnet' for name in names)
+
+
+def modules_at_the_top(path: Path) -> set[Path]:
+    """Files of this package that a file imports at its top, for type checkers too."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    blocks = [tree.body, *(node.body for node in tree.body if isinstance(node, (ast.If, ast.Try)))]
+    for node in (node for block in blocks for node in block if isinstance(node, ast.ImportFrom)):
+        package = ['gluon_action', *path.relative_to(PACKAGE).parent.parts]
+        start = package[:len(package) - node.level + 1] if node.level else []
+        base = [*start, *(node.module or '').split('.')] if node.module else start
+        if base[:1] != ['gluon_action']:
+            continue
+        for name in [[*base, alias.name] for alias in node.names] + [base]:
+            stem = PACKAGE.joinpath(*name[1:])
+            # A name out of a package's __init__ is had from there; a module beside it is not.
+            target = stem.with_suffix('.py') if stem.with_suffix('.py').is_file() else stem / '__init__.py'
+            if target.is_file() and target != path:
+                found.add(target)
+                break
+    return found
 
 
 def part_of(module: str) -> str:
@@ -105,6 +139,24 @@ def test_a_wrong_arrow_is_seen(path, source):
     ('data/x.py', 'import numpy as np')])
 def test_a_right_arrow_is_let_through(path, source):
     assert wrong_arrows(PACKAGE / path, source) == []
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_mxnet_is_imported_where_it_computes_and_nowhere_else(path):
+    place = str(path.relative_to(PACKAGE))
+    if not place.startswith(ON_MXNET):
+        tree = ast.parse(path.read_text())
+        assert not any(map(takes_mxnet, tree.body))
+        assert place in ASKS_FOR_MXNET or not any(map(takes_mxnet, ast.walk(tree)))
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    left = {path: modules_at_the_top(path) for path in MODULES}
+    while ends := [path for path, targets in left.items() if not targets & left.keys()]:
+        for path in ends:
+            del left[path]
+    assert {str(path.relative_to(PACKAGE)): sorted(str(target.relative_to(PACKAGE)) for target in targets & left.keys())
+            for path, targets in left.items()} == {}
 
 
 def test_every_part_has_its_place():

@@ -5,6 +5,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import engine
 from ..errors import OutputError, UsageError
 from .command import make_parser
 
@@ -55,19 +56,17 @@ def main(args: argparse.Namespace) -> None:
     if out.is_dir() or (out.exists() and not args.overwrite):
         raise UsageError(f'--out {out}: is a folder; name a file in it' if out.is_dir() else
                          f'--out {out} exists; pass --overwrite to replace it, or another name')
-    import mxnet as mx
-
+    from ..compute.on_mxnet.parameters import arrays_of
     from ..model_zoo import get_model
     from ..model_zoo.importers import load_any
-    from ..train.run.checkpoint import replace_arrays
-    mx.random.seed(0)  # a new head is the same each time
+    from ..model_zoo.params_file import replace_arrays
+    engine.seed(0)  # a new head is the same each time
     net = get_model(args.model, nclass=args.num_classes, pretrained_base=False)
     conversion = load_any(net, args.source, ignore_head=args.new_head)
-    arrays = {key: parameter.data() for key, parameter in net._collect_params_with_prefix().items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f'--out {out}: its folder cannot be made: {error.strerror or error}') from error
-    replace_arrays(out, arrays)
+    replace_arrays(out, arrays_of(net))
     print(conversion.table())
     print(f'Parameters of {args.model}: {out}')

@@ -12,7 +12,7 @@ _HOMES = {
     'Kinetics700': 'kinetics700', 'Kinetics700Attr': 'kinetics700',
     'SomethingSomethingV1': 'somethingsomethingv1', 'SomethingSomethingV2': 'somethingsomethingv2',
     'SomethingSomethingV2Attr': 'somethingsomethingv2', 'EpicKitchens': 'epic_kitchens',
-    'VideoClsCustom': 'video_dataset', 'VideoLoader': 'dataloader', 'VideoReader': 'reading.video_reader',
+    'VideoClsCustom': 'video_dataset', 'VideoLoader': 'loading.loader', 'VideoReader': 'reading.video_reader',
     'read_annotations': 'lists.annotations', 'make_demo': 'demo.make',
 }
 _MODULES = ('by_name', 'dataloader', 'demo', 'epic_kitchens', 'flow', 'hmdb51', 'kinetics400', 'kinetics700', 'lists',

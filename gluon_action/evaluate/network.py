@@ -1,26 +1,23 @@
 """The network that a test scores views with: from the zoo or exported, with its weights and where they came from."""
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import mxnet as mx
-import numpy as np
-from mxnet import gluon
+from typing import Any
 
 from .. import model_zoo
+from ..compute.on_mxnet.exported import exported_size, open_exported_network
+from ..compute.on_mxnet.parameters import parameters_sha256
 from ..data.preprocess import Preprocess
 from ..data.run_config import read_run_config
-from ..errors import ModelError, UsageError, WeightsError
+from ..errors import ModelError, UsageError
 from ..files import file_sha256
-from ..model_zoo import weights as zoo_weights
-from ..nn.same import SIZE_KEY
+from ..model_zoo.fit import assign
+from ..model_zoo.params_file import read_parameters
 from .config import TestConfig, check_config
+from .exported import Exported
 from .recognizer_options import RecognizerOptions
 from .views import views_per_score
 
@@ -45,44 +42,14 @@ class Network:
         What it knows of its classes.
     """
 
-    block: gluon.HybridBlock
+    block: Any
     preprocess: Preprocess
     views_per_score: int
     weights: dict
     classes: list[str] | None
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A network that MXNet does not run, and what it takes.
-
-    Attributes
-    ----------
-    run : callable
-        Views float32 (V, C, [T,] H, W) to scores (V / rows, K), both ndarray.
-    path : Path
-        Its file.
-    precision : str
-        ``'float32'`` or ``'int8'``.
-    preprocess : Preprocess
-        How views are made for it of whole videos.
-    num_classes : int
-    classes : list of str or None
-    """
-
-    run: Callable[[np.ndarray], np.ndarray]
-    path: Path
-    precision: str
-    preprocess: Preprocess
-    num_classes: int
-    classes: list[str] | None
-
-    def __call__(self, views: mx.nd.NDArray) -> mx.nd.NDArray:
-        """Score views as a network of MXNet would."""
-        return mx.nd.array(self.run(views.asnumpy()))
-
-
-def build_network(config: TestConfig, num_classes: int | None, contexts: Sequence[mx.Context],
+def build_network(config: TestConfig, num_classes: int | None, contexts: Sequence,
                   open_exported: Callable[[str], Exported] | None = None) -> Network:
     """Build the network that scores views, with its weights.
 
@@ -112,7 +79,7 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
     return Network(block, preprocess, group, weights, getattr(block, 'classes', None))
 
 
-def network_of_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence[mx.Context]):
+def network_of_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence):
     """Build a network of the zoo for single views, or for all segments where its consensus is not the average.
 
     Returns
@@ -149,21 +116,14 @@ def clip_option(card, config: RecognizerOptions) -> dict[str, int]:
     return {'clip_length': config.frames_per_clip} if card.input.takes('clip_length') else {}
 
 
-def _exported(config: TestConfig, preprocess: Preprocess, contexts: Sequence[mx.Context]):
+def _exported(config: TestConfig, preprocess: Preprocess, contexts: Sequence):
     symbol, params = f'{config.model_prefix}-symbol.json', f'{config.model_prefix}-0000.params'
     for path in (symbol, params):
         if not os.path.isfile(path):
             raise UsageError(f'--model-prefix {config.model_prefix}: {path} does not exist; net.export(prefix) makes '
                              'it and its companion')
-    try:
-        graph = mx.sym.load(symbol)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that the type of 'data' is open, as it should be
-            block = gluon.SymbolBlock.imports(symbol, ['data'], params, ctx=list(contexts))
-    except (mx.MXNetError, ValueError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise WeightsError(f'{symbol} and {params} are not an exported network: {reason}') from error
-    _check_exported_size(config, graph)
+    block = open_exported_network(symbol, params, contexts)
+    _check_exported_size(config, exported_size(symbol))
     group = views_per_score(block, preprocess, config.segments, contexts[0])
     return block, group, symbol
 
@@ -192,9 +152,8 @@ def _from_bundle(config: TestConfig, preprocess: Preprocess, network: Exported) 
     return Network(network, preprocess, own.rows, weights, network.classes)
 
 
-def _check_exported_size(config: TestConfig, graph: mx.sym.Symbol) -> None:
+def _check_exported_size(config: TestConfig, noted: str | None) -> None:
     # At another size the graph would run, with paddings that are those of its own size, and score wrongly.
-    noted = graph.attr_dict().get('data', {}).get(SIZE_KEY)
     frames, size = config.frames_per_clip, config.input_size
     if noted not in (None, f'{frames},{size},{size}'):
         length, height, width = noted.split(',')
@@ -208,7 +167,7 @@ def _group(config: RecognizerOptions) -> int:
     return config.segments if config.consensus != 'avg' else 1
 
 
-def _made_ready(block: gluon.HybridBlock, config: RecognizerOptions, source: str, path: str | None) -> dict:
+def _made_ready(block, config: RecognizerOptions, source: str, path: str | None) -> dict:
     """Give a network its type and its mode, and say what its weights are; `path` is their file."""
     if config.dtype != 'float32':
         block.cast(config.dtype)
@@ -217,12 +176,12 @@ def _made_ready(block: gluon.HybridBlock, config: RecognizerOptions, source: str
     _log.info('Successfully loaded model %s', 'deploy' if config.exported else config.model)
     if path:
         return {'source': source, 'sha256': file_sha256(path), 'sha256_of': 'file'}
-    return {'source': source, 'sha256': _parameter_hash(block), 'sha256_of': 'parameters'}
+    return {'source': source, 'sha256': parameters_sha256(block), 'sha256_of': 'parameters'}
 
 
-def _from_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence[mx.Context]):
+def _from_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence):
     name, pretrained = config.model, config.hashtag or config.use_pretrained
-    arrays = zoo_weights.read_parameters(config.resume_params) if config.resume_params else {}
+    arrays = read_parameters(config.resume_params) if config.resume_params else {}
     trained = arrays.get('tsn_consensus.weight')
     if trained is not None and config.consensus != 'weighted':
         raise UsageError(f'{config.resume_params} has a weighted consensus of {trained.shape[1]} segments; pass '
@@ -239,7 +198,7 @@ def _from_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequ
                               consensus=None if config.consensus == 'avg' else config.consensus,
                               **clip_option(card, config), **variants)
     if config.resume_params:
-        zoo_weights.assign(net, arrays, config.resume_params, ctx=list(contexts))
+        assign(net, arrays, config.resume_params, ctx=list(contexts))
         _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)
         return net, config.resume_params, config.resume_params
     if pretrained:
@@ -254,11 +213,3 @@ def _check_consensus(config: RecognizerOptions) -> None:
     if run.get('config', {}).get('consensus') == 'max' and config.consensus != 'max' and config.segments > 1:
         raise UsageError(f'{config.resume_params} was trained with the maximum over segments, as config.json beside it '
                          f'says, and --consensus is {config.consensus}; pass --consensus max')
-
-
-def _parameter_hash(block: gluon.HybridBlock) -> str:
-    digest = hashlib.sha256()
-    for name, parameter in sorted(block._collect_params_with_prefix().items()):
-        digest.update(name.encode())
-        digest.update(parameter.data(parameter.list_ctx()[0]).asnumpy().tobytes())
-    return digest.hexdigest()

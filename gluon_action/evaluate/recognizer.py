@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import mxnet as mx
 import numpy as np
 
 from .. import engine
@@ -22,7 +21,8 @@ from ..data.run_config import read_run_config
 from ..errors import AnnotationError, OutputError
 from . import views
 from .config import TestConfig
-from .network import Exported, Network, build_network, card_of, check_test
+from .exported import Exported
+from .network import Network, build_network, card_of, check_test
 from .reports import open_report, write_report
 from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores
 
@@ -116,13 +116,10 @@ def run_benchmark(config: TestConfig, open_exported: Callable[[str], Exported] |
     network = build_network(config, config.num_classes, contexts, open_exported)
     rows = config.batch_size * config.segments
     shape = (rows, config.frames_per_clip, config.input_size, config.input_size, network.preprocess.channels)
-    views = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-    data = mx.nd.array(network.preprocess.normalised(views), ctx=contexts[0], dtype=config.dtype)
-    for n in range(-5, config.num_iterations):
-        if n == 0:
-            start = time.perf_counter()
-        network.block(data).wait_to_read()
-    speed = config.batch_size * config.num_iterations / (time.perf_counter() - start)
+    pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    scorer = views.scorer_of(network.block, contexts, dtype=config.dtype)
+    speed = config.batch_size * config.num_iterations / scorer.seconds(network.preprocess.normalised(pixels),
+                                                                       config.num_iterations)
     _log.info('With batch size %d , %d batches, throughput is %f imgs/sec', config.batch_size, config.num_iterations,
               speed)
     return speed
@@ -159,7 +156,7 @@ def _check_labels(samples: Sequence, num_classes: int | None) -> None:
                                   f'knows {num_classes} classes; check --val-list, --label-base and the weights')
 
 
-def _score(config: TestConfig, network: Network, dataset, contexts: Sequence[mx.Context]):
+def _score(config: TestConfig, network: Network, dataset, contexts: Sequence):
     """Score all videos, telling how it goes; returns scores and meter (None for multi-label)."""
     total = config.batch_size * len(contexts)
     _log.info('Total batch size is set to %d on %d %s', total, len(contexts), 'GPUs' if config.num_gpus else 'CPUs')

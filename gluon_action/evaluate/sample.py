@@ -7,9 +7,9 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import mxnet as mx
 import numpy as np
 
+from ..compute.on_mxnet.tracing import run
 from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
 from ..files import write_file
@@ -164,7 +164,7 @@ def evaluate_sample(config: SampleConfig) -> SampleResult:
         nets.append(get_model(card.name, pretrained_base=False))
         _load(nets[-1], files[card.name])
     net = TwoStream(*nets) if len(nets) == 2 else nets[0]
-    logits = net(*(mx.nd.array(clip) for clip in clips.values())).asnumpy()[0]
+    logits = run(net, *clips.values())[0]
     if not np.isfinite(logits).all():
         raise WeightsError(f'{" and ".join(files.values())}: the network gives scores that are not finite')
     return SampleResult(logits, classes or [str(k) for k in range(len(logits))], classes is not None, files,

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import mxnet as mx
 import numpy as np
 
-from ..data.dataloader import Failure, split_and_load
+from .. import engine
+from ..compute.on_mxnet.scorer import GluonScorer
+from ..data.loading.loader import Failure
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError, VideoReadError
+from .exported import Exported
 from .scores.metrics import log_softmax
 
 _log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class VideoScores:
     decodes: int = 0
 
 
-def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence[mx.Context] | None = None,
+def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | None = None,
                  batch_size: int = 32, average: str = 'logits', dtype: str = 'float32', views_per_score: int = 1,
                  num_workers: int = 0, prefetch: int | None = None, timeout: float | None = None,
                  indices: Sequence[int] | None = None, on_video: Callable | None = None) -> VideoScores:
@@ -64,8 +66,8 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence[mx.
 
     Parameters
     ----------
-    net : callable
-        Views (V, 3, H, W) or (V, 3, T, H, W) to scores (V, K); or (V / views_per_score, K).
+    net : callable or Exported
+        Views (V, 3, H, W) or (V, 3, T, H, W) to scores (V, K); or (V / views_per_score, K). Both are NDArray.
     dataset : VideoClsCustom
         Its ``load_frames(i)`` gives the frames of all segments of video i, uint8 (S * T, H, W, 3), of flow 2.
     preprocess : Preprocess
@@ -103,7 +105,10 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence[mx.
     indices = list(range(len(dataset)) if indices is None else indices)
     samples = [dataset.samples[i] for i in indices]
     collected = _Collector([s.label for s in samples], on_video)
-    batcher = _Batcher(net, preprocess, contexts or [mx.cpu()], batch_size, average, dtype, views_per_score, collected)
+    contexts = list(contexts or engine.contexts())
+    scorer = scorer_of(net, contexts, dtype=dtype, rows=views_per_score)
+    batcher = _Batcher(scorer, preprocess, average, collected, group=views_per_score, batch_size=batch_size,
+                       num_devices=len(contexts))
     failures, num_views, decodes = [], 0, 0
     frames_of = partial(resized_frames, dataset, preprocess)
     for position, frames in _in_order(frames_of, indices, num_workers, prefetch or 2 * num_workers, timeout):
@@ -122,7 +127,15 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence[mx.
                        decodes)
 
 
-def views_per_score(net, preprocess: Preprocess, num_segments: int, context: mx.Context) -> int:
+def scorer_of(net, contexts: Sequence, *, dtype: str = 'float32', rows: int = 1) -> GluonScorer | Exported:
+    """Return what scores normalised views by a network, on devices from `engine.contexts` where MXNet runs it.
+
+    `rows` consecutive views become one score.
+    """
+    return net if isinstance(net, Exported) else GluonScorer(net, contexts, dtype=dtype, rows=rows)
+
+
+def views_per_score(net, preprocess: Preprocess, num_segments: int, context) -> int:
     """Find how many views a network of unknown making turns into one score, by trying.
 
     Parameters
@@ -135,13 +148,12 @@ def views_per_score(net, preprocess: Preprocess, num_segments: int, context: mx.
     ModelError
         When it takes none of these numbers of views; the message carries MXNet's reason.
     """
-    reason = ''
+    reason, scorer = '', GluonScorer(net, [context])
     for group in dict.fromkeys((1, num_segments, num_segments * preprocess.crops)):
         try:
-            rows = net(mx.nd.zeros(preprocess.shape(group), ctx=context)).shape[0]
-            mx.nd.waitall()
-        except mx.MXNetError as error:
-            reason = str(error).strip().splitlines()[-1]
+            rows = scorer.count_scores(np.zeros(preprocess.shape(group), np.float32))
+        except ModelError as error:
+            reason = str(error)
             continue
         if rows and group % rows == 0:
             return group // rows
@@ -241,15 +253,15 @@ class _Collector:
 class _Batcher:
     """Packs views of consecutive videos into full batches and runs them, one batch ahead of reading results."""
 
-    def __init__(self, net, preprocess: Preprocess, contexts: Sequence[mx.Context], batch_size: int, average: str,
-                 dtype: str, group: int, collected: _Collector):
-        self.net, self.preprocess, self.contexts, self.dtype = net, preprocess, contexts, dtype
-        self.average, self.group, self.collected = average, group, collected
+    def __init__(self, scorer: Callable, preprocess: Preprocess, average: str, collected: _Collector, *, group: int,
+                 batch_size: int, num_devices: int):
+        self.scorer, self.preprocess, self.average, self.collected = scorer, preprocess, average, collected
+        self.group = group
         # A score's views must not be torn apart, so a batch holds whole groups, at least one a device.
-        self.capacity = max(1, batch_size // group) * group * len(contexts)
+        self.capacity = max(1, batch_size // group) * group * num_devices
         self.buffer: np.ndarray | None = None  # uint8 (V, T, H, W, 3), of optical flow 2
         self.owners: list[int] = []  # position of the video of each view in the buffer
-        self.running: deque = deque()  # (outputs by device, owner of each score)
+        self.running: deque = deque()  # (what gives the scores, owner of each score)
 
     def add(self, position: int, frames: np.ndarray, num_segments: int) -> int:
         """Take a video's frames uint8 (S * T, H, W, 3); returns how many views they gave."""
@@ -281,18 +293,16 @@ class _Batcher:
     def _launch(self) -> None:
         if not self.owners:
             return
-        views = mx.nd.array(self.preprocess.normalised(self.buffer[:len(self.owners)]), dtype=self.dtype)
-        shares = split_and_load(views, self.contexts, batch_axis=0, even_split=False, multiplier=self.group)
-        # MXNet computes in the background: the next batch is cut while this one runs.
-        outputs = [self.net(share) for share in shares]
-        self.running.append((outputs, self.owners[::self.group]))
+        # An engine computes in the background: the next batch is cut while this one runs.
+        views = self.preprocess.normalised(self.buffer[:len(self.owners)])
+        self.running.append((self.scorer(views), self.owners[::self.group]))
         self.owners = []
         if len(self.running) > 1:
             self._take()
 
     def _take(self) -> None:
-        outputs, owners = self.running.popleft()
-        scores = np.concatenate([output.asnumpy() for output in outputs]).astype(np.float64)
+        scores_of, owners = self.running.popleft()
+        scores = scores_of().astype(np.float64)
         if len(scores) != len(owners):
             raise ModelError(f'the network gave {len(scores)} scores for {len(owners) * self.group} views, expected '
                              f'{len(owners)}: build it with num_segments={self.group} and num_crop=1')

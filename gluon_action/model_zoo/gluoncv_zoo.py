@@ -61,8 +61,7 @@ class ClipNetwork(Recognizer):
 
     def from_base(self, arrays):
         """Inflate GluonCV's ImageNet network of the same layers: each filter, divided by T, in all of its T frames."""
-        inflated = inflate_parameters({key: array.asnumpy() for key, array in arrays.items()}, self)
-        return {key: mx.nd.array(array) for key, array in inflated.items()}
+        return inflate_parameters(arrays, self)
 
     def forward(self, x, *args):
         """Score clips: (B*S*C, 3, T, H, W) to (B, K), or features (B, D)."""

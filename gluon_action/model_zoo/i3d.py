@@ -192,8 +192,7 @@ class I3D(SizedBlock, Recognizer):
 
     def from_base(self, arrays):
         """Inflate ImageNet's Inception-v1: see :func:`gluon_action.model_zoo.inflation.inception_v1_to_i3d`."""
-        inflated = inception_v1_to_i3d({key: array.asnumpy() for key, array in arrays.items()}, self.channels)
-        return {key: mx.nd.array(array) for key, array in inflated.items()}
+        return inception_v1_to_i3d(arrays, self.channels)
 
     def _fit(self, size):
         for name in LAYERS:

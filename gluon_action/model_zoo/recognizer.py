@@ -6,11 +6,13 @@ import io
 import warnings
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
 from ..errors import ModelError
 from ..nn import batch_norms
-from . import weights
+from .fit import assign
+from .params_file import read_parameters
 
 
 class Recognizer(gluon.HybridBlock):
@@ -52,7 +54,7 @@ class Recognizer(gluon.HybridBlock):
     def plan_for(self, frames: int, height: int, width: int) -> None:
         """Lay the network out for an input of this size, where its layers depend on it; most do not."""
 
-    def from_base(self, arrays: dict[str, mx.nd.NDArray]) -> dict[str, mx.nd.NDArray]:
+    def from_base(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return parameters by this network's keys from those of the ImageNet network `base`."""
         return arrays
 
@@ -81,8 +83,8 @@ class Recognizer(gluon.HybridBlock):
         WeightsError
             When the file cannot be read or is of another network; the message says which counts or keys differ.
         """
-        weights.assign(self, weights.read_parameters(filename), filename, ctx=ctx, allow_missing=allow_missing,
-                       ignore_extra=ignore_extra, cast_dtype=cast_dtype, dtype_source=dtype_source)
+        assign(self, read_parameters(filename), filename, ctx=ctx, allow_missing=allow_missing,
+               ignore_extra=ignore_extra, cast_dtype=cast_dtype, dtype_source=dtype_source)
 
 
 def settle_shapes(net: gluon.HybridBlock, input_shape: tuple[int, ...]) -> None:

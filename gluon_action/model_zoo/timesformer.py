@@ -191,12 +191,12 @@ class TimeSformer(Recognizer):
         time, places = arrays.get('time_embed'), arrays.get('pos_embed')
         if self._size and time is not None and time.ndim == 3 and time.shape[1] != self._size[0] \
                 and self.attention != 'space_only':
-            arrays['time_embed'] = _taken(time, nearest(time.shape[1], self._size[0]))
+            arrays['time_embed'] = time[:, nearest(time.shape[1], self._size[0])]
             notes['time_embed'] = f'resized from {time.shape[1]} to {self._size[0]} frames, nearest'
         side = math.isqrt(places.shape[1] - 1) if places is not None and places.ndim == 3 else 0
         if self._size and side and side ** 2 == places.shape[1] - 1 and self.grid != (side, side):
             rows, columns = (nearest(side, length) for length in self.grid)
-            arrays['pos_embed'] = _taken(places, np.append(0, 1 + np.add.outer(side * rows, columns)))
+            arrays['pos_embed'] = places[:, np.append(0, 1 + np.add.outer(side * rows, columns))]
             notes['pos_embed'] = (f'resized from {side} x {side} to {self.grid[0]} x {self.grid[1]} places, nearest in '
                                   'both directions')
         return arrays, notes
@@ -298,12 +298,6 @@ def nearest(length: int, wanted: int) -> np.ndarray:
     """Return which of `length` places each of `wanted` places takes its value from, as PyTorch's interpolate does."""
     step = np.float32(length) / np.float32(wanted)
     return np.minimum((np.arange(wanted, dtype=np.float32) * step).astype(int), length - 1)
-
-
-def _taken(array, places: np.ndarray):
-    if isinstance(array, mx.nd.NDArray):
-        return mx.nd.array(array.asnumpy()[:, places], dtype=array.dtype)
-    return array[:, places]
 
 
 # layout as the authors name it -> attention, frames, their distance, pixels, top-1 in percent by data set that the

@@ -1,4 +1,4 @@
-"""What happens beside training: the hooks that the loop calls, and those that save its state and parameters."""
+"""Hooks that save the state and the parameters of a loop."""
 from __future__ import annotations
 
 import contextlib
@@ -6,41 +6,13 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import OutputError
-from .optimizer_state import save_states
-from .run.checkpoint import CheckpointDir, replace_arrays
-
-if TYPE_CHECKING:
-    from ..evaluate.scores.validation import Scores
-    from .loop import Loop
-    from .progress import StepResult
-
-
-class Hook:
-    """Called by `Loop.fit`, in the order given. One that saves the whole state comes last."""
-
-    def on_start(self, loop: Loop, epochs: int, batches: int) -> None:
-        """Before the first batch; `loop.progress` says whether a run goes on."""
-
-    def on_batch(self, loop: Loop, batch: Any) -> None:
-        """Before each batch is trained on; what it does must leave batch, network and random state as they are."""
-
-    def on_step(self, loop: Loop, result: StepResult) -> None:
-        """After each batch has been handed to the devices."""
-
-    def on_scored(self, loop: Loop, scores: Scores, batch: Any) -> None:
-        """After each batch of a validation; the sums in `scores` reach to the batch before it."""
-
-    def on_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
-        """After each epoch and its validation; `record` is also the last of ``loop.progress.history``."""
-
-    def on_end(self, loop: Loop) -> None:
-        """After the last epoch."""
-
-    def close(self) -> None:
-        """Always, also when training fails or is interrupted."""
+from ..model_zoo.params_file import replace_arrays
+from .hook import Hook
+from .run.checkpoint import CheckpointDir
+from .run.states_file import save_states
 
 
 class SaveCheckpoints(Hook):
@@ -84,7 +56,7 @@ class SaveParameters(Hook):
 
     The best so far as ``<score>-<dataset>-<model>-<epoch>-best.params``, which replaces the best before it and which
     ``best.params`` stands for; those of every `frequency` epochs and of the last as
-    ``<dataset>-<model>-<epoch>.params``; beside each a ``.states`` that `load_states` reads. On
+    ``<dataset>-<model>-<epoch>.params``; beside each a ``.states`` that `read_states` reads. On
     several devices the running statistics are the first one's.
 
     Parameters
@@ -132,8 +104,8 @@ class SaveParameters(Hook):
         self._write(loop, self.path(loop.progress.epoch - 1))
 
     def _write(self, loop, path: Path) -> None:
-        replace_arrays(path, loop.parameters())
-        save_states(path.with_suffix('.states'), loop.trainer, loop.names)
+        replace_arrays(path, loop.learner.parameters())
+        save_states(path.with_suffix('.states'), *loop.learner.optimizer_state())
 
     def _remove(self, path: Path) -> None:
         for file in (path, path.with_suffix('.states')):

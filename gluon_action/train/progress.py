@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ..compute.learner import Shard
 
 
 @dataclass
@@ -77,8 +80,8 @@ class StepResult:
         Samples.
     failures : list
         The loader's record of samples that could not be read.
-    outputs : list of (NDArray, NDArray)
-        Logits (N, K) and labels, (N,) or (N, K), on each device.
+    shards : sequence of Shard
+        What each device made of its part.
     """
 
     epoch: int
@@ -87,16 +90,14 @@ class StepResult:
     lr: float
     count: int
     failures: list
-    _loss_sums: list = field(repr=False)
-    _correct: list = field(repr=False)
-    outputs: list = field(repr=False, default_factory=list)
+    shards: Sequence[Shard] = field(repr=False)
 
     @property
     def loss_sum(self) -> float:
         """Sum of the samples' losses."""
-        return sum(float(value.asscalar()) for value in self._loss_sums)
+        return sum(shard.loss_sum for shard in self.shards)
 
     @property
     def correct(self) -> int:
         """Samples whose best class was the label's."""
-        return sum(int(value.asscalar()) for value in self._correct)
+        return sum(shard.correct for shard in self.shards)

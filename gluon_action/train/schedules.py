@@ -5,8 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mxnet import lr_scheduler
-
 from ..errors import UsageError
 
 MODES = ('constant', 'step', 'linear', 'poly', 'cosine')
@@ -229,7 +227,7 @@ def decay_factor(mode: str, step: int, num_steps: int, power: float = 2) -> floa
     return (1 + math.cos(math.pi * done)) / 2
 
 
-class LRScheduler(lr_scheduler.LRScheduler):
+class LRScheduler:
     """One stretch of a schedule, with GluonCV's signature and values.
 
     Parameters
@@ -258,7 +256,6 @@ class LRScheduler(lr_scheduler.LRScheduler):
 
     def __init__(self, mode, base_lr=0.1, target_lr=0, niters=0, nepochs=0, iters_per_epoch=0, offset=0, power=2,
                  step_iter=None, step_epoch=None, step_factor=0.1, baselr=None, targetlr=None, *, rates=None):
-        super().__init__()
         if mode not in MODES:
             raise UsageError(f'schedule mode {mode!r} is unknown; allowed: {", ".join(MODES)}')
         if mode == 'step' and step_iter is None and step_epoch is None and not rates:
@@ -299,7 +296,7 @@ class LRScheduler(lr_scheduler.LRScheduler):
             self.learning_rate = self.target_lr + (self.base_lr - self.target_lr) * factor
 
 
-class LRSequential(lr_scheduler.LRScheduler):
+class LRSequential:
     """Schedules one after another, with GluonCV's signature and values.
 
     Parameters
@@ -309,7 +306,6 @@ class LRSequential(lr_scheduler.LRScheduler):
     """
 
     def __init__(self, schedulers):
-        super().__init__()
         if not schedulers:
             raise UsageError('LRSequential needs at least one schedule, got none')
         self.count = 0

@@ -90,18 +90,18 @@ def test_a_printed_command_takes_steps_of_its_rate_down_the_gradient(line, phase
     with mx.autograd.record():
         loss = mx.gluon.loss.SigmoidBinaryCrossEntropyLoss()(net(batch.data), batch.label).mean()
     loss.backward()
-    names = [name for name in loop.names if name.startswith('Logits.')]
-    before = {name: array.asnumpy() for name, array in loop.parameters().items()}
-    gradients = {name: loop._params[name].grad().asnumpy().copy() for name in loop.names}
+    names = [name for name in loop.learner.names if name.startswith('Logits.')]
+    before = {name: array.asnumpy() for name, array in loop.learner.parameters().items()}
+    gradients = {name: loop.learner._params[name].grad().asnumpy().copy() for name in loop.learner.names}
     loop.step(batch)
-    after = {name: array.asnumpy() for name, array in loop.parameters().items()}
-    assert len(names) == 2 and (set(loop.names) == set(names)) == (trained is not None)
+    after = {name: array.asnumpy() for name, array in loop.learner.parameters().items()}
+    assert len(names) == 2 and (set(loop.learner.names) == set(names)) == (trained is not None)
     assert max(abs(gradient).max() for gradient in gradients.values()) > 0.001
     for name, gradient in gradients.items():
         # Weights are so much larger than a step at the last rate that they round it; these begin at 0.
         least = 1e-5 * rate if name.endswith(('bias', 'beta')) else 1e-7
         assert np.allclose(after[name] - before[name], -rate * gradient, rtol=1e-3, atol=least), name
-    still = [name for name in before if name not in loop.names and (trained or 'running' not in name)]
+    still = [name for name in before if name not in loop.learner.names and (trained or 'running' not in name)]
     assert all((after[name] == before[name]).all() for name in still)
 
 

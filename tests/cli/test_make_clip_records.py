@@ -15,7 +15,7 @@ from videos import make_broken, read_barcode, write_frames, write_video
 
 from gluon_action.cli import make_clip_records as command
 from gluon_action.cli.command import run
-from gluon_action.data.dataloader import VideoLoader
+from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.loading.workers import WorkerPool
 from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.data.tfrecords import cutting

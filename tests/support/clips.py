@@ -53,4 +53,4 @@ def small_config(clips, model_dir, **options):
 def newest(folder):
     """Step and parameters, as bytes, of the newest checkpoint of a run."""
     step, state = read_checkpoint(CheckpointDir(folder / 'checkpoints').newest())
-    return step, {name: array.asnumpy().tobytes() for name, array in state['params'].items()}
+    return step, {name: array.tobytes() for name, array in state['params'].items()}

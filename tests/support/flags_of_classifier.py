@@ -74,7 +74,7 @@ def learnt(world, *flags):
     loop = (recipe := made(world, *flags)).loop
     for batch in recipe.train_loader.epoch(0):
         loop.step(batch)
-    return np.concatenate([array.asnumpy().ravel() for array in loop.parameters().values()])
+    return np.concatenate([array.ravel() for array in loop.learner.parameters().values()])
 
 
 def drawn(world, *flags):
@@ -88,7 +88,7 @@ def processes(world, *flags):
 
 
 def started(world, *flags):
-    return built(world, *flags).loop.parameters()['cls_token'].asnumpy()
+    return built(world, *flags).loop.learner.parameters()['cls_token']
 
 
 def finished(world, *flags):
@@ -206,7 +206,7 @@ CLASSIFIER_ROWS = {'video-action-classifier': {
     '--debug': traceback_row(lambda world: [command, *arguments(world, '--model', 'none')]),
     # data and network
     '--data_path': changes(drawn, '--data_path', '{other_epic}'),
-    '--model': changes(lambda *a: len(built(*a).loop.net.blocks), '--model', 'timesformer_small_custom',
+    '--model': changes(lambda *a: len(built(*a).loop.learner.net.blocks), '--model', 'timesformer_small_custom',
                        '--input_size', '16', to=4),
     '--checkpoint': changes(started, '--checkpoint', '{tiny}'),
     '--num_classes': classes_without_a_name_are_refused,
@@ -220,7 +220,8 @@ CLASSIFIER_ROWS = {'video-action-classifier': {
     '--learning_rate': changes(learnt, '--learning_rate', '0.01'),
     '--optimizer': changes(learnt, '--optimizer', 'sgd'),
     '--weight_decay': changes(learnt, '--weight_decay', '0.1', given=('--optimizer', 'adamw')),
-    '--freeze_layers': changes(lambda *a: built(*a).loop.names, '--freeze_layers', to=['head.bias', 'head.weight']),
+    '--freeze_layers': changes(lambda *a: built(*a).loop.learner.names, '--freeze_layers',
+                               to=['head.bias', 'head.weight']),
     '--seed': changes(learnt, '--seed', '7'),
     # of the trainer
     '--max_epochs': changes(lambda *a: len(ran(*a).history), '--max_epochs', '2', to=2),

@@ -87,7 +87,7 @@ def loop(world, *flags, network='s3dg'):
 
 
 def stem_of_i3d(world, *flags):
-    return next(iter(loop(world, *flags, network='i3d').parameters().values())).shape
+    return next(iter(loop(world, *flags, network='i3d').learner.parameters().values())).shape
 
 
 def of_loop(look):
@@ -114,7 +114,7 @@ def moved(world, *flags):
 
 
 def first_weight(world, *flags):
-    return next(iter(world.once(loop, *flags).parameters().values())).asnumpy()
+    return next(iter(world.once(loop, *flags).learner.parameters().values()))
 
 
 def of_train(look):
@@ -234,7 +234,7 @@ def the_card_is_asked_for(world, output, *flags):
 def other_processes_read(world, output, *flags):
     pids = [of_train(lambda loader: 0 if loader._pool is None else len(loader._pool.pids))(world, *extra)
             for extra in ((), flags)]
-    batches = [of_train(lambda loader: first_batch(loader).data.asnumpy())(world, *extra) for extra in ((), flags)]
+    batches = [of_train(lambda loader: first_batch(loader).data)(world, *extra) for extra in ((), flags)]
     assert pids == [0, 1] and (batches[0] == batches[1]).all()
 
 
@@ -306,7 +306,7 @@ def statistics_follow_as_fast_as_is_said(world, output, *flags):
 
 
 WINDOW = ('--crop', '--cropx', '4', '--cropy', '2', '--cropwidth', '16', '--cropheight', '20')
-seen_pixels = of_train(lambda loader: first_batch(loader).data.asnumpy())
+seen_pixels = of_train(lambda loader: first_batch(loader).data)
 seen_shape = of_train(lambda loader: first_batch(loader).data.shape)
 
 
@@ -350,7 +350,7 @@ ESTIMATOR_ROWS = {'estimator': {
     '--weight_decay': weights_decay_by_both_terms_and_nothing_else_does,
     '--dropout_rate': features_are_dropped,
     '--variables_to_warm_start': the_convolutions_are_taken_over,
-    '--variables_to_train': changes(lambda *a: (moved(*a), len(a[0].once(loop, *a[1:]).names)),
+    '--variables_to_train': changes(lambda *a: (moved(*a), len(a[0].once(loop, *a[1:]).learner.names)),
                                     '--variables_to_train', 's3dg_logits', to=({'head'}, 2)),
     '--update_batch_norm': changes(moved, '--update_batch_norm', given=('--variables_to_train', 's3dg_logits'),
                                    to={'head', 'statistics'}),

@@ -100,15 +100,15 @@ def without_it_imagenet_weights_are_wanted(world, output, *flags):
 @seen('--new-head')
 def the_body_of_the_file_gets_a_new_head(world, output, *flags):
     file = mx.nd.load(world.paths['other'])
-    start = recipe(world, '--resume-params', '{other}', *flags).loop.parameters()
-    assert {name for name in file if not same(start[name].asnumpy(), file[name].asnumpy())} == {'output.weight'}
+    start = recipe(world, '--resume-params', '{other}', *flags).loop.learner.parameters()
+    assert {name for name in file if not same(start[name], file[name].asnumpy())} == {'output.weight'}
 
 
 @seen('--resume-params', '{other}')
 def the_network_starts_from_the_file(world, output, *flags):
     file = mx.nd.load(world.paths['other'])
-    start = recipe(world, *flags).loop.parameters()
-    assert all(same(start[name].asnumpy(), file[name].asnumpy()) for name in file)
+    start = recipe(world, *flags).loop.learner.parameters()
+    assert all(same(start[name], file[name].asnumpy()) for name in file)
 
 
 @seen('--resume-states', '{states}')
@@ -134,7 +134,7 @@ def epochs_are_counted_from_it(world, output, *flags):
 def features_are_dropped(world, output, *flags):
     x = mx.nd.array(np.random.default_rng(0).normal(size=(16, 3, 32, 32)))
     for given, rate in (((), 0.5), (flags, 0.2), ((flags[0], '0'), 0.)):
-        net = fresh(world, *given).loop.net
+        net = fresh(world, *given).loop.learner.net
         assert dropped(net, net.output, x) == pytest.approx(rate, abs=0.04)
 
 
@@ -165,7 +165,7 @@ def gpus_that_are_not_there_are_an_error(world, output, *flags):
 @seen('--num-cpus', '3')
 def batches_are_split_over_cpus(world, output, *flags):
     made = recipe(world, *flags)
-    assert made.train_loader.batch_size == 12 and made.loop.contexts == [mx.cpu(i) for i in range(3)]
+    assert made.train_loader.batch_size == 12 and made.loop.learner.contexts == [mx.cpu(i) for i in range(3)]
 
 
 @seen('--use-amp')
@@ -182,7 +182,7 @@ with contextlib.ExitStack() as cleanup:
     made.loop.flush()
     ones = train.mx.nd.ones((4, 4))
     print('AMP', train.mx.nd.FullyConnected(ones, ones, no_bias=True, num_hidden=4).dtype,
-          hasattr(made.loop.trainer, '_amp_loss_scaler'))
+          hasattr(made.loop.learner.trainer, '_amp_loss_scaler'))
 """
     argv = world.train_argv(*flags)
     done = subprocess.run([sys.executable, '-c', code, *argv], capture_output=True, text=True, timeout=200,
@@ -199,9 +199,9 @@ def the_last_epoch_is_not_mixed(world, output, *flags):
 @seen('--no-wd')
 def beta_gamma_and_bias_do_not_decay(world, output, *flags):
     def decays(*flags):
-        optimizer = fresh(world, '--wd', '0.5', *flags).loop.trainer.optimizer
-        return {param.name.rsplit('_', 1)[1]: optimizer._get_wd(index)
-                for index, param in optimizer.param_dict.items()}
+        learner = fresh(world, '--wd', '0.5', *flags).loop.learner
+        return {name.rsplit('.', 1)[1]: learner.trainer.optimizer._get_wd(index)
+                for index, name in enumerate(learner.names)}
     assert decays() == {'weight': 0.5, 'gamma': 0.5, 'beta': 0.5, 'bias': 0.5}
     assert decays(*flags) == {'weight': 0.5, 'gamma': 0, 'beta': 0, 'bias': 0}
 
@@ -415,7 +415,7 @@ TRAIN_ROWS = {
     '--train-params': changes(moved, '--train-params', 'head', to={'output.bias', 'output.weight'}),
     '--resume-states': the_optimizer_goes_on_with_its_momentum,
     '--resume-epoch': epochs_are_counted_from_it,
-    '--mode': changes(lambda *a: recipe(*a).loop.net._active, '--mode', 'imperative', to=False),
+    '--mode': changes(lambda *a: recipe(*a).loop.learner.net._active, '--mode', 'imperative', to=False),
     '--dtype': refused('--dtype', 'float16', because='needs --num-gpus'),
     '--dropout': features_are_dropped,
     '--last-gamma': changes(lambda *a: len(gammas_at_0(*a)), '--last-gamma', given=RESNET, to=8),

@@ -166,7 +166,7 @@ def learnt(world, *flags):
     made = fresh(world, *flags)
     for batch in made.train_loader.epoch(0):
         made.loop.step(batch)
-    return np.concatenate([array.asnumpy().ravel() for array in made.loop.parameters().values()])
+    return np.concatenate([array.ravel() for array in made.loop.learner.parameters().values()])
 
 
 def trained(world, *flags):
@@ -243,12 +243,12 @@ def read_ahead(world, *flags):
 
 
 def printed(world, *flags):
-    return re.sub(r'\n.*name=.*', '', repr(recipe(world, *flags).loop.net))
+    return re.sub(r'\n.*name=.*', '', repr(recipe(world, *flags).loop.learner.net))
 
 
 def layers(world, *flags):
     found = []
-    recipe(world, *flags).loop.net.apply(lambda block: found.append(type(block).__name__))
+    recipe(world, *flags).loop.learner.net.apply(lambda block: found.append(type(block).__name__))
     return found
 
 
@@ -257,12 +257,13 @@ def scored(world, *flags):
     made = recipe(world, *flags)
     rows = 2 * made.config.num_segments
     x = mx.nd.array(np.random.default_rng(0).normal(size=(rows, 3, 32, 32)))
-    return made.loop.net(x).asnumpy()
+    return made.loop.learner.net(x).asnumpy()
 
 
 def body(world, *flags):
     """The weights of the first layer that has some."""
-    return next(array.asnumpy() for name, array in recipe(world, *flags).loop.parameters().items() if 'weight' in name)
+    parameters = recipe(world, *flags).loop.learner.parameters()
+    return next(array for name, array in parameters.items() if 'weight' in name)
 
 
 def dropped(net, head, x, passes=12):
@@ -284,7 +285,7 @@ def stepped(loop, loader, steps=1):
     for count in (0, steps):
         for _ in range(count):
             loop.step(batch)
-        found.append({name: array.asnumpy() for name, array in loop.parameters().items()})
+        found.append(loop.learner.parameters())
     return found
 
 
@@ -307,12 +308,12 @@ def first_statistics(world, *flags):
 
 
 def learning(world, *flags):
-    return [name for name in recipe(world, *flags).loop.names if 'gamma' in name]
+    return [name for name in recipe(world, *flags).loop.learner.names if 'gamma' in name]
 
 
 def gammas_at_0(world, *flags):
-    found = recipe(world, *flags).loop.parameters()
-    return [name for name, array in found.items() if 'gamma' in name and not array.asnumpy().any()]
+    found = recipe(world, *flags).loop.learner.parameters()
+    return [name for name, array in found.items() if 'gamma' in name and not array.any()]
 
 
 def rates(world, *flags):
@@ -324,7 +325,7 @@ def rates(world, *flags):
 def added_up_by(world, *flags):
     made = fresh(world, *flags)
     made.loop.step(next(made.train_loader.epoch(0)))
-    return made.loop.trainer._kvstore.type
+    return made.loop.learner.trainer._kvstore.type
 
 
 def updates(world, *flags):
@@ -335,8 +336,8 @@ def updates(world, *flags):
 
 def mixed_late(world, *flags):
     mixup = recipe(world, *flags).loop.mixup
-    data = mx.nd.arange(4).reshape((4, 1))
-    return mixup(data, mx.nd.arange(4), np.random.default_rng(1), epoch=1)[0].asnumpy()
+    data = np.arange(4, dtype=np.float32).reshape(4, 1)
+    return mixup(data, np.arange(4), np.random.default_rng(1), epoch=1)[0]
 
 
 # Kinds of rows. Each is called with the world and pytest's capture of output.

@@ -7,16 +7,18 @@ import gluon_action  # noqa: F401  (prepares MXNet where a test runs as a progra
 import mxnet as mx
 import numpy as np
 
+from gluon_action.compute.losses import SoftmaxCrossEntropy
+from gluon_action.compute.on_mxnet.learner import GluonLearner
+from gluon_action.evaluate.scores.validation import Scores
 from gluon_action.train.loop import Loop
-from gluon_action.train.losses import SoftmaxCrossEntropy
 
 CLASSES = 3
 
 
 @dataclass
 class Batch:
-    data: mx.nd.NDArray
-    label: mx.nd.NDArray
+    data: np.ndarray
+    label: np.ndarray
     indices: list
     failures: list = field(default_factory=list)
 
@@ -47,7 +49,7 @@ class Batches:
             wanted = order[number * self.size:(number + 1) * self.size].tolist()
             indices = [index for index in wanted if index not in self.missing]
             data = self.data[indices].reshape((-1, *self.data.shape[2:]))
-            yield Batch(mx.nd.array(data) if indices else None, mx.nd.array(self.label[indices]) if indices else None,
+            yield Batch(data if indices else None, self.label[indices] if indices else None,
                         indices, [index for index in wanted if index in self.missing])
 
 
@@ -93,15 +95,21 @@ def make_net(devices=1, dropout=0.3, frozen=False, rows=1, seed=3):
     return net
 
 
-def make_loop(net=None, devices=1, optimizer='sgd', optimizer_params=None, loss=None, schedule=None, **kwargs):
+def make_learner(net=None, devices=1, optimizer='sgd', optimizer_params=None, loss=None, **kwargs):
     net = make_net(devices) if net is None else net
     params = {'momentum': 0.9, 'wd': 1e-3} if optimizer_params is None else optimizer_params
-    return Loop(net, optimizer, params, loss=loss or SoftmaxCrossEntropy(), contexts=contexts_of(devices),
-                schedule=schedule or (lambda update: 0.05), **kwargs)
+    return GluonLearner(net, optimizer, params, loss=loss or SoftmaxCrossEntropy(), contexts=contexts_of(devices),
+                        **kwargs)
+
+
+def make_loop(*args, schedule=None, seed=0, mixup=None, scores=Scores, **kwargs):
+    """A loop over `make_learner`, whose arguments the others are."""
+    return Loop(make_learner(*args, **kwargs), schedule=schedule or (lambda update: 0.05), seed=seed, mixup=mixup,
+                scores=scores)
 
 
 def weights(loop):
-    return {name: array.asnumpy() for name, array in loop.parameters().items()}
+    return loop.learner.parameters()
 
 
 def same(a, b):

@@ -107,7 +107,7 @@ def test_the_best_is_by_mean_average_precision(whole):
 
 def test_the_regularisation_is_the_sum_over_the_weights(whole):
     _, state = read_checkpoint(CheckpointDir(whole / 'checkpoints').newest())
-    weights = [array.asnumpy().astype(np.float64) for name, array in state['params'].items() if name.endswith('weight')]
+    weights = [array.astype(np.float64) for name, array in state['params'].items() if name.endswith('weight')]
     last = records_of(whole)[-1]
     assert last['l1_loss'] == pytest.approx(1e-7 * sum(np.abs(w).sum() for w in weights), rel=1e-5)
     assert last['l2_loss'] == pytest.approx(1e-7 * sum((w ** 2).sum() for w in weights) / 2, rel=1e-5)

@@ -14,13 +14,15 @@ import mxnet as mx
 from loops import CLASSES, Batch, Batches, close, make_loop, make_net, same, weights
 from mxnet.contrib import amp as mixed_precision
 
-from gluon_action.errors import CheckpointError, TrainingError, UsageError
-from gluon_action.train.hooks import Hook, SaveCheckpoints, SaveParameters
-from gluon_action.train.losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from gluon_action.train.optimizer_state import load_states
+from gluon_action.compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
+from gluon_action.compute.on_mxnet.trainer import choose_parameters
+from gluon_action.errors import CheckpointError, OutputError, TrainingError, UsageError
+from gluon_action.train.hook import Hook
+from gluon_action.train.hooks import SaveCheckpoints, SaveParameters
+from gluon_action.train.mixup import MixUp
 from gluon_action.train.run.checkpoint import CheckpointDir
+from gluon_action.train.run.states_file import read_states
 from gluon_action.train.schedules import make_schedule
-from gluon_action.train.trainer import choose_parameters
 
 
 def test_the_loop_trains_as_a_bare_gluon_loop_does():
@@ -29,7 +31,7 @@ def test_the_loop_trains_as_a_bare_gluon_loop_does():
     loss, total = mx.gluon.loss.SoftmaxCrossEntropyLoss(), 0
     for batch in Batches().epoch(0):
         with mx.autograd.record():
-            value = loss(net(batch.data), batch.label)
+            value = loss(net(mx.nd.array(batch.data)), mx.nd.array(batch.label))
         value.backward()
         trainer.step(len(batch.indices))
         total += value.sum().asscalar()
@@ -42,9 +44,10 @@ def test_the_loop_trains_as_a_bare_gluon_loop_does():
 
 def test_a_step_gives_the_logits_and_labels_that_it_was_made_with():
     loop, batch = make_loop(make_net(2, dropout=0.0, frozen=True), 2), next(Batches().epoch(0))
-    expected = loop.net(batch.data).asnumpy()
-    logits, labels = (np.concatenate([part.asnumpy() for part in parts]) for parts in zip(*loop.step(batch).outputs))
-    assert np.allclose(logits, expected, atol=1e-5) and (labels == batch.label.asnumpy()).all()
+    expected = loop.learner.net(mx.nd.array(batch.data)).asnumpy()
+    shards = loop.step(batch).shards
+    logits, labels = (np.concatenate([getattr(shard, name) for shard in shards]) for name in ('logits', 'label'))
+    assert np.allclose(logits, expected, atol=1e-5) and (labels == batch.label).all() and len(shards) == 2
 
 
 def test_training_learns_and_says_how_well():
@@ -72,7 +75,7 @@ def test_a_negative_l1_term_and_one_in_mixed_precision_are_refused():
     with pytest.raises(UsageError, match='L1 term cannot be negative, got -0.001'):
         make_loop(l1=-1e-3)
     with pytest.raises(UsageError, match='mixed precision scales the gradients'):
-        choose_parameters({}, None, accumulate=1, no_wd=False, l1=1e-3, amp=True)
+        choose_parameters({}, None, accumulate=1, l1=1e-3, amp=True)
 
 
 class Quietness:
@@ -111,13 +114,13 @@ def test_several_devices_train_as_one_does():
         # 21 samples in batches of 4: the last has 1, fewer than there are devices.
         loop.fit(Batches(count=21), epochs=2)
     assert close(weights(one), weights(two)) and close(weights(one), weights(three))
-    for param in three.trainer._params:
+    for param in three.learner.trainer._params:
         first, *others = (array.asnumpy() for array in param.list_data())
         assert all((first == other).all() for other in others)
 
 
 def test_rows_of_a_sample_stay_on_one_device():
-    one, two = (make_loop(make_net(n, dropout=0.0, frozen=True, rows=3), n, batch_multiplier=3) for n in (1, 2))
+    one, two = (make_loop(make_net(n, dropout=0.0, frozen=True, rows=3), n, rows_per_sample=3) for n in (1, 2))
     for loop in (one, two):
         loop.fit(Batches(rows=3), epochs=1)
     assert close(weights(one), weights(two))
@@ -138,7 +141,7 @@ def test_batches_left_over_are_stepped_and_not_carried_into_the_next_epoch():
     loop = make_loop(make_net(dropout=0.0, frozen=True), accumulate=4)
     loop.train_epoch(Batches(size=4), 0)  # 6 batches: 4 and 2
     assert loop.progress.update == 2 and loop.between_updates
-    assert all((param.grad().asnumpy() == 0).all() for param in loop.trainer._params)
+    assert all((param.grad().asnumpy() == 0).all() for param in loop.learner.trainer._params)
 
 
 def test_the_schedule_gives_the_rate_of_every_update():
@@ -147,7 +150,7 @@ def test_the_schedule_gives_the_rate_of_every_update():
     class Rates(Hook):
         def on_step(self, loop, result):
             seen.append(result.lr)
-            used.append(loop.trainer.learning_rate)
+            used.append(loop.learner.trainer.learning_rate)
 
     schedule = make_schedule('cosine', 0.1, 2, 3, warmup_epochs=1)
     make_loop(schedule=schedule, accumulate=2).fit(Batches(size=4), epochs=2, hooks=[Rates()])
@@ -158,14 +161,14 @@ def test_the_schedule_gives_the_rate_of_every_update():
 def test_frozen_and_unchosen_parameters_stay_as_they_are():
     net = make_net()
     net[1].gamma.grad_req = net[1].beta.grad_req = 'null'
-    chosen = net.collect_params('.*(weight|gamma|beta)')
+    chosen = [name for name in net._collect_params_with_prefix() if name.endswith(('weight', 'gamma', 'beta'))]
     before = {name: param.data().asnumpy() for name, param in net._collect_params_with_prefix().items()}
     loop = make_loop(net, params=chosen)
     loop.fit(Batches(), epochs=1)
     after = weights(loop)
     moved = {name for name in after if (after[name] != before[name]).any()}
     assert moved == {'0.weight', '5.weight', '1.running_mean', '1.running_var'}
-    assert loop.names == ['0.weight', '5.weight']
+    assert loop.learner.names == ['0.weight', '5.weight']
 
 
 def test_nothing_to_train_is_an_error():
@@ -177,9 +180,24 @@ def test_nothing_to_train_is_an_error():
 
 def test_no_wd_spares_biases_and_norms():
     loop = make_loop(no_wd=True)
-    decay = {name: param.wd_mult for name, param in loop._params.items()}
-    assert {name for name, mult in decay.items() if mult == 0} >= {'1.gamma', '1.beta', '5.bias'}
-    assert decay['0.weight'] == decay['5.weight'] == 1
+    optimizer = loop.learner.trainer.optimizer
+    decay = {name: optimizer._get_wd(index) for index, name in enumerate(loop.learner.names)}
+    assert {name for name, value in decay.items() if value == 0} == {'1.gamma', '1.beta', '5.bias'}
+    assert decay['0.weight'] == decay['5.weight'] == 1e-3
+
+
+@pytest.mark.parametrize('l1', (0, 0.1))
+def test_no_wd_is_over_when_the_same_network_is_trained_without(l1):
+    """The decay that a loop spares is not the network's: the next loop over it decays everything again."""
+    def moved(first):
+        net = make_net(dropout=0.0, frozen=True)
+        if first:
+            make_loop(net, no_wd=True)
+        loop = make_loop(net, optimizer_params={'wd': 10.}, l1=l1)
+        net[5].bias.set_data(mx.nd.ones((CLASSES,)))
+        loop.step(next(Batches().epoch(0)))
+        return weights(loop)
+    assert same(moved(first=True), moved(first=False))
 
 
 def test_clipping_bounds_every_element_of_the_gradient():
@@ -188,7 +206,7 @@ def test_clipping_bounds_every_element_of_the_gradient():
     before = weights(loop)
     loop.step(next(Batches().epoch(0)))
     after = weights(loop)
-    moved = [abs(after[name] - before[name]).max() for name in loop.names]
+    moved = [abs(after[name] - before[name]).max() for name in loop.learner.names]
     assert max(moved) == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -204,20 +222,20 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     class Poison(Hook):
         def on_step(self, loop, result):
             if result.step == 4:
-                for param in loop.trainer._params:
+                for param in loop.learner.trainer._params:
                     param.data()[:] = np.inf
 
     loop = make_loop()
     with pytest.raises(TrainingError, match=r'loss is nan after batch 5 of epoch 0 .*learning rate 0.05.*--clip-grad'):
         loop.fit(Batches(), epochs=1, hooks=[Poison(), SaveCheckpoints(folder, every=3)])
     found = folder.load_latest()
-    assert found.step == 3 and all(np.isfinite(array.asnumpy()).all() for array in found.state['params'].values())
+    assert found.step == 3 and all(np.isfinite(array).all() for array in found.state['params'].values())
 
 
 def test_parameters_that_are_not_finite_are_not_saved():
     loop = make_loop()
     loop.train_epoch(Batches(), 0)
-    loop.net[5].bias.data()[:] = np.nan
+    loop.learner.net[5].bias.data()[:] = np.nan
     with pytest.raises(TrainingError, match='parameters are not finite'):
         loop.state_dict()
 
@@ -226,9 +244,9 @@ def test_parameters_that_are_not_finite_are_not_saved():
 def test_validation_scores_every_sample_and_counts_unread_ones_as_wrong(devices):
     loop = make_loop(make_net(devices), devices)
     whole, batches = Batches(count=21, size=21, shuffle=False), Batches(count=21, size=4, shuffle=False)
-    logits = loop.net(mx.nd.array(whole.data[:, 0])).asnumpy()
+    logits = loop.learner.net(mx.nd.array(whole.data[:, 0])).asnumpy()
     hits = logits.argmax(axis=1) == whole.label
-    losses = SoftmaxCrossEntropy()(mx.nd.array(logits), mx.nd.array(whole.label)).asnumpy()
+    losses = SoftmaxCrossEntropy()(mx.nd, mx.nd.array(logits), mx.nd.array(whole.label)).asnumpy()
     scores = loop.validate(batches)
     assert scores['top1'] == hits.mean() and scores['top5'] == 1 and scores['count'] == scores['expected'] == 21
     assert scores['loss'] == pytest.approx(losses.mean(), rel=1e-5)
@@ -238,9 +256,9 @@ def test_validation_scores_every_sample_and_counts_unread_ones_as_wrong(devices)
 
 
 def test_crops_are_averaged_in_validation():
-    loop = make_loop(make_net(2, rows=2), 2, batch_multiplier=2, val_crops=3)
+    loop = make_loop(make_net(2, rows=2), 2, rows_per_sample=2, val_crops=3)
     batches = Batches(rows=6, shuffle=False)
-    rows = np.stack([[loop.net(mx.nd.array(pair)).asnumpy()[0] for pair in sample.reshape((3, 2, 3, 6, 6))]
+    rows = np.stack([[loop.learner.net(mx.nd.array(pair)).asnumpy()[0] for pair in sample.reshape((3, 2, 3, 6, 6))]
                      for sample in batches.data])
     assert loop.validate(batches)['top1'] == (rows.mean(axis=1).argmax(axis=1) == batches.label).mean()
 
@@ -266,7 +284,7 @@ def test_a_teacher_teaches():
     loop = make_loop(loss=SoftmaxCrossEntropy(temperature=2, hard_weight=0.0), teacher=teacher)
     loop.fit(Batches(), epochs=15)
     data = mx.nd.array(Batches().data[:, 0])
-    agree = (loop.net(data).asnumpy().argmax(1) == teacher(data).asnumpy().argmax(1)).mean()
+    agree = (loop.learner.net(data).asnumpy().argmax(1) == teacher(data).asnumpy().argmax(1)).mean()
     assert agree > 0.9 and same({'t': teacher[5].weight.data().asnumpy()},
                                 {'t': make_net(seed=11)[5].weight.data().asnumpy()})
 
@@ -275,9 +293,8 @@ def test_random_draws_differ_between_steps_and_devices_and_repeat_with_the_seed(
     def draws(seed):
         loop, found = make_loop(make_net(2), 2, seed=seed), []
         for step in range(2):
-            loop.progress.step = step
-            loop._seed_devices()
-            found += [mx.nd.random.uniform(shape=(4,), ctx=context).asnumpy() for context in loop.contexts]
+            loop.learner._seed_devices((loop.seed, step))
+            found += [mx.nd.random.uniform(shape=(4,), ctx=context).asnumpy() for context in loop.learner.contexts]
         return np.stack(found)
     first = draws(1)
     assert len({row.tobytes() for row in first}) == 4
@@ -406,8 +423,9 @@ def test_parameter_files_have_gluoncvs_names_and_the_best_is_one(tmp_path):
     net = make_net(seed=99)
     net.load_parameters(str(tmp_path / 'ucf101-tiny-004.params'))
     fresh = make_loop(net)
-    load_states(tmp_path / 'ucf101-tiny-004.states', fresh.trainer, fresh.names)
-    assert same(weights(fresh), weights(loop)) and fresh.trainer.optimizer.num_update == loop.progress.update
+    fresh.learner.load_optimizer_state(*read_states(tmp_path / 'ucf101-tiny-004.states'))
+    assert same(weights(fresh), weights(loop))
+    assert fresh.learner.trainer.optimizer.num_update == loop.progress.update
 
 
 class Rising:
@@ -472,6 +490,31 @@ def test_hooks_are_closed_when_training_fails():
     assert len(closed) == 1
 
 
+@pytest.mark.parametrize('fails', [True, False])
+def test_a_hook_that_cannot_be_closed_hides_no_error_and_leaves_no_other_open(fails, caplog):
+    """A full disk: training fails because a file cannot be written, and then none of the files can be closed."""
+    closed = []
+
+    class Full(Hook):
+        def __init__(self, name, breaks):
+            self.name, self.breaks = name, breaks
+
+        def on_step(self, loop, result):
+            if fails and self.name == 'second':
+                raise OutputError('the disk is full')
+
+        def close(self):
+            closed.append(self.name)
+            if self.breaks:
+                raise OutputError(f'the {self.name} file cannot be closed')
+
+    with pytest.raises(OutputError) as caught:
+        make_loop().fit(Batches(), epochs=1, hooks=[Full('first', True), Full('second', False), Full('third', True)])
+    assert closed == ['first', 'second', 'third']
+    first = 'the disk is full' if fails else 'the first file cannot be closed'
+    assert str(caught.value) == first and 'the third file cannot be closed' in caplog.text
+
+
 @pytest.mark.slow
 def test_two_machines_train_as_one_does(tmp_path):
     with socket.socket() as free:
@@ -522,14 +565,14 @@ def test_the_limit_of_the_norm_is_of_the_gradient_and_not_of_what_mixed_precisio
         loop = make_loop(make_net(devices, dropout=0.0, frozen=True), devices, optimizer_params={'wd': 0.},
                          schedule=lambda update: 1., clip_norm=limit, accumulate=accumulate)
         if scaled:
-            mixed_precision.init_trainer(loop.trainer)
-            scaler = loop.trainer._amp_loss_scaler
+            mixed_precision.init_trainer(loop.learner.trainer)
+            scaler = loop.learner.trainer._amp_loss_scaler
             scaler._loss_scale = scaler._next_loss_scale = 2. ** 10
-            loop.amp = True
+            loop.learner.amp = True
         before = weights(loop)
         for batch, _ in zip(Batches().epoch(0), range(accumulate)):
             loop.step(batch)
-        assert not scaled or loop.trainer._scale == 2. ** -10
+        assert not scaled or loop.learner.trainer._scale == 2. ** -10
         return {name: array - before[name] for name, array in weights(loop).items()}
 
     for name in ('_amp_initialized', '_amp_loss_scale_initialized'):

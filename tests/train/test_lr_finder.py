@@ -9,15 +9,14 @@ import pytest
 from loops import Batches, make_loop, make_net, same, weights
 
 from gluon_action.errors import TrainingError, UsageError
-from gluon_action.train.loop import Loop
 from gluon_action.train.progress import Progress
 from gluon_action.train.recipes.lr_finder import RangeTest, RateCurve, conclusion, find_rate, plot_rates
 
 
 @dataclass
 class Row:
-    data: mx.nd.NDArray
-    label: mx.nd.NDArray
+    data: np.ndarray
+    label: np.ndarray
     indices: list
     failures: list = field(default_factory=list)
 
@@ -39,17 +38,17 @@ class Rows:
             rows = slice(number * self.size, (number + 1) * self.size)
             x = self.x[rows] * (math.nan if self.read == self.spoil else 1)
             self.read += 1
-            yield Row(mx.nd.array(x), mx.nd.array(self.y[rows]), list(range(self.size)))
+            yield Row(x.astype(np.float32), self.y[rows], list(range(self.size)))
 
 
 def regression(optimizer='sgd', **kwargs):
     net = mx.gluon.nn.Dense(1, use_bias=False, in_units=4)
     net.initialize(mx.init.Zero())
 
-    def loss(logits, label):
-        return (logits.reshape(-1) - label) ** 2 / 2
-    return Loop(net, optimizer, kwargs.pop('params', {}), loss=loss, contexts=[mx.cpu()], schedule=lambda update: 1e-3,
-                **kwargs)
+    def loss(F, logits, label, dense):
+        return (F.reshape(logits, shape=(-1,)) - label) ** 2 / 2
+    return make_loop(net, optimizer=optimizer, optimizer_params=kwargs.pop('params', {}), loss=loss,
+                     schedule=lambda update: 1e-3, **kwargs)
 
 
 @pytest.mark.parametrize('curvature', [0.01, 1, 100])
@@ -80,12 +79,12 @@ def test_rates_rise_by_one_factor_and_reach_the_optimizer(before):
     if before:
         loop.train_epoch(Rows(1, count=40), 0)
     assert loop.progress.update == 5 * before
-    update = loop.trainer._optimizer.update_multi_precision
+    update = loop.learner.trainer._optimizer.update_multi_precision
 
     def noted(*args):
-        used.append(loop.trainer.learning_rate)
+        used.append(loop.learner.trainer.learning_rate)
         return update(*args)
-    loop.trainer._optimizer.update_multi_precision = noted
+    loop.learner.trainer._optimizer.update_multi_precision = noted
     curve = find_rate(loop, Rows(1), test)
     assert curve.rates[0] == pytest.approx(1e-4) and curve.rates[-1] == pytest.approx(1e-2)
     assert np.allclose(np.diff(np.log(curve.rates)), math.log(100) / 11) and np.allclose(used, curve.rates)

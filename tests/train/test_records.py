@@ -16,7 +16,8 @@ from tensorboardX.proto.event_pb2 import SessionLog
 
 from gluon_action.errors import OutputError
 from gluon_action.train import loop as train_loop
-from gluon_action.train.hooks import Hook, SaveCheckpoints
+from gluon_action.train.hook import Hook
+from gluon_action.train.hooks import SaveCheckpoints
 from gluon_action.train.run import log as run_log
 from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.log import RunLog, drop_later, epoch_lines, rate_curve

@@ -8,7 +8,8 @@ from loops import Batches, contexts_of, make_loop, same, weights
 
 from gluon_action.errors import UsageError, VideoReadError
 from gluon_action.evaluate.scores.clip_scores import ClipScoring
-from gluon_action.train.hooks import Hook, SaveCheckpoints, SaveParameters
+from gluon_action.train.hook import Hook
+from gluon_action.train.hooks import SaveCheckpoints, SaveParameters
 from gluon_action.train.run.by_steps import StepsStyle, fit_by_steps
 from gluon_action.train.run.folder import FolderMessages, ModelDir, SaveDir
 from gluon_action.train.run.log import RunLog

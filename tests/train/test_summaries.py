@@ -8,19 +8,19 @@ import mxnet as mx
 import numpy as np
 import pytest
 from events import events_of
-from loops import Batches, FailingBatches, contexts_of, make_loop, make_net, same, weights
+from loops import Batches, FailingBatches, make_loop, make_net, same, weights
 from PIL import Image
 from tensorboardX.proto.event_pb2 import SessionLog
 
 from gluon_action import model_zoo
+from gluon_action.compute.on_mxnet.activations import endpoints_of, outputs_of
 from gluon_action.data.flow.methods import flow_colors
 from gluon_action.errors import OutputError, UsageError
-from gluon_action.train.hooks import Hook
+from gluon_action.train.hook import Hook
 from gluon_action.train.loop import Loop
-from gluon_action.train.losses import SoftmaxCrossEntropy
 from gluon_action.train.run.event_file import EventFile
 from gluon_action.train.run.log import RunLog
-from gluon_action.train.run.summaries import Summaries, endpoints_of, outputs_of
+from gluon_action.train.run.summaries import Summaries
 
 
 def values_of(folder):
@@ -83,7 +83,7 @@ class Run:
 def run(tmp_path_factory):
     """Two epochs of six batches and a validation, recorded as training does, summarised every four steps."""
     folder, keep, loop = tmp_path_factory.mktemp('run'), Keep(), make_loop()
-    untrained = loop.net(next(Batches().epoch(0)).data).asnumpy()
+    untrained = loop.learner.net(mx.nd.array(next(Batches().epoch(0)).data)).asnumpy()
     records = RunLog(folder, log_interval=0, bar=False)
     summaries = Summaries(
         records.events, every=4, mean=(0.5,) * 3, std=(0.2,) * 3, images=3,
@@ -94,7 +94,7 @@ def run(tmp_path_factory):
 
 
 def test_every_parameter_has_a_histogram_of_its_values(run):
-    names = list(run.loop.parameters())
+    names = list(run.loop.learner.parameters())
     assert len(names) == 7 and sum('running' in name for name in names) == 2
     for name in names:
         assert steps_of(run.folder, name.replace('.', '/')) == [0, 4, 8]
@@ -103,7 +103,7 @@ def test_every_parameter_has_a_histogram_of_its_values(run):
 
 
 def test_activations_are_those_of_scoring_the_first_sample(run):
-    names = list(run.loop.net._children)
+    names = list(run.loop.learner.net._children)
     assert len(names) == 6 and all(steps_of(run.folder, f'activations/{name}') == [0, 4, 8] for name in names)
     assert as_histogram(run.values[f'activations/{names[-1]}', 0], run.untrained[:1], rel=1e-5)
     relu, dropout = (run.values[f'activations/{name}', 0].histo for name in names[2:4])
@@ -111,7 +111,7 @@ def test_activations_are_those_of_scoring_the_first_sample(run):
 
 
 def test_sparsity_is_the_share_of_zeros(run):
-    convolution, _, relu, *_ = run.loop.net._children
+    convolution, _, relu, *_ = run.loop.learner.net._children
     assert run.values[f'sparsity/{convolution}', 0].simple_value == 0
     share, histogram = run.values[f'sparsity/{relu}', 0].simple_value, run.values[f'activations/{relu}', 0].histo
     positive = sum(n for n, limit in zip(histogram.bucket, histogram.bucket_limit) if limit > 1e-9)
@@ -121,7 +121,7 @@ def test_sparsity_is_the_share_of_zeros(run):
 def test_images_are_the_middle_frames_with_their_normalisation_undone(run):
     assert {tag for tag, _ in run.values if tag.startswith('images/')} == {'images/0', 'images/1', 'images/2'}
     for number in range(3):
-        frame = run.keep.batches[4].data[number].asnumpy()
+        frame = run.keep.batches[4].data[number]
         expected = np.rint(255 * np.clip(frame * np.float32(0.2) + np.float32(0.5), 0, 1)).transpose(1, 2, 0)
         assert (picture_of(run.values[f'images/{number}', 4]) == expected).all()
 
@@ -147,25 +147,25 @@ def test_training_is_the_same_with_summaries_as_without(tmp_path):
 
 def test_the_compiled_graph_is_kept(tmp_path):
     loop = make_loop()
-    loop.net(next(Batches().epoch(0)).data)
-    graph = loop.net._cached_op
+    loop.learner.net(mx.nd.array(next(Batches().epoch(0)).data))
+    graph = loop.learner.net._cached_op
     fit(tmp_path, loop=loop)
-    assert graph is not None and loop.net._cached_op is graph and loop.net._active
-    assert not any(block._forward_hooks for block in loop.net._children.values())
+    assert graph is not None and loop.learner.net._cached_op is graph and loop.learner.net._active
+    assert not any(block._forward_hooks for block in loop.learner.net._children.values())
 
 
 def test_several_devices_show_the_first_sample_and_the_first_device(tmp_path):
     keep = Keep()
     loop = fit(tmp_path, loop=make_loop(make_net(2), 2), more=[keep])
     values = values_of(tmp_path)
-    for name in loop.parameters():
+    for name in loop.learner.parameters():
         assert as_histogram(values[name.replace('.', '/'), 4], keep.weights[4][name])
 
 
 def test_segments_of_a_sample_go_together(tmp_path):
-    loop = make_loop(make_net(rows=2), batch_multiplier=2)
+    loop = make_loop(make_net(rows=2), rows_per_sample=2)
     fit(tmp_path, loop=loop, batches=Batches(rows=2), every=6)
-    last = list(loop.net._children)[-1]
+    last = list(loop.learner.net._children)[-1]
     assert values_of(tmp_path)[f'activations/{last}', 0].histo.num == 3
 
 
@@ -206,11 +206,11 @@ def test_events_are_written_by_what_tensorboardx_gives_out():
 
 def test_values_that_are_not_finite_do_not_end_training(tmp_path):
     loop = make_loop()
-    statistics = next(param for name, param in loop.net.collect_params().items() if 'running_mean' in name)
+    statistics = next(param for name, param in loop.learner.net.collect_params().items() if 'running_mean' in name)
     statistics.set_data(mx.nd.array([np.nan, np.inf, 1e30, *[0] * 5]))
     fit(tmp_path, loop=loop)
     values = values_of(tmp_path)
-    key = next(name for name in loop.parameters() if 'running_mean' in name)
+    key = next(name for name in loop.learner.parameters() if 'running_mean' in name)
     assert values[key.replace('.', '/'), 0].histo.num == 6
 
 
@@ -264,13 +264,13 @@ def test_i3d_trains_on_with_pictures_of_clips(tmp_path, net, stream):
             self.data = np.random.default_rng(3).uniform(-1, 1, (2, 1, 3 if stream == 'rgb' else 2, 8, 32, 32))
 
     net = net if stream == 'rgb' else i3d(stream)
-    loop = Loop(net, 'sgd', {}, loss=SoftmaxCrossEntropy(), contexts=contexts_of(1), schedule=lambda update: 1e-4)
+    loop = make_loop(net, optimizer_params={}, schedule=lambda update: 1e-4)
     keep, records = Keep(), RunLog(tmp_path, log_interval=0, bar=False)
     loop.fit(Clips(), epochs=1, hooks=[records, Summaries(records.events), keep])
     values = values_of(tmp_path)
     assert {f'activations/{name}' for name in net.endpoints} <= {tag for tag, _ in values}
     assert as_histogram(values['Conv3d_1a_7x7/conv/weight', 0], keep.weights[0]['Conv3d_1a_7x7.conv.weight'])
-    frame = keep.batches[0].data[1, :, 4].asnumpy().transpose(1, 2, 0)
+    frame = keep.batches[0].data[1, :, 4].transpose(1, 2, 0)
     stored = np.rint(frame * np.array(net.card.std) * 255 + np.array(net.card.mean) * 255).astype(np.uint8)
     assert abs((stored if stream == 'rgb' else flow_colors(stored)) - picture_of(values['images/1', 0]).astype(int)
                ).max() <= (1 if stream == 'rgb' else 3)

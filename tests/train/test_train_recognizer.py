@@ -19,7 +19,7 @@ from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer as command
 from gluon_action.cli.command import run
 from gluon_action.data import by_name
-from gluon_action.data.dataloader import VideoLoader
+from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.errors import UsageError
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.parts import open_datasets

@@ -26,12 +26,13 @@ from torch_file_writer import write_torch_file
 
 from gluon_action.cli import video_action_classifier as command
 from gluon_action.cli.command import run
+from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.deploy.bundle.format import read_bundle, verify
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.errors import UsageError
 from gluon_action.model_zoo import get_model, model_card
-from gluon_action.model_zoo.weights import read_parameters
+from gluon_action.model_zoo.params_file import read_parameters
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.epic_classifier import FirstBatches, LightningRun, train_in_versions
@@ -75,7 +76,7 @@ def result_of(place, *flags):
 
 
 def arrays(path):
-    return {key: array.asnumpy() for key, array in read_parameters(path).items()}
+    return read_parameters(path)
 
 
 def same(a, b):
@@ -228,8 +229,8 @@ def test_the_weights_decay_by_default_as_in_pytorch(data, optimizer, decay, mome
             batch = next(recipe.train_loader.epoch(0))
             for _ in range(2):
                 recipe.loop.step(batch)
-            assert getattr(recipe.loop.trainer.optimizer, 'momentum', 0.) == momentum
-            return {name: array.asnumpy() for name, array in recipe.loop.parameters().items()}
+            assert getattr(recipe.loop.learner.trainer.optimizer, 'momentum', 0.) == momentum
+            return recipe.loop.learner.parameters()
     assert same(learnt(), learnt('--weight_decay', str(decay)))
     assert not same(learnt(), learnt('--weight_decay', str(decay + 0.01)))
 
@@ -278,8 +279,8 @@ def test_epochs_can_end_early():
         def __len__(self):
             return 10
 
-        def epoch(self, epoch, start_batch=0):
-            for batch in range(start_batch, 10):
+        def epoch(self, epoch, start_batch=0, end_batch=None):
+            for batch in range(start_batch, end_batch):
                 self.read.append(batch)
                 yield batch
     for limit, start, expected in ((4, 0, [0, 1, 2, 3]), (0.25, 0, [0, 1]), (4, 3, [3]), (4, 4, []), (99, 8, [8, 9])):
@@ -287,6 +288,24 @@ def test_epochs_can_end_early():
         assert list(FirstBatches(Loader(), limit).epoch(0, start)) == Loader.read == expected
     with pytest.raises(Exception, match='leaves none'):
         FirstBatches(Loader(), 0.05)
+
+
+def test_workers_are_kept_when_epochs_end_early():
+    class Samples:
+        def __len__(self):
+            return 20
+
+        def load(self, index, *, epoch=0):
+            return np.full((1, 2), index, np.float32), epoch
+
+    with VideoLoader(Samples(), 2, num_workers=2, prefetch=2) as loader:
+        pids, limited = list(loader._pool.pids), FirstBatches(loader, 3)
+        for epoch in range(3):
+            for start in (0, 2, 3):
+                batches = list(limited.epoch(epoch, start))
+                assert [batch.indices for batch in batches] == [[0, 1], [2, 3], [4, 5]][start:]
+                assert all((batch.label == epoch).all() for batch in batches)
+        assert loader._pool is not None and loader._pool.pids == pids
 
 
 def test_an_interrupted_run_goes_on_as_if_never_stopped(data, tmp_path, monkeypatch, caplog):

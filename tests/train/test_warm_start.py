@@ -5,15 +5,16 @@ import gluon_action  # noqa: F401
 
 # isort: split
 import mxnet as mx
+from loops import make_loop
 
+from gluon_action.compute.losses import SigmoidCrossEntropy
+from gluon_action.compute.on_mxnet.parameters import chosen_keys, freeze_statistics, trainable
 from gluon_action.errors import UsageError, WeightsError
 from gluon_action.files import file_sha256
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import batch_norms
-from gluon_action.train.loop import Loop
-from gluon_action.train.losses import SigmoidCrossEntropy
 from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.warm_start import chosen_keys, freeze_statistics, trainable, warm_start
+from gluon_action.train.run.warm_start import warm_start
 
 CLASSES = 3
 
@@ -53,7 +54,7 @@ def sources(before, tmp_path_factory):
     folder = tmp_path_factory.mktemp('before')
     before.save_parameters(str(folder / 'net.params'))
     run = folder / 'run'
-    params = {name: param.data() for name, param in before._collect_params_with_prefix().items()}
+    params = values(before)
     CheckpointDir(run / 'checkpoints').save(3, {'params': {name: array + 1 for name, array in params.items()}})
     newest = CheckpointDir(run / 'checkpoints').save(5, {'params': params})
     (folder / 'only_best').mkdir()
@@ -134,13 +135,12 @@ def trained(net, which, update_statistics=False, steps=2):
     if not update_statistics:
         freeze_statistics(net, params)
     net.hybridize()
-    loop = Loop(net, 'sgd', {'momentum': 0.9, 'wd': 1e-3}, loss=SigmoidCrossEntropy(), contexts=[mx.cpu()],
-                schedule=lambda update: 0.1, params=params, no_wd=True, l1=1e-3)
+    loop = make_loop(net, loss=SigmoidCrossEntropy(), schedule=lambda update: 0.1, params=params, no_wd=True, l1=1e-3)
     rng = np.random.default_rng(0)
 
     class Batch:
-        data = mx.nd.array(rng.normal(size=(2, 3, 8, 32, 32)))
-        label = mx.nd.array([[1, 0, 0], [0, 1, 1]])
+        data = rng.normal(size=(2, 3, 8, 32, 32)).astype(np.float32)
+        label = np.array([[1, 0, 0], [0, 1, 1]], np.float32)
         indices, failures = [0, 1], []
 
     for _ in range(steps):
@@ -156,7 +156,7 @@ def test_training_the_head_leaves_every_other_value_byte_for_byte():
     loop = trained(net, 'head')
     after = values(net)
     assert {name for name in after if after[name].tobytes() != untouched[name].tobytes()} == heads(after)
-    assert set(loop.names) == heads(after)
+    assert set(loop.learner.names) == heads(after)
 
 
 def test_statistics_follow_the_batches_when_asked():

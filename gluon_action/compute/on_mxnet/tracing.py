@@ -26,9 +26,10 @@ def weights(net: gluon.HybridBlock) -> dict[str, np.ndarray]:
     return {parameter.name: parameter.data(device).asnumpy() for parameter in net.collect_params().values()}
 
 
-def run(net: gluon.HybridBlock, data: np.ndarray) -> np.ndarray:
-    """Return what a network computes of an input outside of training."""
-    return net(mx.nd.array(data, ctx=_device(net))).asnumpy()
+def run(net: gluon.HybridBlock, *inputs: np.ndarray) -> np.ndarray:
+    """Return what a network computes of its inputs outside of training, on the device where it is."""
+    device = _device(net)
+    return net(*(mx.nd.array(data, ctx=device) for data in inputs)).asnumpy()
 
 
 def _device(net: gluon.HybridBlock) -> mx.Context:

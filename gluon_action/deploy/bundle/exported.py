@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 
-from ...evaluate.network import Exported
+from ...evaluate.exported import Exported
 from ..onnx.model import OnnxModel
 from .format import read_bundle
 

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mxnet as mx
-
-from ... import model_zoo
+from ... import engine, model_zoo
 from ...data.flow.methods import BOUND
 from ...data.preprocess import Preprocess
 from ...data.run_config import read_run_config
@@ -21,7 +19,6 @@ from ...evaluate.network import network_of_zoo
 from ...evaluate.recognizer_options import RecognizerOptions
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
-from ...model_zoo.weights import read_parameters
 from ...train.recipes.clip_estimator_config import EstimatorConfig
 from ...train.recipes.config import TrainConfig
 
@@ -139,7 +136,7 @@ def open_source(source: str | os.PathLike, *, model: str | None = None, **choice
     return _open_zoo(str(source), wanted)
 
 
-def estimator_source(config: EstimatorConfig, contexts: list[mx.Context]) -> Source:
+def estimator_source(config: EstimatorConfig, contexts: list) -> Source:
     """Open the run of an estimator, as its configuration says."""
     from ...train.recipes.clip_estimator import trained_network
     net, loaded = trained_network(config, contexts)
@@ -162,7 +159,7 @@ def _open_estimator(path: Path, about: dict[str, Any], wanted: Choices) -> Sourc
     parameters = _parameters_in(path) if path.is_dir() else path
     config = _record(EstimatorConfig, about['config'], model_dir=str(parameters.parent),
                      checkpoint_path=str(parameters), num_gpus=0, gpu_num=None)
-    source = estimator_source(config, [mx.cpu()])
+    source = estimator_source(config, engine.contexts())
     source.labels = list(wanted.labels) if wanted.labels else about['classes']
     if wanted.stride:
         source.preprocess = dataclasses.replace(source.preprocess, stride=wanted.stride)
@@ -202,7 +199,7 @@ def _open_zoo(name: str, wanted: Choices) -> Source:
     if wanted.num_classes and wanted.use_pretrained:
         raise UsageError('--num-classes: published weights have their own classes; leave it out')
     run = published_run(card, wanted)
-    mx.random.seed(0)
+    engine.seed(0)
     net, weights = _build(run, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
                           num_classes=wanted.num_classes)
     named = net.num_classes == card.num_classes
@@ -217,7 +214,7 @@ def _build(run: TrainConfig, *, use_pretrained: bool = False, hashtag: str = '',
     # Not hybridized, so that it can be called with inputs of any shape. How frames are cut is said by `preprocess_of`.
     start = dataclasses.replace(run, use_pretrained=use_pretrained, hashtag=hashtag, resume_params=resume_params,
                                 num_classes=num_classes, mode='imperative', dtype='float32')
-    return network_of_zoo(start, None, [mx.cpu()])
+    return network_of_zoo(start, None, engine.contexts())
 
 
 def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:

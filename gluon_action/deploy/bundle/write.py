@@ -33,12 +33,11 @@ from .format import (
 from .reference_clip import moving_discs, settled
 
 if TYPE_CHECKING:
-    from mxnet import gluon
-
+    from ...model_zoo.recognizer import Recognizer
     from ...model_zoo.registry import ModelCard
 
 
-def write_bundle(net: gluon.HybridBlock, folder: str | os.PathLike, *, preprocess: Preprocess,
+def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Preprocess,
                  labels: Sequence[str] | None = None, card: ModelCard | None = None,
                  notes: Mapping[str, str] | None = None, reference: np.ndarray | None = None,
                  overwrite: bool = False) -> Path:
@@ -167,12 +166,10 @@ def metadata_of(preprocess: Preprocess, labels: Sequence[str] | None, model: str
             'labels': json.dumps(list(labels) if labels else None, ensure_ascii=False)}
 
 
-def _scores(net: gluon.HybridBlock, preprocess: Preprocess, frames: np.ndarray) -> np.ndarray:
+def _scores(net: Recognizer, preprocess: Preprocess, frames: np.ndarray) -> np.ndarray:
     """Scores of the network itself for the reference clip, one at a time to save memory."""
-    import mxnet as mx
-    device = next(iter(net.collect_params().values())).list_ctx()[0]
+    from ...compute.on_mxnet.tracing import run
     rows = preprocess.apply(frames)
-    return np.concatenate([net(mx.nd.array(part, ctx=device)).asnumpy()
-                           for part in np.split(rows, len(rows) // preprocess.rows)])
+    return np.concatenate([run(net, part) for part in np.split(rows, len(rows) // preprocess.rows)])
 
 

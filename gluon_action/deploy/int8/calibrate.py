@@ -7,9 +7,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import mxnet as mx
 import numpy as np
 
+from ... import engine
 from ...data.preprocess import Preprocess
 from ...errors import UsageError, VideoReadError
 from ...evaluate.config import TestConfig
@@ -54,7 +54,7 @@ def calibrate(config: TestConfig) -> tuple[Path, str]:
     out = Path(config.results_dir).expanduser() / f'{config.model}-quantized-{config.calib_mode}'
     check_folder(out, config.overwrite)
     dataset = open_test_set(config, train=bool(config.train_list))
-    network = build_network(replace(config, mode='imperative'), dataset.num_classes, [mx.cpu()])
+    network = build_network(replace(config, mode='imperative'), dataset.num_classes, engine.contexts())
     views = collect_views(dataset, network.preprocess, config.segments, config.batch_size * config.num_calib_batches)
     _log.info('Calibrating on %d views of %s', len(views), dataset.samples[0].source)
     one_view = replace(config, num_crop=1, three_crop=False, ten_crop=False)

@@ -66,8 +66,8 @@ class MxnetModel:
 
     def run(self, input: np.ndarray) -> np.ndarray:
         """Compute logits float32 (videos, K) of an input float32."""
-        import mxnet as mx
-        return self._net(mx.nd.array(input)).asnumpy()
+        from ...compute.on_mxnet.tracing import run
+        return run(self._net, input)
 
 
 def _need_mxnet(source: str | os.PathLike) -> None:

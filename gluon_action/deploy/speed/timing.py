@@ -183,8 +183,7 @@ def _peak() -> int:
 def _of_network(source: str, runtime: str, threads: int | None, clip_length: int | None,
                 input_size: int | None) -> Subject:
     engine.set_threads()
-    import mxnet as mx
-
+    from ...compute.on_mxnet.tracing import run
     from ...model_zoo import model_card
     from ..bundle.what_is_exported import open_source
     of_zoo = not Path(source).expanduser().exists()
@@ -204,7 +203,7 @@ def _of_network(source: str, runtime: str, threads: int | None, clip_length: int
     net.hybridize(static_alloc=True, static_shape=True)
     size = sum(4 * int(np.prod(parameter.shape)) for parameter in net.collect_params().values())
     return Subject(opened.name, runtime, 'float32', shape[1:], rows, cost, size,
-                   lambda data: net(mx.nd.array(data)).asnumpy())
+                   lambda data: run(net, data))
 
 
 def _of_file(path: Path, threads: int | None, clip_length: int | None, input_size: int | None) -> Subject:

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import mxnet as mx
 import numpy as np
 
 from ...errors import WeightsError
-from .. import weights
+from ..fit import assign, check_fit, few
+from ..params_file import read_parameters
 from . import deepmind_i3d, slim, timesformer, torchvision_s3d
 from .conversion import Conversion, Names
 from .tensorflow import find_prefix, is_part, read_checkpoint
@@ -50,8 +50,7 @@ def load_any(net: Recognizer, source: str | os.PathLike, ctx=None, ignore_head: 
         As `convert`; nothing has been loaded then.
     """
     conversion = convert(source, net, ignore_head=ignore_head)
-    arrays = {key: mx.nd.array(array) for key, array in conversion.arrays.items()}
-    weights.assign(net, arrays, source, ctx=ctx, ignore_head=ignore_head)
+    assign(net, conversion.arrays, source, ctx=ctx, ignore_head=ignore_head)
     return conversion
 
 
@@ -94,8 +93,8 @@ def convert(source: str | os.PathLike, net: Recognizer, *, ignore_head: bool = F
         rows += names.complete(arrays, params, rows)
     arrays, notes = net.fitted(arrays)
     rows = [(name, shape, key, '; '.join(filter(None, (note, notes.get(key))))) for name, shape, key, note in rows]
-    weights.check_fit(net, arrays, source, ignore_head=ignore_head,
-                      hint=f'; {names.title} is for {names.models}' if names.models else '')
+    check_fit(net, arrays, source, ignore_head=ignore_head,
+              hint=f'; {names.title} is for {names.models}' if names.models else '')
     rows += [(name, (), None, 'beside the weights') for name in others]
     return Conversion(source, names.title, {key: arrays[key] for key in params if key in arrays}, rows)
 
@@ -110,8 +109,7 @@ def _read(source: str | os.PathLike) -> tuple[str, dict[str, np.ndarray], list[s
         except OSError as error:
             raise WeightsError(f'{path}: cannot be read: {error.strerror or error}') from error
         if start == _PARAMS_MAGIC:
-            arrays = weights.read_parameters(path)
-            return str(path), {key: array.asnumpy() for key, array in arrays.items()}, []
+            return str(path), read_parameters(path), []
         if start[:2] != b'PK' and start[:1] != b'\x80':
             raise WeightsError(f'{path}: neither a checkpoint of TensorFlow, nor a file of torch.save, nor parameters '
                                f'of MXNet: it begins with {start.hex() or "nothing"}')
@@ -135,7 +133,7 @@ def _names_of(source: str, variables: dict, params: dict) -> Names:
         return slim.names(variables)
     if torchvision_s3d.recognises(variables):
         return torchvision_s3d.names()
-    raise WeightsError(f'{source}: has {len(variables)} variables ({weights.few(variables)}) with the names of no '
+    raise WeightsError(f'{source}: has {len(variables)} variables ({few(variables)}) with the names of no '
                        "known network: DeepMind's I3D, slim's I3D, S3D and S3D-G, torchvision's S3D, TimeSformer, ViT, "
                        'or the network that was asked for')
 
@@ -159,5 +157,5 @@ def _place(source: str, variables: dict[str, np.ndarray], names: Names,
         rows.append((name, variable.shape, key, note))
     if unknown:
         raise WeightsError(f'{source}: {len(unknown)} of {len(variables)} variables are not of {names.title} '
-                           f'({weights.few(unknown)}), so the rest may not be either; nothing was loaded')
+                           f'({few(unknown)}), so the rest may not be either; nothing was loaded')
     return arrays, rows

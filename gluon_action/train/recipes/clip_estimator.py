@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 from tqdm import tqdm
 
 from ... import engine
-from ...data.dataloader import VideoLoader, split_and_load
+from ...compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ...compute.on_mxnet.learner import GluonLearner
+from ...compute.on_mxnet.parameters import freeze_statistics, trainable
+from ...compute.on_mxnet.scorer import GluonScorer
+from ...data.loading.loader import VideoLoader
 from ...data.run_config import read_run_config
 from ...errors import DeviceError, UsageError
 from ...evaluate.scores.clip_scores import ClipScoring
@@ -20,15 +23,15 @@ from ...evaluate.scores.predictions import write_predictions
 from ...files import to_json, write_file
 from ...model_zoo import get_model, model_card
 from ...model_zoo.recognizer import Recognizer
-from ..hooks import Hook, SaveCheckpoints, SaveParameters
+from ..hook import Hook
+from ..hooks import SaveCheckpoints, SaveParameters
 from ..loop import Loop
-from ..losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from ..run.by_steps import StepsStyle, fit_by_steps
 from ..run.folder import FolderMessages, ModelDir
 from ..run.log import RunLog
 from ..run.run import Recipe, RunData, TrainResult, existing, run
 from ..run.summaries import Summaries
-from ..run.warm_start import WarmStart, freeze_statistics, trainable, warm_start
+from ..run.warm_start import WarmStart, warm_start
 from .clip_estimator_config import FREE_TO_CHANGE, OF_THE_NETWORK, EstimatorConfig, check_config
 from .clip_estimator_data import counted_classes, open_loader
 
@@ -118,7 +121,7 @@ class EstimatorRecipe(Recipe):
         source = self.config.checkpoint_path
         if source is None and self.config.restart:
             source = folder.last_phase()
-        return start_network(self.config, loop.net, source, loop.contexts)
+        return start_network(self.config, loop.learner.net, source)
 
     def about_list(self, name, dataset):
         """Return where the records are."""
@@ -206,7 +209,7 @@ def predict(config: EstimatorConfig) -> list[Path]:
                              {'protocol': protocol, 'weights': _described(loaded)})
 
 
-def devices(config: EstimatorConfig) -> list[mx.Context]:
+def devices(config: EstimatorConfig) -> list:
     """Return the devices to compute on: the GPUs that were asked for, else one where there is one, else the CPU.
 
     Raises
@@ -215,25 +218,23 @@ def devices(config: EstimatorConfig) -> list[mx.Context]:
         When GPUs were asked for and cannot be used.
     """
     if config.num_gpus == 0:
-        return [mx.cpu()]
-    number, first = config.num_gpus or 1, config.gpu_num or 0
+        return engine.contexts()
     try:
-        engine.check_gpus(first + number)
+        return engine.contexts(config.num_gpus or 1, first_gpu=config.gpu_num or 0)
     except DeviceError as error:
         cause = str(error).replace('--num-gpus', '--num_gpus')
         if config.num_gpus is not None or config.gpu_num is not None:
             raise DeviceError(cause) from error
         log.info('Computing on the CPU, as there is no GPU that can be used (%s).', cause.split(';')[0])
-        return [mx.cpu()]
-    return [mx.gpu(first + place) for place in range(number)]
+        return engine.contexts()
 
 
-def build_network(config: EstimatorConfig, contexts: Sequence[mx.Context]) -> Recognizer:
+def build_network(config: EstimatorConfig, contexts: Sequence) -> Recognizer:
     """Return the network at random values, laid out for the clips; what is not trained is frozen only later."""
     options = {'depth_multiplier': config.depth_multiplier, 'min_depth': config.min_depth} \
         if config.network == 's3dg' else {}
     height, width = config.frame_size
-    mx.random.seed(config.seed)
+    engine.seed(config.seed)
     np.random.seed(config.seed)  # initialisers of MXNet draw from both
     net = get_model(MODELS[config.network, config.channels], nclass=config.num_classes, pretrained_base=False,
                     dropout_ratio=config.dropout_rate, clip_length=config.clip_length, input_size=min(height, width),
@@ -242,7 +243,7 @@ def build_network(config: EstimatorConfig, contexts: Sequence[mx.Context]) -> Re
     return net
 
 
-def start_network(config: EstimatorConfig, net: Recognizer, source, contexts: Sequence[mx.Context]) -> str:
+def start_network(config: EstimatorConfig, net: Recognizer, source) -> str:
     """Give a network the values that a new run starts from; returns in words what they are.
 
     Raises
@@ -252,7 +253,7 @@ def start_network(config: EstimatorConfig, net: Recognizer, source, contexts: Se
     """
     if source is not None:
         _check_same_network(config, source)
-        found = str(warm_start(net, source, config.part('variables_to_warm_start'), ctx=list(contexts)))
+        found = str(warm_start(net, source, config.part('variables_to_warm_start')))
         log.info('Warm start: %s.', found)
         return found
     if config.warm_start or config.variables_to_warm_start:
@@ -263,7 +264,7 @@ def start_network(config: EstimatorConfig, net: Recognizer, source, contexts: Se
     return 'random values'
 
 
-def trained_network(config: EstimatorConfig, contexts: Sequence[mx.Context]) -> tuple[Recognizer, WarmStart]:
+def trained_network(config: EstimatorConfig, contexts: Sequence) -> tuple[Recognizer, WarmStart]:
     """Return the network with the values of --checkpoint_path or of the newest checkpoint of --model_dir."""
     source = config.checkpoint_path or config.model_dir
     _check_same_network(config, source)
@@ -273,7 +274,7 @@ def trained_network(config: EstimatorConfig, contexts: Sequence[mx.Context]) -> 
     return net, loaded
 
 
-def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence[mx.Context], scoring: ClipScoring) -> Loop:
+def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence, scoring: ClipScoring) -> Loop:
     """Return the loop over `net`, in which everything that is not trained is frozen."""
     part = config.part('variables_to_train')
     params = trainable(net, part, update_statistics=config.update_batch_norm)
@@ -282,9 +283,9 @@ def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence[mx.C
     net.hybridize(static_alloc=True)
     loss = SigmoidCrossEntropy() if config.multi_label else SoftmaxCrossEntropy()
     momentum = config.momentum if config.optimizer == 'momentum' else 0.
-    return Loop(net, 'sgd', {'momentum': momentum, 'wd': config.weight_decay}, loss=loss, contexts=contexts,
-                schedule=lambda update: config.learning_rate, params=params, no_wd=True, l1=config.weight_decay,
-                seed=config.seed, scores=scoring)
+    learner = GluonLearner(net, 'sgd', {'momentum': momentum, 'wd': config.weight_decay}, loss=loss, contexts=contexts,
+                           params=params, no_wd=True, l1=config.weight_decay)
+    return Loop(learner, schedule=lambda update: config.learning_rate, seed=config.seed, scores=scoring)
 
 
 def scoring_of(config: EstimatorConfig, classes: Sequence[str] | None) -> ClipScoring:
@@ -293,15 +294,14 @@ def scoring_of(config: EstimatorConfig, classes: Sequence[str] | None) -> ClipSc
                        counted_classes(config.metric_weights, config.num_classes, classes))
 
 
-def score_clips(net: Recognizer, loader: VideoLoader,
-                contexts: Sequence[mx.Context]) -> tuple[np.ndarray, np.ndarray]:
+def score_clips(net: Recognizer, loader: VideoLoader, contexts: Sequence) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits (N, K) of every clip of a loader, in order, and the labels as the loader gives them."""
     net.hybridize(static_alloc=True)
+    scorer = GluonScorer(net, contexts)
     logits, labels = [], []
     for batch in tqdm(loader.epoch(0), total=len(loader), unit='batch', disable=None, leave=False):
-        parts = [net(part) for part in split_and_load(batch.data, list(contexts), even_split=False)]
-        logits += [part.asnumpy() for part in parts]
-        labels.append(batch.label.asnumpy())
+        logits.append(scorer(batch.data)())
+        labels.append(batch.label)
     return np.concatenate(logits), np.concatenate(labels)
 
 

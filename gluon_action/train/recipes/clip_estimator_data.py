@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...data.dataloader import VideoLoader
+from ...data.loading.loader import VideoLoader
 from ...data.tfrecords.clips import ClipRecords
 from ...data.transforms.color import distort_colors
 from ...errors import UsageError

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from ...compute.optimizers import OPTIMIZERS, takes_momentum
 from ...data.by_name import train_transform
 from ...errors import UsageError
 from ...evaluate.recognizer_options import RecognizerOptions, shared_rules
@@ -75,7 +76,7 @@ class TrainConfig(RecognizerOptions):
 
     optimizer: str | None = _optimisation(
         None, 'gradient descent with momentum, or with that of Nesterov; Adam, or Adam with decoupled weight decay '
-        '(lr x wd a step). By default sgd, with --slowfast nag', choices=('sgd', 'nag', 'adam', 'adamw'))
+        '(lr x wd a step). By default sgd, with --slowfast nag', choices=tuple(OPTIMIZERS))
     batch_size: int = _optimisation(25, 'videos a step and device', least=1)
     num_epochs: int = _optimisation(3, 'epochs', least=1)
     lr: float = _optimisation(0.1, 'learning rate', least=0)
@@ -294,6 +295,6 @@ def _rate_rules(c: TrainConfig):
            'contradicts --lr-decay-epoch; both say where the rate changes')
     for given, flag in ((c.lr != 0.1, '--lr'), (c.lr_decay != 0.1, '--lr-decay')):
         yield given and rates, flag, f'means nothing beside the rates of --lr-decay-epoch {c.lr_decay_epoch}'
-    yield (c.momentum != 0.9 and c.update_rule not in ('sgd', 'nag'), '--momentum',
+    yield (c.momentum != 0.9 and not takes_momentum(c.update_rule), '--momentum',
            f'means nothing with --optimizer {c.optimizer}, which has means of its own')
     yield c.warmup_lr and not c.warmup_epochs, '--warmup-lr', 'needs --warmup-epochs'

@@ -16,11 +16,12 @@ from ...errors import CheckpointError, OutputError, UsageError, WeightsError
 from ...files import write_file
 from ...input_kind import CLIPS
 from ...model_zoo import ModelCard, model_card
+from ...model_zoo.fit import assign
 from ...model_zoo.importers import load_any
-from ...model_zoo.weights import assign, read_parameters
-from ..hooks import Hook, SaveCheckpoints, link
+from ...model_zoo.params_file import read_parameters, replace_arrays
+from ..hook import Hook
+from ..hooks import SaveCheckpoints, link
 from ..loop import Loop
-from ..run.checkpoint import replace_arrays
 from ..run.log import LogStyle
 from ..run.run import TrainResult, run
 from .config import TrainConfig, check_config
@@ -148,7 +149,7 @@ class ClassifierRecipe(RecognizerRecipe):
         result = super().result(loop, data, folder)
         record = next(record for record in reversed(result.history) if record['best'])
         result.best = best_path(folder.path, record)
-        assign(loop.net, read_parameters(result.best), result.best, ctx=loop.contexts)
+        assign(loop.learner.net, read_parameters(result.best), result.best)
         found = loop.validate(data.val)
         result.scores = {'test_acc': found['top1'], 'test_loss': found['loss'], 'epoch': record['epoch'],
                          'step': record['update'] - 1, 'count': found['count'], 'expected': found['expected']}
@@ -200,12 +201,12 @@ def start_from(loop: Loop, checkpoint: str) -> None:
         log.info('No --checkpoint: every layer starts at random. Nothing is downloaded; weights that were trained on '
                  'other videos, or on images, need fewer epochs and fewer videos.')
         return
-    net, path = loop.net, Path(checkpoint).expanduser()
+    net, path = loop.learner.net, Path(checkpoint).expanduser()
     path = path / 'best.params' if (path / 'best.params').exists() else path
     try:
-        taken = load_any(net, path, ctx=loop.contexts)
+        taken = load_any(net, path)
     except WeightsError:
-        taken = load_any(net, path, ctx=loop.contexts, ignore_head=True)  # raises unless it is the head alone
+        taken = load_any(net, path, ignore_head=True)  # raises unless it is the head alone
         log.info('The head of %s is for other classes: a new one starts at random.', path)
     log.info('%s', taken.table())
 
@@ -250,7 +251,7 @@ class SaveBest(Hook):
         path = best_path(self.folder, record)
         try:
             path.parent.mkdir(exist_ok=True)
-            replace_arrays(path, loop.parameters())
+            replace_arrays(path, loop.learner.parameters())
             link(path, self.folder / 'best.params')
             for other in path.parent.iterdir():
                 if _BEST.match(other.name) and other != path:
@@ -287,12 +288,9 @@ class FirstBatches:
         return self.count
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator:
-        """Yield the batches of an epoch from `start_batch` on."""
-        left = self.count - start_batch
-        if left > 0:
-            with contextlib.closing(self.loader.epoch(epoch, start_batch)) as batches:
-                for _, batch in zip(range(left), batches):
-                    yield batch
+        """Iterate over the batches of an epoch from `start_batch` on."""
+        # An iterator that is left early would cost the loader its workers.
+        return self.loader.epoch(epoch, start_batch, self.count) if start_batch < self.count else iter(())
 
 
 def named(record: dict[str, Any]) -> dict[str, float]:

@@ -179,10 +179,7 @@ def _updates(loop: Loop, loader) -> Iterator[float]:
 @contextlib.contextmanager
 def _put_back(loop: Loop) -> Iterator[None]:
     schedule, state = loop.schedule, loop.state_dict()
-    # The state refers to arrays that training changes.
-    kept = {part: value if part == 'loop' else {name: array.copy() for name, array in value.items()}
-            for part, value in state.items()}
-    kept['loop'] = json.loads(json.dumps(kept['loop']))
+    kept = {**state, 'loop': json.loads(json.dumps(state['loop']))}  # whose lists training adds to
     try:
         yield
     finally:

@@ -3,22 +3,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
-import mxnet as mx
-
-from ...data.dataloader import VideoLoader
+from ... import engine
+from ...compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ...compute.on_mxnet.learner import GluonLearner
+from ...compute.on_mxnet.parameters import chosen_keys, freeze_statistics, trainable
+from ...compute.on_mxnet.trainer import machines, open_store
+from ...compute.optimizers import takes_momentum
+from ...data.loading.loader import VideoLoader
 from ...data.run_config import read_run_config
 from ...errors import UsageError
 from ...evaluate.network import clip_option
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ..loop import Loop
-from ..losses import MixUp, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ..mixup import MixUp
 from ..run.run import RunData
-from ..run.warm_start import chosen_keys, freeze_statistics, trainable
 from ..schedules import make_schedule, updates_per_epoch
 from .config import TrainConfig
 
@@ -53,7 +55,7 @@ class Parts:
         return self.data.val
 
 
-def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context], cleanup: contextlib.ExitStack, *,
+def build_recipe(config: TrainConfig, card: ModelCard, contexts: list, cleanup: contextlib.ExitStack, *,
                  restored: bool = False) -> Parts:
     """Open the data, build the network and the loop; for what is less than a run.
 
@@ -62,7 +64,8 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context
     config : TrainConfig
         Checked by `check_config`.
     card : ModelCard
-    contexts : list of mxnet.Context
+    contexts : list
+        Devices, from `engine.contexts`.
     cleanup : contextlib.ExitStack
         Closes the loaders' processes in the end.
     restored : bool
@@ -74,8 +77,8 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list[mx.Context
 
 def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStack) -> RunData:
     """Open the lists that are wanted, and loaders of them."""
-    store = open_store(config.kvstore) if (config.kvstore or '').startswith('dist') else config.kvstore
-    parts = dict(num_parts=store.num_workers, part_index=store.rank) if isinstance(store, mx.kv.KVStore) else {}
+    store = open_store(config.kvstore)
+    num_machines, rank = machines(store)
     train_set, val_set = open_datasets(config, card)
     some_set = train_set or val_set
     if some_set.multi_label and config.consensus != 'avg':
@@ -85,29 +88,13 @@ def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStac
     if train_set is not None:
         loaders['train'] = cleanup.enter_context(VideoLoader(
             train_set, config.total_batch_size, shuffle=True, seed=config.seed, last='wrap', on_error=config.on_error,
-            max_skip_share=config.max_skip_share, **parts, **reading))
+            max_skip_share=config.max_skip_share, num_parts=num_machines, part_index=rank, **reading))
     if val_set is not None:
         # A video that cannot be read counts as wrong; it never stops a validation.
         loaders['val'] = cleanup.enter_context(VideoLoader(
             val_set, config.total_batch_size, last='keep', on_error='skip', max_skip_share=1., **reading))
     log.info('Load %d training samples and %d validation samples.', len(train_set or ()), len(val_set or ()))
-    return RunData(loaders, some_set.num_classes, some_set.classes, some_set.multi_label, parts.get('part_index', 0),
-                   store)
-
-
-def open_store(kind: str) -> mx.kv.KVStore:
-    """Return the key-value store that several machines share.
-
-    Raises
-    ------
-    UsageError
-        Where MXNet's launcher has not said who the machines are.
-    """
-    if 'DMLC_NUM_WORKER' not in os.environ:
-        raise UsageError(f"--kvstore {kind} needs to be told who the machines are, by DMLC_NUM_WORKER and its like: "
-                         "docs/distributed.md shows them, MXNet's tools/launch.py sets them; on one machine pass "
-                         '--kvstore device')
-    return mx.kv.create(kind)
+    return RunData(loaders, some_set.num_classes, some_set.classes, some_set.multi_label, rank, store)
 
 
 def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
@@ -141,14 +128,13 @@ def classes_of_run(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contexts: list[mx.Context], *,
-                  restored: bool = False):
+def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contexts: list, *, restored: bool = False):
     """Return the network with the weights that the configuration asks for."""
     options = {'dropout_ratio': config.dropout, 'use_gn': config.use_gn, 'batch_norm': config.batch_norm,
                'use_se': config.use_se, 'last_gamma': config.last_gamma, 'input_size': config.input_size,
                'bn_momentum': config.bn_momentum,
                'consensus': None if config.consensus == 'avg' else config.consensus, **clip_option(card, config)}
-    mx.random.seed(config.seed)
+    engine.seed(config.seed)
     net = get_model(
         config.model, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
         partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts,
@@ -162,7 +148,7 @@ def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contex
     return net
 
 
-def build_loop(config: TrainConfig, card: ModelCard, data: RunData, contexts: list[mx.Context], *,
+def build_loop(config: TrainConfig, card: ModelCard, data: RunData, contexts: list, *,
                restored: bool = False) -> Loop:
     """Return the loop over the network; the schedule depends on the length of an epoch."""
     net = build_network(config, card, data.num_classes, contexts, restored=restored)
@@ -176,16 +162,17 @@ def build_loop(config: TrainConfig, card: ModelCard, data: RunData, contexts: li
     if config.mixup:
         mixup = MixUp(net.num_classes, config.mixup_alpha, until_epoch=config.num_epochs - config.mixup_off_epoch)
     params = None if config.train_params == 'all' else _chosen(config, net)
-    momentum = {'momentum': config.momentum} if config.update_rule in ('sgd', 'nag') else {}
-    return Loop(net, config.update_rule, {'wd': config.wd, **momentum}, loss=loss, contexts=contexts,
-                schedule=schedule, batch_multiplier=config.num_segments, val_crops=config.num_crop,
-                accumulate=config.accumulate, kvstore=data.store, clip_grad=config.clip_grad,
-                clip_norm=config.clip_norm, amp=config.use_amp, dtype=config.dtype, no_wd=config.no_wd,
-                seed=config.seed, mixup=mixup, params=params,
-                teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
+    momentum = {'momentum': config.momentum} if takes_momentum(config.update_rule) else {}
+    learner = GluonLearner(
+        net, config.update_rule, {'wd': config.wd, **momentum}, loss=loss, contexts=contexts,
+        rows_per_sample=config.num_segments, val_crops=config.num_crop, accumulate=config.accumulate,
+        kvstore=data.store, clip_grad=config.clip_grad, clip_norm=config.clip_norm, amp=config.use_amp,
+        dtype=config.dtype, no_wd=config.no_wd, params=params,
+        teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
+    return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup)
 
 
-def _chosen(config: TrainConfig, net) -> mx.gluon.ParameterDict:
+def _chosen(config: TrainConfig, net) -> list[str]:
     """Return what --train-params names; everything else of the network stays as it is from now on."""
     try:
         keys = chosen_keys(net, config.train_params)
@@ -199,7 +186,7 @@ def _chosen(config: TrainConfig, net) -> mx.gluon.ParameterDict:
     return params
 
 
-def build_teacher(config: TrainConfig, num_classes: int, contexts: list[mx.Context]):
+def build_teacher(config: TrainConfig, num_classes: int, contexts: list):
     """Return the network that is distilled from: published weights, or those of --teacher-params."""
     card, student = model_card(config.teacher), model_card(config.model)
     if (card.input, card.modality) != (student.input, student.modality):

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import math
 import os
 import re
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 from ... import engine
 from ...errors import CheckpointError
 from ...model_zoo import model_card
-from ...model_zoo.weights import assign
+from ...model_zoo.fit import assign
 from ...options import flag_of
 from ..hooks import SaveCheckpoints, SaveParameters
-from ..optimizer_state import load_states
 from ..run.folder import FolderMessages, SaveDir
 from ..run.log import RunLog
 from ..run.run import Recipe, TrainResult, existing, run
+from ..run.states_file import read_states
 from ..schedules import updates_per_epoch
 from .config import FREE_ON_RESUME, OF_THE_NETWORK, TrainConfig, check_config
 from .parts import build_loop, build_recipe, open_data
@@ -104,7 +105,7 @@ class RecognizerRecipe(Recipe):
         """Take over the optimizer's state, and stand at the epoch that was asked for."""
         config, batches = self.config, len(data.train)
         if config.resume_states:
-            load_states(config.resume_states, loop.trainer, loop.names)
+            loop.learner.load_optimizer_state(*read_states(config.resume_states))
         loop.progress.epoch = config.resume_epoch
         # The schedule continues where that many epochs would have left it.
         loop.progress.update = config.resume_epoch * updates_per_epoch(batches, config.accumulate)
@@ -196,7 +197,7 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
         parts = build_recipe(config, card, contexts, cleanup, restored=checkpoint is not None)
         if checkpoint is not None:
             # The parameters alone: seed, optimizer and devices of the run do not matter here.
-            assign(parts.loop.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
+            assign(parts.loop.learner.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
         scores = parts.loop.validate(parts.val_loader)
     log.info('validation: acc-top1=%f acc-top5=%f loss=%f (%d of %d videos scored)', 100 * scores['top1'],
              100 * scores['top5'], scores['loss'], scores['count'], scores['expected'])
@@ -217,7 +218,7 @@ def dry_run(config: TrainConfig) -> str:
         batches.close()
         result = loop.step(batch)
         loss = result.loss_sum / max(1, result.count)
-    size = sum(param.data(contexts[0]).size for param in loop.net.collect_params().values())
+    size = sum(math.prod(param.shape) for param in loop.learner.net.collect_params().values())
     lines = [f'{config.model}: {size / 1e6:.1f} million parameters, {parts.data.num_classes} classes, '
              f'on {", ".join(map(str, contexts))}',
              f'{len(loader.dataset)} training videos in {len(loader)} batches of {config.total_batch_size}, '

@@ -6,14 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import mxnet as mx
 from tqdm import tqdm
 
 from ...errors import UsageError
 from ...evaluate.scores.clip_scores import ClipScoring
-from ..hooks import Hook
+from ..hook import Hook
 from ..loop import Loop
-from ..trainer import unique_parameters
 from .history_plot import plot_run_by_steps
 from .log import LogStyle
 
@@ -146,13 +144,14 @@ class StepsStyle(LogStyle):
 
     def step_scalars(self, loop, result):
         """Score the batch; its numbers are shown with those of its stretch."""
-        for logits, label in result.outputs:
-            self._meter.update(*self.scoring.given(logits.asnumpy(), label.asnumpy()))
+        for shard in result.shards:
+            self._meter.update(*self.scoring.given(shard.logits, shard.label))
         return {}
 
     def complete(self, loop, record):
         """Add speed, regularisation and the scores of training."""
-        l1, l2 = regularization(loop.net, self.weight_decay)
+        magnitudes, squares = loop.learner.weight_sums()
+        l1, l2 = self.weight_decay * magnitudes, self.weight_decay * (squares / 2)
         trained = {name: value for name, value in self._meter.metrics().as_numbers().items() if name != 'map'}
         record |= {'steps_per_second': (record['step'] - self._step) / record['seconds'], 'l1_loss': l1, 'l2_loss': l2,
                    'regularization_loss': l1 + l2, 'total_loss': record['loss'] + l1 + l2,
@@ -196,14 +195,3 @@ class StepsStyle(LogStyle):
 
     def _scores(self, record: Mapping[str, Any], prefix: str) -> str:
         return ' '.join(f'{name}={record[prefix + name]:.4f}' for name in self.shown if prefix + name in record)
-
-
-def regularization(net: mx.gluon.Block, weight_decay: float) -> tuple[float, float]:
-    """Return the L1 and the L2 term of a network: ``weight_decay * sum(abs(w))`` and ``weight_decay * sum(w^2) / 2``.
-
-    They are over the weights of convolutions, not over biases and batch normalisation.
-    """
-    weights = [param.list_data()[0] for key, param in unique_parameters(net).items() if key.endswith('weight')]
-    l1 = sum(float(mx.nd.abs(weight).sum().asscalar()) for weight in weights)
-    l2 = sum(float(mx.nd.square(weight).sum().asscalar()) for weight in weights) / 2
-    return weight_decay * l1, weight_decay * l2

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 
 from ...errors import CheckpointError, OutputError
-from ...files import Changed, check_sealed, describe, put_folder, replacing, space_left, sync
+from ...files import Changed, check_sealed, describe, put_folder, space_left, sync
+from ...model_zoo.params_file import read_arrays, write_arrays
 
 _FORMAT = 1
 _NEWER = '.newer'  # ends the name of a checkpoint that is to replace one of the same step
@@ -75,7 +75,7 @@ class CheckpointDir:
         step : int
             Names the checkpoint; one of the same step is replaced.
         state : dict
-            Named parts: a dict of NDArray is stored in MXNet's parameter format, anything else as JSON.
+            Named parts: a dict of ndarray is stored in MXNet's parameter format, anything else as JSON.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class CheckpointDir:
     def _write_parts(self, folder: Path, step: int, state: dict[str, Any]) -> None:
         names = []
         for name, part in state.items():
-            if isinstance(part, dict) and part and all(isinstance(value, mx.nd.NDArray) for value in part.values()):
+            if isinstance(part, dict) and part and all(isinstance(value, np.ndarray) for value in part.values()):
                 names.append(f'{name}.params')
                 write_arrays(folder / names[-1], part)
             else:
@@ -208,7 +208,6 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
     -------
     step : int
     state : dict
-        Arrays are on the CPU.
 
     Raises
     ------
@@ -225,7 +224,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
         try:
             check_sealed(file, expected)
             part, kind = name.rsplit('.', 1)
-            state[part] = mx.nd.load(str(file)) if kind == 'params' else json.loads(file.read_text())
+            state[part] = read_arrays(file) if kind == 'params' else json.loads(file.read_text())
         except OSError as error:
             raise CheckpointError(f'{path} is refused: {name}: {error.strerror or error}') from error
         except Changed as change:
@@ -233,45 +232,6 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
                     'does not have the SHA-256 of its manifest')
             raise CheckpointError(f'{path} is refused: {name} {what}') from change
     return manifest['step'], state
-
-
-def write_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> None:
-    """Write named arrays to `path` in MXNet's parameter format; all of it, or it is an error.
-
-    Raises
-    ------
-    OSError
-        When not all of it could be written.
-    """
-    try:
-        mx.nd.save(str(path), arrays)
-    except mx.MXNetError as error:
-        lines = [line for line in str(error).splitlines() if 'Check failed' in line or 'rror' in line]
-        raise OSError(f'MXNet could not write {path}: {(lines or [""])[-1].strip()}') from error
-    expected = _file_bytes(arrays)
-    size = os.path.getsize(path)
-    if size != expected:
-        # MXNet does not look at what closing the file returns, where a full disk shows for the last buffer.
-        raise OSError(f'{path} has {size} bytes instead of {expected}: the disk is full')
-
-
-def replace_arrays(path: str | os.PathLike, arrays: dict[str, mx.nd.NDArray]) -> None:
-    """Write named arrays so that `path` is either what it was or whole.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
-    path = Path(path)
-    with replacing(path, hint=space_left(path.parent)) as part:
-        write_arrays(part, arrays)
-
-
-def _file_bytes(arrays: dict[str, mx.nd.NDArray]) -> int:
-    # Header, count; magic, storage type, number of axes, axes, device, dtype and data of each; names.
-    body = sum(24 + 8 * array.ndim + array.size * np.dtype(array.dtype).itemsize for array in arrays.values())
-    return 16 + 8 + body + 8 + sum(8 + len(name.encode()) for name in arrays)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ...errors import OutputError
 from ...files import finite, write_file
-from ..hooks import Hook
+from ..hook import Hook
 from ..schedules import updates_per_epoch
 from .event_file import EventFile
 from .history_plot import plot_run
@@ -86,8 +86,9 @@ class LogStyle:
 
     def plot(self, loop, path: Path, title: str, batches: int) -> None:
         """Draw the history."""
+        per_epoch = updates_per_epoch(batches, loop.learner.accumulate)
         plot_run(loop.progress.history, path, title=title,
-                 rates=rate_curve(loop.schedule, loop.progress.update, updates_per_epoch(batches, loop.accumulate)))
+                 rates=rate_curve(loop.schedule, loop.progress.update, per_epoch))
 
 
 class RunLog(Hook):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import VideoReadError
-from ..hooks import Hook
+from ..hook import Hook
 from .folder import RunFolder, versions
 
 if TYPE_CHECKING:

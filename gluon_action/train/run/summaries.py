@@ -1,18 +1,15 @@
 """What TensorBoard shows of a network while it trains: its parameters, its activations, and the clips it sees."""
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import mxnet as mx
 import numpy as np
-from mxnet import autograd
 from tensorboardX import summary
 
 from ...data.flow.methods import flow_colors
 from ...errors import UsageError
-from ..hooks import Hook
+from ..hook import Hook
 from .event_file import EventFile
 
 #: Limits of the bars of a histogram, as TensorFlow's: each 1.1 times the one before, on both sides of 0.
@@ -80,23 +77,23 @@ class Summaries(Hook):
 
     def on_start(self, loop, epochs, batches):
         """Find the endpoints."""
-        self._blocks = endpoints_of(loop.net, self.endpoints) if self.activations else {}
+        self._endpoints = loop.learner.endpoints(self.endpoints) if self.activations else []
 
     def on_batch(self, loop, batch):
         """Summarise network and batch, if it is time."""
         step = loop.progress.step
         if step % self.every or not len(batch.indices):
             return
-        if self._blocks:
-            sample = batch.data[:loop.batch_multiplier].as_in_context(loop.contexts[0])
-            outputs = outputs_of(loop.net, self._blocks, sample.astype(loop.dtype, copy=False))
-            for name, output in outputs.items():
+        learner = loop.learner
+        if self._endpoints:
+            sample = batch.data[:learner.rows_per_sample]
+            for name, output in learner.activations(sample, self._endpoints).items():
                 self.events.add(step, *_activation(name, output))
         if self.parameters:
-            for key, array in loop.parameters().items():
-                self.events.add(step, *_histogram(key.replace('.', '/'), array.asnumpy()))
+            for key, array in learner.parameters().items():
+                self.events.add(step, *_histogram(key.replace('.', '/'), array))
         if self.images:
-            for number, picture in enumerate(self._pictures(loop.net, batch.data)):
+            for number, picture in enumerate(self._pictures(getattr(learner.net, 'card', None), batch.data)):
                 self.events.add(step, summary.image(f'images/{number}', picture, dataformats='HWC'))
         self.events.flush()
 
@@ -115,95 +112,19 @@ class Summaries(Hook):
         """Close the file."""
         self.events.close()
 
-    def _pictures(self, net: mx.gluon.Block, clips: mx.nd.NDArray) -> Iterator[np.ndarray]:
-        card = getattr(net, 'card', None)
+    def _pictures(self, card, clips: np.ndarray) -> Iterator[np.ndarray]:
         mean = np.asarray(self._mean or (card.mean if card else _MIDDLE), np.float32)
         std = np.asarray(self._std or (card.std if card else _MIDDLE), np.float32)
         for clip in clips[:self.images]:
-            frame = (clip if clip.ndim == 3 else clip[:, clip.shape[1] // 2]).asnumpy().transpose(1, 2, 0)
+            frame = (clip if clip.ndim == 3 else clip[:, clip.shape[1] // 2]).transpose(1, 2, 0)
             picture = np.rint(np.clip(frame * std + mean, 0, 1) * 255).astype(np.uint8)
             yield flow_colors(picture) if picture.shape[2] == 2 else picture
 
 
-def endpoints_of(net: mx.gluon.Block, names: Sequence[str] | None = None) -> dict[str, mx.gluon.Block]:
-    """Blocks of a network by name.
-
-    Parameters
-    ----------
-    net : Block
-    names : sequence of str, optional
-        Attributes, inner ones joined by dots; by default ``net.endpoints``, else the outermost blocks.
-
-    Raises
-    ------
-    UsageError
-        For a name that no block has.
-    """
-    if names is None:
-        named = [name for name in getattr(net, 'endpoints', ()) if name in net._children]
-        names = named or list(net._children)
-    return {name: _block_at(net, name) for name in names}
-
-
-def outputs_of(net: mx.gluon.Block, blocks: Mapping[str, mx.gluon.Block], x: mx.nd.NDArray) -> dict[str, mx.nd.NDArray]:
-    """What blocks inside a network give out while it scores `x`.
-
-    Nothing runs by block inside a compiled graph. So the network computes operator by operator this once, and the
-    graphs it has are kept for the training.
-
-    Returns
-    -------
-    dict of str to NDArray
-        In the order of `blocks`; of a block that runs several times the last output. Those that give no single array,
-        or do not run, are left out.
-    """
-    outputs: dict[str, mx.nd.NDArray] = {}
-
-    def keep(name: str) -> Callable:
-        def hook(block, inputs, output):
-            if isinstance(output, mx.nd.NDArray):
-                outputs[name] = output
-        return hook
-
-    with contextlib.ExitStack() as stack:
-        for name, block in blocks.items():
-            stack.enter_context(block.register_forward_hook(keep(name)))
-        stack.enter_context(_uncompiled(net))
-        stack.enter_context(autograd.pause(train_mode=False))
-        net(x)
-    return {name: outputs[name] for name in blocks if name in outputs}
-
-
-@contextlib.contextmanager
-def _uncompiled(net: mx.gluon.Block) -> Iterator[None]:
-    """Let a network compute without its compiled graphs, which ``net.hybridize(False)`` would throw away."""
-    found: list[mx.gluon.HybridBlock] = []
-    net.apply(lambda block: found.append(block) if getattr(block, '_active', False) else None)
-    for block in found:
-        block._active = False
-    try:
-        yield
-    finally:
-        for block in found:
-            block._active = True
-
-
-def _block_at(net: mx.gluon.Block, name: str) -> mx.gluon.Block:
-    block = net
-    for part in name.split('.'):
-        if part not in block._children:
-            inside = ', '.join(block._children) or 'none'
-            raise UsageError(f'the network has no endpoint {name!r}: of {part!r} there is no block; the blocks there '
-                             f'are {inside}')
-        block = block._children[part]
-    return block
-
-
-def _activation(name: str, output: mx.nd.NDArray) -> list:
-    output = output.astype('float32', copy=False)
-    zeros = float((output == 0).mean().asscalar())
+def _activation(name: str, output: np.ndarray) -> list:
+    zeros = float((output == 0).mean())
     # Every n-th value, n odd, so that no channel or column of an even number is left out.
-    values = output.asnumpy().ravel()[::max(1, -(-output.size // _MOST_ACTIVATIONS)) | 1]
+    values = output.ravel()[::max(1, -(-output.size // _MOST_ACTIVATIONS)) | 1]
     return [*_histogram(f'activations/{name}', values), summary.scalar(f'sparsity/{name}', zeros)]
 
 

@@ -1,23 +1,21 @@
-"""Start from what was learnt elsewhere: which values a network takes over, which it trains, and what stays as it is."""
+"""Start from what was learnt elsewhere: which values a network takes over, and what stays as it is."""
 from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import mxnet as mx
+import numpy as np
 
-from ...errors import UsageError, WeightsError
+from ...compute.on_mxnet.parameters import chosen_keys, unique_parameters
+from ...errors import WeightsError
 from ...files import file_sha256
+from ...model_zoo.fit import assign, few
 from ...model_zoo.importers import convert
 from ...model_zoo.importers.tensorflow import find_prefix
+from ...model_zoo.params_file import read_parameters
 from ...model_zoo.recognizer import Recognizer
-from ...model_zoo.weights import assign, few, read_parameters
-from ...nn import batch_norms
-from ..trainer import unique_parameters
 from .checkpoint import CheckpointDir, read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -52,8 +50,7 @@ class WarmStart:
         return f'{len(self.loaded)} parameters taken from {self.source}{rest}'
 
 
-def warm_start(net: Recognizer, source: str | os.PathLike, which: str = 'all', *,
-               ctx: mx.Context | list[mx.Context] | None = None) -> WarmStart:
+def warm_start(net: Recognizer, source: str | os.PathLike, which: str = 'all', *, ctx=None) -> WarmStart:
     """Take values over, running statistics of batch normalisation with the layers they belong to.
 
     Parameters
@@ -92,89 +89,6 @@ def warm_start(net: Recognizer, source: str | os.PathLike, which: str = 'all', *
     return WarmStart(found, file_sha256(file), sorted(taken), left)
 
 
-def trainable(net: Recognizer, which: str = 'all', *, update_statistics: bool = False) -> mx.gluon.ParameterDict:
-    """Choose what is trained; no gradients are computed for anything else from now on.
-
-    Parameters
-    ----------
-    net : Recognizer
-    which : str
-        ``'all'``, ``'body'``, ``'head'``, or a regular expression searched for in the keys of a parameter file.
-    update_statistics : bool
-        Let the batch normalisations of what is not trained go on learning their statistics. MXNet updates them on the
-        way back, which therefore takes its time although nothing else changes there. Otherwise they may change or not,
-        as the way back goes through them or not, until `freeze_statistics` makes sure that they do not.
-
-    Returns
-    -------
-    ParameterDict
-        What `Loop` takes as ``params``.
-
-    Raises
-    ------
-    UsageError
-        When `which` names nothing that can be trained.
-    """
-    params = unique_parameters(net)
-    chosen = mx.gluon.ParameterDict()
-    names = set(chosen_keys(net, which))
-    passed = {param for layer in batch_norms(net) for param in layer.params.values()} if update_statistics else set()
-    for key, param in params.items():
-        if param.grad_req == 'null':
-            continue
-        if key in names:
-            chosen._params[param.name] = param
-        elif param not in passed:
-            param.grad_req = 'null'
-    if not chosen.keys():
-        raise UsageError(f'{which!r} names nothing that can be trained')
-    _forget_graphs(net)
-    return chosen
-
-
-def freeze_statistics(net: Recognizer, keep: mx.gluon.ParameterDict | Iterable[mx.gluon.Parameter] = ()) -> int:
-    """Let batch normalisations apply their running statistics, which stay as they are, unless they are trained.
-
-    Parameters
-    ----------
-    net : Recognizer
-    keep : ParameterDict or iterable of Parameter
-        What is trained, as from `trainable`: a layer that has a part in it goes on with the statistics of each batch.
-
-    Returns
-    -------
-    int
-        Layers that were frozen.
-    """
-    kept = set(keep.values() if isinstance(keep, mx.gluon.ParameterDict) else keep)
-    frozen = [layer for layer in batch_norms(net) if not kept & set(layer.params.values())]
-    for layer in frozen:
-        layer._kwargs['use_global_stats'] = True
-    _forget_graphs(net)
-    return len(frozen)
-
-
-def chosen_keys(net: Recognizer, which: str) -> list[str]:
-    """Return the keys in a parameter file that ``'all'``, ``'body'``, ``'head'`` or a regular expression stands for.
-
-    Raises
-    ------
-    UsageError
-        When it is no regular expression, or no key fits.
-    """
-    keys = list(unique_parameters(net))
-    named = {'all': lambda key: True, 'head': lambda key: key.startswith(net.head_prefixes),
-             'body': lambda key: not key.startswith(net.head_prefixes)}
-    try:
-        fits = named.get(which) or re.compile(which).search
-    except re.error as error:
-        raise UsageError(f'{which!r} is neither all, body or head nor a regular expression: {error}') from None
-    found = [key for key in keys if fits(key)]
-    if not found:
-        raise UsageError(f'{which!r} fits no parameter of the network; they are {few(keys)}')
-    return found
-
-
 def find_source(source: str | os.PathLike) -> Path:
     """Return what is to be read: a checkpoint of ours, a file, or the prefix of a checkpoint of TensorFlow.
 
@@ -201,7 +115,7 @@ def find_source(source: str | os.PathLike) -> Path:
     raise WeightsError(f'{path} {state}; give {_UNDERSTOOD}')
 
 
-def _read(net: Recognizer, found: Path, *, with_head: bool) -> tuple[dict[str, mx.nd.NDArray], Path]:
+def _read(net: Recognizer, found: Path, *, with_head: bool) -> tuple[dict[str, np.ndarray], Path]:
     """Return the values by key, and the file that holds them."""
     if found.is_dir():
         return read_checkpoint(found)[1]['params'], found / 'params.params'
@@ -214,11 +128,10 @@ def _read(net: Recognizer, found: Path, *, with_head: bool) -> tuple[dict[str, m
             convert(found, net, ignore_head=True)  # raises unless it is the head alone that does not fit
             raise WeightsError(f'{error}. Or: {_WITHOUT_HEAD}') from error
         raise
-    return ({key: mx.nd.array(array) for key, array in arrays.items()},
-            found if found.is_file() else found.with_name(f'{found.name}.index'))
+    return arrays, found if found.is_file() else found.with_name(f'{found.name}.index')
 
 
-def _check_head(net: Recognizer, arrays: dict[str, mx.nd.NDArray], found: Path) -> None:
+def _check_head(net: Recognizer, arrays: dict[str, np.ndarray], found: Path) -> None:
     params = unique_parameters(net)
     for key, array in arrays.items():
         here = params[key].shape
@@ -226,8 +139,3 @@ def _check_head(net: Recognizer, arrays: dict[str, mx.nd.NDArray], found: Path) 
             raise WeightsError(f'{found} knows {array.shape[0]} classes and this network has {here[0]}; '
                                f'{_WITHOUT_HEAD}, or build the network for {array.shape[0]} '
                                f'(--num_classes {array.shape[0]})')
-
-
-def _forget_graphs(net: mx.gluon.HybridBlock) -> None:
-    # A compiled graph keeps what its layers and parameters were like when it was traced.
-    net.apply(lambda block: block._clear_cached_op() if isinstance(block, mx.gluon.HybridBlock) else None)

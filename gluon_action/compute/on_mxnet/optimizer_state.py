@@ -1,24 +1,20 @@
 """A Gluon trainer's optimizer state as named arrays and plain numbers, without pickle."""
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mxnet as mx
 import numpy as np
 
-from ..errors import CheckpointError
-from .run.checkpoint import replace_arrays
+from ...errors import CheckpointError
 
 # Numbers that an optimizer changes as it goes, beside its update counts.
 _MOVING_NUMBERS = ('m_schedule',)
 _SCALER_NUMBERS = ('_loss_scale', '_next_loss_scale', '_unskipped')
-_NUMBERS_KEY = '__numbers__'
 
 
-def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict[str, mx.nd.NDArray], dict[str, Any]]:
+def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything the optimizer has learned: momenta, moments, float32 copies of the weights, update counts.
 
     Rates and decays are not part of it: they are arguments of the run that goes on.
@@ -33,14 +29,15 @@ def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict
 
     Returns
     -------
-    arrays : dict of str to NDArray
-        ``'<name>#<place>'``, on the first device; not copies.
+    arrays : dict of str to ndarray
+        ``'<name>#<place>'``, copied from the first device.
     numbers : dict
         Fit for JSON.
     """
     optimizer = trainer.optimizer
     states = trainer._updaters[0].states
-    arrays = {f'{names[index]}#{place}': leaf for index in sorted(states) for place, leaf in _leaves(states[index])}
+    arrays = {f'{names[index]}#{place}': leaf.asnumpy() for index in sorted(states)
+              for place, leaf in _leaves(states[index])}
     counts = optimizer._all_index_update_counts.get(trainer._contexts[0].device_id, {})
     numbers = {'optimizer': type(optimizer).__name__, 'num_update': optimizer.num_update,
                'counts': {names[index]: count for index, count in sorted(counts.items())},
@@ -51,7 +48,7 @@ def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict
     return arrays, numbers
 
 
-def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], arrays: dict[str, mx.nd.NDArray],
+def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], arrays: dict[str, np.ndarray],
                           numbers: dict[str, Any]) -> None:
     """Put back what `trainer_state` returned, on every device; their number may have changed.
 
@@ -89,39 +86,6 @@ def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], array
         setattr(scaler, key, value)
 
 
-def save_states(path: str | os.PathLike, trainer: mx.gluon.Trainer, names: Sequence[str]) -> None:
-    """Write the optimizer state to one ``.states`` file, whole or not at all.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
-    arrays, numbers = trainer_state(trainer, names)
-    text = np.frombuffer(json.dumps(numbers).encode(), dtype=np.uint8)
-    replace_arrays(path, {**arrays, _NUMBERS_KEY: mx.nd.array(text, dtype=np.uint8)})
-
-
-def load_states(path: str | os.PathLike, trainer: mx.gluon.Trainer, names: Sequence[str]) -> None:
-    """Read a ``.states`` file that `save_states` wrote.
-
-    Raises
-    ------
-    CheckpointError
-        When it is missing, is not such a file, or is of another run.
-    """
-    if not os.path.isfile(path):
-        raise CheckpointError(f'{path}: no such file; leave out --resume-states to start with a fresh optimizer')
-    try:
-        arrays = mx.nd.load(os.fspath(path))
-        numbers = json.loads(arrays.pop(_NUMBERS_KEY).asnumpy().tobytes())
-    except (mx.MXNetError, KeyError, AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f'{path} is not an optimizer state that this package wrote. GluonCV\'s .states files are '
-                              f'pickles, which run code when they are loaded, and are not read; '
-                              f'leave out --resume-states to start with a fresh optimizer') from error
-    restore_trainer_state(trainer, names, arrays, numbers)
-
-
 def _leaves(state: Any, place: str = '0') -> Iterator[tuple[str, mx.nd.NDArray]]:
     """Arrays in an optimizer's state of one parameter: None, an array, or tuples of these."""
     if isinstance(state, mx.nd.NDArray):
@@ -131,11 +95,11 @@ def _leaves(state: Any, place: str = '0') -> Iterator[tuple[str, mx.nd.NDArray]]
             yield from _leaves(item, f'{place}.{i}')
 
 
-def _fill(state: Any, name: str, arrays: dict[str, mx.nd.NDArray]) -> None:
+def _fill(state: Any, name: str, arrays: dict[str, np.ndarray]) -> None:
     for place, leaf in _leaves(state):
         saved = arrays.get(f'{name}#{place}')
         if saved is None or saved.shape != leaf.shape or saved.dtype != leaf.dtype:
-            got = 'nothing' if saved is None else f'{saved.dtype.__name__} {saved.shape}'
+            got = 'nothing' if saved is None else f'{saved.dtype} {saved.shape}'
             raise CheckpointError(f'the optimizer state of {name} is {got}, this run needs {leaf.dtype.__name__} '
                                   f'{leaf.shape}; resume with the arguments of the run that saved it')
-        saved.copyto(leaf)
+        leaf[:] = saved

@@ -1,26 +1,31 @@
-"""The Gluon trainer of a loop: which parameters learn, in what precision, and who adds up their gradients."""
+"""The Gluon trainer of a learner: which parameters learn, in what precision, and who adds up their gradients."""
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mxnet as mx
 from mxnet.contrib import amp as mixed_precision
 
-from .. import engine
-from ..errors import CheckpointError, UsageError
-from .adam import OPTIMIZERS
+from ...errors import UsageError
+from ..optimizers import OPTIMIZERS
 
 KVSTORES = ('local', 'device', 'dist_sync', 'dist_sync_device')
 DTYPES = ('float32', 'float64', 'float16')
+_SPARED = re.compile('(beta|gamma|bias)$')
 
 
 def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer_params: Mapping[str, Any], *,
                  kvstore: str | mx.kv.KVStore | None, clip_grad: float, clip_norm: float = 0,
-                 dtype: str) -> tuple[mx.gluon.Trainer, int]:
+                 dtype: str, no_wd: bool = False) -> tuple[mx.gluon.Trainer, int]:
     """Return a trainer that updates on the devices, and the number of machines that train together.
+
+    The learning rate is given with every update. The parameters stay as they are: with `no_wd` it is the optimizer
+    that spares beta, gamma and bias.
 
     Raises
     ------
@@ -41,10 +46,43 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
         optimizer_params['clip_gradient'] = clip_grad
     # Given the name of a local store, Gluon leaves it out where there is one device only and nothing to add up.
     store = kvstore if isinstance(kvstore, mx.kv.KVStore) else mx.kv.create(kind) if 'dist' in kind else kind
-    made = OPTIMIZERS[optimizer](**optimizer_params) if optimizer in OPTIMIZERS else \
+    made = OPTIMIZERS[optimizer].make(**optimizer_params) if optimizer in OPTIMIZERS else \
         mx.optimizer.create(optimizer, **optimizer_params)
     trainer = mx.gluon.Trainer(list(params), made, kvstore=store, update_on_kvstore=False)
+    # Gluon lets the optimizer ask the parameters, which are the user's and may be trained otherwise later.
+    made.param_dict = {index: _Multipliers(param.lr_mult, 0. if no_wd and _SPARED.search(param.name) else param.wd_mult)
+                       for index, param in made.param_dict.items()}
     return trainer, 1 if isinstance(store, str) else store.num_workers
+
+
+@dataclass(frozen=True)
+class _Multipliers:
+    """Factors of learning rate and weight decay of one parameter."""
+
+    lr_mult: float
+    wd_mult: float
+
+
+def open_store(kind: str | None) -> mx.kv.KVStore | str | None:
+    """Return the key-value store that several machines share; what needs none is returned as it is.
+
+    Raises
+    ------
+    UsageError
+        Where MXNet's launcher has not said who the machines are.
+    """
+    if not (kind or '').startswith('dist'):
+        return kind
+    if 'DMLC_NUM_WORKER' not in os.environ:
+        raise UsageError(f"--kvstore {kind} needs to be told who the machines are, by DMLC_NUM_WORKER and its like: "
+                         "docs/distributed.md shows them, MXNet's tools/launch.py sets them; on one machine pass "
+                         '--kvstore device')
+    return mx.kv.create(kind)
+
+
+def machines(store: mx.kv.KVStore | str | None) -> tuple[int, int]:
+    """Return how many machines train together, and which of them this is, from 0."""
+    return (store.num_workers, store.rank) if isinstance(store, mx.kv.KVStore) else (1, 0)
 
 
 def take_step(trainer: mx.gluon.Trainer, samples: int, clip_norm: float = 0) -> None:
@@ -72,13 +110,14 @@ def take_step(trainer: mx.gluon.Trainer, samples: int, clip_norm: float = 0) -> 
 def add_l1(trainer: mx.gluon.Trainer, strength: float) -> None:
     """Add the gradient of ``strength * sum(abs(w))`` to those that wait for an update, once however many devices.
 
-    Parameters with ``wd_mult`` 0 are spared, as they are by the weight decay.
+    Parameters that the weight decay spares are spared.
     """
-    for param in trainer._params if strength else ():
-        if param.wd_mult:
+    for index, param in enumerate(trainer._params) if strength else ():
+        share = trainer.optimizer.param_dict[index].wd_mult
+        if share:
             gradient, weight = param.list_grad()[0], param.list_data()[0]
             # The update of signSGD with gradient and weight in each other's place: one pass, no array in between.
-            mx.nd.signsgd_update(gradient, weight, lr=-strength * param.wd_mult, out=gradient)
+            mx.nd.signsgd_update(gradient, weight, lr=-strength * share, out=gradient)
 
 
 def start_store(trainer: mx.gluon.Trainer) -> None:
@@ -94,67 +133,36 @@ def start_store(trainer: mx.gluon.Trainer) -> None:
         trainer._kvstore._barrier()
 
 
-def unique_parameters(net: mx.gluon.Block) -> dict[str, mx.gluon.Parameter]:
-    """Parameters by their key in a parameter file, each once. Gluon's own names carry counters of the process."""
-    names: dict[mx.gluon.Parameter, str] = {}
-    for name, param in net._collect_params_with_prefix().items():
-        names.setdefault(param, name)
-    return {name: param for param, name in names.items()}
-
-
-def restore_parameter(name: str, param: mx.gluon.Parameter, array: mx.nd.NDArray) -> None:
-    """Give a parameter the value that a checkpoint has for it, on every device.
-
-    Raises
-    ------
-    CheckpointError
-        When it has another shape.
-    """
-    known = param.shape or ()
-    if len(known) != array.ndim or any(ours not in (0, -1, theirs) for ours, theirs in zip(known, array.shape)):
-        raise CheckpointError(f'the checkpoint is of another network: {name} has shape {array.shape} there and '
-                              f'{param.shape} here')
-    engine.make_writable(param)
-    param.set_data(array)
-    param._finish_deferred_init()
-
-
-def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: mx.gluon.ParameterDict | None, *,
-                      accumulate: int, no_wd: bool, l1: float = 0,
-                      amp: bool = False) -> dict[str, mx.gluon.Parameter]:
+def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: Iterable[str] | None, *, accumulate: int,
+                      l1: float = 0, amp: bool = False) -> dict[str, mx.gluon.Parameter]:
     """Return the parameters to train, by name, ready to gather the gradients of `accumulate` batches.
 
     Parameters
     ----------
     params : mapping
         All of the network's, from `unique_parameters`.
-    chosen : ParameterDict, optional
-        Those to train; all by default. Frozen ones (``grad_req='null'``) are left out in any case.
+    chosen : iterable of str, optional
+        Keys of those to train; all by default. Frozen ones (``grad_req='null'``) are left out in any case.
     accumulate : int
-    no_wd : bool
-        Spare beta, gamma and bias the weight decay.
     l1, amp
-        As in `Loop`; checked against each other.
+        As in `GluonLearner`; checked against each other.
 
     Raises
     ------
     UsageError
-        When nothing is left to train, or a number cannot be.
+        When nothing is left to train, or a number is invalid.
     """
     if accumulate < 1:
         raise UsageError(f'--accumulate must be 1 or more, got {accumulate}')
     if l1 < 0 or l1 and amp:
         raise UsageError('an L1 term cannot be negative' + ', and mixed precision scales the gradients that it would '
                          'be added to' * amp + f', got {l1}')
-    wanted = set(params.values() if chosen is None else chosen.values())
-    trained = {name: params[name] for name in sorted(params)
-               if params[name].grad_req != 'null' and params[name] in wanted}
+    wanted = set(params if chosen is None else chosen)
+    trained = {name: params[name] for name in sorted(params) if params[name].grad_req != 'null' and name in wanted}
     if not trained:
         raise UsageError('nothing to train: every parameter is frozen')
     for param in trained.values():
         param.grad_req = 'add' if accumulate > 1 else 'write'
-        if no_wd and re.search('(beta|gamma|bias)$', param.name):
-            param.wd_mult = 0.0
     return trained
 
 

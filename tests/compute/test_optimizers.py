@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from loops import Batches, close, make_loop, make_net, same, weights
 
+from gluon_action.compute.on_mxnet.adam import Adam, AdamW
+from gluon_action.compute.optimizers import OPTIMIZERS
 from gluon_action.errors import CheckpointError, UsageError
-from gluon_action.train.adam import OPTIMIZERS, Adam, AdamW
 
 RNG = np.random.default_rng(0)
 START = RNG.normal(size=(5, 4))
@@ -36,7 +37,7 @@ def numpy_adam(start, gradients, lr, wd, *, decoupled, beta1=0.9, beta2=0.999, e
 
 def ours(name, wd, lr=0.01, scale=1.):
     """The same steps by the class, from gradients that are `scale` times as large."""
-    optimizer = OPTIMIZERS[name](learning_rate=lr, wd=wd, rescale_grad=1 / scale)
+    optimizer = OPTIMIZERS[name].make(learning_rate=lr, wd=wd, rescale_grad=1 / scale)
     weight = mx.nd.array(START)
     state = optimizer.create_state(0, weight)
     for gradient in GRADIENTS:
@@ -117,12 +118,11 @@ def test_a_state_of_the_other_kind_is_refused():
 def test_states_that_a_run_had_go_when_another_is_restored():
     """What a parameter learnt after the state was taken does not stay behind."""
     loop = make_loop(optimizer='adam', optimizer_params={'wd': 0.})
-    start = {part: ({name: array.copy() for name, array in value.items()} if part != 'loop' else value)
-             for part, value in loop.state_dict().items()}
+    start = loop.state_dict()
     loop.fit(Batches(), epochs=1)
     once = weights(loop)
     loop.load_state_dict(start)
-    assert not loop.trainer._updaters[0].states
+    assert not loop.learner.trainer._updaters[0].states
     loop.fit(Batches(), epochs=1)
     assert same(weights(loop), once)
 

@@ -64,7 +64,3 @@ class AdamW(Adam):
         if lr * wd:
             weight *= 1 - lr * wd
         return 0.
-
-
-#: Optimizers that are not MXNet's, by the name that `Loop` takes.
-OPTIMIZERS = {'adam': Adam, 'adamw': AdamW}

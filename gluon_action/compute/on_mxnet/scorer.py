@@ -1,0 +1,65 @@
+"""A Gluon network that scores batches on its devices."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import mxnet as mx
+import numpy as np
+
+from ...data.loading.shards import shard_bounds
+from ...errors import ModelError
+
+
+class GluonScorer:
+    """Scores rows of input.
+
+    Parameters
+    ----------
+    net : callable
+        Rows of input to scores, both NDArray.
+    contexts : sequence of mxnet.Context
+        Devices that share a batch.
+    rows : int
+        Consecutive rows that the network makes one score of.
+    dtype : str
+        Of the network's input.
+    """
+
+    def __init__(self, net: Callable, contexts: Sequence[mx.Context], *, rows: int = 1, dtype: str = 'float32'):
+        self.net, self.contexts, self.rows, self.dtype = net, list(contexts), rows, dtype
+
+    def __call__(self, data: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to score `data` (R, ...); what is returned waits for the scores (R / rows, K) and gives them."""
+        bounds = [(0, len(data))] if len(self.contexts) == 1 else \
+            shard_bounds(len(data), len(self.contexts), multiplier=self.rows)
+        outputs = [self.net(self._input(data[begin:end], context))
+                   for (begin, end), context in zip(bounds, self.contexts)]
+        return lambda: np.concatenate([output.asnumpy() for output in outputs])
+
+    def count_scores(self, data: np.ndarray) -> int:
+        """Return how many scores the network makes of `data`.
+
+        Raises
+        ------
+        ModelError
+            When it does not take so many rows, with MXNet's reason.
+        """
+        try:
+            count = self.net(self._input(data, self.contexts[0])).shape[0]
+            mx.nd.waitall()
+            return count
+        except mx.MXNetError as error:
+            raise ModelError(str(error).strip().splitlines()[-1]) from error
+
+    def seconds(self, data: np.ndarray, iterations: int, warmup: int = 5) -> float:
+        """Time so many forward passes over `data`, which is on the first device already."""
+        x = self._input(data, self.contexts[0])
+        for n in range(-warmup, iterations):
+            if n == 0:
+                start = time.perf_counter()
+            self.net(x).wait_to_read()
+        return time.perf_counter() - start
+
+    def _input(self, data: np.ndarray, context: mx.Context) -> mx.nd.NDArray:
+        return mx.nd.array(data, ctx=context, dtype=self.dtype)

@@ -1,0 +1,300 @@
+"""Batches read ahead by worker processes, each a function of (seed, epoch, index) alone."""
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import TrainingError, UsageError, VideoReadError
+from .workers import WorkerDied, WorkerPool, WorkerTimeout
+
+log = logging.getLogger(__name__)
+
+#: Bytes of finished samples that may wait for the consumer; a large `prefetch` of long clips is cut down to this.
+PREFETCH_BYTES = 1 << 30
+_ORDER = 0x07de7  # keeps the draws of the order apart from those of samples, whose key starts with seed and epoch too
+
+
+class VideoLoader:
+    """Batches of a data set, read ahead by worker processes that are kept between epochs.
+
+    The order is a permutation given by (seed, epoch), and each sample draws from its own (seed, epoch, index). So the
+    batches are the same for any number of workers, and an epoch can be entered anywhere without reading what was
+    before. One iterator is live at a time: a new epoch ends the one before.
+
+    Parameters
+    ----------
+    dataset : VideoClsCustom or alike
+        Has ``len()`` and ``load(index, epoch=, view=)``, which gives a float32 array (S, ...) and a label, a number or
+        a vector (K,), without using MXNet. ``dataset.samples[index].key`` names a sample in failures.
+        Workers see it as it is when the loader is made.
+    batch_size : int
+        B, samples of a batch.
+    shuffle : bool
+        A new permutation every epoch.
+    seed : int
+        Of the permutations.
+    last : {'keep', 'wrap', 'drop'}
+        A last batch that is not full is kept so, filled from the start of the same permutation (unless the set is
+        smaller than one batch), or dropped.
+    num_workers : int
+        Processes; 0 reads in this one, where only the data set's own timeout holds.
+    prefetch : int, optional
+        Batches to read ahead; 2 by default. At most about `PREFETCH_BYTES` wait.
+    timeout : float, optional
+        Seconds a sample may take before its worker is killed; None waits for ever.
+    on_error : {'raise', 'skip'}
+        What to do with a video that cannot be read. Other errors are always raised.
+    max_skip_share : float
+        Share of an epoch's samples that may be skipped, 0..1.
+    num_parts, part_index : int
+        Machines that train together: of every `num_parts` batches each takes its own one. With 'wrap' and 'drop' all
+        have equally many.
+
+    Raises
+    ------
+    UsageError
+        When an argument cannot be.
+    """
+
+    def __init__(self, dataset, batch_size: int, *, shuffle: bool = False, seed: int = 0, last: str = 'keep',
+                 num_workers: int = 0, prefetch: int | None = None, timeout: float | None = 60,
+                 on_error: str = 'raise', max_skip_share: float = 0.1, num_parts: int = 1, part_index: int = 0):
+        prefetch = 2 if prefetch is None else prefetch
+        _check(batch_size=(batch_size, 1, None), num_workers=(num_workers, 0, None), prefetch=(prefetch, 1, None),
+               seed=(seed, 0, None), num_parts=(num_parts, 1, None), part_index=(part_index, 0, num_parts - 1),
+               max_skip_share=(max_skip_share, 0, 1), last=(last, ('keep', 'wrap', 'drop')),
+               on_error=(on_error, ('raise', 'skip')))
+        self.dataset, self.batch_size, self.seed, self.shuffle, self.last = dataset, batch_size, seed, shuffle, last
+        self.num_workers, self.prefetch, self.timeout = num_workers, prefetch, timeout
+        self.on_error, self.max_skip_share = on_error, max_skip_share
+        self.num_parts, self.part_index = num_parts, part_index
+        self._batch_bytes = 0
+        self._turn = 0
+        self._pool = self._new_pool()  # now, before the process grows and computes
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self.batch_indices(0))
+
+    def __enter__(self) -> VideoLoader:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def batch_indices(self, epoch: int) -> list[list[int]]:
+        """Samples of every batch of an epoch, in order."""
+        size = len(self.dataset)
+        order = np.arange(size)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, epoch, _ORDER]).permutation(size)
+        together = self.batch_size * self.num_parts
+        if self.last == 'drop':
+            order = order[:size - size % together]
+        elif self.last == 'wrap' and (size >= self.batch_size or self.num_parts > 1) and size:
+            order = np.resize(order, math.ceil(size / together) * together)
+        batches = [order[i:i + self.batch_size].tolist() for i in range(0, len(order), self.batch_size)]
+        return batches[self.part_index::self.num_parts]
+
+    def epoch(self, epoch: int, start_batch: int = 0, end_batch: int | None = None) -> Iterator[Batch]:
+        """Iterate over the batches of an epoch from `start_batch` on; those before are not read.
+
+        Parameters
+        ----------
+        epoch, start_batch : int
+            Counted from 0.
+        end_batch : int, optional
+            Where to stop: neither this batch nor those after it are read.
+
+        Raises
+        ------
+        VideoReadError
+            With ``on_error='raise'``, at the batch that needs a video that cannot be read.
+        TrainingError
+            With ``on_error='skip'``, when more than `max_skip_share` cannot be read.
+        UsageError
+            When there is no such batch, or the samples of a batch differ in shape.
+        """
+        batches = self.batch_indices(epoch)
+        if not 0 <= start_batch <= len(batches):
+            raise UsageError(f'start_batch must be 0..{len(batches)}, the batches of an epoch, got {start_batch}')
+        self._turn += 1
+        if self._pool:  # tasks of an epoch that was left
+            self.close()
+        read = self._read_ahead if self.num_workers else self._read_here
+        return self._assemble(self._turn, read(epoch, batches[start_batch:end_batch]), sum(map(len, batches)))
+
+    def close(self) -> None:
+        """End the workers. Safe to call again; a later epoch starts new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _new_pool(self) -> WorkerPool | None:
+        if not self.num_workers:
+            return None
+        return WorkerPool(_Load(self.dataset), self.num_workers, timeout=self.timeout,
+                          capacity=min(4096, (self.prefetch + 1) * self.batch_size))
+
+    def _read_here(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
+        load = _Load(self.dataset)
+        for batch in batches:
+            answers = _Answers(batch)
+            for place, index in enumerate(batch):
+                try:
+                    answers.values[place] = load(index, epoch)
+                except Exception as error:
+                    answers.values[place] = error
+                gc.collect(1)  # as workers do: a decoder's frames must not wait for Python to see their cycle
+            yield answers
+
+    def _read_ahead(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
+        """Answers batch by batch, while the workers are up to `prefetch` batches ahead."""
+        if self._pool is None:
+            self._pool = self._new_pool()
+        pool = self._pool
+        arriving: dict[int, _Answers] = {}
+        submitted = 0
+        try:
+            for number in range(len(batches)):
+                while submitted < min(len(batches), number + 1 + self._window()):
+                    arriving[submitted] = _Answers(batches[submitted])
+                    for place, index in enumerate(batches[submitted]):
+                        pool.submit((submitted, place), index, epoch)
+                    submitted += 1
+                while None in arriving[number].values:
+                    (batch, place), value = pool.next(lambda key, size: arriving[key[0]].memory_of(key[1], size))
+                    arriving[batch].values[place] = value
+                yield arriving.pop(number)
+        finally:
+            if pool and pool is self._pool:  # left early; new workers are quicker than waiting for useless answers
+                self.close()
+
+    def _window(self) -> int:
+        """Batches to read ahead; one until their size is known."""
+        return max(1, min(self.prefetch, PREFETCH_BYTES // self._batch_bytes)) if self._batch_bytes else 1
+
+    def _assemble(self, turn: int, batches: Iterator[_Answers], num_samples: int) -> Iterator[Batch]:
+        skipped = 0
+        while True:
+            if turn != self._turn:
+                raise UsageError('a new epoch of this loader was begun, which ends the one before')
+            answers = next(batches, None)
+            if answers is None:
+                return
+            batch, loaded = Batch(None, None, [], []), []
+            for index, value in zip(answers.indices, answers.values):
+                if isinstance(value, Exception):
+                    batch.failures.append(self._failure(index, value))
+                else:
+                    batch.indices.append(index)
+                    loaded.append(value)
+            skipped += len(batch.failures)
+            if batch.failures and skipped > self.max_skip_share * num_samples:
+                raise TrainingError(f'{skipped} of {num_samples} samples could not be read, more than --max-skip-share '
+                                    f'{self.max_skip_share:g}; the last one: {batch.failures[-1].message}')
+            if loaded:
+                clips, labels = zip(*loaded)
+                batch.data = answers.stack(clips)
+                batch.label = np.asarray(labels, np.float32)
+                self._batch_bytes = batch.data.nbytes
+            yield batch
+
+    def _failure(self, index: int, error: Exception) -> Failure:
+        samples = getattr(self.dataset, 'samples', None)
+        sample = samples[index] if samples else None
+        if isinstance(error, (WorkerTimeout, WorkerDied)):  # they know neither file nor line
+            where = f' ({sample.where})' if hasattr(sample, 'where') else ''
+            error = VideoReadError(getattr(sample, 'path', f'sample {index}'), 'a data worker', f'{error}{where}')
+        if self.on_error == 'raise' or not isinstance(error, VideoReadError):
+            raise error
+        log.warning('skipped: %s', error)
+        return Failure(index, getattr(sample, 'key', str(index)), str(error))
+
+
+@dataclasses.dataclass
+class Batch:
+    """One batch.
+
+    Attributes
+    ----------
+    data : ndarray or None
+        float32 (B * S, ...), the S rows of a sample together; None when no sample could be read.
+    label : ndarray or None
+        float32 (B,) or (B, K).
+    indices : list of int
+        The samples in it, in order.
+    failures : list of Failure
+        Those that should have been.
+    """
+
+    data: np.ndarray | None
+    label: np.ndarray | None
+    indices: list[int]
+    failures: list[Failure]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A sample that could not be read: its number, its name in the list, and what was wrong."""
+
+    index: int
+    key: str
+    message: str
+
+
+class _Answers:
+    """What comes back for the samples of one batch, the clips at once where they stand in the batch.
+
+    Copying clips of many frames again to stack them costs the training process as much time as a worker needs to
+    transform them.
+    """
+
+    def __init__(self, indices: list[int]):
+        self.indices = indices
+        self.values: list[Any] = [None] * len(indices)
+        self._rows: np.ndarray | None = None  # float32 (B, numbers of a clip)
+
+    def memory_of(self, place: int, size: int) -> memoryview | None:
+        """Where a clip of `size` bytes belongs; None when the batch's first clip had another size."""
+        if self._rows is None:
+            self._rows = np.empty((len(self.indices), size // 4), np.float32)
+        return memoryview(self._rows[place]).cast('B') if size == self._rows[place].nbytes else None
+
+    def stack(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Clips behind each other, float32 (sum of S, ...)."""
+        shapes = {clip.shape[1:] for clip in clips}
+        if len(shapes) > 1:
+            raise UsageError(f'samples of a batch have the shapes {sorted(shapes)}; bring frames to one size with '
+                             '--new-height and --new-width or a transform that crops')
+        if self._rows is not None and len(clips) == len(self._rows) and all(
+                clip.dtype == np.float32 and clip.ctypes.data == row.ctypes.data
+                for clip, row in zip(clips, self._rows)):
+            return self._rows.reshape((-1, *clips[0].shape[1:]))
+        return np.concatenate(clips).astype(np.float32, copy=False)
+
+
+class _Load:
+    """``dataset.load`` by position, which a pool's task is."""
+
+    def __init__(self, dataset):
+        self._dataset = dataset
+
+    def __call__(self, index: int, epoch: int) -> tuple[np.ndarray, Any]:
+        return self._dataset.load(index, epoch=epoch)
+
+
+def _check(**arguments: tuple) -> None:
+    for name, (value, low, *high) in arguments.items():
+        if isinstance(low, tuple):
+            if value not in low:
+                raise UsageError(f'{name} must be one of {", ".join(low)}, got {value!r}')
+        elif value < low or (high[0] is not None and value > high[0]):
+            allowed = f'{low} or more' if high[0] is None else f'{low}..{high[0]}'
+            raise UsageError(f'{name} must be {allowed}, got {value}')
