@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from gluon_action.cli.command import make_parser, run, yes_or_no
+from gluon_action.cli.command import make_parser, run
 from gluon_action.errors import OutputError, UsageError
+from gluon_action.options import yes_or_no
 
 
 def called(main, *argv, prog='train'):
