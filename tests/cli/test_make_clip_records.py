@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from records import records_in
 from videos import make_broken, read_barcode, write_frames, write_video
 
 from gluon_action.cli import make_clip_records as command
@@ -20,7 +21,8 @@ from gluon_action.data.loading.workers import WorkerPool
 from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.data.tfrecords import cutting
 from gluon_action.data.tfrecords.clips import ClipRecords
-from gluon_action.data.tfrecords.framing import parse_example, read_records
+from gluon_action.data.tfrecords.framing import parse_example
+from gluon_action.data.tfrecords.manifest import Manifest
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_clip_records.py'
 SMALL = ('--clip-length', 8, '--size', '24x32', '--clips-per-file', 3, '-j', 0)
@@ -72,7 +74,7 @@ def examples(folder):
     """(numbers that the frames carry, labels, video, first and last frame) of each record, in order."""
     found = []
     for path in sorted(folder.glob('**/*.tfrecord')):
-        for record in read_records(path):
+        for record in records_in(path):
             example = parse_example(record)
             clip = np.frombuffer(example['feature'][0], np.uint8).reshape(8, -1, 32, 3)
             found.append(([read_barcode(frame) for frame in clip], list(bytes(example['label'][0])),
@@ -137,7 +139,7 @@ def test_a_crop_is_taken_before_resizing(make, media, tmp_path):
     import av
     make('--crop', '48,0,48,64', rows=['a.mp4,0,0.8,x'])
     clip, = (np.frombuffer(parse_example(record)['feature'][0], np.uint8).reshape(8, 24, 32, 3)
-             for path in make.out.glob('*.tfrecord') for record in read_records(path))
+             for path in make.out.glob('*.tfrecord') for record in records_in(path))
     with av.open(str(media / 'a.mp4')) as container:
         frames = [frame.to_ndarray(format='rgb24') for frame, _ in zip(container.decode(video=0), range(8))]
     assert frames[0].shape == (64, 96, 3)
@@ -169,6 +171,14 @@ def test_clips_are_read_ahead_no_further_than_the_workers_need(media, monkeypatc
         for number in range(12):
             assert read_barcode(next(clips)[0]) == number
             assert submitted == list(range(min(12, number + 4)))
+
+
+def test_what_says_which_files_are_finished_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):
+    Manifest(tmp_path, {'settings': {}}).add('a.tfrecord', {'bytes': 3})
+    path = tmp_path / 'manifest.json'
+    renamed, = (event for event in disk if event[0] == 'rename')
+    assert renamed[2] == str(path) and json.loads(path.read_text())['files'] == {'a.tfrecord': {'bytes': 3}}
+    assert disk.index(('sync', renamed[1], path.stat().st_size)) < disk.index(renamed)
 
 
 def test_one_number_is_a_square_and_files_can_be_numbered_plainly(make):

@@ -20,8 +20,9 @@ import pytest
 import videos
 from PIL import Image
 
+from gluon_action.data.loading.workers import WorkerTimeout, call_with_deadline
 from gluon_action.data.reading import decoders
-from gluon_action.data.reading.video_reader import VideoReader, count_frames, read_frames, resize
+from gluon_action.data.reading.video_reader import VideoReader, resize
 from gluon_action.errors import UsageError, VideoReadError
 
 #: Kinds that decord 0.6.0 reads wrongly or not at all; the reason why it is not the first choice.
@@ -324,7 +325,7 @@ def test_a_broken_file_has_a_cause_in_words(tmp_path, kind):
         VideoReader(path)
     assert caught.value.path == str(path) and str(path) in str(caught.value)
     with pytest.raises(VideoReadError):
-        read_frames(path, [0], decoder='decord')
+        VideoReader(path, decoder='decord').read([0])
 
 
 def test_how_much_of_a_file_is_whole_is_told(tmp_path):
@@ -465,29 +466,19 @@ def test_readers_let_go_of_their_files(video):
     assert open_files() <= before + 1
 
 
-@pytest.mark.parametrize('timeout', [None, 30])
-def test_read_and_count_equal_the_reader(video, timeout):
-    with VideoReader(video, width=50, height=40) as reader:
-        expected = reader.read([7, 3])
-    assert (read_frames(video, [7, 3], timeout=timeout, width=50, height=40) == expected).all()
-    assert count_frames(video, timeout=timeout) == 60
-
-
 def test_a_decoder_that_hangs_is_given_up_at_the_deadline(tmp_path):
     pipe = tmp_path / 'endless.mp4'
     os.mkfifo(pipe)  # opening it waits for a writer that never comes
     start = time.monotonic()
-    with pytest.raises(VideoReadError, match='not done after 1 s') as caught:
-        read_frames(pipe, [0], timeout=1)
-    assert time.monotonic() - start < 8 and caught.value.path == str(pipe)
-    with pytest.raises(VideoReadError, match='not done after 0.5 s'):
-        count_frames(pipe, timeout=0.5)
+    with pytest.raises(WorkerTimeout):
+        call_with_deadline(VideoReader, pipe, timeout=1)
+    assert time.monotonic() - start < 8
 
 
 def test_errors_come_out_of_the_deadline_unchanged(tmp_path):
     path = videos.make_broken('garbage', tmp_path)
     with pytest.raises(VideoReadError) as direct:
-        read_frames(path, [0])
+        VideoReader(path)
     with pytest.raises(VideoReadError) as timed:
-        read_frames(path, [0], timeout=30)
+        call_with_deadline(VideoReader, path, timeout=30)
     assert str(timed.value) == str(direct.value)

@@ -4,12 +4,13 @@ import os
 
 import numpy as np
 from flags_world import changes, seen, traceback_row
+from records import records_in
 from videos import read_barcode, write_video
 
 from gluon_action.cli import make_clip_records
 from gluon_action.cli.command import run
 from gluon_action.data.tfrecords import cutting as clip_cutting
-from gluon_action.data.tfrecords.framing import parse_example, read_records
+from gluon_action.data.tfrecords.framing import parse_example
 
 SMALL = ('--clip-length', '4', '--size', '24x32', '-j', '0')
 LISTS = {
@@ -60,7 +61,7 @@ def clips(out):
     height, width = settings['height'], settings['width']
     found = []
     for path in sorted(out.rglob('*.tfrecord')):
-        for record in read_records(path):
+        for record in records_in(path):
             frames = np.frombuffer(parse_example(record)['feature'][0], np.uint8).reshape(-1, height, width, 3)
             found.append([read_barcode(frame) for frame in frames])
     return found
@@ -68,7 +69,7 @@ def clips(out):
 
 def pixels(out):
     return np.concatenate([np.frombuffer(parse_example(record)['feature'][0], np.uint8)
-                           for path in sorted(out.rglob('*.tfrecord')) for record in read_records(path)])
+                           for path in sorted(out.rglob('*.tfrecord')) for record in records_in(path)])
 
 
 def files(out):

@@ -181,36 +181,6 @@ class VideoReader:
         return frame if self._size is None else resize(frame, *self._size)
 
 
-def read_frames(path: str | os.PathLike, indices: Sequence[int], *, timeout: float | None = None,
-                **reading) -> np.ndarray:
-    """Frames of a video by number, within a time limit.
-
-    Parameters
-    ----------
-    path, indices
-        As in `VideoReader` and `VideoReader.read`.
-    timeout : float, optional
-        Seconds. Decoders have been seen to hang for ever, so the work is done in a process that can be killed.
-    **reading
-        Further arguments of `VideoReader`.
-
-    Returns
-    -------
-    uint8 ndarray (n, H, W, 3)
-
-    Raises
-    ------
-    VideoReadError
-        Also when the time is up or the decoder took its process down.
-    """
-    return _within(timeout, _read_frames, path, [int(index) for index in indices], reading)
-
-
-def count_frames(path: str | os.PathLike, *, timeout: float | None = None, **reading) -> int:
-    """Count the frames of a video within a time limit; arguments and errors as in `read_frames`."""
-    return _within(timeout, _count_frames, path, reading)
-
-
 def resize(frame: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resize uint8 (H, W, C) to (height, width, C) by OpenCV's INTER_LINEAR, or by the same formula without it."""
     if frame.shape[:2] == (height, width):
@@ -245,25 +215,3 @@ def is_readable_folder(path: str, decoder: str) -> bool:
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise VideoReadError(path, decoder, 'is empty (0 bytes)')
     return stat.S_ISDIR(status.st_mode)
-
-
-def _within(timeout: float | None, function: Callable, path: str | os.PathLike, *arguments):
-    from ..loading.workers import WorkerDied, WorkerTimeout, call_with_deadline
-    path = os.fspath(path)
-    decoder = arguments[-1].get('decoder', 'auto')
-    try:
-        return call_with_deadline(function, path, *arguments, timeout=timeout or None)
-    except WorkerTimeout as error:
-        raise VideoReadError(path, decoder, f'not done after {timeout:g} s, so it was given up') from error
-    except WorkerDied as error:
-        raise VideoReadError(path, decoder, f'the process that decoded it died ({error})') from error
-
-
-def _read_frames(path: str, indices: list[int], reading: dict) -> np.ndarray:
-    with VideoReader(path, **reading) as reader:
-        return reader.read(indices)
-
-
-def _count_frames(path: str, reading: dict) -> int:
-    with VideoReader(path, **reading) as reader:
-        return len(reader)

@@ -24,24 +24,6 @@ HEADER, FOOTER = 12, 4
 _GZIP = b'\x1f\x8b'
 
 
-def read_records(path: str | os.PathLike) -> Iterator[bytes]:
-    """Records of a file in order, each checked against both of its checksums.
-
-    Raises
-    ------
-    RecordError
-        At the first record that is torn or damaged, with the byte at which it begins.
-    """
-    path = os.fspath(path)
-    with _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        offset = 0
-        while offset < size:
-            length = _length(path, offset, file.read(HEADER), size)
-            yield _checked(path, offset, file.read(length), file.read(FOOTER))
-            offset += HEADER + length + FOOTER
-
-
 class RecordFile:
     """A TFRecord file whose records can be read in any order.
 
