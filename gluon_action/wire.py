@@ -45,8 +45,8 @@ def messages(data: bytes | memoryview, number: int) -> Iterator[memoryview]:
     ValueError
         As `fields`, and when a number stands where they should.
     """
-    for found, content in fields(data):
-        if found == number:
+    for field, content in fields(data):
+        if field == number:
             yield message(content)
 
 

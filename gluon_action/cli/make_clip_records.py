@@ -120,11 +120,11 @@ def main(args: argparse.Namespace) -> int:
     """Make the records, print the report, and say where it is."""
     from ..data.lists.parts_of_videos import read_clip_annotations
     from ..data.lists.rows import read_class_names
-    from ..data.tfrecords.cutting import Cut
+    from ..data.tfrecords.cutting import CropSettings
     from ..data.tfrecords.writing import REPORT, ClipSettings, make_clip_records, report_text
     settings = ClipSettings(
         args.clip_length, args.frame_stride, args.clip_step, args.drop_short,
-        Cut(*args.size, args.crop, args.decoder), args.clips_per_file, args.file_names)
+        CropSettings(*args.size, args.crop, args.decoder), args.clips_per_file, args.file_names)
     videos = read_clip_annotations(
         args.annotations, args.data_dir, unit=args.unit, classes=args.classes and read_class_names(args.classes),
         label_base=args.label_base, allow_no_label=args.allow_no_label, split=args.split, val_share=args.val_share,

@@ -80,7 +80,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Predict, and print a paragraph for each video."""
-    from ..deploy.predict.files import Failure, plan_jobs, predict_jobs, write_json
+    from ..deploy.predict.files import FailedVideo, plan_jobs, predict_jobs, write_json
     from ..deploy.predict.open_predictor import open_predictor
     jobs = plan_jobs(args.videos, overlay=args.overlay, timeline=args.timeline, json=args.json,
                      overwrite=args.overwrite)
@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
             for job, result in predict_jobs(predictor, jobs, top_k=args.top_k, fps=args.fps, watch=progress.watch):
                 progress.clear()
                 results.append(result)
-                if isinstance(result, Failure):
+                if isinstance(result, FailedVideo):
                     print(f'gluon-action predict: {result.error}', file=sys.stderr)
                 else:
                     print('\n'.join([describe(result, args.top_k), *(f'  wrote {path}' for path in job.files)]),
@@ -102,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
         if args.json and results:
             write_json(args.json, predictor, results, args.top_k)
             print(f'wrote {args.json}' + f', {len(results)} of {len(jobs)} videos' * (len(results) < len(jobs)))
-    failures = [result.error for result in results if isinstance(result, Failure)]
+    failures = [result.error for result in results if isinstance(result, FailedVideo)]
     if failures and len(results) > 1:
         print(f'{len(failures)} of {len(results)} videos failed', file=sys.stderr)
     return (2 if all(isinstance(error, UsageError) for error in failures) else 1) if failures else 0

@@ -51,19 +51,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     """Write the lists, and print what was found and the commands that come next; 1 when videos are missing."""
     from ..data.lists.something_something import VERSIONS, prepare
-    found = prepare(args.version, args.lists, args.data_dir, args.out, num_workers=args.num_workers,
-                    timeout=args.decode_timeout or None, overwrite=args.overwrite, progress=True)
-    print(f'{found.num_videos} videos of {found.num_classes} classes, {len(found.failures)} of them missing or broken')
-    for failure in found.failures[:5]:
+    made = prepare(args.version, args.lists, args.data_dir, args.out, num_workers=args.num_workers,
+                   timeout=args.decode_timeout or None, overwrite=args.overwrite, progress=True)
+    print(f'{made.num_videos} videos of {made.num_classes} classes, {len(made.failures)} of them missing or broken')
+    for failure in made.failures[:5]:
         print(f'  {failure["split"]}: {failure["error"]}')
-    if found.failures:
+    if made.failures:
         print(f'All that are missing or broken: {args.out}/failures.jsonl')
-    if found.empty_classes:
-        print(f'{len(found.empty_classes)} classes have no training video, first: {found.empty_classes[0]}')
-    lists = f'--train-list {found.lists["train"]} --val-list {found.lists["val"]}'
+    if made.empty_classes:
+        print(f'{len(made.empty_classes)} classes have no training video, first: {made.empty_classes[0]}')
+    lists = f'--train-list {made.lists["train"]} --val-list {made.lists["val"]}'
     pattern = f' --name-pattern {VERSIONS[args.version][1]}'
     train = f'  scripts/train_recognizer.py --dataset somethingsomethingv{args.version} {lists} --flip-prob 0'
     print(f'Train on pictures:\n{train} --data-dir {args.data_dir} --model ...\n'
-          f'Train on optical flow:\n  scripts/extract_flow.py {found.lists["train"]} {found.lists["val"]} --data-dir '
+          f'Train on optical flow:\n  scripts/extract_flow.py {made.lists["train"]} {made.lists["val"]} --data-dir '
           f'{args.data_dir}{pattern} --out {args.out}/flow\n{train} --data-dir {args.out}/flow --model ...')
-    return 1 if found.failures else 0
+    return 1 if made.failures else 0

@@ -74,7 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Predict, print ``path: label (score)``, and say where the overlay is."""
-    from ..deploy.predict.files import Failure, Job, check_output, predict_jobs
+    from ..deploy.predict.files import FailedVideo, Job, check_output, predict_jobs
     from ..deploy.predict.overlay_panel import import_pillow
     files = () if args.no_overlay else overlay_paths(args.video_path, args.output)
     if files:
@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> None:
         job = Job(args.video_path, files)
         for _, result in predict_jobs(predictor, [job], fps=args.fps, watch=progress.watch):
             progress.clear()
-            if isinstance(result, Failure):
+            if isinstance(result, FailedVideo):
                 raise result.error
             print(f'{result.source}: {result.label} ({result.score:.2f})')
             print(''.join(f'  {notice}\n' for notice in [*gaps(result), *(f'wrote {path}' for path in files)]), end='')

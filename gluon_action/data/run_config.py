@@ -33,17 +33,17 @@ def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
             folders.append(place.parent.parent)
     except (OSError, RuntimeError):  # RuntimeError: links in a circle
         return None
-    about = next(filter(None, map(_run_in, folders)), None)
-    return about and {**about, 'classes': _names(about.get('classes')),
-                      **{name: _count(about.get(name)) for name in ('num_classes', 'clip_stride')}}
+    run = next(filter(None, map(_run_in, folders)), None)
+    return run and {**run, 'classes': _names(run.get('classes')),
+                    **{name: _count(run.get(name)) for name in ('num_classes', 'clip_stride')}}
 
 
 def _run_in(folder: Path) -> dict[str, Any] | None:
     try:
-        about = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+        run = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError):
         return None
-    return about if isinstance(about, dict) and isinstance(about.get('config'), dict) else None
+    return run if isinstance(run, dict) and isinstance(run.get('config'), dict) else None
 
 
 def _names(value: Any) -> list[str] | None:

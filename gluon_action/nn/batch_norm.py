@@ -36,9 +36,9 @@ class BatchNorm(gluon.nn.BatchNorm):
 
 def batch_norms(block: gluon.Block) -> list[gluon.nn.BatchNorm]:
     """Return the batch normalisations inside `block`, each once, in the order they were built."""
-    found = []
-    block.apply(lambda child: found.append(child) if isinstance(child, gluon.nn.BatchNorm) else None)
-    return list(dict.fromkeys(found))
+    layers = []
+    block.apply(lambda child: layers.append(child) if isinstance(child, gluon.nn.BatchNorm) else None)
+    return list(dict.fromkeys(layers))
 
 
 def fold_batch_norms(layers: Iterable[gluon.nn.BatchNorm]) -> None:

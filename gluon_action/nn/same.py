@@ -120,13 +120,13 @@ class SizedBlock(gluon.HybridBlock):
             return
         if self._cached_op is not None:
             self._graphs[self._graph_plan] = tuple(getattr(self, name) for name in _STATE)
-        known = self._graphs.pop(self._plan, None)
+        graph = self._graphs.pop(self._plan, None)
         while len(self._graphs) >= _KEPT_GRAPHS:
             self._graphs.pop(next(iter(self._graphs)))
-        if known is None:
+        if graph is None:
             super()._clear_cached_op()
         else:
-            for name, value in zip(_STATE, known):
+            for name, value in zip(_STATE, graph):
                 setattr(self, name, value)
         self._graph_plan = self._plan
 

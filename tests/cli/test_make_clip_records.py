@@ -156,7 +156,7 @@ def test_clips_are_read_in_groups_that_fit_into_memory(media, monkeypatch, bytes
         read.append(len(indices)) or given(self, indices)))
     wanted = [(str(media / 'a.mp4'), list(range(n, n + 8))) for n in (0, 4, 10, 30, 17, 50, 52)]
     wanted += [(str(media / 'sub/b.mp4'), list(range(n, n + 8))) for n in (40, 2)]
-    clips = list(cutting.cut_clips(wanted, cutting.Cut(24, 32), num_workers=0))
+    clips = list(cutting.cut_clips(wanted, cutting.CropSettings(24, 32), num_workers=0))
     assert [[read_barcode(frame) for frame in clip] for clip in clips] == [frames for _, frames in wanted]
     assert read == [8 * number for number in together]
 
@@ -167,7 +167,7 @@ def test_clips_are_read_ahead_no_further_than_the_workers_need(media, monkeypatc
     monkeypatch.setattr(WorkerPool, 'submit', lambda self, *task, submit=WorkerPool.submit: (
         submitted.append(task[0]) or submit(self, *task)))
     wanted = [(str(media / 'a.mp4'), list(range(n, n + 8))) for n in range(12)]
-    with contextlib.closing(cutting.cut_clips(wanted, cutting.Cut(24, 32), num_workers=2)) as clips:
+    with contextlib.closing(cutting.cut_clips(wanted, cutting.CropSettings(24, 32), num_workers=2)) as clips:
         for number in range(12):
             assert read_barcode(next(clips)[0]) == number
             assert submitted == list(range(min(12, number + 4)))

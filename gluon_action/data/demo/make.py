@@ -275,11 +275,11 @@ def _claim(root: Path, settings: dict) -> None:
     record = root / 'demo.json'
     if record.exists():
         try:
-            found = json.loads(record.read_text())
+            recorded = json.loads(record.read_text())
         except ValueError:
-            found = None
-        if found != settings:
-            raise OutputError(f'{root} holds demo data made with other settings ({found}, wanted {settings}); '
+            recorded = None
+        if recorded != settings:
+            raise OutputError(f'{root} holds demo data made with other settings ({recorded}, wanted {settings}); '
                               'choose another folder, or delete it')
     elif any(root.iterdir()):
         raise OutputError(f'{root} is not empty and was not made by this command; choose another folder')

@@ -175,22 +175,22 @@ def extract_video(path: str, folder: str | os.PathLike, settings: FlowSettings, 
                     stored = quantize(flow, settings.bound)
                     write(stored)
                     num_flows += 1
-            about = {**dataclasses.asdict(settings), 'num_frames': len(taken), 'num_flows': num_flows,
-                     'width': stored.shape[1], 'height': stored.shape[0],
-                     'fps': reader.fps and reader.fps / settings.stride}
-            (part / MANIFEST).write_text(json.dumps(about, indent=1) + '\n')
-    return about
+            manifest = {**dataclasses.asdict(settings), 'num_frames': len(taken), 'num_flows': num_flows,
+                        'width': stored.shape[1], 'height': stored.shape[0],
+                        'fps': reader.fps and reader.fps / settings.stride}
+            (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n')
+    return manifest
 
 
 def draw_preview(path: str, folder: str | os.PathLike, *, name_pattern: str | None = None, decoder: str = 'auto',
                  columns: int = 4, height: int = 160) -> np.ndarray:
     """Frames of a video, evenly spaced, above their flow as colours, with the key to them: uint8 (2 * height, W, 3)."""
-    about = read_manifest(folder)
+    manifest = read_manifest(folder)
     with VideoReader(folder, modality='flow') as flows:
         picks = sorted({round((i + 0.5) * len(flows) / columns - 0.5) for i in range(columns)})
         stored = flows.read(picks)
-    with VideoReader(path, short_side=about['short_side'], name_pattern=name_pattern, decoder=decoder) as reader:
-        frames = reader.read([pick * about['stride'] for pick in picks])
+    with VideoReader(path, short_side=manifest['short_side'], name_pattern=name_pattern, decoder=decoder) as reader:
+        frames = reader.read([pick * manifest['stride'] for pick in picks])
     full = top_speed(stored)
     width = round(frames.shape[2] * height / frames.shape[1])
     rows = [np.concatenate([resize(picture, width, height) for picture in pictures], axis=1)
@@ -205,24 +205,24 @@ def _plan(videos: dict[str, str], out: Path, settings: FlowSettings, overwrite: 
     waiting, finished, others = [], [], []
     for name in videos:
         folder = out / name
-        about = read_manifest(folder)
-        if not about and folder.is_dir() and any(folder.iterdir()):
+        manifest = read_manifest(folder)
+        if not manifest and folder.is_dir() and any(folder.iterdir()):
             raise OutputError(f'{folder} holds other things than flow of this command; choose another --out')
         (finished if _is_finished(folder, settings) else waiting).append(name)
-        if about and finished[-1:] != [name]:
-            others.append((folder, about))
+        if manifest and finished[-1:] != [name]:
+            others.append((folder, manifest))
     if others and not overwrite:
-        folder, about = others[0]
-        differing = ', '.join(f'{key} {about.get(key)!r} instead of {value!r}'
-                              for key, value in dataclasses.asdict(settings).items() if about.get(key) != value)
+        folder, manifest = others[0]
+        differing = ', '.join(f'{key} {manifest.get(key)!r} instead of {value!r}'
+                              for key, value in dataclasses.asdict(settings).items() if manifest.get(key) != value)
         raise OutputError(f'{len(others)} of {len(videos)} videos have flow of other settings, first {folder} '
                           f'({differing}); choose another --out, or pass --overwrite to extract again')
     return waiting, finished
 
 
 def _is_finished(folder: Path, settings: FlowSettings) -> bool:
-    about = read_manifest(folder)
-    return {**about, **dataclasses.asdict(settings)} == about
+    manifest = read_manifest(folder)
+    return {**manifest, **dataclasses.asdict(settings)} == manifest
 
 
 def _work(path: str, name: str, *, out: Path, settings: FlowSettings, preview: bool, reading: dict) -> None:

@@ -37,7 +37,7 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
     AnnotationError
         When a list cannot be read.
     """
-    found: dict[str, str] = {}
+    videos: dict[str, str] = {}
     for source in map(os.fspath, sources):
         source = os.path.expanduser(source)
         if not os.path.exists(source) and '*' not in source and not is_video_name(source):
@@ -47,16 +47,16 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
             if name.split('/')[0] in ('.', '..'):
                 raise UsageError(f'{path} lies outside {data_dir or "the current folder"}, so its flow has no place '
                                  'below --out; pass the folder that paths start from as --data-dir')
-            if os.path.abspath(found.setdefault(name, path)) != os.path.abspath(path):
-                raise UsageError(f'{found[name]} and {path} would share the flow folder {name}; list one of them only')
-    for name, path in found.items():
-        above = next((folder for folder in map(str, Path(name).parents) if folder in found), None)
+            if os.path.abspath(videos.setdefault(name, path)) != os.path.abspath(path):
+                raise UsageError(f'{videos[name]} and {path} would share the flow folder {name}; list one of them only')
+    for name, path in videos.items():
+        above = next((folder for folder in map(str, Path(name).parents) if folder in videos), None)
         if above:
-            raise UsageError(f'the flow of {path} would lie within that of {found[above]}; extract them apart, into '
+            raise UsageError(f'the flow of {path} would lie within that of {videos[above]}; extract them apart, into '
                              'two --out')
-    if not found:
+    if not videos:
         raise UsageError(f'{", ".join(map(os.fspath, sources))}: no video and no folder of frames is in there')
-    return found
+    return videos
 
 
 def _videos_of(source: str, data_dir: str, list_format: str, multi_label: bool) -> Iterator[tuple[str, str]]:

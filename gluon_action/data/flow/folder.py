@@ -40,17 +40,17 @@ class FlowFolder:
         self.name, self._path = decoder, path
         if not os.path.isdir(path):
             raise VideoReadError(path, decoder, 'is a file; flow is read from a folder for each video')
-        about = read_manifest(path)
-        self.fps = about.get('fps')
-        self.stride = about.get('stride', 1)
+        manifest = read_manifest(path)
+        self.fps = manifest.get('fps')
+        self.stride = manifest.get('stride', 1)
         self._pictures, self._array = [], None
         if name_pattern is None and os.path.exists(os.path.join(path, ARRAY)):
             self.name = 'numpy'
             self._array = _load_array(path)
         else:
             self._pictures = self._open_pictures(name_pattern or _pattern_in(path), decoder)
-        if about.get('num_flows', len(self)) != len(self):
-            raise VideoReadError(path, self.name, f'{MANIFEST} says {about["num_flows"]} images, there are '
+        if manifest.get('num_flows', len(self)) != len(self):
+            raise VideoReadError(path, self.name, f'{MANIFEST} says {manifest["num_flows"]} images, there are '
                                                   f'{len(self)}; delete the folder and extract this video again')
 
     def __len__(self) -> int:
@@ -107,14 +107,14 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
     path = os.path.join(folder, MANIFEST)
     try:
         with open(path, encoding='utf-8') as file:
-            about = json.load(file)
+            manifest = json.load(file)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise VideoReadError(os.fspath(folder), 'json', f'{MANIFEST} cannot be read: {error}') from error
-    if not isinstance(about, dict) or 'num_flows' not in about:
+    if not isinstance(manifest, dict) or 'num_flows' not in manifest:
         raise VideoReadError(os.fspath(folder), 'json', f'{MANIFEST} is not of this program')
-    return about
+    return manifest
 
 
 def _pattern_in(path: str) -> str:

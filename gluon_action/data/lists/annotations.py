@@ -174,7 +174,7 @@ def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', mult
     """
     setting, root = os.path.expanduser(str(setting)), os.path.expanduser(str(root))
     _check_present(setting)
-    found, troubles = {}, []
+    videos, troubles = {}, []
     for split in SPLITS:
         try:
             parsed = parse_list(Question(setting, split, multi_label), list_format)
@@ -182,10 +182,10 @@ def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', mult
             troubles.append(error)
             continue
         places = _Places(parsed.root or root, video_ext, prefer_files=False, inside=parsed.root is None)
-        found |= dict.fromkeys(places.find(entry, must_exist=False) for entry in parsed.entries)
-    if not found:
+        videos |= dict.fromkeys(places.find(entry, must_exist=False) for entry in parsed.entries)
+    if not videos:
         raise troubles[0] if troubles else AnnotationError(f'{setting}: lists no videos')
-    return list(found)
+    return list(videos)
 
 
 _NAMES_ALLOWED = ('give classes by number, or name them in a format that says which there are: --list-format folder, '
@@ -215,8 +215,8 @@ def _number_labels(entries: list[Entry], base: int, classes: list[str] | None) -
             else:
                 number = label
             if number is None:
-                known = f', nor the name of one of {len(classes)} classes' if classes else ''
-                raise AnnotationError(f'{where(entry.source, entry.line)}: label {label!r} is not an integer{known}; '
+                hint = f', nor the name of one of {len(classes)} classes' if classes else ''
+                raise AnnotationError(f'{where(entry.source, entry.line)}: label {label!r} is not an integer{hint}; '
                                       f'{_NAMES_ALLOWED}')
             numbers.append(number)
         labels.append(tuple(sorted(set(numbers))))
@@ -318,10 +318,10 @@ class _FlowPlaces(_Places):
         paths = [os.path.join(self.root, name) for name in names]
         if self._top is not None:
             self._check_inside(entry, paths[0])
-        found = next((path for path in paths if self._exists(path)), None)
-        if must_exist and not found:
+        existing = next((path for path in paths if self._exists(path)), None)
+        if must_exist and not existing:
             raise AnnotationError(f'{where(entry.source, entry.line)}: {paths[0]} does not exist; check --data-dir')
-        return found or paths[0]
+        return existing or paths[0]
 
     def num_frames(self, entry: Entry) -> int | None:
         """Files are read whole, whatever the list counted."""

@@ -56,17 +56,17 @@ def _label_column(question: Question, kind: str, row: dict) -> str:
     missing = [name for name in ('participant_id', 'video_id') if name not in row]
     if missing:
         raise AnnotationError(f'{where(question.setting, 1)}: the header names no column {" and no ".join(missing)}')
-    found = next((name for name in _LABELS[kind] if name in row), None)
-    if found is None and kind == 'action':
+    column = next((name for name in _LABELS[kind] if name in row), None)
+    if column is None and kind == 'action':
         others = [next((name for name in _LABELS[other] if name in row), None) for other in ('verb', 'noun')]
         if all(others):
             raise AnnotationError(f'{where(question.setting, 1)}: has the columns {others[0]} and {others[1]}, and no '
                                   'action_class; say what to tell apart: --list-format epic:verb or epic:noun')
-        found = others[0] or others[1]
-    if found is None:
+        column = others[0] or others[1]
+    if column is None:
         raise AnnotationError(f'{where(question.setting, 1)}: the header names no column {" or ".join(_LABELS[kind])}, '
                               'which would hold the label')
-    return found
+    return column
 
 
 def _entry(question: Question, line: int, row: dict, column: str) -> Entry:

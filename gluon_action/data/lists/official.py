@@ -175,8 +175,8 @@ def parse_folder(question: Question) -> ParsedList:
     """A folder for each class, of video files or frame folders; below ``train`` and ``val`` where there are such."""
     top = question.setting
     names = _subfolders(top)
-    known = {name for aliases in SPLITS.values() for name in aliases}
-    if names and (set(names) <= known or set(SPLITS['train']) & set(names) and set(SPLITS['val']) & set(names)):
+    split_names = {name for aliases in SPLITS.values() for name in aliases}
+    if names and (set(names) <= split_names or set(SPLITS['train']) & set(names) and set(SPLITS['val']) & set(names)):
         split = next((name for name in SPLITS[question.split] if name in names), None)
         if split is None:
             raise AnnotationError(f'{top}: has no folder for split {question.split!r}, only {", ".join(names)}')

@@ -150,15 +150,15 @@ def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike =
     if split and val_share:
         raise UsageError(f'--val-share: the column {split!r} of {path} says what is for what; leave one of them out')
     reader = _RowReader(path, os.path.expanduser(os.fspath(data_dir)) or _folder_of(path), unit, split, allow_no_label)
-    found = [reader.read(line, row) for line, row in rows]
-    known = list(classes or names or _class_names([labels for _, labels in found], label_base))
-    annotations = _merge([replace(annotation, labels=_numbers(annotation, labels, known, label_base))
-                          for annotation, labels in found])
+    labelled = [reader.read(line, row) for line, row in rows]
+    class_names = list(classes or names or _class_names([labels for _, labels in labelled], label_base))
+    annotations = _merge([replace(annotation, labels=_numbers(annotation, labels, class_names, label_base))
+                          for annotation, labels in labelled])
     if val_share:
         annotations = _draw_split(annotations, val_share, seed)
     _check_splits(annotations)
     splits = sorted({annotation.split for annotation in annotations})
-    return AnnotatedVideos(annotations, known, splits, _digest(annotations, known))
+    return AnnotatedVideos(annotations, class_names, splits, _digest(annotations, class_names))
 
 
 def clip_starts(num_frames: int, span: int, step: int, drop_short: bool = False) -> list[int]:
@@ -201,10 +201,10 @@ def _read_rows(path: str) -> tuple[list[tuple[int, dict]], list[str] | None]:
         if 'path' in header_of(lines, delimiter):
             return _table_rows(path, lines, delimiter), None
     question = Question(path)
-    found = detect_format(question)
-    if found not in _PLAIN_FORMATS:
+    list_format = detect_format(question)
+    if list_format not in _PLAIN_FORMATS:
         raise AnnotationError(f'{where(path, 1)}: is no header of a table of videos; {_EXPECTED}')
-    parsed = parse_list(question, found)
+    parsed = parse_list(question, list_format)
     if parsed.root and os.path.realpath(parsed.root) != os.path.realpath(path):
         raise AnnotationError(f'{path}: holds the parts of a data set, {", ".join(sorted(os.listdir(path)))}; make the '
                               'records of each by itself')
@@ -304,10 +304,10 @@ def _frame_of(value, place: str) -> int | None:
 
 
 def _class_names(labels: Iterable[list[str | int]], base: int) -> list[str]:
-    found = {str(label) for row in labels for label in row}
-    if found and all(map(is_integer, found)):
-        return [str(number) for number in range(base, max(map(int, found)) + 1)]
-    return sorted(found)
+    names = {str(label) for row in labels for label in row}
+    if names and all(map(is_integer, names)):
+        return [str(number) for number in range(base, max(map(int, names)) + 1)]
+    return sorted(names)
 
 
 def _numbers(annotation: Annotation, labels: list[str | int], classes: list[str], base: int) -> tuple[int, ...]:

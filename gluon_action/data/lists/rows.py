@@ -168,10 +168,10 @@ def header_of(lines: list[tuple[int, str]], delimiter: str | None) -> dict[str, 
     if not lines or delimiter is None or delimiter not in lines[0][1]:
         return {}
     titles = [title.strip(' "').lower() for title in lines[0][1].split(delimiter)]
-    found = {name: titles.index(title) for name, aliases in COLUMN_NAMES.items() for title in aliases
-             if title in titles}
-    names_a_video = 'path' in found or 'youtube_id' in found or {'participant_id', 'video_id'} <= set(found)
-    return found if names_a_video else {}
+    positions = {name: titles.index(title) for name, aliases in COLUMN_NAMES.items() for title in aliases
+                 if title in titles}
+    names_a_video = 'path' in positions or 'youtube_id' in positions or {'participant_id', 'video_id'} <= set(positions)
+    return positions if names_a_video else {}
 
 
 def records(question: Question) -> list[tuple[int, dict[str, str]]]:

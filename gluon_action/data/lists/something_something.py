@@ -105,12 +105,12 @@ def prepare(version: int, labels_dir: str | os.PathLike, videos_dir: str | os.Pa
 def _official_list(version: int, labels_dir: str, videos_dir: str, split: str) -> VideoList:
     ending = VERSIONS[version][0]
     for part in ('labels', _OFFICIAL[split]):
-        found = sorted(glob.glob(os.path.join(glob.escape(labels_dir), f'*{part}.{ending}')))
-        if len(found) != 1:
-            holds = f'{len(found)} files are' if found else 'no file is'
+        files = sorted(glob.glob(os.path.join(glob.escape(labels_dir), f'*{part}.{ending}')))
+        if len(files) != 1:
+            holds = f'{len(files)} files are' if files else 'no file is'
             raise UsageError(f'{labels_dir}: {holds} named like something-something-v{version}-{part}.{ending}; '
                              '--lists is the folder of the official files of one version')
-    return read_annotations(found[0], videos_dir, list_format=f'somethingsomethingv{version}', split=split,
+    return read_annotations(files[0], videos_dir, list_format=f'somethingsomethingv{version}', split=split,
                             video_ext='webm')
 
 

@@ -159,15 +159,15 @@ class PyavVideo:
 
     def _read_by_time(self, numbers: list[int]) -> list[np.ndarray]:
         wanted = [self._times[number] for number in numbers]
-        found = self._decode_runs(self._runs(wanted))
-        missing = set(wanted) - set(found)
+        pictures = self._decode_runs(self._runs(wanted))
+        missing = set(wanted) - set(pictures)
         if missing:  # damaged data, or a key frame that was none: decode everything from the start, skipping nothing
-            found |= self._decode_runs([(0, len(self._marks) - 1, missing)], thorough=True)
+            pictures |= self._decode_runs([(0, len(self._marks) - 1, missing)], thorough=True)
         for number, time in zip(numbers, wanted):
-            if time not in found:
+            if time not in pictures:
                 cause = f'frame {number} of 0 to {self._length - 1} cannot be decoded'
                 raise VideoReadError(self._path, self.name, f'{cause} ({self._damage or "no frame has its time"})')
-        return [found[time] for time in wanted]
+        return [pictures[time] for time in wanted]
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, int, set[int]]]:
         """Stretches of packets to decode, in order and apart from each other: first, last, times wanted of it."""

@@ -71,10 +71,10 @@ class PictureFolder:
 
 def num_missing(names: Sequence[str]) -> int:
     """Count the numbers left out between pictures, in steps of the smallest distance; 0 where names do not tell."""
-    found = [re.fullmatch(r'(.*?)([0-9]+)([^0-9]*)', name) for name in names]
-    if not all(found) or len({match.group(1, 3) for match in found}) > 1:
+    matches = [re.fullmatch(r'(.*?)([0-9]+)([^0-9]*)', name) for name in names]
+    if not all(matches) or len({match.group(1, 3) for match in matches}) > 1:
         return 0
-    steps = [int(after[2]) - int(before[2]) for before, after in itertools.pairwise(found)]
+    steps = [int(after[2]) - int(before[2]) for before, after in itertools.pairwise(matches)]
     least = min(steps, default=0)
     return sum(step // least - 1 for step in steps) if least > 0 else 0
 

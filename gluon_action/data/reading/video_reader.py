@@ -144,11 +144,11 @@ class VideoReader:
                  part: Part | None) -> list[tuple[str, Callable]]:
         """(decoder, function that opens with it) in the order to try them."""
         is_folder = is_readable_folder(self.path, decoder) or self.modality == 'flow'
-        known = _FOLDER_DECODERS if is_folder else tuple(_FILE_DECODERS)
-        if decoder not in ('auto', *known):
+        decoders = _FOLDER_DECODERS if is_folder else tuple(_FILE_DECODERS)
+        if decoder not in ('auto', *decoders):
             raise UsageError(f'{self.path} is a {"folder" if is_folder else "file"}, which {decoder} does not read; '
-                             f'use auto, {" or ".join(known)}')
-        names = known if decoder == 'auto' else (decoder,)
+                             f'use auto, {" or ".join(decoders)}')
+        names = decoders if decoder == 'auto' else (decoder,)
         if self.modality == 'flow':
             return [(name, lambda name=name: FlowFolder(self.path, name_pattern, name)) for name in names]
         if is_folder:

@@ -19,8 +19,8 @@ _AHEAD = 2               # groups that may be read for each worker before they a
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What becomes of a frame.
+class CropSettings:
+    """How frames are cropped and resized.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Cut:
     Raises
     ------
     UsageError
-        When a size cannot be.
+        When a size is invalid.
     """
 
     height: int = 224
@@ -60,7 +60,7 @@ class Cut:
         return resize(np.ascontiguousarray(frame), self.width, self.height)
 
 
-def cut_clips(wanted: Sequence[Wanted], cut: Cut, *, num_workers: int = 1,
+def cut_clips(wanted: Sequence[Wanted], cut: CropSettings, *, num_workers: int = 1,
               timeout: float | None = None) -> Iterator[np.ndarray | VideoReadError]:
     """Read clips.
 
@@ -68,7 +68,7 @@ def cut_clips(wanted: Sequence[Wanted], cut: Cut, *, num_workers: int = 1,
     ----------
     wanted : sequence of (str, list of int)
         Path and frame numbers of each clip; clips of a video that follow each other are read together.
-    cut : Cut
+    cut : CropSettings
     num_workers : int
         Processes; 0 reads in this one, without a time limit.
     timeout : float, optional
@@ -102,7 +102,7 @@ def cut_clips(wanted: Sequence[Wanted], cut: Cut, *, num_workers: int = 1,
         pool.close()
 
 
-def _groups(wanted: Sequence[Wanted], cut: Cut) -> list[tuple[str, list[list[int]]]]:
+def _groups(wanted: Sequence[Wanted], cut: CropSettings) -> list[tuple[str, list[list[int]]]]:
     """Clips that follow each other in one video, as many as fit into `_GROUP_BYTES`."""
     groups = []
     for path, clips in itertools.groupby(wanted, key=lambda clip: clip[0]):
@@ -113,7 +113,7 @@ def _groups(wanted: Sequence[Wanted], cut: Cut) -> list[tuple[str, list[list[int
 
 
 def _in_order(pool: WorkerPool, tasks: Sequence[tuple], ahead: int) -> Iterator:
-    """Answers in the order of the tasks, of which at most `ahead` more than were answered are in work."""
+    """Answers in the order of the tasks, of which at most `ahead` more than were answered are under way."""
     answers, submitted = {}, 0
     for number in range(len(tasks)):
         while submitted < min(len(tasks), number + ahead):
@@ -128,7 +128,7 @@ def _in_order(pool: WorkerPool, tasks: Sequence[tuple], ahead: int) -> Iterator:
 class _ClipReader:
     """Reads clips of one video after the other, which stays open for the next clips of it."""
 
-    def __init__(self, cut: Cut):
+    def __init__(self, cut: CropSettings):
         self._cut = cut
         self._video: _CutVideo | None = None
 
@@ -158,7 +158,7 @@ class _ClipReader:
 class _CutVideo(VideoReader):
     """A video whose frames are cut as they come, so that they are never in memory in full size together."""
 
-    def __init__(self, path: str, cut: Cut):
+    def __init__(self, path: str, cut: CropSettings):
         self._cut = cut
         super().__init__(path, decoder=cut.decoder)
 

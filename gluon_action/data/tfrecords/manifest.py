@@ -24,7 +24,7 @@ class Manifest:
     ----------
     folder : Path
         Exists; holds nothing yet, or what the same settings made.
-    about : dict
+    origin : dict
         ``settings`` and ``annotations_sha256``: what the files are made of.
     overwrite : bool
         Remove the files that something else made.
@@ -40,22 +40,22 @@ class Manifest:
         When the folder holds other things.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], overwrite: bool = False):
+    def __init__(self, folder: Path, origin: dict[str, Any], overwrite: bool = False):
         self.folder, self.path, self._overwrite = folder, folder / MANIFEST, overwrite
-        self.about = {'format': _FORMAT, **json.loads(json.dumps(about))}
+        self.origin = {'format': _FORMAT, **json.loads(json.dumps(origin))}
         self.files: dict[str, dict] = {}
-        found = self._found()
-        if found is None and any(not _LEFT.match(path.name) for path in folder.iterdir()):
+        previous = self._read()
+        if previous is None and any(not _LEFT.match(path.name) for path in folder.iterdir()):
             raise OutputError(f'{folder} is not empty and was not made by this command; choose another --out')
-        self._shards_sha256 = (found or {}).get('shards_sha256')
-        if found is not None:
-            self.files = found['files']
-            self._compare(self.about, found)
+        self._shards_sha256 = (previous or {}).get('shards_sha256')
+        if previous is not None:
+            self.files = previous['files']
+            self._compare(self.origin, previous)
 
     def expect(self, *, shards_sha256: str) -> None:
         """Say which files there are to be, before the first is added; others are removed or refused."""
         self._compare({'shards_sha256': shards_sha256}, {'shards_sha256': self._shards_sha256 or shards_sha256})
-        self.about['shards_sha256'] = self._shards_sha256 = shards_sha256
+        self.origin['shards_sha256'] = self._shards_sha256 = shards_sha256
         for path in self.folder.glob('**/.*'):
             if _LEFT.match(path.name):
                 path.unlink()
@@ -76,17 +76,17 @@ class Manifest:
         del self.files[name]
         self._save()
 
-    def _found(self) -> dict | None:
+    def _read(self) -> dict | None:
         try:
-            found = json.loads(self.path.read_text('utf-8'))
+            manifest = json.loads(self.path.read_text('utf-8'))
         except (FileNotFoundError, ValueError):
             return None
-        return found if isinstance(found, dict) and found.get('format') == _FORMAT else None
+        return manifest if isinstance(manifest, dict) and manifest.get('format') == _FORMAT else None
 
-    def _compare(self, wanted: dict, found: dict) -> None:
+    def _compare(self, wanted: dict, previous: dict) -> None:
         """Refuse, or remove, files that were made of something else."""
-        differing = [_difference(key, value, found.get(key)) for key, value in wanted.items()
-                     if value != found.get(key)]
+        differing = [_difference(key, value, previous.get(key)) for key, value in wanted.items()
+                     if value != previous.get(key)]
         if not differing:
             return
         if not self._overwrite:
@@ -97,14 +97,14 @@ class Manifest:
         self.files, self._shards_sha256 = {}, None
 
     def _save(self) -> None:
-        content = {**self.about, 'files': dict(sorted(self.files.items()))}
+        content = {**self.origin, 'files': dict(sorted(self.files.items()))}
         write_file(self.path, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
 
 
-def _difference(key: str, wanted: Any, found: Any) -> str:
+def _difference(key: str, wanted: Any, previous: Any) -> str:
     if key in _OTHERS:
         return _OTHERS[key]
-    if not (isinstance(wanted, dict) and isinstance(found, dict)):
-        return f'{key} {found!r} instead of {wanted!r}'
-    return ', '.join(_difference(name, value, found.get(name)) for name, value in wanted.items()
-                     if value != found.get(name))
+    if not (isinstance(wanted, dict) and isinstance(previous, dict)):
+        return f'{key} {previous!r} instead of {wanted!r}'
+    return ', '.join(_difference(name, value, previous.get(name)) for name, value in wanted.items()
+                     if value != previous.get(name))

@@ -23,7 +23,7 @@ from ..loading.video_tasks import for_each_video
 from ..reading.sampling import clip_indices
 from ..reading.video_reader import VideoReader
 from .clips import CLASSES_FILE, ClipRecords
-from .cutting import Cut, cut_clips
+from .cutting import CropSettings, cut_clips
 from .framing import RecordWriter, make_example
 from .manifest import Manifest
 
@@ -47,7 +47,7 @@ class ClipSettings:
         Frames of the video from the start of a clip to that of the next; by default clips touch and do not overlap.
     drop_short : bool
         Leave out the clip that the end of a part cuts short; otherwise it repeats its last frame.
-    cut : Cut
+    cut : CropSettings
         Crop and size.
     clips_per_file : int
         Records of a file.
@@ -64,7 +64,7 @@ class ClipSettings:
     frame_stride: int = 1
     clip_step: int | None = None
     drop_short: bool = False
-    cut: Cut = Cut()
+    cut: CropSettings = CropSettings()
     clips_per_file: int = 16
     file_names: str = 'counted'
 
@@ -125,9 +125,9 @@ def make_clip_records(videos: AnnotatedVideos, out: str | os.PathLike, settings:
         When what was read again differs; the files are made again by the next call.
     """
     settings, out = settings or ClipSettings(), Path(out).expanduser()
-    about = {'settings': dataclasses.asdict(settings), 'annotations_sha256': videos.sha256}
+    origin = {'settings': dataclasses.asdict(settings), 'annotations_sha256': videos.sha256}
     with _to_disk(out), _alone(out):
-        manifest = Manifest(out, about, overwrite)
+        manifest = Manifest(out, origin, overwrite)
         parts, skipped = _find_parts(videos, settings.cut.decoder, num_workers, timeout, progress)
         shards, short = _plan(parts, videos, settings)
         skipped += short
@@ -138,7 +138,7 @@ def make_clip_records(videos: AnnotatedVideos, out: str | os.PathLike, settings:
                    functools.partial(cut_clips, cut=settings.cut, num_workers=num_workers, timeout=timeout))
         if verify:
             _verify(shards, manifest, out, videos, settings, num_workers, progress)
-        report = _report(about, videos, parts, shards, manifest, skipped, verify)
+        report = _report(origin, videos, parts, shards, manifest, skipped, verify)
         write_file(out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + '\n')
     return report
 
@@ -301,9 +301,9 @@ def _check_file(path: str, name: str, expected: dict, *, num_classes: int, shape
             records = ClipRecords(path, num_classes=num_classes, clip_length=shape[0], height=shape[1], width=shape[2])
             for index in range(len(records)):
                 labels += records.read(index)[1]
-        found = {str(label): int(count) for label, count in enumerate(labels) if count}
-        if not same or found != {label: count for label, count in expected['labels'].items()
-                                 if int(label) < num_classes}:
+        counts = {str(label): int(count) for label, count in enumerate(labels) if count}
+        if not same or counts != {label: count for label, count in expected['labels'].items()
+                                  if int(label) < num_classes}:
             raise RecordError(path, 0, f'is not what was written (its SHA-256 is {expected["sha256"]} in the manifest)')
     except RecordError as error:
         return error

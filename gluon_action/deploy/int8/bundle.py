@@ -100,13 +100,13 @@ def quantize_bundle(path: str | os.PathLike, out: str | os.PathLike, *, calibrat
         made = Calibration(bundle.model, (bundle.preprocess.cut(clip.frames) for clip in calibration), folder,
                            mode=choices.mode, activations=choices.activations, reduce_range=choices.reduce_range)
         trial = _Trial(bundle, held_out, choices.threads)
-        kept = {} if choices.keep_slow else slower_layers(made, bundle.preprocess.shape(bundle.preprocess.rows),
-                                                          threads=choices.threads)
-        if len(kept) == len(made.layers):
+        float_layers = {} if choices.keep_slow else slower_layers(
+            made, bundle.preprocess.shape(bundle.preprocess.rows), threads=choices.threads)
+        if len(float_layers) == len(made.layers):
             raise ModelError(f'{path}: int8 makes every layer slower on this machine, so it is of no use here; '
                              '--keep-slow makes it all the same')
-        kept |= _kept_for_accuracy(made, trial, kept, part / MODEL, Path(folder), choices, progress)
-        report = _report(bundle, part / MODEL, made, trial, kept, choices, len(calibration))
+        float_layers |= _floats_for_accuracy(made, trial, float_layers, part / MODEL, Path(folder), choices, progress)
+        report = _report(bundle, part / MODEL, made, trial, float_layers, choices, len(calibration))
         _complete(bundle, part, report)
         report['seconds'] = round(time.perf_counter() - started, 1)
     return report
@@ -133,8 +133,8 @@ class _Trial:
         """Agreement of a model with the float one, and its scores."""
         if not self.clips:
             return None
-        found = self.scores(OnnxModel(path, threads=self.threads))
-        return agreement(self.expected, found), found
+        scores = self.scores(OnnxModel(path, threads=self.threads))
+        return agreement(self.expected, scores), scores
 
 
 def _check(bundle: Bundle, choices: Int8Choices) -> None:
@@ -147,15 +147,15 @@ def _check(bundle: Bundle, choices: Int8Choices) -> None:
             raise UsageError(f'--{name.replace("_", "-")} must be in 0..1, got {getattr(choices, name)}')
 
 
-def _kept_for_accuracy(made: Calibration, trial: _Trial, kept: dict[str, str], path: Path, folder: Path,
+def _floats_for_accuracy(made: Calibration, trial: _Trial, float_layers: dict[str, str], path: Path, folder: Path,
                        choices: Int8Choices, progress: Callable | None) -> dict[str, str]:
     """Write the model, and again with the layers that hurt most in float, until it agrees; return these with why."""
-    layers = [layer for layer in made.layers if layer.name not in kept]
+    layers = [layer for layer in made.layers if layer.name not in float_layers]
     made.write(path, [layer.name for layer in layers])
-    found = trial.compare(path)
-    if found is None or found[0].top1 >= choices.min_agreement:
+    compared = trial.compare(path)
+    if compared is None or compared[0].top1 >= choices.min_agreement:
         return {}
-    first = found[0].top1
+    first = compared[0].top1
     limit = min(math.floor(choices.max_float * len(made.layers)), len(layers) - 1)
     step = progress('layers tried alone', len(layers)) if progress else lambda: None
     few = _Few(trial)
@@ -164,12 +164,12 @@ def _kept_for_accuracy(made: Calibration, trial: _Trial, kept: dict[str, str], p
     while number <= limit:
         chosen = dict(worst[:number])
         made.write(path, [layer.name for layer in layers if layer.name not in chosen])
-        found = trial.compare(path)
-        if found[0].top1 >= choices.min_agreement:
+        compared = trial.compare(path)
+        if compared[0].top1 >= choices.min_agreement:
             return {name: f'hurts: alone in int8 it changes the scores by {error:.1%}'
                     for name, error in chosen.items()}
         number = limit if number < limit < 2 * number else 2 * number
-    raise ModelError(f'{found[0].top1:.1%} of the held-out clips keep their class ({first:.1%} with every layer in '
+    raise ModelError(f'{compared[0].top1:.1%} of the held-out clips keep their class ({first:.1%} with every layer in '
                      f'int8), --min-agreement asks for {choices.min_agreement:.1%}, and {limit} layers in float do not '
                      'reach it; calibrate on more clips, take --calib-mode entropy, raise --max-float, or lower '
                      '--min-agreement')
@@ -183,8 +183,8 @@ class _Few:
         self.expected = np.concatenate([trial.float_model.run(batch) for batch in self.batches])
 
 
-def _report(bundle: Bundle, path: Path, made: Calibration, trial: _Trial, kept: dict[str, str], choices: Int8Choices,
-            num_calibration: int) -> dict[str, Any]:
+def _report(bundle: Bundle, path: Path, made: Calibration, trial: _Trial, float_layers: dict[str, str],
+            choices: Int8Choices, num_calibration: int) -> dict[str, Any]:
     shape = bundle.preprocess.shape(bundle.preprocess.rows)
     model = OnnxModel(path, threads=choices.threads)
     in_float, in_int8 = _latencies(trial.float_model, model, np.zeros(shape, np.float32))
@@ -196,15 +196,16 @@ def _report(bundle: Bundle, path: Path, made: Calibration, trial: _Trial, kept: 
                         'weight_bits': 7 if made.reduce_range else 8},
         'bytes': {'float32': sizes[0], 'int8': sizes[1], 'ratio': sizes[1] / sizes[0]},
         'seconds_a_score': {'float32': in_float, 'int8': in_int8, 'ratio': in_int8 / in_float},
-        'layers': {'int8': len(made.layers) - len(kept), 'float32': len(kept), 'kept_in_float': kept}}
-    found = trial.compare(path)
-    if found is None:
+        'layers': {'int8': len(made.layers) - len(float_layers), 'float32': len(float_layers),
+                   'kept_in_float': float_layers}}
+    compared = trial.compare(path)
+    if compared is None:
         return report
-    report['held_out'] = {'clips': len(trial.clips), 'agreement': found[0].top1, 'score_error': found[0].error}
+    report['held_out'] = {'clips': len(trial.clips), 'agreement': compared[0].top1, 'score_error': compared[0].error}
     labelled = [place for place, clip in enumerate(trial.clips) if clip.label is not None]
     if labelled:
         truth = np.array([trial.clips[place].label for place in labelled])
-        top1 = [float(np.mean(values[labelled].argmax(axis=1) == truth)) for values in (trial.expected, found[1])]
+        top1 = [float(np.mean(values[labelled].argmax(axis=1) == truth)) for values in (trial.expected, compared[1])]
         report['top1'] = {'clips': len(labelled), 'float32': top1[0], 'int8': top1[1], 'change': top1[1] - top1[0]}
     return report
 
@@ -228,15 +229,15 @@ def _complete(bundle: Bundle, part: Path, report: dict[str, Any]) -> None:
     rows = preprocess.apply(frames)
     logits = np.concatenate([model.run(rows[place:place + preprocess.rows])
                              for place in range(0, len(rows), preprocess.rows)])
-    about = {name: bundle.manifest[name] for name in _KEPT if name in bundle.manifest}
-    about |= {'precision': 'int8', 'int8': {name: report[name] for name in ('calibration', 'layers', 'held_out', 'top1')
-                                            if name in report}}
+    manifest = {name: bundle.manifest[name] for name in _KEPT if name in bundle.manifest}
+    told = {name: report[name] for name in ('calibration', 'layers', 'held_out', 'top1') if name in report}
+    manifest |= {'precision': 'int8', 'int8': told}
     card = None
     with contextlib.suppress(ImportError, UsageError):  # a network of somebody else's
         from ...model_zoo import model_card
         card = model_card(bundle.name)
-    text = card_text(card, preprocess, bundle.labels, about, _notes(bundle, report))
-    complete(part, about, preprocess=preprocess, labels=bundle.labels, card=text, frames=frames, logits=logits)
+    text = card_text(card, preprocess, bundle.labels, manifest, _notes(bundle, report))
+    complete(part, manifest, preprocess=preprocess, labels=bundle.labels, card=text, frames=frames, logits=logits)
 
 
 def _notes(bundle: Bundle, report: dict[str, Any]) -> dict[str, str]:
@@ -252,9 +253,9 @@ def _notes(bundle: Bundle, report: dict[str, Any]) -> dict[str, str]:
 def report_text(report: dict[str, Any]) -> str:
     """Return a report as a page to read."""
     processor, sizes, seconds = report['processor'], report['bytes'], report['seconds_a_score']
-    known = processor['int8_instructions']
-    eight = 'unknown whether it has instructions for int8' if known is None else \
-        f'instructions for int8: {", ".join(known)}' if known else \
+    instructions = processor['int8_instructions']
+    eight = 'unknown whether it has instructions for int8' if instructions is None else \
+        f'instructions for int8: {", ".join(instructions)}' if instructions else \
         'no instructions for int8 (VNNI or the like): gains are small here'
     calibration, layers = report['calibration'], report['layers']
     lines = [f'{report["model"]} in int8',

@@ -35,11 +35,11 @@ class Agreement:
     error: float
 
 
-def agreement(expected: np.ndarray, found: np.ndarray) -> Agreement:
+def agreement(expected: np.ndarray, got: np.ndarray) -> Agreement:
     """Compare scores (n, K) of the same clips."""
     spread = expected - expected.mean(axis=1, keepdims=True)
-    error = float(np.sqrt(np.mean((found - expected) ** 2)) / max(float(np.sqrt(np.mean(spread ** 2))), 1e-12))
-    same = float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
+    error = float(np.sqrt(np.mean((got - expected) ** 2)) / max(float(np.sqrt(np.mean(spread ** 2))), 1e-12))
+    same = float(np.mean(expected.argmax(axis=1) == got.argmax(axis=1)))
     return Agreement(same, error if math.isfinite(error) else float('inf'))
 
 
@@ -98,8 +98,8 @@ def most_harmful(calibration: Calibration, layers: Sequence[Layer], batches: Seq
     errors = []
     for layer in layers:
         calibration.write(folder / 'one.onnx', [layer.name])
-        found = scores(OnnxModel(folder / 'one.onnx', threads=threads), batches)
-        errors.append((layer.name, agreement(expected, found).error))
+        got = scores(OnnxModel(folder / 'one.onnx', threads=threads), batches)
+        errors.append((layer.name, agreement(expected, got).error))
         on_layer()
     return sorted(errors, key=lambda entry: -entry[1])
 

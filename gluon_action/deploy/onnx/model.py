@@ -100,8 +100,8 @@ def import_runtime():
 def runtime_errors() -> tuple[type[Exception], ...]:
     """Return what ONNX Runtime raises; its exceptions have no base of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
-    found = [value for value in vars(runtime).values() if isinstance(value, type) and issubclass(value, Exception)]
-    return (*found, ValueError)
+    errors = [value for value in vars(runtime).values() if isinstance(value, type) and issubclass(value, Exception)]
+    return (*errors, ValueError)
 
 
 def _in_one_line(error: Exception) -> str:

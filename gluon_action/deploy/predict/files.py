@@ -35,7 +35,7 @@ class Job(NamedTuple):
         return [*self.overlays, *([self.timeline] if self.timeline else [])]
 
 
-class Failure(NamedTuple):
+class FailedVideo(NamedTuple):
     """A video that could not be predicted, or whose files could not be written."""
 
     source: str
@@ -92,7 +92,7 @@ def plan_jobs(videos: Sequence[str], *, overlay: str | None = None, timeline: st
 
 def predict_jobs(predictor: Predictor, jobs: Iterable[Job], *, top_k: int = 5, fps: float | None = None,
                  watch: Callable[[Any], Callable[[Window], None]] | None = None
-                 ) -> Iterator[tuple[Job, Prediction | Failure]]:
+                 ) -> Iterator[tuple[Job, Prediction | FailedVideo]]:
     """Predict one video after the other; what fails does not stop the others.
 
     Parameters
@@ -110,16 +110,16 @@ def predict_jobs(predictor: Predictor, jobs: Iterable[Job], *, top_k: int = 5, f
         try:
             result = _predict(predictor, job, top_k, fps, watch)
         except GluonActionError as error:
-            result = Failure(job.video, error)
+            result = FailedVideo(job.video, error)
         yield job, result
 
 
-def write_json(path: str | os.PathLike, predictor: Predictor, results: Sequence[Prediction | Failure],
+def write_json(path: str | os.PathLike, predictor: Predictor, results: Sequence[Prediction | FailedVideo],
                top_k: int = 5) -> None:
     """Write all that was found, failures too; `OutputError` when that cannot be."""
     videos = [result.as_dict(top_k) if isinstance(result, Prediction) else result.as_dict() for result in results]
-    about = {'gluon_action': __version__, 'model': predictor.about(), 'labels': predictor.labels, 'videos': videos}
-    write_file(Path(path).expanduser(), to_json(about))
+    content = {'gluon_action': __version__, 'model': predictor.about(), 'labels': predictor.labels, 'videos': videos}
+    write_file(Path(path).expanduser(), to_json(content))
 
 
 def output_paths(flag: str, target: str, videos: Sequence[str], ending: str) -> list[Path]:
@@ -179,19 +179,19 @@ def _predict(predictor: Predictor, job: Job, top_k: int, fps: float | None, watc
     with ExitStack() as stack:
         overlay = stack.enter_context(Overlay(job.overlays, predictor.labels)) if job.overlays else None
 
-        def opened(frames) -> None:
+        def on_open(frames) -> None:
             if overlay:
                 overlay.open(frames)
             if watch:
                 watcher.append(watch(frames))
 
-        def window(found: Window) -> None:
+        def on_window(window: Window) -> None:
             if overlay:
-                overlay.window(found)
+                overlay.window(window)
             for take in watcher:
-                take(found)
+                take(window)
 
-        prediction = predictor.stream(job.video, on_open=opened, on_window=window,
+        prediction = predictor.stream(job.video, on_open=on_open, on_window=on_window,
                                       on_frame=overlay and overlay.frame, fps=fps)
         if job.timeline:
             plot_timeline(prediction, job.timeline, top_k=top_k)

@@ -19,7 +19,7 @@ from ...files import file_sha256
 from ..bundle.format import MODEL, Bundle, read_bundle
 from ..onnx.model import OnnxModel
 from .inputs import Pictures, open_frames
-from .windows import Ballot, Cut, History, RollingMean, Window, WindowCutter, WindowPlan
+from .windows import Ballot, History, RollingMean, Window, WindowCutter, WindowFrames, WindowPlan
 
 _log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Predictor:
             run.finish()
             return self._prediction(os.fspath(source), run, cutter, frames)
 
-    def input_of(self, cuts: Sequence[Cut]) -> np.ndarray:
+    def input_of(self, cuts: Sequence[WindowFrames]) -> np.ndarray:
         """Return the input float32 of the network for windows."""
         pictures = [picture for cut in cuts for picture in cut.pictures]
         if len(sizes := {picture.shape for picture in pictures}) > 1:
@@ -242,8 +242,8 @@ class Predictor:
     def _model_sha256(self) -> str | None:
         if not isinstance(self.bundle, Bundle):
             return None
-        known = self.bundle.manifest.get('files', {}).get(MODEL)
-        return known['sha256'] if known else file_sha256(self.bundle.model)
+        listed = self.bundle.manifest.get('files', {}).get(MODEL)
+        return listed['sha256'] if listed else file_sha256(self.bundle.model)
 
     @property
     def name(self) -> str:
@@ -290,8 +290,8 @@ class _Run:
         self.history, self.ballot = History(), Ballot(predictor.vote)
         self._predictor, self._source, self._on_window = predictor, source, on_window
         self._rolling = RollingMean(predictor.rolling)
-        self._waiting: list[Cut] = []
-        self._computing: tuple[list[Cut], Future] | None = None
+        self._waiting: list[WindowFrames] = []
+        self._computing: tuple[list[WindowFrames], Future] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='network')
 
     def __enter__(self) -> _Run:
@@ -300,7 +300,7 @@ class _Run:
     def __exit__(self, *exception) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def add(self, cuts: Sequence[Cut]) -> None:
+    def add(self, cuts: Sequence[WindowFrames]) -> None:
         """Take windows; compute as soon as they are enough for a batch."""
         for cut in cuts:
             self._waiting.append(cut)

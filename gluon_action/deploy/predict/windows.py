@@ -93,7 +93,7 @@ class WindowPlan:
         return [start + (offset if offset < num_frames else max(ends)) for start in starts for offset in self.offsets]
 
 
-class Cut(NamedTuple):
+class WindowFrames(NamedTuple):
     """The frames of one window: numbers of its first and last, their times in seconds, pictures uint8 (H, W, C)."""
 
     first: int
@@ -131,14 +131,14 @@ class WindowCutter:
         self._held: dict[int, tuple[float, np.ndarray]] = {}
         self._last = -1
 
-    def push(self, number: int, seconds: float, picture: np.ndarray) -> list[Cut]:
+    def push(self, number: int, seconds: float, picture: np.ndarray) -> list[WindowFrames]:
         """Take the next frame and return the windows that end with it."""
         self._numbers.append(number)
         self._held[number] = seconds, picture
         self._last = number
         return self._complete(number)
 
-    def finish(self, num_frames: int | None = None) -> list[Cut]:
+    def finish(self, num_frames: int | None = None) -> list[WindowFrames]:
         """Return the windows that are left when the stream has ended.
 
         Parameters
@@ -155,7 +155,7 @@ class WindowCutter:
         self.num_cut = 1
         return [self._cut(numbers, 0, num_frames - 1)]
 
-    def _complete(self, last: int) -> list[Cut]:
+    def _complete(self, last: int) -> list[WindowFrames]:
         cuts = []
         while (end := self.plan.first(self._next) + self.plan.span - 1) <= last:
             numbers = self.plan.frames(self._next)
@@ -169,9 +169,9 @@ class WindowCutter:
         self.num_cut += len(cuts)
         return cuts
 
-    def _cut(self, numbers: Sequence[int], first: int, last: int) -> Cut:
+    def _cut(self, numbers: Sequence[int], first: int, last: int) -> WindowFrames:
         pictures = [self._held[self._nearest(number)][1] for number in numbers]
-        return Cut(first, last, self._time(first), self._time(last) + 1 / self.fps, pictures)
+        return WindowFrames(first, last, self._time(first), self._time(last) + 1 / self.fps, pictures)
 
     def _nearest(self, number: int) -> int:
         """The frame that came and is nearest, the earlier one of two."""

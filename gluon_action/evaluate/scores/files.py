@@ -200,13 +200,13 @@ def _class_names(files: Sequence[ScoreFile]) -> list[str]:
 
 
 def _label(key: str, files: Sequence[ScoreFile], rows: Sequence[dict[str, int]]) -> np.ndarray:
-    found = [(file, file.labels[row[key]]) for file, row in zip(files, rows) if key in row]
-    for file, label in found[1:]:
-        if not np.array_equal(label, found[0][1]):
+    labels = [(file, file.labels[row[key]]) for file, row in zip(files, rows) if key in row]
+    for file, label in labels[1:]:
+        if not np.array_equal(label, labels[0][1]):
             told = [f'{value.nonzero()[0].tolist() if value.ndim else int(value)} in {where.path}'
-                    for where, value in (found[0], (file, label))]
+                    for where, value in (labels[0], (file, label))]
             raise UsageError(f'{key} has label {" and ".join(told)}; test every stream on the same list')
-    return found[0][1]
+    return labels[0][1]
 
 
 def _cause(key: str, scored: np.ndarray, files: Sequence[ScoreFile], rows: Sequence[dict[str, int]]) -> str:
@@ -217,10 +217,10 @@ def _cause(key: str, scored: np.ndarray, files: Sequence[ScoreFile], rows: Seque
 
 def _protocol(file: Path) -> dict:
     try:
-        found = json.loads((file.parent / 'results.json').read_text(encoding='utf-8')).get('protocol')
+        protocol = json.loads((file.parent / 'results.json').read_text(encoding='utf-8')).get('protocol')
     except (OSError, ValueError, AttributeError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return protocol if isinstance(protocol, dict) else {}
 
 
 def _kind(protocol: dict, scores: np.ndarray) -> str:

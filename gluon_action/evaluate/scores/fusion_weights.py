@@ -94,12 +94,12 @@ def cross_validate(scores: np.ndarray, labels: np.ndarray, keys: Sequence[str], 
         raise UsageError(f'--fit: cross-validation needs two videos or more that every report scored, got {len(there)}')
     shuffled = np.random.default_rng(0).permutation(sorted(there.tolist(), key=lambda n: keys[n]))
     folds = [shuffled[f::_FOLDS] for f in range(min(_FOLDS, len(there)))]
-    by_video, found = np.ones((len(scores), len(keys))), []
+    by_video, fitted = np.ones((len(scores), len(keys))), []
     for fold in folds:
         others = np.setdiff1d(there, fold)
-        found.append(fit_weights(scores[:, others], labels[others], kind))
-        by_video[:, fold] = found[-1][:, None]
-    return np.mean(found, axis=0), by_video, np.array(found)
+        fitted.append(fit_weights(scores[:, others], labels[others], kind))
+        by_video[:, fold] = fitted[-1][:, None]
+    return np.mean(fitted, axis=0), by_video, np.array(fitted)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -121,12 +121,12 @@ def _fit_sum(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         step[free] = -np.linalg.solve(curvature[np.ix_(free, free)], slope[free])
         for shrink in 0.5 ** np.arange(40):
             trial = np.maximum(weights + shrink * step, 0)
-            found = _loss_of_sum(trial, scores, labels)
-            if found[0] <= value + 1e-4 * slope @ (trial - weights):
+            tried = _loss_of_sum(trial, scores, labels)
+            if tried[0] <= value + 1e-4 * slope @ (trial - weights):
                 break
         else:
             break  # nothing lower in reach: this is as exact as the numbers allow
-        weights, (value, slope, curvature) = trial, found
+        weights, (value, slope, curvature) = trial, tried
     return weights
 
 

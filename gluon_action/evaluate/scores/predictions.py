@@ -47,21 +47,21 @@ def write_predictions(folder: str | os.PathLike, keys: Sequence[str], classes: S
     """
     names = list(classes or map(str, range(logits.shape[1])))
     probabilities, decisions = scoring.predicted(logits)
-    known = ~np.isnan(labels).reshape(len(labels), -1).any(axis=1)
+    labelled = ~np.isnan(labels).reshape(len(labels), -1).any(axis=1)
     if labels.ndim == 1:
         labels = np.arange(len(names)) == labels[:, None]
     clips = []
     for place, key in enumerate(keys):
         clips.append({'clip': key, 'class_ids': decisions[place].tolist(),
                       'probabilities': _short(probabilities[place]), 'logits': _short(logits[place])})
-        if known[place]:
+        if labelled[place]:
             clips[-1]['truth'] = labels[place].astype(np.int64).tolist()
     about = {**about, 'classes': names}
-    if known.any():
-        error = np.abs(probabilities - labels)[known].mean(axis=0)
+    if labelled.any():
+        error = np.abs(probabilities - labels)[labelled].mean(axis=0)
         about['mean_absolute_error'] = dict(zip(names, map(float, error)))
     paths = [Path(folder, 'predictions.csv'), Path(folder, 'predictions.json')]
-    write_file(paths[0], _table(clips, names, known.any()))
+    write_file(paths[0], _table(clips, names, labelled.any()))
     write_file(paths[1], to_json({**about, 'clips': clips}))
     return paths
 
