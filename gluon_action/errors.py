@@ -1,4 +1,4 @@
-"""The one family of exceptions: what happened, where, what was got, what is allowed, what to do."""
+"""The exceptions of the package. A message says what happened and where, what was got, what is allowed, what to do."""
 from __future__ import annotations
 
 
@@ -7,7 +7,7 @@ class GluonActionError(Exception):
 
 
 class UsageError(GluonActionError, ValueError):
-    """An argument or a flag that cannot be; commands exit with 2."""
+    """An invalid argument or flag; commands exit with 2."""
 
 
 class AnnotationError(GluonActionError, ValueError):
@@ -15,7 +15,7 @@ class AnnotationError(GluonActionError, ValueError):
 
 
 class ModelError(UsageError):
-    """An unknown model, or one asked for what it cannot do."""
+    """An unknown model, or an option that it does not support."""
 
 
 class WeightsError(GluonActionError, RuntimeError):
@@ -27,7 +27,7 @@ class BundleError(GluonActionError, RuntimeError):
 
 
 class CheckpointError(GluonActionError, RuntimeError):
-    """A checkpoint that is torn, corrupted or of another run."""
+    """A checkpoint that is truncated, corrupted or of another run."""
 
 
 class DeviceError(GluonActionError, RuntimeError):
@@ -39,11 +39,11 @@ class OutputError(GluonActionError, OSError):
 
 
 class TrainingError(GluonActionError, RuntimeError):
-    """Training that cannot go on: the loss is not finite, or too many samples failed."""
+    """Training that cannot continue: the loss is not finite, or too many samples failed."""
 
 
 class VideoReadError(GluonActionError, RuntimeError):
-    """A video whose frames cannot be had.
+    """A video that cannot be decoded.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class VideoReadError(GluonActionError, RuntimeError):
 
 
 class RecordError(VideoReadError):
-    """A TFRecord file, or a record in it, that is torn, damaged or not what it should be.
+    """A TFRecord file, or a record in it, that is truncated, damaged or of another kind.
 
     Parameters
     ----------

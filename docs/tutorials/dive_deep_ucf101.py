@@ -53,7 +53,7 @@ print(net)
 
 # %%
 # VGG16 has 138 million parameters and does not learn from scratch in a minute. To see learning on this page, without
-# a download and without a GPU, we go on with ResNet-18 and frames of 64 pixels. On a machine with GPUs the contexts
+# a download and without a GPU, we continue with ResNet-18 and frames of 64 pixels. On a machine with GPUs the contexts
 # would be ``[mx.gpu(i) for i in range(num_gpus)]``.
 ctx = [mx.cpu(0)]
 demo = make_demo('demo_appearance', 'demo_data/tutorial', train_per_class=12, val_per_class=2)

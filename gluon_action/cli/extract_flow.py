@@ -15,7 +15,7 @@ Frames are resized to a short side of 256 first. Displacements are in pixels of 
 as 128 + round(d * 127 / 20): 128 is no motion, to the right and down are above it.
 
 The flow of a/b.mp4 is the folder OUT/a/b. Training and testing read it from the list of the videos, given --data-dir
-OUT. Run the same command again to go on with what was interrupted, to add videos, and to try again those that failed,
+OUT. Run the same command again to resume an interrupted extraction, to add videos, and to try again those that failed,
 which are in OUT/failures.jsonl. It exits with 1 when some failed."""
 
 EXAMPLES = """how long it takes:

@@ -24,7 +24,7 @@ instead of seconds, from 0; the end is the first frame that is no longer in the 
 into a folder of its own kind (train, val, ...). Also a list `path label`, or a folder with one folder a class, is
 taken: there every video is one part.
 
-Run the same command again to go on with what was interrupted. The files are the same for any -j. It exits with 1 when
+Run the same command again to resume after an interruption. The files are the same for any -j. It exits with 1 when
 more of the parts than --failure-limit allows gave none, or not all, of their clips."""
 
 EXAMPLES = """examples:

@@ -97,7 +97,7 @@ class Preprocess:
     Raises
     ------
     UsageError
-        For what cannot be; the message names the field, its value, and the values allowed.
+        For an invalid value; the message names the field, its value, and the values allowed.
     """
 
     layout: str

@@ -1,4 +1,4 @@
-"""Write what a test found: result JSON with its protocol, plots, scores and failures."""
+"""Write the report of a test: result JSON with its protocol, plots, scores and failures."""
 from __future__ import annotations
 
 import io

@@ -47,11 +47,11 @@ def fetch_weights(name: str, tag: str, sha1: str, root: str | os.PathLike | None
     Raises
     ------
     WeightsError
-        With the address and the cause, when it cannot be had. What was there before is left alone.
+        With the address and the cause, when the download fails. A file that was there before is left alone.
 
     Notes
     -----
-    ``$MXNET_GLUON_REPO`` names another server. A download that breaks is taken up where it stopped, by this call and
+    ``$MXNET_GLUON_REPO`` names another server. A download that breaks is resumed where it stopped, by this call and
     by the next. Processes that want the same file wait for each other (``$GLUON_MODEL_LOCK_TIMEOUT`` seconds, 300).
     """
     folder = weights_root(root)
@@ -63,8 +63,8 @@ def fetch_weights(name: str, tag: str, sha1: str, root: str | os.PathLike | None
             if not path.exists() or not _intact(path, sha1):
                 _download(url, path, sha1)
     except WeightsError as error:
-        raise WeightsError(f'{path.name} cannot be had from {url}: {error}; with the file from elsewhere, put it at '
-                           f'{path}') from error
+        raise WeightsError(f'{path.name} cannot be downloaded from {url}: {error}; with the file from elsewhere, '
+                           f'put it at {path}') from error
     except OSError as error:
         raise WeightsError(f'{path}: {error.strerror or error}; name another folder with root= or '
                            'MXNET_HOME') from error

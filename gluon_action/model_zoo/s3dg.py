@@ -163,7 +163,7 @@ class S3D(I3D):
     temporal_conv_startat, gating_startat : str
         First stage that convolves through time behind the stem, and first that is gated: 'Conv3d_2c_3x3' (slim's
         'Conv2d_2c_3x3' is understood) or a 'Mixed' block; 'none' for nowhere. Late starts give the paper's top-heavy
-        networks. Gates stand behind the last unit of each branch.
+        networks. Gates follow the last unit of each branch.
     depth_multiplier : float
         Factor of all channels but those of the input and the scores.
     min_depth : int

@@ -45,7 +45,7 @@ class TSN(Recognizer):
         return super().forward(x, *args)
 
     def hybrid_forward(self, F, x):
-        """Score the frames, then agree."""
+        """Score the frames, then combine the scores of the segments."""
         return self.tsn_consensus(self.basenet(x))
 
     def _collect_params_with_prefix(self, prefix=''):
@@ -69,7 +69,7 @@ class ActionRec(Recognizer):
         Return features (N, D) instead of scores (N, K).
     """
 
-    #: The class that stands for this one over several segments.
+    #: The class that wraps this one for several segments.
     tsn_class = TSN
 
     def __init__(self, nclass: int, feat_dim: int, init_std: float, feat_ext: bool = False, **kwargs):

@@ -176,7 +176,7 @@ class SameConv3D(SizedBlock, gluon.nn.Conv3D):
 
 
 class SameMaxPool3D(SizedBlock, gluon.nn.MaxPool3D):
-    """Maximum over windows of clips with SAME padding, which never wins: it counts as minus infinity.
+    """Max pooling of clips with SAME padding; padded places count as minus infinity.
 
     Parameters
     ----------

@@ -123,7 +123,7 @@ def test_a_server_that_is_busy_is_asked_again(repository, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_asked_for_once(repository, tmp_path):
-    with pytest.raises(WeightsError, match='x-12345678.params cannot be had from http.*/x-12345678.zip: HTTP 404'):
+    with pytest.raises(WeightsError, match='x-12345678.params cannot be downloaded from http.*678.zip: HTTP 404'):
         fetch_weights('x', '12345678', '12345678', tmp_path)
     assert len(repository.requests) == 1
 

@@ -83,7 +83,7 @@ def make_demo(name: str, root: str | os.PathLike, *, seed: int = 0, train_per_cl
     Raises
     ------
     UsageError
-        When an argument cannot be.
+        When an argument is invalid.
     OutputError
         When `root` holds other things or cannot be written.
     """
@@ -270,7 +270,7 @@ _DEMOS = {
 
 
 def _claim(root: Path, settings: dict) -> None:
-    """Take an empty folder, or one that holds this very data set, finished or not."""
+    """Claim a folder that is empty or holds this very data set, finished or not."""
     root.mkdir(parents=True, exist_ok=True)
     record = root / 'demo.json'
     if record.exists():

@@ -34,7 +34,7 @@ _LOCK = '.lock'
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How flow is extracted; what is recorded with it, and must be equal to go on with an extraction.
+    """How flow is extracted; what is recorded with it, and must be equal to resume an extraction.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class FlowSettings:
 
 @dataclass
 class FlowReport:
-    """What became of the videos: how many were extracted, had been before, and failed (with path, name and error)."""
+    """The result: how many were extracted, had been before, and failed (with path, name and error)."""
 
     extracted: int
     finished_before: int
@@ -88,7 +88,7 @@ def extract_flow(videos: dict[str, str], out: str | os.PathLike, settings: FlowS
                  name_pattern: str | None = None, decoder: str = 'auto', num_workers: int = 1,
                  timeout: float | None = None, overwrite: bool = False, preview: bool = False,
                  progress: bool = False) -> FlowReport:
-    """Extract the flow of videos; those that are finished are passed over, so that it can be interrupted.
+    """Extract the flow of videos; finished ones are skipped, so it can be interrupted.
 
     The flow of a video is a folder ``out/name``: pictures ``flow_x_00001.jpg`` and ``flow_y_00001.jpg`` (from frame 1
     to frame 2) and so on, and ``flow.json``, which says how it was made. n frames give n - 1 of them, and a single
@@ -226,7 +226,7 @@ def _is_finished(folder: Path, settings: FlowSettings) -> bool:
 
 
 def _work(path: str, name: str, *, out: Path, settings: FlowSettings, preview: bool, reading: dict) -> None:
-    """Do what is missing of one video."""
+    """Extract or draw what is missing of one video."""
     folder = out / name
     if not _is_finished(folder, settings):
         extract_video(path, folder, settings, **reading)
@@ -281,7 +281,7 @@ def _write_picture(path: Path, picture: np.ndarray, options: Sequence[int] = ())
 
 @contextlib.contextmanager
 def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place if all goes well and is removed if not.
+    """A temporary folder that replaces `folder` on success and is removed on failure.
 
     While it is written a file in it is locked, so that what a killed process left is told from what another one writes.
     """

@@ -1,4 +1,4 @@
-"""Stored optical flow of one video: a folder of pictures or of one compressed array, and what it says about itself."""
+"""Stored optical flow of one video: a folder of pictures or of one compressed array, and its manifest."""
 from __future__ import annotations
 
 import json
@@ -17,7 +17,7 @@ from ..reading.frame_folder import FrameFolder
 #: Says how the flow beside it was made; written last, so that a folder with it is whole.
 MANIFEST = 'flow.json'
 ARRAY = 'flow.npz'
-#: Names of the pictures, by their format; ``%s`` stands for x or y.
+#: Names of the pictures, by their format; ``%s`` is x or y.
 PATTERNS = {'jpg': 'flow_%s_%05d.jpg', 'png': 'flow_%s_%05d.png'}
 FORMATS = (*PATTERNS, 'npz')
 
@@ -97,7 +97,7 @@ def is_video_name(path: str) -> bool:
 
 
 def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
-    """What stands in a flow folder's `MANIFEST`; empty where there is none.
+    """Return the content of a flow folder's `MANIFEST`; empty where there is none.
 
     Raises
     ------

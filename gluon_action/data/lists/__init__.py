@@ -1,1 +1,1 @@
-"""Lists of videos: every format that people have, read into samples whose paths and labels are checked."""
+"""Lists of videos: every known format, read into samples whose paths and labels are checked."""

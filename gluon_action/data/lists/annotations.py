@@ -1,4 +1,4 @@
-"""Every format of list that people have, read into one: a `Sample` for each video."""
+"""Lists of videos in any known format, read into one `Sample` a video."""
 from __future__ import annotations
 
 import hashlib
@@ -132,7 +132,7 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
         For a list that is missing, empty or contradicts itself, a line that cannot be read, a label that is out of
         range or a path outside `root`; the message names file and line.
     UsageError
-        For an argument that cannot be.
+        For an invalid argument.
     """
     if label_base not in (None, 0, 1):
         raise UsageError(f'--label-base must be 0 or 1, got {label_base}')

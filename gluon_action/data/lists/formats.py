@@ -1,4 +1,4 @@
-"""What people's lists of videos look like: each format read into entries, before paths and labels are checked."""
+"""Formats of lists of videos: each is read into entries, before paths and labels are checked."""
 from __future__ import annotations
 
 import functools

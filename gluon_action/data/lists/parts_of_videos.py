@@ -136,7 +136,7 @@ def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike =
     AnnotationError
         Naming file and line: for a row that cannot be read, a label that no class has, a video in two splits.
     UsageError
-        When an argument cannot be.
+        When an argument is invalid.
     """
     path = os.path.expanduser(os.fspath(path))
     if unit not in UNITS or label_base not in (0, 1) or not 0 <= val_share < 1:

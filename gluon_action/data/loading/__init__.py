@@ -1,1 +1,1 @@
-"""Worker processes that read samples ahead."""
+"""Worker processes that prefetch samples."""

@@ -75,7 +75,7 @@ class SharedQueue:
             return int(self._claims[index]), self._since[index] / 1e9
 
     def release(self, index: int) -> int:
-        """Claim of a dead worker, which is given up."""
+        """Clear the claim of a dead worker and return it."""
         serial, _ = self.claim_of(index)
         self._claims[index] = IDLE
         os.eventfd_write(self._wake, 1)  # it may have died with a wake-up taken and no task
@@ -88,7 +88,7 @@ class SharedQueue:
             return serial in queued or serial in self._claims
 
     def clear(self) -> None:
-        """Free the store; only when no task is in work."""
+        """Free the store; only when no task is outstanding."""
         os.ftruncate(self._store, 0)
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ _libc = ctypes.CDLL(None)
 
 
 class WorkerError(GluonActionError, RuntimeError):
-    """A task that a worker process could not do."""
+    """A task that failed in a worker process."""
 
 
 class WorkerTimeout(WorkerError):
@@ -67,7 +67,7 @@ class WorkerPool:
     num_workers : int
         Processes, 1 or more.
     timeout : float, optional
-        Seconds a task may take before its worker is killed and replaced; None waits for ever.
+        Seconds a task may take before its worker is killed and replaced; None waits forever.
     capacity : int
         Tasks that workers can see at a time; more may be submitted and wait in the parent.
     """
@@ -128,7 +128,7 @@ class WorkerPool:
             When workers die again and again before they can take a task.
         """
         if not self._tasks:
-            raise LookupError('no task is in work; submit one before asking for its answer')
+            raise LookupError('no task is outstanding; submit one before asking for its answer')
         while not self._done:
             if self._queue.wait(_TICK_SECONDS):
                 self._collect()
@@ -168,7 +168,7 @@ class WorkerPool:
         self._done.append(serial)
 
     def _look_after(self) -> None:
-        """Replace workers that died or are late."""
+        """Replace workers that died or missed their deadline."""
         self._looked = time.monotonic()
         for index, pid in enumerate(self.pids):
             if not pid:  # its start failed
@@ -194,7 +194,7 @@ class WorkerPool:
         return serial
 
     def _retire(self, index: int, pid: int, ending: str, late: int | None) -> None:
-        """Find out what a dead worker leaves undone: its task fails, is tried again, or was answered after all."""
+        """Settle the task of a dead worker: it fails, is tried again, or was answered after all."""
         self._collect()
         serial = self._queue.release(index)
         log.warning('data worker %d (pid %d) %s%s; a new one takes its place', index, pid, ending,

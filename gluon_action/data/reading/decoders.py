@@ -38,13 +38,13 @@ Finish = Callable[[np.ndarray], np.ndarray]
 
 
 class DecoderTrouble(Exception):
-    """A decoder that is missing or failed where another one may succeed."""
+    """A decoder that is not installed or failed, where another one may succeed."""
 
 
 class PyavVideo:
     """A file read by PyAV (FFmpeg's libraries).
 
-    Frame number i is the i-th that comes out when the file is decoded from its start. Where packets carry their
+    Frame number i is the i-th of the file decoded from its start. Where packets carry their
     presentation times, that is the one with the i-th smallest, so a wanted frame is decoded from the last key frame
     before it on, without the frames that no other refers to. Elsewhere everything is decoded, and counted.
 
@@ -86,7 +86,7 @@ class PyavVideo:
         return self._read_by_time(numbers) if self._times else self._read_in_order(numbers)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         # The finisher belongs to the reader: kept, it would hold both until the garbage is collected.
         self._packets = self._frames = self._finish = None
         self._container.close()
@@ -98,7 +98,7 @@ class PyavVideo:
             raise VideoReadError(self._path, self.name, why_not_a_video(self._path, error)) from error
 
     def _attach(self, container) -> None:
-        """Make `container` the one to read from and set its decoder up."""
+        """Read from `container` from now on, and set its decoder up."""
         self._container = container
         self._stream = picture_stream(container, self._path)
         self._context = self._stream.codec_context
@@ -170,7 +170,7 @@ class PyavVideo:
         return [pictures[time] for time in wanted]
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, int, set[int]]]:
-        """Stretches of packets to decode, in order and apart from each other: first, last, times wanted of it."""
+        """Ranges of packets to decode, in order and disjoint: first, last, and the times wanted of each."""
         runs: list[tuple[int, int, set[int]]] = []
         for key, last, time in sorted((self._key_before(time), self._position[time], time) for time in wanted):
             if runs and key <= runs[-1][1]:
@@ -293,7 +293,7 @@ class DecordVideo:
         return frames
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._reader = None
 
 
@@ -316,10 +316,10 @@ def picture_stream(container, path: str):
 
 
 def upright(frame, reformatter, num_threads: int = 1) -> np.ndarray:
-    """A frame decoded by PyAV as uint8 (H, W, 3) RGB, turned as it is meant to be seen.
+    """A frame decoded by PyAV as uint8 (H, W, 3) RGB, rotated as its metadata says.
 
-    It shows the decoder's own memory, whose rows may be padded: who keeps it or writes to it makes a copy. A phone that
-    was held upright writes lying pictures and how to turn them; decord turns them as well.
+    It is a view of the decoder's own memory, whose rows may be padded: copy it to keep it or to write to it. A phone
+    that is held upright stores pictures on their side and the rotation as metadata; decord applies it as well.
     """
     rgb = reformatter.reformat(frame, format='rgb24', threads=num_threads)
     rows = np.frombuffer(rgb.planes[0], np.uint8).reshape(rgb.height, -1)

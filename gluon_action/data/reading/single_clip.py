@@ -1,4 +1,4 @@
-"""One clip for a network, out of whatever is at hand: a video, a GIF, a folder, or an array that was made before."""
+"""One clip for a network, from any kind of input: a video, a GIF, a folder, or an array that was made before."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""Frames of a file, a folder of pictures, a camera or an address one after the other, decoded ahead by a thread."""
+"""Frames of a file, a folder of pictures, a camera or an address in order, prefetched by a thread."""
 from __future__ import annotations
 
 import collections
@@ -41,8 +41,8 @@ class Skipped(NamedTuple):
 class FrameStream:
     """The frames of a video in order, however long it is, with a bounded number of them in memory.
 
-    A thread decodes ahead of whoever iterates. A frame that cannot be decoded is left out and stands in `skipped`; the
-    others keep their numbers and times. Frames that refer to it come as the decoder mends them.
+    A thread prefetches frames. A frame that cannot be decoded is left out and listed in `skipped`; the others keep
+    their numbers and times. Frames that refer to it come as the decoder conceals the damage.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ class FrameStream:
     fps : float, optional
         Frames per second of a folder or a file without times; by default what the file says, else 25.
     live : bool, optional
-        Whether the source goes on while nobody reads: then the oldest waiting frame is dropped for a new one, and
-        counted in `dropped`. By default true of cameras and of addresses that stream (not of http). Of files and
+        Whether the source produces frames while nobody reads: then the oldest waiting frame is dropped for a new one,
+        and counted in `dropped`. By default true of cameras and of addresses that stream (not of http). Of files and
         folders nothing is ever dropped.
     num_threads : int
         Threads of the decoder. One, because a network computes at the same time.
     timeout : float
-        Seconds to wait for an address to answer or go on.
+        Seconds to wait for an address to answer or to send more.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class FrameStream:
     num_frames : int or None
         Frames that the source announces, for a progress bar; not to be relied on.
     skipped : list of Skipped
-        What could not be decoded so far; decoding runs ahead of iteration.
+        Frames that could not be decoded so far, prefetched ones included.
     dropped : int
         Frames of a live source that nobody took in time.
 
@@ -84,7 +84,7 @@ class FrameStream:
     VideoReadError
         When the source cannot be opened; from iteration when it holds no frame or a connection breaks.
     UsageError
-        When an argument cannot be.
+        When an argument is invalid.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class FrameStream:
         self.fps, self.num_frames = frames.fps, frames.num_frames
         self._queue, self.skipped = _Queue(queue, self.live), []
         # The thread knows the queue, not this object: one that is forgotten is collected, and that ends the thread.
-        self._thread = threading.Thread(target=_decode_ahead, name=f'frames of {self.path}', daemon=True,
+        self._thread = threading.Thread(target=_prefetch, name=f'frames of {self.path}', daemon=True,
                                         args=(frames, self._queue, self.skipped, wanted, finish))
         self._end = weakref.finalize(self, _end, self._queue, self._thread)
         self._thread.start()
@@ -130,7 +130,7 @@ class FrameStream:
         return self._queue.dropped
 
     def close(self) -> None:
-        """End the thread and let go of the source, at once; safe to call again."""
+        """End the thread and close the source at once; safe to call again."""
         self._end()
 
     def __enter__(self) -> FrameStream:
@@ -198,8 +198,8 @@ class _Queue:
         return waiting >= self._limit or waiting > 0 and self._bytes + frame.picture.nbytes > QUEUE_BYTES
 
 
-def _decode_ahead(source, queue: _Queue, skipped: list[Skipped], wanted: Callable | None, finish: Callable) -> None:
-    """Body of the thread."""
+def _prefetch(source, queue: _Queue, skipped: list[Skipped], wanted: Callable | None, finish: Callable) -> None:
+    """Prefetch frames: the body of the thread."""
     try:
         num_good = 0
         for number, item in enumerate(source):
@@ -232,7 +232,7 @@ def _end(queue: _Queue, thread: threading.Thread) -> None:
 
 
 def _kind(path: str) -> str:
-    """'folder', 'file', 'live' (goes on while nobody reads) or 'waits' (pipes, http)."""
+    """'folder', 'file', 'live' (produces frames while nobody reads) or 'waits' (pipes, http)."""
     if '://' in path:
         return 'live' if path.split('://')[0].lower() in _LIVE else 'waits'
     if path == '-':
@@ -244,7 +244,7 @@ def _kind(path: str) -> str:
 
 
 def _resizer(size: Mapping[str, int]) -> Callable[[np.ndarray], np.ndarray]:
-    """What brings a picture to a size given as in `FrameStream`."""
+    """Return the function that resizes a picture as `FrameStream` was told."""
     if not size:
         return lambda picture: picture
     if set(size) not in ({'short_side'}, {'width', 'height'}) or any(

@@ -25,9 +25,10 @@ _NEEDS_DAMAGED = 'needs a frame that is damaged'
 
 
 class Item(NamedTuple):
-    """A frame on its way: when it is shown, and how to get its picture.
+    """A frame that is not decoded yet: its time, and the function that decodes it.
 
-    Getting it raises `DecoderTrouble` if it is damaged; where nothing is to be had it is None, and `cause` says why.
+    The function raises `DecoderTrouble` if the frame is damaged; where nothing can be decoded it is None, and `cause`
+    says why.
     """
 
     seconds: float
@@ -132,7 +133,7 @@ class DecodedFile:
             yield self._item(None, None, broken)
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._container.close()
 
     def _open(self, timeout: float):
@@ -158,7 +159,7 @@ class DecodedFile:
         return round(self._container.duration / 1e6 * self.fps) if self._container.duration else None
 
     def _packets(self) -> Iterator:
-        """Packets; of a file that ends too early also, last, what is the matter with it."""
+        """Packets; for a truncated file the last item is a text that says so."""
         try:
             for packet in self._container.demux(self._stream):
                 if packet.is_corrupt and packet.size and self._container.format.name != 'mpegts' and not self._live:
@@ -182,7 +183,7 @@ class DecodedFile:
             heapq.heappush(self._waiting, packet.pts)
 
     def _shown(self, packet) -> Iterator[Item]:
-        """Frames that a packet brings out (None: the last ones), each after those that are missing before it."""
+        """Frames decoded from a packet (None: the last ones), each after those that are missing before it."""
         try:
             frames = self._context.decode(packet)
         except self._av.FFmpegError as error:
@@ -201,7 +202,7 @@ class DecodedFile:
                 yield self._item(frame.pts, lambda frame=frame: upright(frame, self._reformatter, self._num_threads))
 
     def _missed(self, until: int | None) -> Iterator[Item]:
-        """Frames that should have come out before time `until` (None: at all) and did not."""
+        """Frames that should have been decoded before time `until` (None: at all) and were not."""
         while self._waiting and (until is None or self._waiting[0] <= until):
             time = heapq.heappop(self._waiting)
             cause = self._complaints.pop(time, _NEEDS_DAMAGED)
@@ -209,7 +210,7 @@ class DecodedFile:
                 yield self._item(time, None, cause)
 
     def _item(self, time: int | None, picture: Callable | None, cause: str = '') -> Item:
-        """Add when a frame is shown, from the first one's time; time never runs back."""
+        """Return the frame with its time in seconds from the first one; times never decrease."""
         seconds = self._next_seconds
         if time is not None and self._stream.time_base:
             if self._start is None:

@@ -58,7 +58,7 @@ class VideoReader:
     VideoReadError
         When it cannot be read; also by `read`.
     UsageError
-        When an argument cannot be.
+        When an argument is invalid.
     """
 
     def __init__(self, path: str | os.PathLike, *, decoder: str = 'auto', width: int = 0, height: int = 0,
@@ -130,7 +130,7 @@ class VideoReader:
         return np.stack([frames[index] for index in indices])
 
     def close(self) -> None:
-        """Let go of the file; safe to call again."""
+        """Close the file; safe to call again."""
         if self._source is not None:
             self._source.close()
 

@@ -12,7 +12,7 @@ class SomethingSomethingV1(VideoClsCustom):
 
     The lists are the official ``something-something-v1-train.csv`` and ``something-something-v1-validation.csv``; the
     classes are those of ``something-something-v1-labels.csv`` beside them. Mirroring turns some classes into others, so
-    transforms that mirror are refused unless `flip_label_map` says what becomes of the labels; `MIRRORED_LABELS` does.
+    transforms that mirror are refused unless `flip_label_map` says how labels change; `MIRRORED_LABELS` does.
     """
 
     PRESET = Preset(

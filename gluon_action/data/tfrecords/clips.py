@@ -46,7 +46,7 @@ class ClipRecords:
     Attributes
     ----------
     samples : list of Record
-        In the order of file names, and as they stand in each file.
+        In the order of file names, then of the records in each file.
     classes : list of str or None
         From ``classes.txt`` beside the records.
     num_classes, multi_label, setting
@@ -59,7 +59,7 @@ class ClipRecords:
     Raises
     ------
     UsageError
-        When an argument cannot be, or no file fits `setting`.
+        When an argument is invalid, or no file fits `setting`.
     RecordError
         When files are torn or no TFRecords; all of them are named.
     """
@@ -248,7 +248,7 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
     return scaled
 
 
-#: What becomes of each byte; stored flow has 128 for no motion.
+#: The value of each byte; stored flow has 128 for no motion.
 _PIXELS = (np.arange(256, dtype=np.float32) / 255 - np.float32(0.5)) * 2
 _FLOW = np.maximum((np.arange(256, dtype=np.float32) - 128) / 127, -1)
 

@@ -1,4 +1,4 @@
-"""Clips cut out of videos: cropped, resized, and read by worker processes in the order they are wanted."""
+"""Clips cut out of videos: cropped, resized, and read by worker processes in the order of the request."""
 from __future__ import annotations
 
 import itertools
@@ -91,7 +91,7 @@ def cut_clips(wanted: Sequence[Wanted], cut: CropSettings, *, num_workers: int =
     try:
         for (path, clips), answer in zip(groups, _in_order(pool, groups, _AHEAD * num_workers)):
             if isinstance(answer, WorkerTimeout):
-                answer = VideoReadError(path, cut.decoder, f'a clip was not there after {timeout:g} s, so it was given '
+                answer = VideoReadError(path, cut.decoder, f'a clip was not read within {timeout:g} s, so it was given '
                                         'up; --timeout allows more')
             elif isinstance(answer, WorkerError):
                 answer = VideoReadError(path, cut.decoder, str(answer))
@@ -149,14 +149,14 @@ class _ClipReader:
         return self._video
 
     def close(self) -> None:
-        """Let go of the video."""
+        """Close the video."""
         if self._video is not None:
             self._video.close()
             self._video = None
 
 
 class _CutVideo(VideoReader):
-    """A video whose frames are cut as they come, so that they are never in memory in full size together."""
+    """A video whose frames are cropped as they are decoded, so that they are never in memory in full size together."""
 
     def __init__(self, path: str, cut: CropSettings):
         self._cut = cut

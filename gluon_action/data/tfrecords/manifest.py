@@ -1,4 +1,4 @@
-"""Which files of clip records are finished, so that making them can go on where it was interrupted."""
+"""Which files of clip records are finished, so that an interrupted run resumes after them."""
 from __future__ import annotations
 
 import json
@@ -53,7 +53,7 @@ class Manifest:
             self._compare(self.origin, previous)
 
     def expect(self, *, shards_sha256: str) -> None:
-        """Say which files there are to be, before the first is added; others are removed or refused."""
+        """Declare the files that will be written, before the first is added; others are removed or refused."""
         self._compare({'shards_sha256': shards_sha256}, {'shards_sha256': self._shards_sha256 or shards_sha256})
         self.origin['shards_sha256'] = self._shards_sha256 = shards_sha256
         for path in self.folder.glob('**/.*'):

@@ -35,7 +35,7 @@ _PATIENCE = 2.0  # seconds; the readers of a process that was killed may outlive
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How clips are made; must be equal to go on with what was interrupted.
+    """How clips are made; must be equal to resume an interrupted run.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class ClipSettings:
     Raises
     ------
     UsageError
-        When one cannot be.
+        When one is invalid.
     """
 
     clip_length: int = 64
@@ -91,7 +91,7 @@ def make_clip_records(videos: AnnotatedVideos, out: str | os.PathLike, settings:
     ``out`` (with several splits ``out/<split>``) gets the files and ``classes.txt``. Each example has ``feature``, the
     raw pixels uint8 (T, H, W, 3), ``label``, uint8 (K,) of zeros and ones, ``video``, the name in the list, and
     ``frames``, int64, the first frame of the clip and the last one it holds. ``out/manifest.json`` lists finished files
-    with their SHA-256; a run that was interrupted goes on behind them. ``out/report.json`` is what is returned.
+    with their SHA-256; an interrupted run resumes after them. ``out/report.json`` is what is returned.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Shard:
-    """A file to be: its split, its name below ``out``, and for each clip (number of the part, frames)."""
+    """A file to write: its split, its name below ``out``, and for each clip (number of the part, frames)."""
 
     split: str
     name: str

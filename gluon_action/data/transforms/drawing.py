@@ -1,4 +1,4 @@
-"""Where random transforms draw from, and what they tell about it: one decision a clip, set from outside."""
+"""The random generator of transforms, set from outside, and a record of what they drew: one decision a clip."""
 from __future__ import annotations
 
 import contextlib

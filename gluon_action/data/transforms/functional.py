@@ -290,7 +290,7 @@ def normalize(tensor: np.ndarray, mean: float | Sequence[float], std: float | Se
 
 @functools.cache
 def opencv() -> ModuleType:
-    """OpenCV, or an error that says how to get it to load."""
+    """Return OpenCV, or raise an error that says how to install it."""
     try:
         import cv2
     except ImportError as error:

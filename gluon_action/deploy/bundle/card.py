@@ -1,4 +1,4 @@
-"""The page that tells a person what an exported model is, what it takes, and how to use it."""
+"""The model card of a bundle: what the model is, what it takes, and how to use it."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from ...data.preprocess import Preprocess
 if TYPE_CHECKING:
     from ...model_zoo.registry import ModelCard
 
-_MOST_NAMES = 10  # labels in the page; the rest stand in labels.json
+_MOST_NAMES = 10  # labels in the page; the rest are in labels.json
 
 
 def card_text(card: ModelCard | None, preprocess: Preprocess, labels: Sequence[str] | None, about: Mapping[str, Any],

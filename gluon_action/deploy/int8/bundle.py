@@ -1,4 +1,4 @@
-"""A bundle in int8: calibrated on clips, with the layers that hurt in float, and a report of what it costs."""
+"""A bundle in int8: calibrated on clips, with the layers that hurt in float, and a report of its accuracy and speed."""
 from __future__ import annotations
 
 import contextlib
@@ -113,7 +113,7 @@ def quantize_bundle(path: str | os.PathLike, out: str | os.PathLike, *, calibrat
 
 
 class _Trial:
-    """Held-out clips, and what the float model says of them."""
+    """Held-out clips, and the scores of the float model for them."""
 
     def __init__(self, bundle: Bundle, clips: Sequence[Clip], threads: int | None):
         self.clips, self.threads, self._cut = clips, threads, bundle.preprocess.cut
@@ -149,7 +149,7 @@ def _check(bundle: Bundle, choices: Int8Choices) -> None:
 
 def _floats_for_accuracy(made: Calibration, trial: _Trial, float_layers: dict[str, str], path: Path, folder: Path,
                        choices: Int8Choices, progress: Callable | None) -> dict[str, str]:
-    """Write the model, and again with the layers that hurt most in float, until it agrees; return these with why."""
+    """Write the model with ever more of the most harmful layers in float, until it agrees; return these with why."""
     layers = [layer for layer in made.layers if layer.name not in float_layers]
     made.write(path, [layer.name for layer in layers])
     compared = trial.compare(path)

@@ -1,4 +1,4 @@
-"""Which layers had better stay in float: those that int8 makes slower here, and those that it makes wrong."""
+"""Which layers stay in float: those that int8 makes slower here, and those that lose the most accuracy."""
 from __future__ import annotations
 
 import math
@@ -20,7 +20,7 @@ LARGE, SLOWER, SECONDS = 0.02, 1.1, 5e-4
 
 @dataclass(frozen=True)
 class Agreement:
-    """What an int8 model says next to its float one.
+    """How closely an int8 model follows its float one.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def _float_layer(node, constants: list, shapes: dict, convolutional: bool):
 
 
 def _int8_layer(node, constants: list, shapes: dict, convolutional: bool):
-    """The layer as it stands in an int8 network: between two of its kind, or of a transformer between floats."""
+    """The layer as it is in an int8 network: between two of its kind, or of a transformer between floats."""
     onnx = import_onnx()
     make, kinds = onnx.helper.make_node, onnx.TensorProto
     array = onnx.numpy_helper.to_array(constants[0])
@@ -159,7 +159,7 @@ def _model(nodes: list, weights: list, given: tuple, result: tuple) -> bytes:
 
 
 def _seconds(model: bytes, threads: int | None) -> float:
-    """Least time of a few runs: what disturbs a machine only adds to it."""
+    """Least time of a few runs, since disturbances only add to it."""
     runtime = import_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads or 0, 3

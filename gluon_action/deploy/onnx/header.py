@@ -42,7 +42,7 @@ def read_header(path: str | os.PathLike) -> OnnxHeader:
         When it cannot be read or is no ONNX file.
     """
     try:
-        with open(path, 'rb') as file:  # the map is let go of with its last view
+        with open(path, 'rb') as file:  # the map is closed with its last view
             return _header(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except OSError as error:
         raise BundleError(f'{path}: cannot be read: {error.strerror or error}') from error

@@ -34,7 +34,7 @@ class OnnxModel:
     ----------
     input_name : str
     input_shape : list of int, str or None
-        Lengths of the axes; names or None stand for lengths that are free.
+        Lengths of the axes; a name or None is a free length.
     num_classes : int or None
         Scores a row, where the file says so.
     providers : list of str
@@ -44,7 +44,7 @@ class OnnxModel:
     Raises
     ------
     UsageError
-        When ONNX Runtime is not installed, or an argument cannot be.
+        When ONNX Runtime is not installed, or an argument is invalid.
     BundleError
         When the file cannot be loaded or has other inputs or outputs.
     """
@@ -98,7 +98,7 @@ def import_runtime():
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
-    """Return what ONNX Runtime raises; its exceptions have no base of their own."""
+    """Return the exceptions that ONNX Runtime raises; they have no base class of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
     errors = [value for value in vars(runtime).values() if isinstance(value, type) and issubclass(value, Exception)]
     return (*errors, ValueError)

@@ -1,4 +1,4 @@
-"""Predictions for several videos, and the files that they leave: checked before, written whole or not at all."""
+"""Predictions for several videos, and their output files: checked first, written atomically."""
 from __future__ import annotations
 
 import os
@@ -48,7 +48,7 @@ class FailedVideo(NamedTuple):
 
 def plan_jobs(videos: Sequence[str], *, overlay: str | None = None, timeline: str | None = None,
               json: str | None = None, overwrite: bool = False) -> list[Job]:
-    """Say where everything goes, and refuse what cannot be written.
+    """Decide where every output goes, and refuse what cannot be written.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def predict_jobs(predictor: Predictor, jobs: Iterable[Job], *, top_k: int = 5, f
 
 def write_json(path: str | os.PathLike, predictor: Predictor, results: Sequence[Prediction | FailedVideo],
                top_k: int = 5) -> None:
-    """Write all that was found, failures too; `OutputError` when that cannot be."""
+    """Write all predictions and failures as JSON; `OutputError` when the file cannot be written."""
     videos = [result.as_dict(top_k) if isinstance(result, Prediction) else result.as_dict() for result in results]
     content = {'gluon_action': __version__, 'model': predictor.about(), 'labels': predictor.labels, 'videos': videos}
     write_file(Path(path).expanduser(), to_json(content))
@@ -147,7 +147,7 @@ def output_paths(flag: str, target: str, videos: Sequence[str], ending: str) -> 
 
 
 def name_of(video: str) -> str:
-    """Name of a video for files: without folders and the ending, of an address what file systems bear."""
+    """Name of a video for files: without folders and the ending, of an address what file systems allow."""
     base = os.path.basename(video.rstrip('/'))
     if '://' in video or not base:
         return re.sub(r'[^\w.-]+', '_', video).strip('_') or 'video'

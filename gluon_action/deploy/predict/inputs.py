@@ -1,4 +1,4 @@
-"""What a network looks at in a stream: pictures, or optical flow that is computed on the way or was stored."""
+"""The input of a network in a stream: pictures, or optical flow that is computed on the fly or was stored."""
 from __future__ import annotations
 
 import contextlib
@@ -33,7 +33,7 @@ def open_frames(source: str | os.PathLike, preprocess: Preprocess, *, wanted: Ca
     full_size : bool
         Whether all frames are needed as they are.
     queue : int
-        Frames that are decoded ahead.
+        Frames that are prefetched.
     fps : float, optional
         Frames per second of a folder.
     method : str

@@ -1,4 +1,4 @@
-"""A video with what a model says of it drawn onto the picture: label, score, and the probabilities so far."""
+"""A video with the predictions of a model drawn onto its frames: label, score, and the probabilities so far."""
 from __future__ import annotations
 
 import collections
@@ -168,7 +168,7 @@ class _File:
         return True
 
     def _abandon(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

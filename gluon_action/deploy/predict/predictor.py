@@ -1,4 +1,4 @@
-"""The class of a video by an exported model: windows over its frames, decoded while the network computes."""
+"""Predict the class of a video by an exported model, over windows of frames decoded while the network computes."""
 from __future__ import annotations
 
 import functools
@@ -55,7 +55,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a video.
+    """The prediction of a model for a video.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Prediction:
     probabilities : float32 ndarray (K,)
         The same of all classes.
     windows : list of Window
-        In order of time. Each stands for `merged` windows: more than 1 only for hours of video.
+        In order of time. Each is the mean of `merged` windows: more than 1 only for hours of video.
     merged : int
     skipped : list of Gap
         What could not be decoded.
@@ -134,7 +134,7 @@ class Predictor:
     BundleError
         When the bundle cannot be used.
     UsageError
-        When an argument cannot be.
+        When an argument is invalid.
 
     Examples
     --------
@@ -150,7 +150,7 @@ class Predictor:
         self.preprocess, self.labels = self.bundle.preprocess, self.bundle.labels
         if batch_size is not None and batch_size < 1:
             raise UsageError(f'batch_size must be 1 window or more, got {batch_size}')
-        RollingMean(rolling), Ballot(vote)  # refuse what cannot be before a model is loaded
+        RollingMean(rolling), Ballot(vote)  # refuse invalid values before a model is loaded
         self.plan = WindowPlan(self.preprocess.offsets, stride or self.preprocess.stride, self.preprocess.rows, lead_in)
         if stride is not None and stride < 1:
             raise UsageError(f'stride must be 1 frame or more, got {stride}')
@@ -161,13 +161,13 @@ class Predictor:
         self.model = model or OnnxModel(self.bundle.model, threads=threads)
 
     def __call__(self, video: str | os.PathLike) -> Prediction:
-        """Predict the class of a video: `stream` without anybody who listens."""
+        """Predict the class of a video: `stream` without callbacks."""
         return self.stream(video)
 
     def stream(self, source: str | os.PathLike, *, on_open: Callable[[Pictures], None] | None = None,
                on_window: Callable[[Window], None] | None = None, on_frame: Callable[[Frame], None] | None = None,
                fps: float | None = None) -> Prediction:
-        """Predict the class of a video, telling what happens while it does.
+        """Predict the class of a video, and call back with every window and frame.
 
         Parameters
         ----------
@@ -187,12 +187,12 @@ class Predictor:
         Returns
         -------
         Prediction
-            A live source goes on until it ends or Ctrl-C ends it; then what was seen is judged.
+            Of a live source, what was seen until it ended or Ctrl-C ended it.
 
         Raises
         ------
         VideoReadError
-            When no frame, or no window, can be had.
+            When no frame, or no window, can be decoded.
         UsageError
             When the model cannot look at such a video.
         """
@@ -251,12 +251,12 @@ class Predictor:
         return str(getattr(self.bundle, 'path', None) or getattr(self.bundle, 'name', 'the model'))
 
     def _queue(self) -> int:
-        """Frames to decode ahead: two batches' worth, so that decoding does not pause while one computes."""
+        """Frames to prefetch: two batches' worth, so that decoding does not pause while one computes."""
         fresh = min(len(set(self.plan.offsets)) * self.plan.rows, self.plan.step)
         return max(64, 2 * self.batch_size * fresh)
 
     def about(self) -> dict[str, Any]:
-        """Return what every answer of this predictor depends on."""
+        """Return the model and the settings that every prediction depends on."""
         manifest, path = getattr(self.bundle, 'manifest', {}), getattr(self.bundle, 'path', None)
         return {'model': getattr(self.bundle, 'name', None), 'bundle': path and str(path),
                 'bundle_sha256': manifest.get('sha256'), 'model_sha256': self._model_sha256,
@@ -284,7 +284,7 @@ class Predictor:
 
 
 class _Run:
-    """The windows of one video on their way through the model, computed by a thread while others are cut."""
+    """The windows of one video, scored by a thread while later ones are cut."""
 
     def __init__(self, predictor: Predictor, source: str, on_window: Callable[[Window], None] | None):
         self.history, self.ballot = History(), Ballot(predictor.vote)

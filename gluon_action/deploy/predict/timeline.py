@@ -1,4 +1,4 @@
-"""A plot of what a model says over the time of a video."""
+"""A plot of the predictions of a model over the time of a video."""
 from __future__ import annotations
 
 import logging
@@ -66,7 +66,7 @@ def plot_timeline(prediction: Prediction, path: str | os.PathLike, *, top_k: int
         warnings.simplefilter('always')
         write_figure(figure, path)
     if any('Glyph' in str(warning.message) for warning in told):  # matplotlib tells of each letter
-        _log.warning('%s: the font has not all letters of the labels; boxes stand for the others', path)
+        _log.warning('%s: the font has not all letters of the labels; boxes replace the others', path)
 
 
 def import_matplotlib() -> None:

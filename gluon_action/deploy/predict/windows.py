@@ -1,4 +1,4 @@
-"""Windows over a stream of frames: which frames make which window, and one answer out of many windows."""
+"""Windows over a stream of frames: which frames make which window, and one prediction from many windows."""
 from __future__ import annotations
 
 import bisect
@@ -185,7 +185,7 @@ class WindowCutter:
         return self._held[near][0] + (number - near) / self.fps
 
     def _forget(self, first: int) -> None:
-        """Let go of the frames before `first`."""
+        """Drop the frames before `first`."""
         place = bisect.bisect_left(self._numbers, first)
         for number in self._numbers[:place]:
             del self._held[number]
@@ -221,7 +221,7 @@ class RollingMean:
 
 
 class Ballot:
-    """One answer for a video out of its windows, by their mean or by the majority of their best classes."""
+    """One prediction for a video from its windows, by their mean or by the majority of their best classes."""
 
     def __init__(self, vote: str):
         if vote not in VOTES:
@@ -249,7 +249,7 @@ class Ballot:
 
 
 class Window(NamedTuple):
-    """What the network says of one window.
+    """The prediction of the network for one window.
 
     Attributes
     ----------
@@ -279,7 +279,7 @@ class History:
     Attributes
     ----------
     windows : list of Window
-        In order of time. Each stands for `merged` windows, the last one for those that are left.
+        In order of time. Each is the mean of `merged` windows, the last one of those that are left.
     merged : int
     """
 

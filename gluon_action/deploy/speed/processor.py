@@ -1,4 +1,4 @@
-"""What the processor is called, and whether it is quick with 8 bits."""
+"""The name of the processor, and whether it has instructions for int8."""
 from __future__ import annotations
 
 import platform

@@ -1,4 +1,4 @@
-"""Scores that tests have left, read back and matched video by video."""
+"""Score files of tests, read back and matched video by video."""
 from __future__ import annotations
 
 import dataclasses
@@ -36,7 +36,7 @@ class ScoreFile:
         Names (K).
     kind : {'logits', 'probabilities'}
     protocol : dict
-        Of the test; empty where nothing is known.
+        Of the test; empty where there is none.
     """
 
     name: str

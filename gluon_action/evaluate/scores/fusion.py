@@ -50,7 +50,7 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class FusionResult:
-    """What a fusion found; all of it is in the files as well."""
+    """The result of a fusion; all of it is in the files as well."""
 
     results: dict
     scores: np.ndarray
@@ -84,7 +84,7 @@ def fuse_scores(config: FusionConfig) -> FusionResult:
     ------
     UsageError
         When a file is no score file, when the reports are of other classes, labels or videos than each other, or when
-        the weights cannot be.
+        the weights are invalid.
     OutputError
         When the report cannot be written.
     """

@@ -1,4 +1,4 @@
-"""What became of every variable of a file of weights."""
+"""How each variable of a weights file was used: loaded, converted, or left out and why."""
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -28,7 +28,7 @@ class Global:
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers that stand elsewhere in the file: what kind, where, and how many."""
+    """Numbers that lie elsewhere in the file: what kind, where, and how many."""
 
     dtype: str
     key: str

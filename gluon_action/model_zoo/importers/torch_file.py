@@ -21,7 +21,7 @@ from .safe_pickle import BFLOAT16, Reader, Storage, Tensor
 _STATE_DICTS = ('state_dict', 'model_state_dict', 'model_state', 'model', 'net')
 # Bytes of pickles: weights need far less.
 _MOST_PICKLE = 1 << 24
-# What a file of PyTorch before 1.6 begins with, as a pickle of its own, and the version that stands behind it.
+# What a file of PyTorch before 1.6 begins with, as a pickle of its own, and the version that follows it.
 _MAGIC, _VERSION = 0x1950a86a20f9469cfc6c, 1001
 
 

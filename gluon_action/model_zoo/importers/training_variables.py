@@ -1,4 +1,4 @@
-"""What TensorFlow keeps in a checkpoint beside the weights: averages of them, and what the optimizer remembers."""
+"""What TensorFlow stores in a checkpoint beside the weights: moving averages and the optimizer's state."""
 from __future__ import annotations
 
 from collections.abc import Collection
