@@ -12,11 +12,17 @@ class BatchNorm(gluon.nn.BatchNorm):
     Parameters
     ----------
     ndim : {4, 5}
-        Axes of the input: 4 for images (N, C, H, W), 5 for clips (N, C, T, H, W). On a CPU the backward pass of
-        MXNet 1.9.1 dies on 5-D input (``ndarray.cc: Check failed: !is_view``), so H and W are folded into one axis
-        around the operator. Images are not folded: it makes a ResNet-50 training step a third slower.
+        Axes of the input: 4 for images (N, C, H, W), 5 for clips (N, C, T, H, W), whose H and W are folded into one
+        axis around the operator. Images are not folded: it makes a ResNet-50 training step a third slower.
     **kwargs
         Those of :class:`mxnet.gluon.nn.BatchNorm`.
+
+    Notes
+    -----
+    The backward pass of MXNet 1.9.1 on a CPU fails on 5-D input that comes from a convolution with
+    ``ndarray.cc: Check failed: !is_view``: the operator reshapes the input to 4-D for oneDNN, and a view has no oneDNN
+    layout. It is apache/mxnet#20858; what closed the same report of the forward pass, apache/mxnet#19150, left the
+    gradient as it was.
     """
 
     def __init__(self, *, ndim: int = 4, **kwargs):
@@ -29,6 +35,7 @@ class BatchNorm(gluon.nn.BatchNorm):
         """Normalise `x`, of the shape that `ndim` says; the result has the same shape."""
         if not self._folds:
             return super().hybrid_forward(F, x, gamma, beta, running_mean, running_var)
+        # The codes 0 and -1 need no sizes, so that any size runs and exports; -3, which joins two axes, has no ONNX.
         folded = F.reshape(x, shape=(0, 0, 0, -1))
         folded = super().hybrid_forward(F, folded, gamma, beta, running_mean, running_var)
         return F.reshape_like(folded, x)

@@ -1,4 +1,4 @@
-"""Strided convolutions through time whose gradients can be trusted for short clips."""
+"""Strided convolutions through time whose gradients are right for short clips."""
 from __future__ import annotations
 
 from mxnet import gluon
@@ -7,8 +7,10 @@ from mxnet import gluon
 class FramePaddedConv3D(gluon.nn.Conv3D):
     """A convolution that puts its padding along frames around the input instead of leaving it to the operator.
 
-    Where frames are strided, padded, and about as few as the kernel's (7 taps at stride 2: 5 to 7 frames), oneDNN's
-    gradient of the weights is memory that nobody wrote. It is right where it sees padding as frames.
+    Where frames are strided, padded, and about as few as the kernel's (7 taps at stride 2: 5 to 7 frames), the gradient
+    of the weights by the oneDNN in MXNet 1.9.1 is uninitialised memory. It is right where oneDNN sees the padding as
+    frames. No report upstream is known; pytorch/pytorch#68868 is a relative, wrong gradients of the weights of a
+    strided and padded 3-D convolution by the same library.
 
     Attributes
     ----------

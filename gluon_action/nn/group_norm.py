@@ -7,8 +7,8 @@ from mxnet import gluon
 class GroupNorm(gluon.HybridBlock):
     """Normalise each sample over groups of channels (Wu and He 2018, arXiv:1803.08494).
 
-    MXNet's own layer scales whole groups instead of channels, and GluonCV's cannot be hybridized; this one reads the
-    parameters of GluonCV's.
+    MXNet's own layer has one gamma and beta a group instead of a channel (apache/mxnet#17139, mended in 2.0 only), and
+    GluonCV's cannot be hybridized; this one reads the parameters of GluonCV's.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ Size = tuple[int, int, int]
 
 # Each may hold the memory of a whole forward pass, so there are not many.
 _KEPT_GRAPHS = 4
+# Private attributes in which HybridBlock (mxnet/gluon/block.py, 1.9.1) keeps its one compiled graph.
 _STATE = ('_cached_graph', '_cached_op', '_cached_op_args', '_in_format', '_out_format')
 
 
@@ -56,8 +57,8 @@ def lay_out(layer: gluon.Block, size: Size) -> Size:
 class SizedBlock(gluon.HybridBlock):
     """A block whose paddings depend on the size of the input.
 
-    SAME padding depends on whether each axis is even or odd, layer after layer. Graphs of MXNet 1.9.1 cannot work that
-    out, so the block does before each call: `lay_out` sets the paddings of all layers inside, and one compiled graph
+    SAME padding depends on whether each axis is even or odd, layer after layer. Operators of MXNet 1.9.1 take paddings
+    as constants, so they are set before each call: `lay_out` sets those of all layers inside, and one compiled graph
     is kept for each set of paddings that has occurred (the last few). Sizes that need the same paddings share a graph;
     parameters are shared by all.
 
@@ -160,8 +161,8 @@ class SameConv3D(SizedBlock, gluon.nn.Conv3D):
         after = [after - before for _, before, after in padding]
         self._before = 0
         if strides[0] > 1 and size[0] < kernel[0] + strides[0]:
-            # Where frames are strided and about as few as the kernel's, oneDNN's gradient of the weights is memory
-            # that nobody wrote, unless it sees padding along frames as frames.
+            # Where frames are strided and about as few as the kernel's, oneDNN's gradient of the weights is
+            # uninitialised memory, unless it sees padding along frames as frames: see `FramePaddedConv3D`.
             self._before, after[0], pad[0] = pad[0], padding[0][2], 0
         self._kwargs['pad'], self._after = tuple(pad), tuple(after)
         return tuple(output for output, _, _ in padding), (self._kwargs['pad'], self._before, self._after)
@@ -193,8 +194,9 @@ class SameMaxPool3D(SizedBlock, gluon.nn.MaxPool3D):
         self.window = pool_size
 
     def _fit(self, size: Size) -> tuple[Size, tuple]:
-        # Rounding the number of windows up ('full') is the same as one more line of padding after. MXNet refuses
-        # windows larger than a padded axis: the only window of an axis covers all of it, so it shrinks to it.
+        # MXNet pads both sides alike. Rounding the number of windows up ('full') is the same as one more line of
+        # padding after. Windows larger than a padded axis are refused ('kernel size (3) exceeds input (1 padded to 1)',
+        # src/operator/nn/pooling.cc): the only window of an axis covers all of it, so it shrinks to it.
         padding = [same_padding(*axis) for axis in zip(size, self.window, self._kwargs['stride'])]
         outputs = tuple(output for output, _, _ in padding)
         alone = [output == 1 for output in outputs]

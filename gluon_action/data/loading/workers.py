@@ -1,7 +1,8 @@
 """Forked worker processes that survive hangs and crashes and never outlive their parent.
 
-Decoders hang and crash on files found in the wild, and only SIGKILL ends a hang inside a C library. So work on files
-is done by child processes under a deadline. Nothing here imports MXNet, and the workers do not touch it.
+Decoders hang and crash on files found in the wild (dmlc/decord#269, #375), and only SIGKILL ends a hang inside a C
+library. So work on files is done by child processes under a deadline. Nothing here imports MXNet, and the workers do
+not touch it.
 """
 from __future__ import annotations
 

@@ -24,14 +24,16 @@ _log = logging.getLogger(__name__)
 #: larger is read again for every `read`.
 KEEP_BYTES = 64 << 20
 
-# VP8 hides frames in packets of their own, so its packets cannot be counted as frames.
+# VP8 stores frames that are never shown in packets of their own (show_frame, RFC 6386 section 9.1), so its packets
+# cannot be counted as frames.
 HIDES_FRAMES = frozenset({'vp8'})
 
-# Decoders that look at skip_frame before every packet; libdav1d, for one, looks once and then skips for good.
+# Decoders of FFmpeg that read skip_frame before every packet. Others read it when they are opened and then skip for
+# good: with libdav1d, AV1 frames that were wanted never came.
 _CAN_SKIP = frozenset({'h264', 'hevc', 'mpeg4'})
 
 
-# Frames that decord hands over at once, at full size.
+# Frames that decord returns at once, at full size: this bounds the memory.
 _DECORD_BATCH = 16
 
 Finish = Callable[[np.ndarray], np.ndarray]
@@ -87,7 +89,7 @@ class PyavVideo:
 
     def close(self) -> None:
         """Close the file."""
-        # The finisher belongs to the reader: kept, it would hold both until the garbage is collected.
+        # `finish` is bound to the reader: kept, the two would refer to each other until garbage is collected.
         self._packets = self._frames = self._finish = None
         self._container.close()
 
@@ -146,11 +148,12 @@ class PyavVideo:
         times = [time for time, _, _ in self._marks]
         if not times or None in times or len(set(times)) < len(times) or self._context.name in HIDES_FRAMES:
             return []
-        # A file that was cut out of another may begin with frames that refer to what is no longer there.
+        # A file that was cut out of another may begin with frames that refer to what is no longer there (an open group
+        # of pictures): FFmpeg drops them, so that times and decoded frames would not match.
         if not self._marks[0][1] or min(times) < times[0]:
             return []
-        # AVI has no presentation times: with B-frames they are guessed, and wrongly where DivX or XviD packed two
-        # frames into one packet.
+        # AVI has no presentation times: FFmpeg guesses them with B-frames, and wrongly where DivX or XviD packed two
+        # frames into one packet (its filter mpeg4_unpack_bframes describes them).
         if self._container.format.name == 'avi' and self._context.has_b_frames:
             return []
         self._position = {time: position for position, time in enumerate(times)}
@@ -229,7 +232,8 @@ class PyavVideo:
     def _packets_again(self) -> Iterator:
         """(position, packet) of all packets in the order of decoding."""
         if self._packets is None:
-            # No seeking: its landing places differ between formats, and AVI and MPEG-TS count times anew after it.
+            # Not by av_seek_frame: where it lands differs between formats, and for AVI and MPEG-TS the times after it
+            # are not those of the first pass.
             self._container.close()
             self._attach(self._open())
             return enumerate(packet for packet in self._container.demux(self._stream) if packet.size)
@@ -253,7 +257,8 @@ class DecordVideo:
     """A file read by decord.
 
     Version 0.6.0 gives wrong frames for MPEG-TS, AVI with B-frames, edit lists and open groups of pictures, repeats
-    others in place of damaged ones, and cannot open GIF or raw streams.
+    others in place of damaged ones (dmlc/decord#119 describes that it does), and cannot open GIF or raw streams. On
+    some files ``get_batch`` never returns and only SIGKILL ends it (dmlc/decord#269, #375): call it under a deadline.
 
     Parameters
     ----------
@@ -332,8 +337,8 @@ def upright(frame, reformatter, num_threads: int = 1) -> np.ndarray:
 def _symbols_kept_apart() -> Iterator[None]:
     """Load libraries without offering their symbols to others.
 
-    decord offers its own copy of dmlc-core to the whole process, and MXNet, loaded later, takes it for its own and
-    crashes while it is imported.
+    decord loads its library with RTLD_GLOBAL (dmlc/decord#361) and so offers its own copy of dmlc-core to the whole
+    process; MXNet, loaded later, binds to it and crashes during the import.
     """
     offered = ctypes.RTLD_GLOBAL
     ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
