@@ -14,8 +14,13 @@ from . import mxnet_import
 from .errors import DeviceError
 
 #: Compute capabilities that the mxnet-cu112 1.9.1 wheel has machine code for. It carries no PTX, so the driver cannot
-#: compile it for a newer GPU: Hopper (9.0) and later cannot run it at all.
+#: compile it for a newer GPU: on Hopper (9.0) and later the first kernel of MXNet's own fails with 'no kernel image is
+#: available' (apache/mxnet#21166).
 NEWEST_GPU_CAPABILITY = (8, 9)
+
+#: Why ``--use-amp`` is refused where `has_bfloat16` is False.
+NO_BFLOAT16 = ('computes in bfloat16 on a CPU, for which MXNet needs AVX-512 (BW, DQ and VL), and this CPU lacks it; '
+               'leave it out, or compute on GPUs with --num-gpus')
 
 # Load order matters: each library finds the ones before it already in the process.
 _CUDA_LIBRARIES = (
@@ -46,8 +51,9 @@ def usable_cores() -> int:
 def set_threads(num_devices: int = 1) -> int:
     """Give MXNet all usable cores, shared out between CPU devices.
 
-    MXNet takes half of the logical cores by default, which doubles the time of every step. The count is read when
-    MXNet is loaded, so this must come first; an ``OMP_NUM_THREADS`` from the environment is respected.
+    MXNet takes half of the logical cores by default, as if each ran two threads (src/engine/openmp.cc), which doubles
+    the time of every step. The count is read when MXNet is loaded, so this must come first; an ``OMP_NUM_THREADS``
+    from the environment is respected.
 
     Parameters
     ----------
@@ -67,6 +73,22 @@ def set_threads(num_devices: int = 1) -> int:
         # The second name marks the value as ours, so that a child process may choose again.
         os.environ['OMP_NUM_THREADS'] = os.environ['_GLUON_ACTION_OMP'] = threads
     return int(os.environ.get('OMP_NUM_THREADS', '1'))
+
+
+def has_bfloat16(cpu: str | None = None) -> bool:
+    """Whether MXNet's layers can compute in bfloat16 on this CPU.
+
+    Its convolutions and dense layers of that type are oneDNN's, which has them for AVX-512 only (``avx512_core`` in the
+    chapter on data types of its guide). Elsewhere the first one fails, as soon as its result is read, with 'could not
+    create a primitive descriptor iterator' (PaddlePaddle/Paddle#27588 shows the same of the same library).
+
+    Parameters
+    ----------
+    cpu : str, optional
+        Text of ``/proc/cpuinfo``; that of this machine by default. A machine that has none is believed to have it.
+    """
+    flags = mxnet_import.cpu_facts(cpu).get('flags')
+    return flags is None or {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl'} <= set(flags.split())
 
 
 def mxnet_distribution() -> str | None:

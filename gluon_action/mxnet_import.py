@@ -94,15 +94,20 @@ def openblas_core(cpu: str | None = None) -> str | None:
     """
     if 'OPENBLAS_CORETYPE' in os.environ:
         return None
-    if cpu is None:
-        with contextlib.suppress(OSError):
-            cpu = Path('/proc/cpuinfo').read_text()
-    first = (cpu or '').split('\n\n')[0].splitlines()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in first)}
+    facts = cpu_facts(cpu)
     if not {'avx2', 'fma'} <= set(facts.get('flags', '').split()):
         return None
     intel = (facts.get('vendor_id'), facts.get('cpu family')) == ('GenuineIntel', '6')
     return None if intel and facts.get('model') in _HAVE_AVX512_KERNELS else 'Haswell'
+
+
+def cpu_facts(cpu: str | None = None) -> dict[str, str]:
+    """Return what ``/proc/cpuinfo`` (or a text like it) says of the first processor; nothing where there is none."""
+    if cpu is None:
+        with contextlib.suppress(OSError):
+            cpu = Path('/proc/cpuinfo').read_text()
+    first = (cpu or '').split('\n\n')[0].splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in first)}
 
 
 # Skylake-X to Cooper Lake, and Ice Lake: OpenBLAS 0.3.13 knows them, and has better kernels for them than Haswell's.
@@ -111,7 +116,7 @@ _HAVE_AVX512_KERNELS = ('85', '106', '108', '125', '126')
 
 @contextlib.contextmanager
 def _help_for_gluoncv() -> Iterator[None]:
-    """Hide PyTorch, which GluonCV does not need: its check.py refuses to go on where it finds version 2."""
+    """Hide PyTorch, which GluonCV does not need: its check.py stops where it finds version 2."""
     hidden = {'torch': sys.modules.pop('torch')} if 'torch' in sys.modules else {}
     finder = _NoPyTorch()
     sys.meta_path.insert(0, finder)

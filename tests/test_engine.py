@@ -131,6 +131,30 @@ def test_kernels_from_the_environment_are_respected():
     assert python(CORE, OPENBLAS_CORETYPE='Nehalem') == 'Nehalem Nehalem'
 
 
+@pytest.mark.parametrize('flags, has', [
+    ('flags : fpu avx2 fma\n', False), ('flags : avx2 avx512f avx512cd avx512er\n', False),
+    ('flags : avx2 avx512f avx512bw avx512dq avx512vl\n', True), ('Features : asimd\n', True), ('', True)])
+def test_bfloat16_needs_avx_512(flags, has):
+    assert engine.has_bfloat16(flags) == has
+
+
+BFLOAT16 = """
+import gluon_action, mxnet as mx
+from mxnet.contrib import amp
+amp.init(target_dtype='bfloat16')
+ones = mx.nd.ones((4, 4))
+try:
+    layer = mx.nd.FullyConnected(ones, ones, no_bias=True, num_hidden=4)
+    print(mx.nd.amp_cast(layer, dtype='float32').asnumpy()[0, 0])
+except mx.MXNetError as error:
+    print('no' if 'could not create a primitive descriptor iterator' in str(error) else error)
+"""
+
+
+def test_what_is_said_of_bfloat16_is_so():
+    assert python(BFLOAT16).splitlines()[-1] == ('4.0' if engine.has_bfloat16() else 'no')
+
+
 def test_mxnet_gets_all_usable_cores_shared_between_devices():
     code = 'import os, gluon_action.engine as e; {}; print(os.environ["OMP_NUM_THREADS"], e.usable_cores())'
     environment = {'OMP_NUM_THREADS': ''}

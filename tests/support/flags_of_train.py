@@ -54,7 +54,7 @@ from flags_world import (
     validated_clip,
 )
 
-from gluon_action import model_zoo
+from gluon_action import engine, model_zoo
 from gluon_action.cli import train_recognizer
 from gluon_action.errors import DeviceError, TrainingError, UsageError, VideoReadError, WeightsError
 from gluon_action.train.loop import Loop
@@ -187,6 +187,9 @@ with contextlib.ExitStack() as cleanup:
     argv = world.train_argv(*flags)
     done = subprocess.run([sys.executable, '-c', code, *argv], capture_output=True, text=True, timeout=200,
                           cwd=Path(__file__).parent)
+    if not engine.has_bfloat16():
+        assert f'UsageError: --use-amp: {engine.NO_BFLOAT16}' in done.stderr
+        return
     assert re.search('AMP .*(bfloat16|float16).* True', done.stdout), done.stdout + done.stderr
 
 

@@ -14,6 +14,7 @@ import mxnet as mx
 from loops import CLASSES, Batch, Batches, close, make_loop, make_net, same, weights
 from mxnet.contrib import amp as mixed_precision
 
+from gluon_action import engine
 from gluon_action.compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from gluon_action.compute.on_mxnet.trainer import choose_parameters
 from gluon_action.errors import CheckpointError, OutputError, TrainingError, UsageError
@@ -549,6 +550,16 @@ def test_float64_trains():
     assert make_loop(dtype='float64').fit(Batches(), epochs=2)[-1]['loss'] < 2
 
 
+needs_bfloat16 = pytest.mark.skipif(not engine.has_bfloat16(), reason='this CPU has no AVX-512')
+
+
+def test_mixed_precision_on_a_cpu_without_bfloat16_is_refused(monkeypatch):
+    monkeypatch.setattr(engine, 'has_bfloat16', lambda: False)
+    with pytest.raises(UsageError, match='^--use-amp: computes in bfloat16 .*AVX-512.*; leave it out, .*--num-gpus$'):
+        make_loop(amp=True)
+
+
+@needs_bfloat16
 def test_mixed_precision_on_a_cpu_learns():
     """In a process of its own, because MXNet turns mixed precision on for the whole of one."""
     done = subprocess.run([sys.executable, __file__, 'mixed precision'], capture_output=True, text=True)

@@ -169,12 +169,12 @@ def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: Iterable
 def set_precision(nets: Sequence[mx.gluon.HybridBlock], contexts: Sequence[mx.Context], dtype: str, amp: bool) -> None:
     """Make networks compute in `dtype`, or in mixed precision.
 
-    Mixed precision is float16 on GPUs and bfloat16 on CPUs. MXNet turns it on for the process.
+    Mixed precision is float16 on GPUs and bfloat16 on CPUs. MXNet turns it on for the whole process.
 
     Raises
     ------
     UsageError
-        For a `dtype` that is not one of `DTYPES` or that the devices have no layers for.
+        For a `dtype` that is not one of `DTYPES`, and for types that the devices have no layers for.
     """
     on_gpu = all(context.device_type == 'gpu' for context in contexts)
     if dtype not in DTYPES:
@@ -183,6 +183,8 @@ def set_precision(nets: Sequence[mx.gluon.HybridBlock], contexts: Sequence[mx.Co
         raise UsageError('--dtype float16 needs --num-gpus: MXNet has no float16 layers on a CPU')
     if amp and dtype != 'float32':
         raise UsageError(f'--use-amp keeps float32 parameters and chooses the rest; leave out --dtype {dtype}')
+    if amp and not on_gpu and not engine.has_bfloat16():
+        raise UsageError(f'--use-amp: {engine.NO_BFLOAT16}')
     if amp:
         mixed_precision.init(target_dtype='float16' if on_gpu else 'bfloat16')
     for net in nets:
