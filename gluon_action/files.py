@@ -15,7 +15,7 @@ from .errors import OutputError
 
 
 def write_file(path: str | os.PathLike, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file under another name, then give it its own: nobody sees half of it, the old one is kept on failure.
+    """Write a file atomically: under a temporary name, then renamed; the old one is kept on failure.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def write_file(path: str | os.PathLike, content: str | bytes, *, durable: bool =
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike, *, durable: bool = True, hint: str = '') -> Iterator[Path]:
-    """Give a name beside `path` to write to; the file takes the place of `path` when all went well, and goes otherwise.
+    """Yield a temporary name beside `path` to write to; the file replaces `path` on success and is removed on failure.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def replacing(path: str | os.PathLike, *, durable: bool = True, hint: str = '') 
 
 
 def part_of(path: Path) -> Path:
-    """The name beside `path` that this process writes it under; hidden, and told from those of other processes."""
+    """The temporary name beside `path`: hidden, and unique to this process."""
     return path.with_name(f'.{path.name}.{os.getpid()}')
 
 
@@ -103,7 +103,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def output_errors(path: str | os.PathLike, hint: str = '') -> Iterator[None]:
-    """Let what the system says about writing `path` become an `OutputError` that names it.
+    """Turn an `OSError` about writing `path` into an `OutputError` that names it.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def output_errors(path: str | os.PathLike, hint: str = '') -> Iterator[None]:
 
 
 def check_folder_takes_files(folder: str | os.PathLike) -> None:
-    """Make a folder and a file in it, before the work whose result it is to hold.
+    """Check that a folder can be made and written to, before the work whose result it will hold.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def check_folder_takes_files(folder: str | os.PathLike) -> None:
 
 
 def space_left(path: Path) -> str:
-    """How much room a disk has, in parentheses, for messages; '' where that is not known."""
+    """Free space of a disk in parentheses, for messages; '' where it is unknown."""
     try:
         return f' ({shutil.disk_usage(path).free / 1e6:.1f} MB are free)'
     except OSError:
@@ -166,7 +166,7 @@ def file_sha256(path: str | os.PathLike) -> str:
 
 
 def describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return what seals files of a folder: name -> ``bytes`` and ``sha256``."""
+    """Return the seal of files of a folder: name -> ``bytes`` and ``sha256``."""
     return {name: {'bytes': (folder / name).stat().st_size, 'sha256': file_sha256(folder / name)} for name in names}
 
 

@@ -1,4 +1,4 @@
-"""What the run that wrote a file of parameters says about itself in the ``config.json`` beside it."""
+"""Read the ``config.json`` that a training run leaves beside its parameters."""
 from __future__ import annotations
 
 import json

@@ -23,7 +23,7 @@ _MOST_LABELS = 130  # classes that get a label each on the axes of the confusion
 
 
 def open_report(directory: str | os.PathLike, overwrite: bool = False) -> Path:
-    """Make the folder of a report, before the work whose result it is to hold.
+    """Make the folder of a report, before the work whose result it will hold.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def open_report(directory: str | os.PathLike, overwrite: bool = False) -> Path:
 def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[str], labels: np.ndarray,
                  scores: np.ndarray, scored: np.ndarray, failures: Sequence[dict], classes: Sequence[str],
                  meter: ClassificationMeter | None) -> dict[str, Path]:
-    """Write all files of a report, ``results.json`` last, so that where it is the rest is too.
+    """Write all files of a report, ``results.json`` last, so that it marks a complete report.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def plot_per_class(meter: ClassificationMeter, classes: Sequence[str], path: Pat
 
 
 def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Path) -> None:
-    """Draw the confusion matrix, each row in shares of the true class's videos; failed videos are a last column."""
+    """Draw the confusion matrix, rows normalised to the true class; failed videos are a last column."""
     from matplotlib.colors import PowerNorm
     counts = meter.confusion
     missing = meter.expected - counts.sum(axis=1)
@@ -178,7 +178,7 @@ def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Pat
 
 
 def write_figure(figure, path: str | os.PathLike, *, dpi: int = 110) -> None:
-    """Write a figure of matplotlib to a file, whole or not at all; its ending is the format, PNG where it has none.
+    """Write a figure of matplotlib to a file atomically; its ending is the format, PNG where it has none.
 
     Raises
     ------

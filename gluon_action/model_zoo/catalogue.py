@@ -1,4 +1,4 @@
-"""The zoo on paper: tables of its cards."""
+"""Tables of the models of the zoo, from their cards."""
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -106,11 +106,11 @@ def _download(url: str, path: Path, sha1: str) -> None:
 
 
 class _BadContentError(WeightsError):
-    """What came is not what was published."""
+    """The downloaded file is not the published one."""
 
 
 class _BrokenTransferError(Exception):
-    """The connection failed in a way that trying again may mend."""
+    """The connection failed in a way that a retry may mend."""
 
 
 def _fetch(url: str, part: Path) -> None:

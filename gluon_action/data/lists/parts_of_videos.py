@@ -1,4 +1,4 @@
-"""Annotated parts of videos: which frames of which video show what, read from a list, and the clips that they give."""
+"""Annotated parts of videos: frames and labels of each part, read from a list, and the clips cut from them."""
 from __future__ import annotations
 
 import hashlib
@@ -67,7 +67,7 @@ class Annotation:
         return where(self.source, self.line)
 
     def frames(self, num_frames: int, fps: float | None) -> range:
-        """Frames of a video of so many that it means; empty when there are none.
+        """Frames of the part in a video of `num_frames` frames; empty when there are none.
 
         Raises
         ------

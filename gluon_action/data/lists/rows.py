@@ -21,7 +21,7 @@ SPLITS = {'train': ('train', 'training'), 'val': ('val', 'validation', 'validate
 
 @dataclass(slots=True)
 class Entry:
-    """One video as its list writes it.
+    """One video as written in its list.
 
     `labels` are texts as written (numbers, counted from the list's base, or class names) or ints, which index the
     classes and are final. `places` are paths to try, in this order and with any extension, where the format leaves
@@ -56,7 +56,7 @@ class ParsedList:
 
 @dataclass
 class Question:
-    """What is asked of a list: everything that a format may need besides the file itself."""
+    """A request to read a list: all that a format may need besides the file itself."""
 
     setting: str
     split: str = 'train'

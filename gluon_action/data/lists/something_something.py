@@ -23,7 +23,7 @@ _OFFICIAL = {'train': 'train', 'val': 'validation'}
 
 @dataclass
 class Preparation:
-    """What was found and written.
+    """The result: what was checked and written.
 
     Attributes
     ----------

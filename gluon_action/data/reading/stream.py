@@ -54,7 +54,7 @@ class FrameStream:
     resize : dict, optional
         ``{'short_side': n}`` or ``{'width': w, 'height': h}``, done by the thread, so that small pictures wait.
     wanted : callable, optional
-        Takes a frame's number, says whether it is handed out. The others are decoded, since later ones refer to them,
+        Takes a frame's number, returns whether it is wanted. The others are decoded, since later ones refer to them,
         but neither converted nor resized; pictures of a folder are not even read. It is called by the thread, which
         keeps a stream alive that it refers to: close that one.
     fps : float, optional

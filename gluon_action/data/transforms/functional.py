@@ -1,4 +1,4 @@
-"""Clip transforms as pure functions; those with a random twin are told what was drawn.
+"""Clip transforms as pure functions; random ones take the drawn values as arguments.
 
 A clip is uint8 (T, H, W, C), all frames of one size. Crops are views; resizing goes frame by frame through OpenCV,
 bilinear, into one array.

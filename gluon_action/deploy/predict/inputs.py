@@ -63,7 +63,7 @@ class Pictures:
 
     @property
     def dropped(self) -> int:
-        """Frames of a live source that nobody took in time."""
+        """Frames of a live source that were dropped because they were not taken in time."""
         return self._stream.dropped
 
     def __iter__(self) -> Iterator[Seen]:

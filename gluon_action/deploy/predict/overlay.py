@@ -30,7 +30,7 @@ _TICKS = 60000  # a second, of an mp4: whole for frame rates of film, of both te
 
 
 class Overlay:
-    """Writes what `Predictor.stream` tells into files, which get their names when all of it is written.
+    """Writes the predictions of `Predictor.stream` onto videos, which get their names when they are complete.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ class Overlay:
 
     @property
     def listeners(self) -> dict[str, Callable]:
-        """What to pass to `Predictor.stream`."""
+        """The callbacks to pass to `Predictor.stream`."""
         return {'on_open': self.open, 'on_window': self.window, 'on_frame': self.frame}
 
     def open(self, frames) -> None:
-        """Take what is known of a stream before its first frame: `fps`, `num_frames` and whether it is `live`."""
+        """Take the properties of a stream before its first frame: `fps`, `num_frames` and whether it is `live`."""
         self._fps = frames.fps
         self._duration = frames.num_frames / frames.fps if frames.num_frames and not frames.live else None
 
@@ -127,7 +127,7 @@ class Overlay:
 
 
 class _File:
-    """A file that is written under another name beside its own."""
+    """A file that is written under a temporary name."""
 
     def __init__(self, path: Path):
         self.path, self.part = path, part_of(path)
@@ -159,7 +159,7 @@ class _File:
             put_file(self.part, self.path)
 
     def discard(self) -> None:
-        """Leave nothing of a file that was not finished."""
+        """Remove a file that was not finished."""
         with contextlib.suppress(OSError):
             self._abandon()
         self.part.unlink(missing_ok=True)
@@ -225,7 +225,7 @@ class _Mp4(_File):
 
 
 class _Gif(_File):
-    """Small pictures with colours of their own, thinned out while they become too many."""
+    """A GIF of small pictures, each with its own palette; every second one is dropped when they become too many."""
 
     def __init__(self, path: Path):
         super().__init__(path)

@@ -27,7 +27,7 @@ class Panel:
     width, height : int
     labels : sequence of str, optional
     duration : float, optional
-        Seconds of the video; None where nobody knows, then the curves move.
+        Seconds of the video; None where it is unknown, then the curves scroll.
     """
 
     def __init__(self, width: int, height: int, labels: Sequence[str] | None, duration: float | None):

@@ -37,7 +37,7 @@ class Model(Protocol):
 
 
 class Described(Protocol):
-    """What says how a model is used: a `Bundle`, or a network with the same two attributes."""
+    """How a model is used: a `Bundle`, or a network with the same two attributes."""
 
     preprocess: Preprocess
     labels: list[str] | None
@@ -71,7 +71,7 @@ class Prediction:
     skipped : list of Gap
         What could not be decoded.
     labels : list of str
-        Names of the classes; their numbers where nobody knows names.
+        Names of the classes; their numbers where there are no names.
     protocol : dict
         What the answer depends on: model and its hash, stride, span, vote, and how many windows and frames there were.
     """
@@ -343,7 +343,7 @@ def probabilities_of(logits: np.ndarray, activation: str) -> np.ndarray:
 
 
 def merge_gaps(skipped: Sequence[Skipped], fps: float, wanted: Callable[[int], bool]) -> list[Gap]:
-    """Join frames that follow each other, or have only frames between them that nobody looks at, into gaps."""
+    """Join consecutive frames, or those with only unused frames between them, into gaps."""
     gaps: list[Gap] = []
     for number, seconds, cause in skipped:
         end = seconds + 1 / fps

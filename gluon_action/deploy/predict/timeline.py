@@ -100,5 +100,5 @@ def _finish(axes, prediction: Prediction, end: float, top: float) -> None:
 
 
 def _shown(text: str) -> str:
-    """A text, not too long, and not taken for a formula."""
+    """A text, shortened, with the signs escaped that Matplotlib takes for a formula."""
     return (text if len(text) <= 80 else f'{text[:39]}…{text[-40:]}').replace('$', r'\$')

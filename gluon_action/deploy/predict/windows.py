@@ -118,7 +118,7 @@ class WindowCutter:
     Attributes
     ----------
     num_cut, num_left_out : int
-        Windows handed out, and left out.
+        Windows returned, and left out.
     repeated : int
         Frames that the window of a short video repeats; 0 where the video was long enough.
     """

@@ -8,18 +8,18 @@ _PRODUCTS = ('avx512_vnni', 'avx_vnni', 'amx_int8', 'asimddp', 'i8mm')
 
 
 def processor_name() -> str:
-    """What the machine calls its processor."""
+    """The name of the processor."""
     return _entries('model name') or platform.processor() or platform.machine()
 
 
 def int8_instructions() -> list[str] | None:
-    """Return the instructions for products of 8 bits that the processor has; None where nobody says."""
+    """Return the int8 dot product instructions that the processor has; None where the system does not say."""
     flags = (_entries('flags') or _entries('Features')).split()
     return [name for name in _PRODUCTS if name in flags] if flags else None
 
 
 def has_int8_products() -> bool | None:
-    """Whether the processor has any of these instructions; None where nobody says."""
+    """Whether the processor has any of these instructions; None where the system does not say."""
     found = int8_instructions()
     return None if found is None else bool(found)
 

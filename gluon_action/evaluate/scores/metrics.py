@@ -79,7 +79,7 @@ class ClassificationMeter:
         np.add.at(self.expected, check_labels(labels, self.num_classes), 1)
 
     def merge(self, other: ClassificationMeter) -> ClassificationMeter:
-        """Add what another meter of the same classes and k counted; returns self."""
+        """Add the counts of another meter of the same classes and k; returns self."""
         if other.num_classes != self.num_classes or set(other.hits) != set(self.hits):
             raise UsageError(f'meters of {self.num_classes} and {other.num_classes} classes, top-{sorted(self.hits)} '
                              f'and top-{sorted(other.hits)}, cannot be added')
@@ -98,7 +98,7 @@ class ClassificationMeter:
 
     @property
     def n_scored(self) -> int:
-        """Samples that were."""
+        """Samples that were scored."""
         return int(self.confusion.sum())
 
     def top(self, k: int) -> float:
@@ -117,11 +117,11 @@ class ClassificationMeter:
 
     @property
     def loss(self) -> float:
-        """Mean loss of the samples that came with one; NaN without any."""
+        """Mean loss of the samples that have one; NaN without any."""
         return self.loss_sum / self.loss_count if self.loss_count else float('nan')
 
     def top_confusions(self, limit: int = 20) -> list[Confusion]:
-        """Pairs of classes that are taken for each other most often, most frequent first."""
+        """Pairs of classes that are confused most often, most frequent first."""
         wrong = self.confusion.copy()
         np.fill_diagonal(wrong, 0)
         true, predicted = np.nonzero(wrong)
@@ -134,7 +134,7 @@ class ClassificationMeter:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Class `true` was taken for class `predicted` `count` times, which is `share` of its videos."""
+    """Videos of class `true` predicted as class `predicted`: their `count` and `share` of the class."""
 
     true: int
     predicted: int

@@ -19,7 +19,7 @@ _BINS = 1000
 
 @dataclass(frozen=True)
 class MultiLabelMetrics:
-    """How well probabilities tell labels, over the classes that count.
+    """Metrics of multi-label probabilities, over the classes that count.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ def roc_auc(scores: np.ndarray, targets: np.ndarray) -> float:
 
 
 def sigmoid(odds: np.ndarray) -> np.ndarray:
-    """Probabilities from logarithms of odds, in double precision and without overflow."""
+    """Probabilities from logits, in double precision and without overflow."""
     return np.exp(-np.logaddexp(0., -np.asarray(odds, np.float64)))
 
 
@@ -170,7 +170,7 @@ class MultiLabelMeter:
         self._counts += _counts(targets, decisions)[:3]
 
     def merge(self, other: MultiLabelMeter) -> MultiLabelMeter:
-        """Add what another meter of the same classes counted; returns self."""
+        """Add the counts of another meter of the same classes; returns self."""
         if not np.array_equal(self.counted, other.counted):
             raise UsageError(f'meters of {len(self.counted)} and {len(other.counted)} classes, of which '
                              f'{self.counted.sum()} and {other.counted.sum()} count, cannot be added')
@@ -207,7 +207,7 @@ def _metrics(counts, counted, auc, per_class, mean_precision, precisions) -> Mul
 
 
 def _counts(targets: np.ndarray, decisions: np.ndarray) -> np.ndarray:
-    """Labels that were hit, given falsely, missed, and rightly not given, by class: int64 (4, K)."""
+    """True positives, false positives, false negatives and true negatives by class: int64 (4, K)."""
     return np.stack([(targets & decisions).sum(axis=0), (~targets & decisions).sum(axis=0),
                      (targets & ~decisions).sum(axis=0), (~targets & ~decisions).sum(axis=0)])
 

@@ -1,4 +1,4 @@
-"""Predictions of clips as files: a table for spreadsheets, and JSON with where the numbers came from."""
+"""Predictions of clips as files: a table for spreadsheets, and JSON with their protocol."""
 from __future__ import annotations
 
 import csv

@@ -53,7 +53,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Names:
-    """Whose names the variables of a file have, and what they mean.
+    """The origin of the variable names of a file, and the parameters that they map to.
 
     Attributes
     ----------

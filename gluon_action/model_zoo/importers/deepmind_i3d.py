@@ -15,7 +15,7 @@ _STREAMS = {'RGB': 3, 'Flow': 2}
 
 
 def recognises(names: Collection[str]) -> bool:
-    """Return whether these are names of such a checkpoint."""
+    """Return whether a checkpoint has such names."""
     return any(name.endswith('Conv3d_1a_7x7/conv_3d/w') for name in names)
 
 

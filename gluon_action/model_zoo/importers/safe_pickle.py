@@ -1,4 +1,4 @@
-"""What a pickle of tensors says, without running anything that is in it."""
+"""Read a pickle of tensors without running code from it."""
 from __future__ import annotations
 
 import pickletools
@@ -21,7 +21,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Global:
-    """A name that the file wants to be looked up; only those that `Reader` knows mean anything."""
+    """A global name that the file refers to; `Reader` accepts those that it knows only."""
 
     name: str
 

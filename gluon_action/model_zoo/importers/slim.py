@@ -18,12 +18,12 @@ _UNIT_HERE = 'Mixed_5b.Branch_2.Conv3d_0a_3x3'
 
 
 def recognises(names: Collection[str]) -> bool:
-    """Return whether these are names of such a checkpoint."""
+    """Return whether a checkpoint has such names."""
     return any(name.startswith('InceptionV1/Conv2d_1a_7x7/') for name in names)
 
 
 def names(found: Collection[str]) -> Names:
-    """Return what the names mean."""
+    """Return the mapping of names to parameters."""
     return Names("slim's Inception-v1 for clips", 's3dg_*, and i3d_* where nothing is separable or gated',
                  among_training_variables(found, _place), constants={'.bn.gamma': 1.}, from_tensorflow=True)
 

@@ -1,4 +1,4 @@
-"""Read sorted tables of keys and values: LevelDB's file format, which TensorFlow keeps its indexes in."""
+"""Read sorted tables of keys and values: LevelDB's file format, which TensorFlow stores its indexes in."""
 from __future__ import annotations
 
 import struct

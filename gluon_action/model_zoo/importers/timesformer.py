@@ -22,7 +22,7 @@ def recognises(names: Collection[str]) -> bool:
 
 
 def names(variables: Collection[str]) -> Names:
-    """Return what the names of a file mean."""
+    """Return the mapping of the names of a file to parameters."""
     clips = any('.temporal_' in name for name in variables) or any(name.endswith('time_embed') for name in variables)
     return Names('TimeSformer' if clips else 'ViT for images', 'timesformer_*', _place, constants={},
                  from_tensorflow=False, complete=_complete)

@@ -1,4 +1,4 @@
-"""Read what ``torch.save`` wrote, without PyTorch and without running anything that is in the file."""
+"""Read files of ``torch.save`` without PyTorch and without running code from them."""
 from __future__ import annotations
 
 import contextlib
@@ -196,7 +196,7 @@ def _describe(content) -> str:
 
 
 def _materialise(path: Path, archive: _Archive | _OldArchive, storages: dict, name: str, tensor: Tensor) -> np.ndarray:
-    """Return a tensor as an array of its own; what it says of itself is checked against the bytes that are there."""
+    """Return a tensor as an array of its own; its shape and strides are checked against the bytes that are there."""
     dtype, key = _dtype(tensor.dtype).newbyteorder(archive.order), tensor.storage.key
     if key not in storages:
         storages[key] = archive.storage(tensor.storage)

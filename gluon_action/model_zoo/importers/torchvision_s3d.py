@@ -18,12 +18,12 @@ _NAME = re.compile(r'features\.(\d+)\.(?:(branch0|branch[12]\.[01]|branch3\.1)\.
 
 
 def recognises(names: Collection[str]) -> bool:
-    """Return whether these are names of such a file."""
+    """Return whether a file has such names."""
     return 'features.0.0.0.weight' in names and any(name.startswith('features.5.branch0.') for name in names)
 
 
 def names() -> Names:
-    """Return what the names mean."""
+    """Return the mapping of names to parameters."""
     return Names("torchvision's S3D", 's3d_*', _place, constants={}, from_tensorflow=False)
 
 
