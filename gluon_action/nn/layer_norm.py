@@ -10,9 +10,9 @@ from mxnet import gluon
 class LayerNorm(gluon.nn.LayerNorm):
     """Normalise the last axis, then scale and shift it (Ba et al. 2016, arXiv:1607.06450).
 
-    MXNet's operator takes six times as long for the gradient as for everything else, because its sums over the rows
-    have no fast path on a CPU. Written as matrix products their gradients are matrix products too. What is exported
-    is the operator: see `as_operators`.
+    MXNet's operator takes six times as long for the gradient as for everything else, because on a CPU it consists of
+    generic reductions (LayerNormGradComputeGeneral in src/operator/nn/layer_norm.cc). Written as matrix products their
+    gradients are matrix products too. What is exported is the operator: see `as_operators`.
 
     Parameters
     ----------
