@@ -1,4 +1,4 @@
-"""Bundles: the folder that an exported model lives in, how one is read and checked, and how it proves itself."""
+"""Bundles: the folder that an exported model lives in, how one is read and checked, and how it is verified."""
 from __future__ import annotations
 
 import hashlib
@@ -149,7 +149,7 @@ def check_labels(labels: Any, num_classes: int | None, where: str) -> list[str] 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a replay found.
+    """The result of a replay.
 
     Attributes
     ----------

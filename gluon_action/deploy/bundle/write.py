@@ -100,7 +100,7 @@ def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Prep
 
 @contextlib.contextmanager
 def new_bundle(folder: str | os.PathLike, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a folder to write a bundle into; it gets its own name when all went well, and is removed otherwise.
+    """Yield a temporary folder to write a bundle into; it is renamed on success and removed on failure.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Layer:
 
 
 class Calibration:
-    """A model and the ranges of what flows through it, from which int8 versions are made.
+    """A model and the ranges of its activations, from which int8 versions are made.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Calibration:
     Raises
     ------
     UsageError
-        When an argument cannot be, there are no batches or no layers, or a package is missing.
+        When an argument is invalid, there are no batches or no layers, or a package is missing.
     """
 
     def __init__(self, path: str | os.PathLike, batches: Iterable[np.ndarray], folder: str | os.PathLike, *,
@@ -169,7 +169,7 @@ def quantize_model(path: str | os.PathLike, batches: Iterable[np.ndarray], out: 
     Raises
     ------
     UsageError
-        When nothing is left to do, or an argument cannot be.
+        When nothing is left to do, or an argument is invalid.
     OutputError
         When the model cannot be written.
     """
@@ -186,7 +186,7 @@ def quantize_model(path: str | os.PathLike, batches: Iterable[np.ndarray], out: 
 
 
 class _Reader:
-    """Batches as ONNX Runtime asks for them: one by one, or a range of them at a time."""
+    """A calibration reader of ONNX Runtime: one by one, or a range of them at a time."""
 
     def __init__(self, batches: Iterable[np.ndarray], input_name: str):
         self._source, self._input_name = batches, input_name
@@ -231,7 +231,7 @@ def _import_quantization():
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep the root logger still: it advises to fuse what the export has fused already."""
+    """Silence the root logger: ONNX Runtime advises to fuse what the export has fused already."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

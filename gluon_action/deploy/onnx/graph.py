@@ -45,8 +45,8 @@ class OnnxGraph:
         """Add a node and return the name of its output, which is made up where none is given."""
         from onnx import helper
         outputs = [output or self._new_name(kind.lower())] if isinstance(output, str) else list(output)
-        known = [self._same.get(name, name) for name in inputs]
-        self.nodes.append(helper.make_node(kind, known, outputs, name=outputs[0], **settings))
+        names = [self._same.get(name, name) for name in inputs]
+        self.nodes.append(helper.make_node(kind, names, outputs, name=outputs[0], **settings))
         return outputs[0]
 
     def constant(self, value: float | Sequence[int] | np.ndarray, stem: str = '') -> str:
@@ -79,7 +79,7 @@ class OnnxGraph:
         return [node for node in self.nodes if name in node.input]
 
     def replace(self, old: str, new: str) -> None:
-        """Let whoever reads `old` read `new`, which is the same."""
+        """Let the nodes that read `old` read `new`, which is the same."""
         if old in self.outputs:
             # The output keeps its name: what computes `new` computes it under that name.
             old, new = new, old
@@ -107,13 +107,13 @@ class OnnxGraph:
         self.outputs[name] = shape
 
     def prune(self) -> set[str]:
-        """Remove nodes that nobody needs, and return the names that are still read."""
-        needed, kept = set(self.outputs), []
+        """Remove unused nodes, and return the names that are still read."""
+        needed, nodes = set(self.outputs), []
         for node in reversed(self.nodes):
             if needed & set(node.output):
-                kept.append(node)
+                nodes.append(node)
                 needed |= set(node.input)
-        self.nodes = kept[::-1]
+        self.nodes = nodes[::-1]
         return needed
 
     def model(self, name: str, inputs: dict[str, Sequence[int]], **about):

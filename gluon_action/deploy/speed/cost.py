@@ -90,7 +90,7 @@ def load_model(path: str | os.PathLike):
 
 def shapes_in(model, path: str | os.PathLike, shape: Sequence[int],
               names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Run a model once on zeros, and return the shapes of what flows through it.
+    """Run a model once on zeros, and return the shapes of its tensors.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def softmax_odds(logits: np.ndarray) -> np.ndarray:
     """Logarithms of the odds of each class under a softmax over the last axis: its `sigmoid` is the softmax."""
     log_p = log_softmax(logits)
     best = log_p.argmax(axis=-1)[..., None]
-    # 1 - p of the best class may have no digits left; it is what the others have together.
+    # 1 - p loses all digits for the best class, so sum the other probabilities instead.
     others = np.where(np.arange(log_p.shape[-1]) == best, -np.inf, log_p)
     with np.errstate(divide='ignore'):
         rest = np.log(-np.expm1(log_p))
