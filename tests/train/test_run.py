@@ -190,5 +190,5 @@ def test_a_restart_puts_the_run_aside_and_a_finished_one_says_so(tmp_path, caplo
     assert json.loads((tmp_path / 'config.json').read_text())['started_from'] == str(tmp_path / 'phase-1')
     caplog.set_level('INFO')
     assert run(BySteps(config)).step == 5
-    assert 'The run has done its 5 steps; a larger --train_steps goes on.' in caplog.text
+    assert 'The run has done its 5 steps; a larger --train_steps resumes it.' in caplog.text
     assert [path.name for path in tmp_path.glob('phase-*')] == ['phase-1']

@@ -41,14 +41,14 @@ def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total
     if steps.stretches > progress.epoch:
         loop.fit(steps, val_loader, epochs=steps.stretches, hooks=hooks())
     else:
-        log.info('The run has done its %d steps; a larger %s goes on.', progress.step, flag)
+        log.info('The run has done its %d steps; a larger %s resumes it.', progress.step, flag)
 
 
 class StepLoader:
     """Stretches of `steps` batches, each an epoch for `Loop.fit`, cut from a loader that is begun over and over.
 
     Batch `n` of the run, from 0, is batch ``n % len(loader)`` of epoch ``n // len(loader)`` of the data, whatever the
-    stretches are. Workers go on reading ahead between two stretches, while the loop validates and saves.
+    stretches are. Workers keep prefetching between two stretches, while the loop validates and saves.
 
     Parameters
     ----------

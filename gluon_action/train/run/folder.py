@@ -218,7 +218,7 @@ class SaveDir(RunFolder):
             holds_run, strange = self._holds_run(), self._written()
         flag = self.messages.folder
         if holds_run:
-            raise UsageError(f'{flag} {self.path} holds a run already: --resume auto goes on with it, '
+            raise UsageError(f'{flag} {self.path} holds a run already: --resume auto resumes it, '
                              f'--overwrite deletes it, another {flag} keeps both')
         if strange:
             raise UsageError(f'{flag} {self.path} holds {", ".join(path.name for path in strange)}, which a run '
