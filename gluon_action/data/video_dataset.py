@@ -117,9 +117,11 @@ class VideoClsCustom(Dataset):
         As in `read_annotations`.
     time_axis : bool
         Clips of one frame keep their axis T, for networks of clips.
-    clip_sampling : {'consecutive', 'spread'}
-        With 'spread' the `new_length` frames of the clip come from as many equal parts of the video, a random one of
-        each in training and the middle one otherwise, instead of side by side; `num_segments` and `new_step` are 1.
+    clip_sampling : {'consecutive', 'dense', 'spread'}
+        With 'dense' the `num_segments` clips may start anywhere in the video (`dense_starts`) instead of one in each
+        equal part of it. With 'spread' the `new_length` frames of the clip come from as many equal parts of the video,
+        a random one of each in training and the middle one otherwise, instead of side by side; `num_segments` and
+        `new_step` are 1.
     plan : FramePlan, optional
         Which frames to take, instead of all the arguments that say it one by one.
     flip_label_map : dict or 'forbid', optional

@@ -66,8 +66,11 @@ class VideoOptions:
     slow_temporal_stride: int = _data(16, 'stride of the slow pathway', least=1)
     fast_temporal_stride: int = _data(2, 'stride of the fast pathway', least=1)
     clip_sampling: str = _data(
-        'consecutive', 'frames of a clip: --new-step apart, or (spread) one of each of --new-length equal parts of the '
-        'video, in training a random one and otherwise its middle', choices=CLIP_SAMPLINGS)
+        'consecutive', 'where clips lie: consecutive takes one, of frames --new-step apart, from each of '
+        '--num-segments equal parts of the video; dense takes as many from anywhere in it, in a test evenly from its '
+        'beginning to its end (ten clips by three crops: --num-segments 10 --three-crop); spread takes one clip, a '
+        'frame from each of --new-length equal parts, in training a random one and otherwise its middle',
+        choices=CLIP_SAMPLINGS)
     val_list: str | None = _data(None, 'list of validation videos')
     val_data_dir: str | None = _data(None, 'folder of the validation list; by default --data-dir')
     train_list: str | None = _data(None, 'training videos: a list, or a folder of one folder a class')

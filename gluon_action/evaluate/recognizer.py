@@ -247,6 +247,9 @@ def _sampling(config: TestConfig) -> str:
         return f'1 clip, the middle frames of {config.new_length} equal parts'
     clip = (f'slow and fast pathway at strides {config.slow_temporal_stride} and {config.fast_temporal_stride} of '
             if config.slowfast else '')
+    if config.clip_sampling == 'dense':
+        place = 'from the first to the last frame' if config.segments > 1 else 'in the middle'
+        return f'{config.segments} clips {place}, {clip}{config.new_length} frames at stride {config.new_step} each'
     return f'{config.segments} segment centres, {clip}{config.new_length} frames at stride {config.new_step} each'
 
 

@@ -117,6 +117,8 @@ def _input_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
         yield c.input_5d, '--input-5d', f'{c.model} takes {card.input}, not clips'
         yield (c.clip_sampling == 'spread', '--clip-sampling spread',
                f'{c.model} takes one frame a segment; --num-segments spreads those over the video')
+        yield (c.clip_sampling == 'dense', '--clip-sampling dense',
+               f'{c.model} takes one frame a segment, and dense sampling is for networks of clips; leave it out')
         yield (c.new_length > 1, '--new-length',
                f'{c.model} takes one frame a segment; use --num-segments for more frames')
     else:

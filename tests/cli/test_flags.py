@@ -224,6 +224,7 @@ def test_what_is_compared_does_not_change_by_itself(world):
     (('--lr', '0.5', '--lr-decay-epoch', '0:0.1,1:0.2'), '--lr: means nothing beside the rates'),
     (('--lr-decay', '0.5', '--lr-decay-epoch', '0:0.1,1:0.2'), '--lr-decay: means nothing beside the rates'),
     (('--clip-sampling', 'spread'), '--clip-sampling spread: tiny_ucf101 takes one frame'),
+    (('--clip-sampling', 'dense'), '--clip-sampling dense: tiny_ucf101 takes one frame'),
     (('--model', 'i3d_rgb_custom', '--new-length', '8', '--new-step', '2', '--clip-sampling', 'spread'),
      '--clip-sampling spread: takes one clip'),
     (('--momentum', '0.5', '--optimizer', 'adam'), '--momentum: means nothing with --optimizer adam'),

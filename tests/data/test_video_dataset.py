@@ -466,6 +466,37 @@ def test_a_spread_clip_leaves_no_other_choice_of_frames(files, options, got):
         ours(files, clip_sampling='spread', **options)
 
 
+@pytest.mark.parametrize('num_frames', [7, 40, 64, 300])
+@pytest.mark.parametrize('num_clips, new_length, new_step', [(10, 8, 1), (10, 8, 4), (2, 5, 3), (1, 16, 2)])
+def test_dense_test_clips_lie_evenly_from_the_first_to_the_last_place(num_frames, num_clips, new_length, new_step):
+    last = max(0, num_frames - new_length * new_step)
+    starts = np.floor(np.linspace(0, last, num_clips) + 1e-9).astype(int) if num_clips > 1 else [last // 2]
+    expected = []
+    for start in starts:
+        reached = list(range(start, num_frames, new_step))[:new_length]
+        expected += reached + [reached[-1]] * (new_length - len(reached))
+    plan = FramePlan('test', num_clips, new_length, new_step, clip_sampling='dense')
+    assert plan.indices(num_frames, None) == expected
+
+
+def test_dense_clips_may_start_anywhere_and_overlap(files):
+    plan = FramePlan('train', 2, 4, 2, clip_sampling='dense')
+    drawn = np.array([plan.indices(12, sample_rng(0, epoch, 0)) for epoch in range(200)]).reshape(200, 2, 4)
+    assert (np.diff(drawn) == 2).all() and (drawn[:, 0, 0] <= drawn[:, 1, 0]).all()
+    # A clip spans 8 of 12 frames: both of the two start at 0 to 4, where segments would have kept them apart.
+    assert {tuple(starts) for starts in drawn[:, :, 0].tolist()} == {(a, b) for b in range(5) for a in range(b + 1)}
+    dataset = ours(files, train=False, num_segments=2, new_length=4, new_step=8, clip_sampling='dense', new_width=0,
+                   new_height=0, target_width=None, target_height=None)
+    assert [read_barcode(frame) for frame in dataset.load_frames(0)] == [2, 10, 18, 26, 6, 14, 22, 30]
+
+
+def test_dense_slowfast_clips_span_the_video():
+    plan = FramePlan('test', 3, 32, 1, slowfast=True, slow_stride=16, fast_stride=4, clip_sampling='dense')
+    frames = np.array(plan.indices(101, None)).reshape(3, 10)
+    clip = [*range(3, 32, 4), 15, 31]
+    assert frames.tolist() == [[start + frame for frame in clip] for start in (0, 34, 69)]
+
+
 def test_clip_samplings_that_do_not_exist_are_refused(files):
-    with pytest.raises(UsageError, match="must be one of consecutive, spread, got 'dense'"):
-        ours(files, clip_sampling='dense')
+    with pytest.raises(UsageError, match="must be one of consecutive, dense, spread, got 'sparse'"):
+        ours(files, clip_sampling='sparse')

@@ -189,6 +189,13 @@ def test_every_model_of_the_zoo_says_how_videos_are_prepared_for_it(name):
     assert preprocess.modality == card.modality and preprocess.mean == card.mean
 
 
+def test_dense_clips_are_exported_with_the_frames_that_they_have(demo_appearance):
+    card, options = model_zoo.model_card(SMALL), dict(model=SMALL, new_length=4, new_step=3, input_size=16)
+    dense, consecutive = (preprocess_of(configured(demo_appearance, clip_sampling=kind, **options), card)
+                          for kind in ('dense', 'consecutive'))
+    assert dense == consecutive and dense.offsets == (0, 3, 6, 9)
+
+
 def test_a_clip_that_was_spread_over_the_video_takes_the_stride_of_the_run_or_the_networks(demo_appearance, tmp_path):
     net = model_zoo.get_model(SMALL, nclass=2, clip_length=2, input_size=16, pretrained_base=False)
     net.save_parameters(str(tmp_path / 'best.params'))

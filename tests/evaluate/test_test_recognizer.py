@@ -360,6 +360,7 @@ def _actions():
     (['--resume-params', '', '--deploy', '--model-prefix', '/'], 1, 'holds no manifest.json'),
     (['--resume-params', '', '--quantized', '--model-prefix', '/gone'], 2, 'is no int8 bundle'),
     (['--clip-sampling', 'spread'], 2, 'takes one frame a segment; --num-segments spreads those'),
+    (['--clip-sampling', 'dense'], 2, 'dense sampling is for networks of clips'),
     ([*SPREAD, '--num-segments', '2'], 2, 'takes one clip from the whole video, got --num-segments 2'),
     ([*SPREAD, '--new-step', '2'], 2, 'got --new-step 2; leave it out'),
     ([*SPREAD, '--model', 'slowfast_4x16_resnet50_kinetics400', '--slowfast'], 2, 'contradicts --slowfast'),
@@ -428,6 +429,9 @@ def test_an_exported_clip_network_scores_clips_of_its_own_size_only(flags, tmp_p
             str(tmp_path / 'net')]
     results, _, _ = score([*argv, '--new-length', '9', '--clip-sampling', 'spread'])
     assert results['protocol']['sampling'] == '1 clip, the middle frames of 9 equal parts'
+    results, _, _ = score([*argv, '--new-length', '9', '--clip-sampling', 'dense', '--num-segments', '2',
+                           '--overwrite'])
+    assert results['protocol']['sampling'] == '2 clips from the first to the last frame, 9 frames at stride 1 each'
     assert start([*argv, '--new-length', '8', '--overwrite']) == 2
     assert 'exported for clips of 9 frames of 32x32' in (told := capsys.readouterr().err) and '--new-length 9' in told
 

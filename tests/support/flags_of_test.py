@@ -7,7 +7,7 @@ import re
 import mxnet as mx
 import numpy as np
 import pytest
-from flags_world import NAME, RESNET, changes, layers, refused, same, seen, traceback_row
+from flags_world import NAME, RESNET, changes, each, layers, refused, same, seen, traceback_row
 
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer
@@ -291,8 +291,12 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
     '--num-segments': changes(lambda *a: scores(*a), '--num-segments', '3'),
     '--new-length': refused_in_test('--new-length', '8', because='takes one frame a segment'),
     '--new-step': changes(scores, '--new-step', '4'),
-    '--clip-sampling': changes(lambda *a: videos(*a).plan.indices(41, None), '--clip-sampling', 'spread',
-                               given=('--model', 'i3d_rgb_custom', '--new-length', '4'), to=[5, 15, 25, 35]),
+    '--clip-sampling': each(
+        changes(lambda *a: videos(*a).plan.indices(41, None), '--clip-sampling', 'spread',
+                given=('--model', 'i3d_rgb_custom', '--new-length', '4'), to=[5, 15, 25, 35]),
+        changes(lambda *a: videos(*a).plan.indices(41, None), '--clip-sampling', 'dense',
+                given=('--model', 'i3d_rgb_custom', '--new-length', '4', '--num-segments', '3'),
+                to=[0, 1, 2, 3, 18, 19, 20, 21, 37, 38, 39, 40])),
     '--new-height': changes(scores, '--new-height', '40'),
     '--new-width': changes(scores, '--new-width', '90'),
     '--input-size': changes(scores, '--input-size', '24'),

@@ -362,6 +362,15 @@ def changes(look, *flags, given=(), to=ANY):
     return row
 
 
+def each(*rows):
+    """All of these rows, for a flag whose values do different things."""
+    def row(world, output):
+        for one in rows:
+            one(world, output)
+    row.flags = rows[0].flags
+    return row
+
+
 def refused(*flags, because, config=None, error=UsageError):
     """Using the flag is an error that names it and says why."""
     def row(world, output):

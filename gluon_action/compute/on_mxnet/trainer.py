@@ -11,6 +11,7 @@ from typing import Any
 import mxnet as mx
 from mxnet.contrib import amp as mixed_precision
 
+from ... import engine
 from ...errors import UsageError
 from ..optimizers import OPTIMIZERS
 

@@ -8,7 +8,15 @@ import numpy as np
 
 from ...errors import UsageError, VideoReadError
 from ..lists.annotations import Sample
-from .sampling import CLIP_SAMPLINGS, clip_indices, segment_starts, slowfast_indices, spread_indices, temporal_jitter
+from .sampling import (
+    CLIP_SAMPLINGS,
+    clip_indices,
+    dense_starts,
+    segment_starts,
+    slowfast_indices,
+    spread_indices,
+    temporal_jitter,
+)
 from .video_reader import VideoReader
 
 
@@ -100,7 +108,8 @@ class FramePlan:
         """Frame numbers from 0, clip after clip."""
         if self.clip_sampling == 'spread':
             return spread_indices(num_frames, self.new_length, self.mode, rng)
-        starts = segment_starts(num_frames, self.num_segments, self.new_length * self.new_step, self.mode, rng)
+        draw_starts = dense_starts if self.clip_sampling == 'dense' else segment_starts
+        starts = draw_starts(num_frames, self.num_segments, self.new_length * self.new_step, self.mode, rng)
         if self.slowfast:
             return slowfast_indices(starts, num_frames, self.new_length, self.slow_stride, self.fast_stride)
         jitter = temporal_jitter(self.new_length, self.new_step, rng) if self.temporal_jitter else None

@@ -8,8 +8,9 @@ import numpy as np
 from ...errors import UsageError
 
 MODES = ('train', 'val', 'test')
-#: How the frames of a clip lie in its video: side by side (or `new_step` apart), or one in each equal part of it.
-CLIP_SAMPLINGS = ('consecutive', 'spread')
+#: Where the frames of clips lie in their video: `new_step` apart, a clip in each equal part of it (`segment_starts`) or
+#: clips anywhere in it (`dense_starts`); or one frame in each equal part (`spread_indices`).
+CLIP_SAMPLINGS = ('consecutive', 'dense', 'spread')
 
 
 def segment_starts(num_frames: int, num_segments: int, clip_length: int, mode: str,
@@ -59,7 +60,7 @@ def segment_starts(num_frames: int, num_segments: int, clip_length: int, mode: s
 
 def dense_starts(num_frames: int, num_clips: int, clip_length: int, mode: str,
                  rng: np.random.Generator | None = None) -> list[int]:
-    """First frames of clips taken anywhere in a video, for networks that look at long clips.
+    """First frames of clips that may lie anywhere in a video and overlap, for networks of clips.
 
     Parameters
     ----------

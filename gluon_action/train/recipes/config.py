@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from ... import engine
 from ...compute.optimizers import OPTIMIZERS, takes_momentum
 from ...data.by_name import train_transform
 from ...errors import UsageError
@@ -72,7 +73,7 @@ class TrainConfig(RecognizerOptions):
     kvstore: str | None = _devices(
         None, 'where gradients are added up; dist_* over several machines',
         choices=('local', 'device', 'dist_sync', 'dist_sync_device'))
-    use_amp: bool = _devices(False, 'mixed precision: float16 on GPUs, bfloat16 on CPUs')
+    use_amp: bool = _devices(False, 'mixed precision: float16 on GPUs, bfloat16 on CPUs with AVX-512')
 
     optimizer: str | None = _optimisation(
         None, 'gradient descent with momentum, or with that of Nesterov; Adam, or Adam with decoupled weight decay '
@@ -283,6 +284,7 @@ def _recipe_rules(c: TrainConfig):
     yield c.mixup_alpha <= 0, '--mixup-alpha', f'must be above 0, got {c.mixup_alpha}'
     yield from _rate_rules(c)
     yield c.use_amp and c.dtype != 'float32', '--use-amp', 'keeps float32 parameters; leave out --dtype'
+    yield c.use_amp and not c.num_gpus and not engine.has_bfloat16(), '--use-amp', engine.NO_BFLOAT16
 
 
 def _rate_rules(c: TrainConfig):
