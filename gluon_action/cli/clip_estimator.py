@@ -25,7 +25,7 @@ EXAMPLES = """the three phases, on clips of one's own (*.tfrecord, made by scrip
   {name} --mode train_and_eval --model_dir runs/all --restart \\
       --train_subset_dir_path clips/train --eval_subset_dir_path clips/eval --num_classes 5 --monitor_steps 1064 \\
       --learning_rate 0.00001 --batch_size 1
-A command that is repeated goes on where it was stopped. Watch it with: tensorboard --logdir runs
+A command that is repeated resumes where it was stopped. Watch it with: tensorboard --logdir runs
 """
 _RECORDS = ('Records of tf.train.Example: feature, raw uint8 frames x height x width x channels; label, uint8 zeros '
             'and ones. classes.txt beside them names the classes.')

@@ -34,14 +34,14 @@ examples:
   %(prog)s --data_path=data --checkpoint=TimeSformer_divST_8x32_224_HowTo100M.pyth --find-lr
   # a small network, on a CPU
   %(prog)s --data_path=data --model timesformer_small_custom --input_size 56 --optimizer adamw
-  # go on where it was stopped
+  # resume where it was stopped
   %(prog)s ... --resume_from_checkpoint lightning_logs/version_0
 
 The best epoch by validation leaves lightning_logs/version_N/checkpoints/epoch=E-step=S.params, the bundle
 epoch=E-step=S beside it, and epoch=E-step=S.onnx for scripts/test_video_action_classifier.py.
 """
 
-_ALWAYS = 'the best epoch is kept, and the state to go on from after each'
+_ALWAYS = 'the best epoch is kept, and the state to resume from after each'
 _FLOAT32 = 'networks are trained in float32'
 _EPOCHS = 'training goes by epochs, --max_epochs of them'
 _ONE_MACHINE = 'this command trains on one machine, with --gpus; docs/distributed.md shows several'

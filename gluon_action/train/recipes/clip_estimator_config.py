@@ -20,7 +20,7 @@ LABEL_MODES = ('multi', 'single')
 #: Choices that only S3D-G has, beside its mode.
 OF_S3DG = ('warm_start', 'min_depth', 'depth_multiplier', 'crop', 'cropheight', 'cropwidth', 'cropx', 'cropy')
 
-#: Choices that may differ when a run goes on: the parameters do not depend on them, they were used at its beginning,
+#: Choices that may differ when a run is resumed: the parameters do not depend on them, they were used at its beginning,
 #: or the data that they name are compared by their content.
 FREE_TO_CHANGE = frozenset({
     'mode', 'model_dir', 'checkpoint_path', 'export_path', 'train_subset_dir_path', 'eval_subset_dir_path',
@@ -49,7 +49,7 @@ class EstimatorConfig:
         'train_and_eval', 'train for --train_steps; evaluate once; train and evaluate every --monitor_steps; write '
         'predictions of every clip; write the network as an ONNX bundle', required=True)
     model_dir: str = _option(
-        '', 'folder of the run: checkpoints, log, events, results. A run that is there goes on', required=True)
+        '', 'folder of the run: checkpoints, log, events, results. A run that is there is resumed', required=True)
     checkpoint_path: str | None = _option(
         None, 'what a new run starts from, or what is evaluated, applied or exported: the --model_dir of another run '
         '(its newest checkpoint), a .params file such as its best.params, or a checkpoint of TensorFlow '
@@ -88,7 +88,7 @@ class EstimatorConfig:
     monitor_steps: int = _training(
         100, 'steps between two looks at the run: log, summaries, checkpoint and evaluation', metavar='STEPS', least=1)
     train_steps: int | None = _training(
-        None, 'steps of the whole run; by default it goes on until Ctrl-C', metavar='STEPS', least=1)
+        None, 'steps of the whole run; by default it runs until Ctrl-C', metavar='STEPS', least=1)
     learning_rate: float = _training(0.1, 'learning rate, the same throughout', least=0)
     optimizer: str = _training('momentum', 'gradient descent with momentum or without', choices=OPTIMIZERS)
     momentum: float = _training(0.9, 'momentum', least=0)
@@ -105,7 +105,7 @@ class EstimatorConfig:
     seed: int = _training(0, 'decides every random choice of the run', least=0)
     restart: bool = _training(
         False, 'put the run in --model_dir aside, in its folder phase-1 and so on, and start a new one from its '
-        'parameters (or from --checkpoint_path); repeated, the new one goes on')
+        'parameters (or from --checkpoint_path); repeated, the new one is resumed')
     warm_start: bool = _training(
         False, 'start from --checkpoint_path (i3d_estimator.py does without being told)')
     min_depth: int = _training(16, 'least channels of a layer', least=1)
@@ -218,7 +218,7 @@ def _mode_rules(c: EstimatorConfig) -> Iterator[tuple]:
            f'is about --mode export, got {c.mode}')
     yield c.restart and not c.trains, 'restart', f'is about training, got --mode {c.mode}'
     yield (c.overwrite and c.mode not in ('eval', 'predict'), 'overwrite',
-           'replaces the results of --mode eval and predict; a run that trains goes on, and --restart puts it aside')
+           'replaces the results of --mode eval and predict; a run that trains is resumed, and --restart puts it aside')
     yield (c.num_gpus == 0 and c.gpu_num is not None, 'gpu_num', '--num_gpus 0 computes on the CPU')
     yield ((c.num_gpus or 1) > 1 and bool(c.gpu_num), 'gpu_num',
            f'picks one card, and --num_gpus {c.num_gpus} takes the first {c.num_gpus}')

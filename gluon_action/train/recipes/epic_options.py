@@ -81,7 +81,7 @@ class ClassifierOptions:
         50, 'steps between lines of the log; 0 for none', metavar='STEPS', least=0)
     default_root_dir: str = _trainer('.', 'where lightning_logs is', metavar='FOLDER')
     resume_from_checkpoint: str = _trainer(
-        '', 'go on with a run, in its folder: lightning_logs/version_N, or one of its checkpoints/step-...',
+        '', 'resume a run, in its folder: lightning_logs/version_N, or one of its checkpoints/step-...',
         metavar='version_N')
     gpus: int | None = _trainer(
         None, 'GPUs; 0 computes on the CPU. By default one where there is one that can be used', least=0)
