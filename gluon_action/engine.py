@@ -173,7 +173,7 @@ def seed(number: int) -> None:
 
 
 def make_writable(parameter) -> None:
-    """Let new values be copied into a parameter of Gluon that may have been computed with.
+    """Make a parameter's memory writable again after oneDNN has re-laid it out.
 
     oneDNN rearranges the weights of 3D convolutions in place when a network scores clips, and MXNet 1.9.1 cannot copy
     into such an array ('Check failed: to.IsDefaultData()'). The result of an operator puts it back in order.

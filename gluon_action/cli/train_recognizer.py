@@ -19,7 +19,7 @@ EXAMPLES = """examples:
       --val-list videos/val --use-tsn --num-segments 3 --save-dir runs/mine
   # which learning rate? a picture and a suggestion, in 100 steps
   %(prog)s ... --save-dir runs/mine --find-lr
-  # go on where it stopped
+  # resume where it stopped
   %(prog)s ... --save-dir runs/mine --resume auto
 """
 

@@ -142,7 +142,7 @@ class VideoClsCustom(Dataset):
     AnnotationError
         When the list cannot be read.
     UsageError
-        When arguments cannot be, alone or together.
+        When arguments are invalid, alone or together.
 
     Examples
     --------

@@ -61,7 +61,7 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
                  indices: Sequence[int] | None = None, on_video: Callable | None = None) -> VideoScores:
     """Score each video by the mean over its views, with each video decoded once and memory bounded.
 
-    Worker processes read frames as uint8; crops are cut here, straight into a batch of views that goes on to the next
+    Worker processes read frames as uint8; crops are cut here, straight into a batch of views that runs on into the next
     video when one is used up. At most `prefetch` videos and two batches of views are held at a time.
 
     Parameters

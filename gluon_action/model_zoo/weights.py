@@ -68,7 +68,7 @@ def load_pretrained(net: Recognizer, card, tag: bool | str, ignore_head: bool = 
     Raises
     ------
     WeightsError
-        When there are none, they cannot be had, or they do not fit.
+        When there are none, the download fails, or they do not fit.
     """
     if not card.weights and tag is True:
         base = 'from ImageNet with pretrained_base=True, or ' if card.base else ''
@@ -91,7 +91,7 @@ def load_base(net: Recognizer, tag: bool | str = True, ctx=None, root: str | Non
     Raises
     ------
     WeightsError
-        When they do not exist, cannot be had or do not fit; it names ``pretrained_base=False``.
+        When they do not exist, cannot be downloaded or do not fit; it names ``pretrained_base=False``.
     """
     way_out = 'pass pretrained_base=False (--no-pretrained-base) to start from random weights'
     if not net.base and tag is True:

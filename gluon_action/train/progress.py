@@ -50,7 +50,7 @@ class Progress:
         return self.correct / max(1, self.count)
 
     def begin(self, epoch: int, batch: int) -> None:
-        """Stand at `batch` of `epoch`; the sums of an epoch that goes on are kept."""
+        """Set the position to `batch` of `epoch`; the sums of an epoch that is resumed are kept."""
         if batch == 0:
             self.loss_sum, self.correct, self.count, self.failed = 0.0, 0, 0, 0
         self.epoch, self.batch = epoch, batch

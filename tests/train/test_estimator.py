@@ -319,7 +319,7 @@ def test_ctrl_c_says_what_the_same_command_would_go_on_from(small, whole, tmp_pa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(estimator.Loop, 'fit', interrupted)
-    for folder, told in ((copied(whole, tmp_path / 'run'), 'goes on from .*/run/checkpoints/step-00000006'),
+    for folder, told in ((copied(whole, tmp_path / 'run'), 'resumes from .*/run/checkpoints/step-00000006'),
                          (tmp_path / 'new', 'holds no checkpoint yet: the same command starts again')):
         caplog.set_level(logging.INFO)
         argv = command_line(small(folder, train_steps=9))[2:]

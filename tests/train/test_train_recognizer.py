@@ -274,7 +274,7 @@ def test_interrupted_from_the_keyboard(whole, flags, folder):
     assert process.returncode == 130
     assert 'Traceback' not in output
     checkpoint, = folder.glob('checkpoints/step-*')
-    assert f'The same command with --resume auto goes on from {checkpoint}.' in output
+    assert f'The same command with --resume auto resumes from {checkpoint}.' in output
     assert members(process.pid) == []
     finish(flags, '--resume')
     assert_same(folder, whole[0])

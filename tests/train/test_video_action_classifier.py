@@ -326,7 +326,7 @@ def test_an_interrupted_run_goes_on_as_if_never_stopped(data, tmp_path, monkeypa
     monkeypatch.undo()
     folder = tmp_path / 'stopped' / 'lightning_logs' / 'version_0'
     goes_on = f'--resume_from_checkpoint={folder}'
-    assert f'The same command with --resume_from_checkpoint {folder} goes on.' in caplog.text
+    assert f'The same command with --resume_from_checkpoint {folder} resumes it.' in caplog.text
     with pytest.raises(UsageError, match='--learning_rate was 0.0001 and is 1.0'):
         run_in('stopped', goes_on, '--learning_rate=1')
     result = run_in('stopped', goes_on)
@@ -375,7 +375,7 @@ def test_killed_and_resumed_is_as_if_never_stopped(data, tmp_path):
     stop(killed, signal.SIGKILL, 'epoch=0-step=2:')
     assert (killed / 'lightning_logs' / 'version_0').exists()
     output = stop(killed, signal.SIGINT, 'Epoch[001] Batch [0001]', '--resume_from_checkpoint=lightning_logs/version_0')
-    assert 'The same command with --resume_from_checkpoint lightning_logs/version_0 goes on.' in output
+    assert 'The same command with --resume_from_checkpoint lightning_logs/version_0 resumes it.' in output
     refused = process(killed, '--learning_rate=1', '--resume_from_checkpoint=lightning_logs/version_0')
     assert '--learning_rate was 0.0001 and is 1.0' in refused.communicate(timeout=60)[0] and refused.returncode == 2
     finish(killed, '--resume_from_checkpoint=lightning_logs/version_0')

@@ -50,12 +50,12 @@ _NEW_PHASE = ('--restart puts it aside in a folder of its own and starts a new p
 _MESSAGES = FolderMessages(
     folder='--model_dir', flag=lambda name: f'--{name}', list_flag='--{name}_subset_dir_path',
     classes_source='classes.txt beside the records',
-    other_run='--model_dir {path} holds another run: {differing}. Give what it was started with to go on; '
+    other_run='--model_dir {path} holds another run: {differing}. Give what it was started with to resume it; '
               f'{_NEW_PHASE}',
     other_lists='{path} holds a run with other data: {differing} changed. Give what it was started with; '
                 f'{_NEW_PHASE}',
     resumed='Going on from {checkpoint} (step {step}).',
-    resume_hint='The same command goes on from {checkpoint}.',
+    resume_hint='The same command resumes from {checkpoint}.',
     start_hint='{path} holds no checkpoint yet: the same command starts again.')
 
 

@@ -13,7 +13,7 @@ from ...input_kind import FRAMES
 from ...options import changed, option
 from ..run import RUN_FILES
 
-#: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to go on.
+#: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to change.
 FREE_ON_RESUME = frozenset({
     'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'log_interval', 'save_frequency', 'resume',
     'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
@@ -115,7 +115,7 @@ class TrainConfig(RecognizerOptions):
     logging_file: str = _run('train.log', 'log file in --save-dir')
     log_interval: int = _run(50, 'batches between lines; 0 for none', least=0)
     resume: str | None = _run(
-        None, 'go on from the newest good checkpoint of --save-dir (or start, if none), or of DIR', const='auto',
+        None, 'resume from the newest good checkpoint of --save-dir (or start, if none), or of DIR', const='auto',
         metavar='auto|DIR')
     resume_states: str = _run(
         '', "the .states file beside the one of --resume-params; GluonCV's are pickles and refused", metavar='FILE')
@@ -251,7 +251,7 @@ def _start_rules(c: TrainConfig):
            'contradicts --resume-params: two starting points')
     yield c.resume_states and not c.resume_params, '--resume-states', 'needs the --resume-params that it belongs to'
     yield (c.new_head and (c.resume_states or c.eval), '--new-head',
-           'starts a new head, which leaves nothing to ' + ('score' if c.eval else 'go on from with --resume-states'))
+           'starts a new head, which leaves nothing to ' + ('score' if c.eval else 'resume with --resume-states'))
     yield (c.eval and c.train_params != 'all', '--train-params', '--eval trains nothing')
     yield (c.resume and (c.resume_params or c.resume_states or c.resume_epoch), '--resume',
            'restores everything; leave out --resume-params, --resume-states and --resume-epoch')

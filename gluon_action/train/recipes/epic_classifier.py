@@ -44,7 +44,7 @@ _MESSAGES = dataclasses.replace(
     MESSAGES, flag=lambda name: f'--{FLAGS.get(name, name)}',
     other_run='--resume_from_checkpoint: the run was another one: {differing}. Give what it was started with, or start '
               'a new one from its parameters: --checkpoint {path}',
-    resume_hint='The same command with --resume_from_checkpoint {path} goes on.',
+    resume_hint='The same command with --resume_from_checkpoint {path} resumes it.',
     start_hint='{path} holds no checkpoint yet: the same command starts anew.')
 
 

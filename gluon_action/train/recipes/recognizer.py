@@ -35,7 +35,7 @@ MESSAGES = FolderMessages(
                 'run from its parameters: --resume-params, with another --save-dir',
     other_classes='--resume: the classes were {before} and are {now}. Restore them, or start a new run: with another '
                   '--save-dir',
-    resume_hint='The same command with --resume auto goes on from {checkpoint}.',
+    resume_hint='The same command with --resume auto resumes from {checkpoint}.',
     start_hint='{path} holds no checkpoint yet: the same command starts anew with --overwrite.',
     unreadable_video='Mend the video, take it off the list, or leave out what cannot be read with --on-error skip.')
 
