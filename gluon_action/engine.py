@@ -175,8 +175,9 @@ def seed(number: int) -> None:
 def make_writable(parameter) -> None:
     """Make a parameter's memory writable again after oneDNN has re-laid it out.
 
-    oneDNN rearranges the weights of 3D convolutions in place when a network scores clips, and MXNet 1.9.1 cannot copy
-    into such an array ('Check failed: to.IsDefaultData()'). The result of an operator puts it back in order.
+    When a network scores clips, oneDNN, which computes 3-D convolutions since apache/mxnet#17884, re-lays their weights
+    in place, and MXNet 1.9.1 cannot copy into such an array ('Check failed: to.IsDefaultData()'). An operator that
+    writes to it brings the default layout back.
     """
     import mxnet as mx
     if parameter._data is not None:
