@@ -58,7 +58,7 @@ class InputKind:
         return tuple(sides[axis] for axis in self.layout)
 
     def need_video(self, who: str) -> None:
-        """Raise `UsageError` where `who`, a flag or a model, takes features and videos are what there is."""
+        """Raise `UsageError` where `who`, a flag or a model, takes features but gets videos."""
         if not self.is_video:
             raise UsageError(f'{who}: takes {self}, and these are not cut out of videos; name a network of frames or '
                              'of clips')

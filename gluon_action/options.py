@@ -18,7 +18,7 @@ _SAME = object()
 
 @dataclass(frozen=True)
 class Option:
-    """What a field says beside its default.
+    """The declaration of an option: all that its field says beside the default.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""From the frames of a video to the input of a network, by numbers that travel with an exported model."""
+"""Preprocessing: the frames of a video become the input of a network, as a record stored with exported models says."""
 from __future__ import annotations
 
 import dataclasses
@@ -62,7 +62,7 @@ def short_side(size: int, crops: int = 1, *, data_aug: str = 'v1', new_height: i
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a network looks at a video: which frames, what part of them, and as what numbers.
+    """The preprocessing of a network: which frames, which crops, and how pixels become numbers.
 
     Attributes
     ----------
@@ -178,7 +178,7 @@ class Preprocess:
         return self.cut(self.resized(frames))
 
     def resized(self, frames: np.ndarray) -> np.ndarray:
-        """Bring frames uint8 (n, H, W, C) to the size that is cropped from; frames are independent of each other."""
+        """Resize frames uint8 (n, H, W, C) to the size that is cropped from; each frame by itself."""
         height, width = self.resized_size(*frames.shape[1:3])
         if frames.shape[1:3] == (height, width):
             return frames
@@ -199,7 +199,7 @@ class Preprocess:
         return self._normalised(self.views(frames), len(frames) // len(self.offsets) * self.crops)
 
     def views(self, frames: np.ndarray, clips_together: int | None = None) -> Iterator[np.ndarray]:
-        """Yield what the network sees of resized frames, before it becomes numbers.
+        """Yield the crops of resized frames, before they are normalised.
 
         Parameters
         ----------

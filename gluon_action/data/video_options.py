@@ -61,7 +61,7 @@ class VideoOptions:
         60., 'a video that takes longer to read has failed; 0 for no limit', metavar='SECONDS', least=0)
     num_workers: int = _data(
         4, 'processes that read videos; results do not depend on it', '-j', '--num-data-workers', least=0)
-    prefetch_ratio: float = _data(2., 'batches (in a test: videos) read ahead, times the workers', least=0)
+    prefetch_ratio: float = _data(2., 'batches (in a test: videos) to prefetch, times the workers', least=0)
     slowfast: bool = _data(False, 'sample frames for a SlowFast network')
     slow_temporal_stride: int = _data(16, 'stride of the slow pathway', least=1)
     fast_temporal_stride: int = _data(2, 'stride of the fast pathway', least=1)
@@ -111,7 +111,7 @@ class VideoOptions:
 
     @property
     def prefetch(self) -> int:
-        """Batches, in a test videos, that are read ahead."""
+        """Batches, in a test videos, that are prefetched."""
         return max(1, round(self.prefetch_ratio * self.num_workers))
 
     def frame_plan(self, mode: str = 'val') -> FramePlan:
