@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import engine
 from ..compute.on_mxnet.scorer import GluonScorer
-from ..data.loading.loader import Failure
+from ..data.loading.loader import SkippedSample
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError, VideoReadError
@@ -38,7 +38,7 @@ class VideoScores:
         Mean over views of logits or probabilities; NaN for a video that could not be scored.
     scored : bool ndarray (N,)
         Which videos were.
-    failures : list of Failure
+    failures : list of SkippedSample
         Which were not, and why.
     views : int
         Views a video.
@@ -50,7 +50,7 @@ class VideoScores:
     labels: list
     scores: np.ndarray
     scored: np.ndarray
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[SkippedSample] = field(default_factory=list)
     views: int = 0
     decodes: int = 0
 
@@ -120,7 +120,8 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
         else:
             num_views = batcher.add(position, frames, dataset.num_segments)
     batcher.finish()
-    failures += [Failure(indices[i], samples[i].key, f'{samples[i].path}: the network gave scores that are not finite')
+    failures += [SkippedSample(indices[i], samples[i].key,
+                               f'{samples[i].path}: the network gave scores that are not finite')
                  for i in collected.not_finite]
     scores, scored = collected.table()
     return VideoScores([s.key for s in samples], [s.label for s in samples], scores, scored, failures, num_views,
@@ -199,10 +200,10 @@ def _in_order(function: Callable, indices: Sequence[int], num_workers: int, pref
         pool.close()
 
 
-def _failure(error: Exception, index: int, sample) -> Failure:
+def _failure(error: Exception, index: int, sample) -> SkippedSample:
     # A deadline and a dead process know neither file nor line.
     told = str(error) if isinstance(error, VideoReadError) else f'{sample.path}: {error} ({sample.where})'
-    return Failure(index, sample.key, told)
+    return SkippedSample(index, sample.key, told)
 
 
 class _Collector:

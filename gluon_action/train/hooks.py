@@ -34,7 +34,7 @@ class SaveCheckpoints(Hook):
         self._last = 0
 
     def on_start(self, loop, epochs, batches):
-        """Count steps from where the run goes on."""
+        """Count steps from where the run resumes."""
         self._last = loop.progress.step
 
     def on_step(self, loop, result):

@@ -52,7 +52,7 @@ class Loop:
         train_loader, val_loader : VideoLoader
             ``len(loader)`` batches an epoch, which ``loader.epoch(epoch, start_batch)`` yields.
         epochs : int
-            Epochs of the whole run; ``math.inf`` for one that goes on until it is interrupted.
+            Epochs of the whole run; ``math.inf`` for one that runs until it is interrupted.
         hooks : sequence of Hook
 
         Returns

@@ -12,7 +12,7 @@ import pytest
 from videos import write_video
 
 from gluon_action.data.dataloader import mx, split_and_load, split_data, tsn_batchify_fn, tsn_mp_batchify_fn
-from gluon_action.data.loading.loader import PREFETCH_BYTES, Failure, VideoLoader
+from gluon_action.data.loading.loader import PREFETCH_BYTES, SkippedSample, VideoLoader
 from gluon_action.data.reading.sampling import sample_rng
 from gluon_action.data.transforms import video
 from gluon_action.data.video_dataset import VideoClsCustom
@@ -201,7 +201,7 @@ def test_unreadable_videos_are_left_out_and_recorded_when_asked(num_workers, cap
     with VideoLoader(samples, 4, num_workers=num_workers, on_error='skip', max_skip_share=0.25) as loader:
         first, second, *rest = loader.epoch(0)
     assert first.indices == [0, 2, 3] and first.data.shape[0] == 9 and first.label.shape == (3,)
-    assert first.failures == [Failure(1, '1.mp4', '/videos/1.mp4: cannot be read by decord: it is empty')]
+    assert first.failures == [SkippedSample(1, '1.mp4', '/videos/1.mp4: cannot be read by decord: it is empty')]
     assert second.indices == [] and second.data is None and [f.index for f in second.failures] == [4, 5, 6, 7]
     assert sum(len(batch.indices) for batch in rest) == 14
     assert 'skipped: /videos/1.mp4' in caplog.text

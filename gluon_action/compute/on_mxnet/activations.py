@@ -34,7 +34,7 @@ def outputs_of(net: mx.gluon.Block, blocks: Mapping[str, mx.gluon.Block], x: mx.
     """What blocks inside a network give out while it scores `x`.
 
     Nothing runs by block inside a compiled graph. So the network computes operator by operator this once, and the
-    graphs it has are kept for the training to go on with.
+    graphs it has are kept for the rest of the training.
 
     Returns
     -------

@@ -17,7 +17,7 @@ _SCALER_NUMBERS = ('_loss_scale', '_next_loss_scale', '_unskipped')
 def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything the optimizer has learned: momenta, moments, float32 copies of the weights, update counts.
 
-    Rates and decays are not part of it: they are arguments of the run that goes on.
+    Rates and decays are not part of it: they are arguments of the run that resumes.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def trainable(net: Recognizer, which: str = 'all', *, update_statistics: bool = 
     which : str
         ``'all'``, ``'body'``, ``'head'``, or a regular expression searched for in the keys of a parameter file.
     update_statistics : bool
-        Let the batch normalisations of what is not trained go on learning their statistics. MXNet updates them on the
+        Let the batch normalisations of what is not trained still learn their statistics. MXNet updates them on the
         way back, which therefore takes its time although nothing else changes there. Otherwise they may change or not,
         as the way back goes through them or not, until `freeze_statistics` makes sure that they do not.
 
@@ -100,7 +100,7 @@ def freeze_statistics(net: Recognizer, keep: Iterable[str] = ()) -> int:
     ----------
     net : Recognizer
     keep : iterable of str
-        What is trained, as from `trainable`: a layer that has a part in it goes on with the statistics of each batch.
+        What is trained, as from `trainable`: a layer that has a part in it keeps using the statistics of each batch.
 
     Returns
     -------

@@ -125,7 +125,7 @@ def start_store(trainer: mx.gluon.Trainer) -> None:
     """Give every machine the parameters of the first one, before the first gradients are exchanged.
 
     Gluon does it within the first step, without waiting. MXNet may then answer a machine that asks for a parameter
-    with the gradient that another has sent under the same key, and the two go on from different parameters.
+    with the gradient that another has sent under the same key, and the two continue from different parameters.
     """
     if not trainer._kv_initialized:
         trainer._init_kvstore()

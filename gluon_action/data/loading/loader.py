@@ -47,7 +47,7 @@ class VideoLoader:
     prefetch : int, optional
         Batches to read ahead; 2 by default. At most about `PREFETCH_BYTES` wait.
     timeout : float, optional
-        Seconds a sample may take before its worker is killed; None waits for ever.
+        Seconds a sample may take before its worker is killed; None waits forever.
     on_error : {'raise', 'skip'}
         What to do with a video that cannot be read. Other errors are always raised.
     max_skip_share : float
@@ -59,7 +59,7 @@ class VideoLoader:
     Raises
     ------
     UsageError
-        When an argument cannot be.
+        When an argument is invalid.
     """
 
     def __init__(self, dataset, batch_size: int, *, shuffle: bool = False, seed: int = 0, last: str = 'keep',
@@ -75,7 +75,7 @@ class VideoLoader:
         self.on_error, self.max_skip_share = on_error, max_skip_share
         self.num_parts, self.part_index = num_parts, part_index
         self._batch_bytes = 0
-        self._turn = 0
+        self._iteration = 0
         self._pool = self._new_pool()  # now, before the process grows and computes
 
     def __len__(self) -> int:
@@ -124,11 +124,11 @@ class VideoLoader:
         batches = self.batch_indices(epoch)
         if not 0 <= start_batch <= len(batches):
             raise UsageError(f'start_batch must be 0..{len(batches)}, the batches of an epoch, got {start_batch}')
-        self._turn += 1
-        if self._pool:  # tasks of an epoch that was left
+        self._iteration += 1
+        if self._pool is not None and len(self._pool):  # tasks of an epoch that was left
             self.close()
-        read = self._read_ahead if self.num_workers else self._read_here
-        return self._assemble(self._turn, read(epoch, batches[start_batch:end_batch]), sum(map(len, batches)))
+        read = self._prefetch_batches if self.num_workers else self._read_here
+        return self._assemble(self._iteration, read(epoch, batches[start_batch:end_batch]), sum(map(len, batches)))
 
     def close(self) -> None:
         """End the workers. Safe to call again; a later epoch starts new ones."""
@@ -154,7 +154,7 @@ class VideoLoader:
                 gc.collect(1)  # as workers do: a decoder's frames must not wait for Python to see their cycle
             yield answers
 
-    def _read_ahead(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
+    def _prefetch_batches(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
         """Answers batch by batch, while the workers are up to `prefetch` batches ahead."""
         if self._pool is None:
             self._pool = self._new_pool()
@@ -173,17 +173,17 @@ class VideoLoader:
                     arriving[batch].values[place] = value
                 yield arriving.pop(number)
         finally:
-            if pool and pool is self._pool:  # left early; new workers are quicker than waiting for useless answers
+            if len(pool) and pool is self._pool:  # left early; new workers are quicker than waiting for useless answers
                 self.close()
 
     def _window(self) -> int:
-        """Batches to read ahead; one until their size is known."""
+        """Batches to prefetch; one until their size is known."""
         return max(1, min(self.prefetch, PREFETCH_BYTES // self._batch_bytes)) if self._batch_bytes else 1
 
-    def _assemble(self, turn: int, batches: Iterator[_Answers], num_samples: int) -> Iterator[Batch]:
+    def _assemble(self, iteration: int, batches: Iterator[_Answers], num_samples: int) -> Iterator[Batch]:
         skipped = 0
         while True:
-            if turn != self._turn:
+            if iteration != self._iteration:
                 raise UsageError('a new epoch of this loader was begun, which ends the one before')
             answers = next(batches, None)
             if answers is None:
@@ -206,7 +206,7 @@ class VideoLoader:
                 self._batch_bytes = batch.data.nbytes
             yield batch
 
-    def _failure(self, index: int, error: Exception) -> Failure:
+    def _failure(self, index: int, error: Exception) -> SkippedSample:
         samples = getattr(self.dataset, 'samples', None)
         sample = samples[index] if samples else None
         if isinstance(error, (WorkerTimeout, WorkerDied)):  # they know neither file nor line
@@ -215,7 +215,7 @@ class VideoLoader:
         if self.on_error == 'raise' or not isinstance(error, VideoReadError):
             raise error
         log.warning('skipped: %s', error)
-        return Failure(index, getattr(sample, 'key', str(index)), str(error))
+        return SkippedSample(index, getattr(sample, 'key', str(index)), str(error))
 
 
 @dataclasses.dataclass
@@ -230,18 +230,18 @@ class Batch:
         float32 (B,) or (B, K).
     indices : list of int
         The samples in it, in order.
-    failures : list of Failure
+    failures : list of SkippedSample
         Those that should have been.
     """
 
     data: np.ndarray | None
     label: np.ndarray | None
     indices: list[int]
-    failures: list[Failure]
+    failures: list[SkippedSample]
 
 
 @dataclasses.dataclass(frozen=True)
-class Failure:
+class SkippedSample:
     """A sample that could not be read: its number, its name in the list, and what was wrong."""
 
     index: int

@@ -32,7 +32,7 @@ def open_loader(config: EstimatorConfig, subset: str) -> VideoLoader:
         augment=distort_colors if training and config.network == 's3dg' else None)
     ahead = batches_ahead(config)
     return VideoLoader(
-        clips if config.window is None else Windows(clips, config.window), config.batch_size, shuffle=training,
+        clips if config.window is None else CroppedClips(clips, config.window), config.batch_size, shuffle=training,
         seed=config.seed, last='wrap' if training else 'keep', prefetch=max(1, ahead),
         num_workers=config.num_data_workers if ahead else 0)
 
@@ -88,7 +88,7 @@ def counted_classes(text: str | None, num_classes: int, classes: Sequence[str] |
     return counted
 
 
-class Windows:
+class CroppedClips:
     """A data set of clips of which only a window of each frame is kept.
 
     Parameters
