@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TestResult:
-    """What a test found; all of it is in the files as well."""
+    """The result of a test; all of it is in the files as well."""
 
     __test__ = False  # pytest takes every class named Test... for tests
 
@@ -220,11 +220,11 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
              meter: ClassificationMeter | None) -> dict:
     """Return the content of results.json: numbers first, then what they are numbers of."""
     if meter is not None:
-        found = {'top1': meter.top(1), 'top5': meter.top(5), 'mean_class': meter.mean_class(), 'loss': meter.loss}
+        metrics = {'top1': meter.top(1), 'top5': meter.top(5), 'mean_class': meter.mean_class(), 'loss': meter.loss}
     else:
         multi = multi_label_scores(scores.scores, _label_table(scores.labels, scores.scores.shape[1]))
-        found = {'mean_average_precision': multi.mean_average_precision, 'hit1': multi.hit_at[1],
-                 'hit5': multi.hit_at[5]}
+        metrics = {'mean_average_precision': multi.mean_average_precision, 'hit1': multi.hit_at[1],
+                   'hit5': multi.hit_at[5]}
     card = card_of(config)
     preprocess = network.preprocess
     protocol = {
@@ -237,7 +237,7 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         'views_per_score': network.views_per_score, 'dtype': config.dtype,
         'decoder': 'decord' if config.use_decord else config.decoder,
         'published': list(card.accuracy) if card is not None and config.use_pretrained else []}
-    return {**found, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),
+    return {**metrics, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),
             'n_failed': len(scores.failures), 'failures': [asdict(f) for f in scores.failures],
             'protocol': protocol, 'versions': _versions(), 'config': asdict(config)}
 
@@ -285,12 +285,12 @@ def _label_table(labels: list, num_classes: int) -> np.ndarray:
 
 
 def _versions() -> dict[str, str]:
-    found = {'python': platform.python_version()}
+    installed = {'python': platform.python_version()}
     for name in ('gluon_action', engine.mxnet_distribution() or 'mxnet', 'numpy', 'decord', 'av',
                  'opencv-python-headless'):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 @contextlib.contextmanager
