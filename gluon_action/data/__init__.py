@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import importlib
 
+from .by_name import PRESETS
+
 _HOMES = {
-    'UCF101': 'ucf101', 'UCF101Attr': 'ucf101', 'HMDB51': 'hmdb51', 'HMDB51Attr': 'hmdb51',
-    'Kinetics400': 'kinetics400', 'Kinetics400Attr': 'kinetics400',
-    'Kinetics700': 'kinetics700', 'Kinetics700Attr': 'kinetics700',
-    'SomethingSomethingV1': 'somethingsomethingv1', 'SomethingSomethingV2': 'somethingsomethingv2',
-    'SomethingSomethingV2Attr': 'somethingsomethingv2', 'EpicKitchens': 'epic_kitchens',
+    **{name: module for module, name in PRESETS.items()},
+    **{f'{PRESETS[module]}Attr': module for module in ('ucf101', 'hmdb51', 'kinetics400', 'kinetics700',
+                                                       'somethingsomethingv2')},  # where GluonCV has such a name
     'VideoClsCustom': 'video_dataset', 'VideoLoader': 'loading.loader', 'VideoReader': 'reading.video_reader',
     'read_annotations': 'lists.annotations', 'make_demo': 'demo.make',
 }
-_MODULES = ('by_name', 'dataloader', 'demo', 'epic_kitchens', 'flow', 'hmdb51', 'kinetics400', 'kinetics700', 'lists',
-            'loading', 'reading', 'somethingsomethingv1', 'somethingsomethingv2', 'tfrecords', 'transforms', 'ucf101',
+_MODULES = (*PRESETS, 'by_name', 'dataloader', 'demo', 'flow', 'lists', 'loading', 'reading', 'tfrecords', 'transforms',
             'video_custom', 'video_dataset')
 __all__ = [*_HOMES, *_MODULES]
 
