@@ -88,13 +88,14 @@ def test_a_printed_command_takes_steps_of_its_rate_down_the_gradient(line, phase
     with open_loader(config, 'train') as loader:
         batch = next(loader.epoch(0))
     with mx.autograd.record():
-        loss = mx.gluon.loss.SigmoidBinaryCrossEntropyLoss()(net(batch.data), batch.label).mean()
+        loss = mx.gluon.loss.SigmoidBinaryCrossEntropyLoss()(net(mx.nd.array(batch.data)),
+                                                             mx.nd.array(batch.label)).mean()
     loss.backward()
     names = [name for name in loop.learner.names if name.startswith('Logits.')]
-    before = {name: array.asnumpy() for name, array in loop.learner.parameters().items()}
+    before = loop.learner.parameters()
     gradients = {name: loop.learner._params[name].grad().asnumpy().copy() for name in loop.learner.names}
     loop.step(batch)
-    after = {name: array.asnumpy() for name, array in loop.learner.parameters().items()}
+    after = loop.learner.parameters()
     assert len(names) == 2 and (set(loop.learner.names) == set(names)) == (trained is not None)
     assert max(abs(gradient).max() for gradient in gradients.values()) > 0.001
     for name, gradient in gradients.items():

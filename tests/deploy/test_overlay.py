@@ -236,7 +236,7 @@ def test_letters_that_the_font_lacks_are_told_once(bundle, tmp_path, caplog, rec
     import dataclasses
     prediction = Predictor(bundle)(write_frames(tmp_path / 'v'))
     plot_timeline(dataclasses.replace(prediction, labels=['洗', '跑步', 'c']), tmp_path / 't.png')
-    assert caplog.text.count('boxes stand for the others') == 1 and not recwarn.list
+    assert caplog.text.count('boxes replace the others') == 1 and not recwarn.list
 
 
 def test_long_labels_and_names_stay_in_the_plot(bundle, tmp_path):

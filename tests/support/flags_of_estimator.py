@@ -133,7 +133,7 @@ def started(world, *flags):
     net = network(world, *flags)
     config = configured(world, *flags)
     source = config.checkpoint_path
-    return estimator.start_network(config, net, source, estimator.devices(config))
+    return estimator.start_network(config, net, source)
 
 
 def looks(world, *flags):

@@ -363,7 +363,7 @@ def rates_are_tried_and_nothing_is_trained(world, output, *flags):
 TRAIN_ROWS = {
     '--debug': traceback_row(lambda world: [train_recognizer, *world.train_argv('--model', 'none')]),
     # data
-    '--dataset': changes(lambda *a: recipe(*a).num_classes, '--dataset', 'ucf101', to=101),
+    '--dataset': changes(lambda *a: recipe(*a).data.num_classes, '--dataset', 'ucf101', to=101),
     '--data-dir': changes(train_paths, '--data-dir', '{elsewhere}'),
     '--val-data-dir': only_validation_moves,
     '--train-list': changes(train_paths, '--train-list', '{two}', given=('--num-classes', '8')),
@@ -397,7 +397,7 @@ TRAIN_ROWS = {
     '--max-distort': changes(drawn, '--max-distort', '0'),
     '--flip-prob': changes(drawn, '--flip-prob', '1'),
     '--color-jitter': changes(drawn, '--color-jitter', '2'),
-    '--num-crop': changes(lambda *a: (validated_clip(*a).shape, recipe(*a).loop.val_crops), '--num-crop', '10',
+    '--num-crop': changes(lambda *a: (validated_clip(*a).shape, recipe(*a).loop.learner.val_crops), '--num-crop', '10',
                           to=((10, 3, 32, 32), 10)),
     '--video-loader': changes(lambda *a: os.path.basename(train_paths(*a)[0]), '--video-loader', to='v.mp4',
                               given=('--data-dir', '{both_dir}', '--train-list', '{both}', '--train-only')),

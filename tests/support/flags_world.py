@@ -255,7 +255,7 @@ def layers(world, *flags):
 def scored(world, *flags):
     """Scores of two videos that are not trained on."""
     made = recipe(world, *flags)
-    rows = 2 * made.config.num_segments
+    rows = 2 * made.loop.learner.rows_per_sample
     x = mx.nd.array(np.random.default_rng(0).normal(size=(rows, 3, 32, 32)))
     return made.loop.learner.net(x).asnumpy()
 
