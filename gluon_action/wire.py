@@ -76,10 +76,10 @@ def varint(data: bytes | memoryview, place: int) -> tuple[int, int]:
         byte = data[place]
         number |= (byte & 127) << shift
         place, shift = place + 1, shift + 7
+        if number >> 64 or byte > 127 and shift > 63:
+            raise ValueError('a number has more than 64 bits')
         if byte < 128:
             return number, place
-        if shift > 63:
-            raise ValueError('a number has more than 64 bits')
     raise ValueError('a number is cut short')
 
 

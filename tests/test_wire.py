@@ -29,7 +29,8 @@ def test_a_message_that_is_cut_is_refused_or_ends_between_two_fields(end):
 
 
 @pytest.mark.parametrize('data, told', [(b'\x0b', 'kind 3'), (b'\x0e\x01', 'kind 6'),
-                                        (b'\x08' + b'\xff' * 11, '64 bits')])
+                                        (b'\x08' + b'\xff' * 11, '64 bits'),
+                                        (b'\x08' + b'\xff' * 9 + b'\x02', '64 bits')])
 def test_what_is_no_message_is_refused(data, told):
     with pytest.raises(ValueError, match=told):
         list(fields(data))
