@@ -35,8 +35,14 @@ from gluon_action.model_zoo import get_model, model_card
 from gluon_action.model_zoo.params_file import read_parameters
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes.config import TrainConfig
-from gluon_action.train.recipes.epic_classifier import FirstBatches, LightningRun, train_in_versions
+from gluon_action.train.recipes.epic_classifier import (
+    ClassifierRecipe,
+    FirstBatches,
+    LightningRun,
+    train_in_versions,
+)
 from gluon_action.train.recipes.parts import build_recipe
+from gluon_action.train.run.folder import check_same_data
 
 ROOT = Path(__file__).parents[2]
 TINY = ('--model', NAME, '--num_workers', '0', '--gpus', '0')
@@ -363,6 +369,23 @@ def stop(place, how, line, *flags):
         time.sleep(0.01)
     os.killpg(started.pid, how)
     return started.communicate(timeout=60)[0]
+
+
+@pytest.mark.parametrize('now, told', [
+    ({'lists': {'train': 'b'}, 'classes': ['x']}, '--resume_from_checkpoint: the content of the train list of --data'),
+    ({'lists': {'train': 'a'}, 'classes': ['x', 'y']}, "the classes were ['x'] and are ['x', 'y']")])
+def test_a_run_with_other_data_is_refused_in_the_flags_of_this_command(now, told):
+    before = {'lists': {'train': 'a'}, 'classes': ['x']}
+    with pytest.raises(UsageError, match=re.escape(told)) as refusal:
+        check_same_data(before, now, ClassifierRecipe.messages, 'version_0')
+    assert set(re.findall(r'--\w[\w-]*', str(refusal.value))) <= set(command.build_parser()._option_string_actions)
+
+
+def test_no_message_about_the_folder_names_a_flag_of_another_command():
+    messages = ClassifierRecipe.messages
+    texts = [text for text in vars(messages).values() if isinstance(text, str)]
+    assert messages.folder in texts
+    assert set(re.findall(r'--\w[\w-]*', ' '.join(texts))) <= set(command.build_parser()._option_string_actions)
 
 
 @pytest.mark.slow

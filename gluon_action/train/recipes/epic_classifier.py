@@ -41,9 +41,13 @@ FLAGS = {'lr': 'learning_rate', 'wd': 'weight_decay', 'accumulate': 'accumulate_
          'new_height': 'input_size', 'new_width': 'input_size'}
 
 _MESSAGES = dataclasses.replace(
-    MESSAGES, flag=lambda name: f'--{FLAGS.get(name, name)}',
+    MESSAGES, folder='--default_root_dir', flag=lambda name: f'--{FLAGS.get(name, name)}',
     other_run='--resume_from_checkpoint: the run was another one: {differing}. Give what it was started with, or start '
               'a new one from its parameters: --checkpoint {path}',
+    list_flag='the {name} list of --data_path',
+    other_lists='--resume_from_checkpoint: the content of {differing} is not what the run was started with. Restore '
+                'it, or start a new run from its parameters: --checkpoint {path}',
+    other_classes='--resume_from_checkpoint: the classes were {before} and are {now}. Restore them, or start a new run',
     resume_hint='The same command with --resume_from_checkpoint {path} resumes it.',
     start_hint='{path} holds no checkpoint yet: the same command starts anew.')
 
