@@ -170,6 +170,7 @@ assert (CLIPS.span, CLIPS.stride) == (3, 4)
 
 # The script of fran6co/epic_kitchens.
 
+
 def classified(world, output, *flags, code=0):
     """What the script prints."""
     prepared(world)

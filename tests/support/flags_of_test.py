@@ -18,6 +18,7 @@ from gluon_action.evaluate import recognizer as tester
 
 # What a test command makes of its flags.
 
+
 def configured_test(world, *flags):
     config = test_recognizer.config_from(test_recognizer.parse_args(world.test_argv(*flags)))
     tester.check_test(config)

@@ -210,4 +210,3 @@ def _inner(part: int, length: int, parts: int) -> slice:
     first, last = part * length / parts, (part + 1) * length / parts
     quarter = (last - first) / 4
     return slice(int(first + quarter), max(int(last - quarter), int(first + quarter) + 1))
-

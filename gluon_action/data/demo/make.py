@@ -364,5 +364,3 @@ def _write_lists(data: DemoData, settings: dict) -> None:
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
     write_file(path, ''.join(f'{line}\n' for line in lines))
-
-

@@ -165,6 +165,7 @@ class RecordWriter:
         with contextlib.suppress(OSError):
             self._part.unlink(missing_ok=True)
 
+
 def make_example(features: Mapping[str, bytes | Sequence | np.ndarray]) -> bytes:
     """Serialise a ``tf.train.Example``.
 

@@ -71,7 +71,7 @@ def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Prep
     Raises
     ------
     UsageError
-        When the folder exists, an argument cannot be, or ONNX is not installed.
+        When the folder exists, an argument is invalid, or ONNX is not installed.
     ModelError
         When the network has no counterpart in ONNX, or that does not agree with it.
     BundleError
@@ -171,5 +171,3 @@ def _scores(net: Recognizer, preprocess: Preprocess, frames: np.ndarray) -> np.n
     from ...compute.on_mxnet.tracing import run
     rows = preprocess.apply(frames)
     return np.concatenate([run(net, part) for part in np.split(rows, len(rows) // preprocess.rows)])
-
-

@@ -59,7 +59,7 @@ def export_onnx(net, path: str | os.PathLike, *, input_shape: tuple[int, ...],
     Raises
     ------
     UsageError
-        When the file exists, an argument cannot be, or ONNX is not installed.
+        When the file exists, an argument is invalid, or ONNX is not installed.
     ModelError
         When the network has an operator without a counterpart in ONNX, or the model does not agree with it.
     OutputError

@@ -19,8 +19,6 @@ from ..onnx.header import read_header
 from ..onnx.model import OnnxModel
 from .cost import Cost, network_cost, onnx_cost
 
-RUNTIMES = ('mxnet', 'onnx')
-
 
 @dataclass(frozen=True)
 class Subject:

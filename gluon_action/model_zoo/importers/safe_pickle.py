@@ -198,5 +198,3 @@ _VALUES = {'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'S
            'SHORT_BINSTRING', 'BINSTRING', 'BINBYTES', 'SHORT_BINBYTES'}
 _CONSTANTS = {'NONE': lambda: None, 'NEWTRUE': lambda: True, 'NEWFALSE': lambda: False, 'EMPTY_TUPLE': tuple,
               'EMPTY_LIST': list, 'EMPTY_DICT': dict, 'EMPTY_SET': list}
-
-

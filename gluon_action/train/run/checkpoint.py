@@ -259,5 +259,3 @@ def _sequence(path: Path) -> int | None:
 
 def _manifest_sha256(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
