@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,9 @@ def check_folder_takes_files(folder: str | os.PathLike) -> None:
     OSError
         When it cannot be made or written to.
     """
-    probe = Path(folder) / f'.probe-{os.getpid()}'
-    probe.parent.mkdir(parents=True, exist_ok=True)
-    probe.touch()
-    probe.unlink()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):  # several machines that train together may share the folder
+        pass
 
 
 def space_left(path: Path) -> str:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from ... import engine
 from ...errors import OutputError, TrainingError, UsageError
 from ...evaluate.reports import write_figure
-from ...files import write_file
+from ...files import check_folder_takes_files, write_file
 from ...model_zoo import model_card
 from ..loop import Loop
 from .config import TrainConfig, check_config
@@ -275,9 +274,7 @@ def _open_folder(folder: Path, overwrite: bool) -> Path:
     if there and not overwrite:
         raise UsageError(f'--find-lr: {there[0]} exists; pass --overwrite to replace it, or another folder')
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        check_folder_takes_files(folder)
     except OSError as error:
         raise OutputError(f'{folder} cannot be written: {error.strerror or error}') from error
     return folder

@@ -8,14 +8,13 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError
-from ...files import write_file
+from ...files import check_folder_takes_files, write_file
 from . import RUN_FILES
 from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
 
@@ -136,9 +135,7 @@ class RunFolder:
 
     def _make_writable(self) -> None:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
+            check_folder_takes_files(self.path)
         except OSError as error:
             raise OutputError(f'{self.messages.folder} {self.path} cannot be written: '
                               f'{error.strerror or error}') from error
