@@ -10,7 +10,7 @@ import importlib
 from . import engine
 
 __version__ = '0.1.0'
-__all__ = ['data', 'deploy', 'engine', 'errors', 'evaluate', 'model_zoo', 'nn', 'train', 'utils']
+__all__ = ['compute', 'data', 'deploy', 'engine', 'errors', 'evaluate', 'model_zoo', 'nn', 'train', 'utils']
 
 engine.prepare()
 
