@@ -148,3 +148,8 @@ def test_offsets_are_the_frames_of_the_first_clip():
     assert plan.offsets == (0, 3, 6, 9)
     fast_and_slow = TrainConfig(new_length=32, slowfast=True, fast_temporal_stride=8).frame_plan()
     assert fast_and_slow.offsets == (7, 15, 23, 31, 15, 31)
+
+
+@pytest.mark.parametrize('ratio, workers, ahead', [(2, 4, 8), (1.5, 5, 8), (0.4, 4, 2), (0.1, 1, 1), (2, 0, 1)])
+def test_the_ratio_of_what_is_prefetched_may_be_a_fraction(ratio, workers, ahead):
+    assert VideoOptions(prefetch_ratio=ratio, num_workers=workers).prefetch == ahead

@@ -108,8 +108,9 @@ def test_parts_of_a_file_that_end_apart_may_have_different_labels(tmp_path, capl
     assert 'more than once' not in caplog.text
 
 
-def test_a_table_with_a_split_column_gives_one_split(tmp_path):
-    setting = write(tmp_path / 'all.csv', 'path,label,split\na.mp4,0,train\nb.mp4,1,validation\n')
+@pytest.mark.parametrize('train, val', [('train', 'validation'), ('Train', 'VAL'), ('TRAIN', 'Test')])
+def test_a_table_with_a_split_column_gives_one_split(tmp_path, train, val):
+    setting = write(tmp_path / 'all.csv', f'path,label,split\na.mp4,0,{train}\nb.mp4,1,{val}\n')
     assert told(read_annotations(setting, split='train')) == [('a.mp4', None, 0)]
     assert told(read_annotations(setting, split='val')) == [('b.mp4', None, 1)]
 

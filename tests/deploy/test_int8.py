@@ -23,6 +23,7 @@ from gluon_action.deploy.bundle.write import write_bundle
 from gluon_action.deploy.int8 import bundle as int8_bundle
 from gluon_action.deploy.int8 import layers as int8_layers
 from gluon_action.deploy.int8.bundle import Int8Choices, quantize_bundle, report_text
+from gluon_action.deploy.int8.calibrate import collect_views
 from gluon_action.deploy.int8.calibration_clips import Clip, collect_clips, list_clips, split_clips
 from gluon_action.deploy.int8.quantize import Calibration
 from gluon_action.deploy.int8.quantize import quantize_model as quantize
@@ -281,6 +282,22 @@ def test_batches_to_calibrate_on_are_held_one_at_a_time(bundles, tmp_path):
 
     quantize(bundles('frames') / 'model.onnx', batches(), tmp_path / 'int8.onnx')
     assert len(most) == 8 and max(most) <= 2
+
+
+@pytest.mark.parametrize('count, seen', [
+    (3, [0, 11, 22]), (4, [0, 1, 11, 12]), (20, [0, 1, 2, 10, 11, 12, 20, 21, 22])])
+def test_views_to_calibrate_on_are_of_all_videos_and_of_all_their_segments(count, seen):
+    """Frames of video v are 10 v, 10 v + 1 and 10 v + 2, a segment each."""
+    class Videos:
+        def __len__(self):
+            return 3
+
+        def load_frames(self, index):
+            return np.broadcast_to(np.arange(3, dtype=np.uint8)[:, None, None, None] + 10 * index, (3, 16, 20, 3))
+
+    views = collect_views(Videos(), preprocess_of(1, 16), 3, count)
+    assert {view.shape for view in views} == {(1, 16, 16, 3)}
+    assert sorted(int(view.max()) for view in views) == seen
 
 
 @pytest.mark.parametrize('count', [1, 3, 5])

@@ -236,6 +236,13 @@ def test_a_model_that_does_not_agree_is_not_kept(tiny, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_model_whose_scores_are_no_numbers_is_not_kept(tiny, tmp_path):
+    tiny.bn.beta.set_data(mx.nd.full(8, float('nan')))
+    with pytest.raises(ModelError, match='differs from the network by nan .* not kept'):
+        export_onnx(tiny, tmp_path / 'net.onnx', input_shape=(1, 2, 4, 6, 6))
+    assert os.listdir(tmp_path) == []
+
+
 def test_an_operator_that_onnx_lacks_is_named(tmp_path):
     net = gluon.nn.HybridLambda('round')
     holder = gluon.nn.HybridSequential()

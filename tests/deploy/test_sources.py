@@ -4,6 +4,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 # isort: split
 import dataclasses
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -124,7 +125,12 @@ def test_the_newest_parameters_stand_for_a_run_without_validation(run, tmp_path)
     folder = changed(run, tmp_path / 'run')
     for path in folder.glob('*best.params'):
         path.unlink()
-    assert 'demo_appearance-tiny_ucf101-000.params' in open_source(folder).notes['Weights']
+    last = folder / 'demo_appearance-tiny_ucf101-000.params'
+    assert last.name in open_source(folder).notes['Weights']
+    for name, later in (('aaa-003.params', 60), ('zzz-001.params', -60)):  # by time, not by name
+        shutil.copy(last, folder / name)
+        os.utime(folder / name, (last.stat().st_mtime + later,) * 2)
+    assert 'aaa-003.params' in open_source(folder).notes['Weights']
     for path in folder.glob('*.params'):
         path.unlink()
     with pytest.raises(WeightsError, match='the run has no parameters yet'):

@@ -461,6 +461,18 @@ def test_a_bundle_scores_like_the_network_that_it_was_made_of(flags, plain, floa
     assert results['protocol']['weights']['sha256'] == digest.split()[0]
 
 
+def test_a_bundle_gets_the_values_that_it_takes(flags, plain, weights, tmp_path):
+    """Pixels of -1..1 with another mean and deviation are the numbers that the network was trained on."""
+    net = model_zoo.get_model(MODEL, nclass=8, pretrained_base=False, input_size=32)
+    net.load_parameters(str(weights))
+    preprocess = Preprocess(layout='NCHW', offsets=(0,), crop=(32, 32), resize={'width': 64, 'height': 48},
+                            value_range=(-1., 1.), mean=tuple(2 * mean - 1 for mean in net.card.mean),
+                            std=tuple(2 * std for std in net.card.std))
+    bundle = write_bundle(net, tmp_path / 'signed', preprocess=preprocess)
+    _, found, _ = score([*flags, '--resume-params', '', '--deploy', '--model-prefix', str(bundle)])
+    np.testing.assert_allclose(found['scores'], plain[1]['scores'], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize('extra, told', [
     (['--deploy', '--input-size', '24'], 'takes views of 32x32 pixels, not 24x24; pass --input-size 32'),
     (['--quantized'], 'is float32; score it with --deploy'),

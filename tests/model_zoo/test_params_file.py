@@ -55,6 +55,16 @@ def test_files_of_older_versions_of_mxnet_are_read(tmp_path, kind):
     assert read_arrays(tmp_path / 'x')['w'].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
+def test_a_single_number_of_mxnets_numpy_is_read(tmp_path):
+    (tmp_path / 'x').write_bytes(struct.pack('<QQQIiIiiif', 0x112, 0, 1, 0xF993FACA, 0, 0, 1, 0, 0, 2.5)
+                                 + struct.pack('<QQ', 1, 1) + b'w')
+    with mx.util.np_shape(True):
+        theirs = mx.nd.load(str(tmp_path / 'x'))['w']
+    assert theirs.shape == () and theirs.asnumpy() == 2.5
+    found = read_arrays(tmp_path / 'x')['w']
+    assert found.shape == () and found == np.float32(2.5)
+
+
 def test_bfloat16_is_read_as_float32(tmp_path):
     values = np.array([1.5, -2, 1 / 3], np.float32)
     halves = (values.view(np.uint32) >> 16).astype(np.uint16)

@@ -114,6 +114,15 @@ def test_gathered_batches_have_one_rate():
     assert len(curve.rates) == 20
 
 
+@pytest.mark.parametrize('accumulate', [1, 3])
+def test_a_loss_is_the_mean_over_the_samples_of_its_update_alone(accumulate):
+    """At rates that move nothing, of a network of zeros: half of the square of each target."""
+    rows = Rows(1)
+    curve = find_rate(regression(accumulate=accumulate), rows, RangeTest(1e-20, 1e-19, 12))
+    targets = rows.y[:12 * accumulate * rows.size].reshape(12, -1).astype(np.float64)
+    assert curve.losses == pytest.approx((targets ** 2 / 2).mean(axis=1), rel=1e-5)
+
+
 def test_epochs_shorter_than_the_test_are_repeated():
     rows = Rows(1, count=24)
     assert len(find_rate(regression(), rows, RangeTest(1e-5, 1e-3, 20)).rates) == 20 and rows.read == 20

@@ -34,6 +34,13 @@ class Config:
     network: str = 'tiny'
 
 
+@dataclass
+class Later(Config):
+    """What a later version has: one option more."""
+
+    extra: int = 3
+
+
 class Listed(list):
     """Samples of a list."""
 
@@ -158,6 +165,15 @@ def test_another_run_is_refused_before_anything_is_written(tmp_path, kind, chang
     with pytest.raises(UsageError, match=told):
         run(recipe)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')} == before
+
+
+@pytest.mark.parametrize('kind', [ByEpochs, BySteps])
+def test_an_option_that_came_later_was_what_it_is_by_default(tmp_path, kind):
+    run(kind(Config(str(tmp_path), num_epochs=1)))
+    resume = 'auto' if kind is ByEpochs else ''
+    with pytest.raises(UsageError, match='another run: --extra was 3 and is 4$'):
+        run(kind(Later(str(tmp_path), num_epochs=1, resume=resume, extra=4)))
+    assert run(kind(Later(str(tmp_path), num_epochs=1, resume=resume))).step
 
 
 @pytest.mark.parametrize('kind, told', [(ByEpochs, r'torn. Mend it. again from .*step-00000006$'), (BySteps, 'torn$')])

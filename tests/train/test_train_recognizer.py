@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,7 +23,7 @@ from gluon_action.data import by_name
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.errors import UsageError
 from gluon_action.train.recipes.config import TrainConfig
-from gluon_action.train.recipes.parts import open_datasets
+from gluon_action.train.recipes.parts import build_recipe, open_datasets
 from gluon_action.train.recipes.recognizer import MESSAGES, open_folder, summary_lines
 from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.folder import check_same_data
@@ -554,3 +555,17 @@ def test_a_run_that_is_evaluated_numbers_the_classes(demo_appearance, tmp_path, 
     assert val_set.num_classes == 3 and labels(val_set) == {'PinwheelDisc': 1, 'Star': 2}
     (tmp_path / 'run' / 'config.json').unlink()
     assert labels(open_datasets(config, model_zoo.model_card(MODEL))[1]) == {'PinwheelDisc': 0, 'Star': 1}
+
+
+@pytest.mark.parametrize('choices, kind, momentum', [
+    (dict(), mx.optimizer.SGD, 0.9), (dict(optimizer='nag', momentum=0.5), mx.optimizer.NAG, 0.5),
+    (dict(model='slowfast_4x16_resnet50_custom', slowfast=True, new_length=64), mx.optimizer.NAG, 0.9)])
+def test_gradients_are_followed_with_the_momentum_and_slowfasts_with_nesterovs(demo_appearance, choices, kind,
+                                                                               momentum):
+    config = TrainConfig(**{'model': MODEL, 'pretrained_base': False, 'input_size': 64, 'num_workers': 0,
+                            'train_only': True, 'dataset': 'custom', 'data_dir': str(demo_appearance.video_dir),
+                            'train_list': str(demo_appearance.train_list), **choices})
+    with contextlib.ExitStack() as cleanup:
+        loop = build_recipe(config, model_zoo.model_card(config.model), [mx.cpu()], cleanup).loop
+    optimizer = loop.learner.trainer.optimizer
+    assert type(optimizer) is kind and optimizer.momentum == momentum
