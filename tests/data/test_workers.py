@@ -97,7 +97,7 @@ def test_an_exception_that_cannot_travel_becomes_its_words(pool_of):
 def test_a_value_that_cannot_travel_is_an_error_not_a_hang(pool_of):
     pool = pool_of(lambda: lambda: None)
     pool.submit(0)
-    assert 'pickle' in str(pool.next()[1])
+    assert '<lambda>' in str(pool.next()[1])  # what cannot be pickled; the words differ between Pythons
 
 
 def test_a_hung_task_is_killed_at_its_deadline_and_the_others_are_answered(pool_of, tmp_path, caplog):
