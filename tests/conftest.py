@@ -1,6 +1,7 @@
 """Fixtures that several files share: small real data sets, made once a session."""
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,22 @@ def disk(monkeypatch):
         monkeypatch.setattr(os, name, watched(getattr(os, name)))
     monkeypatch.setattr(os, 'fsync', synced)
     return events
+
+
+@pytest.fixture
+def mount_disk(tmp_path):
+    """Mounts a file system of a size, ``'1m'``, and returns its folder; the test is skipped where only root may."""
+    place = tmp_path / 'disk'
+    place.mkdir()
+    mounted = []
+
+    def mount(size):
+        if os.geteuid() != 0 or subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(place)],
+                                               capture_output=True).returncode != 0:
+            pytest.skip('mounting a small file system needs root')
+        mounted.append(place)
+        return place
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(['umount', str(folder)], check=True)

@@ -165,16 +165,9 @@ def test_a_file_too_large_for_the_system_keeps_the_last_good_state(three):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(mount_disk):
     """A file system of 1 MB."""
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(disk)], capture_output=True).returncode == 0
-    if not mounted:
-        pytest.skip('mounting a small file system needs root')
-    yield disk
-    subprocess.run(['umount', str(disk)], check=True)
+    return mount_disk('1m')
 
 
 @pytest.mark.parametrize('floats', (300_000, 262_134))

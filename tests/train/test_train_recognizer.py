@@ -478,16 +478,9 @@ def test_a_full_disk_keeps_the_last_good_state(one_epoch, flags, spoilt, capsys)
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(mount_disk):
     """A file system of 150 MB; a checkpoint takes 90."""
-    place = tmp_path / 'disk'
-    place.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ['mount', '-t', 'tmpfs', '-o', 'size=150m', 'tmpfs', str(place)], capture_output=True).returncode == 0
-    if not mounted:
-        pytest.skip('only root may mount')
-    yield place
-    subprocess.run(['umount', str(place)], check=True)
+    return mount_disk('150m')
 
 
 def remount(place, option):
