@@ -65,7 +65,7 @@ class RecognizerOptions(VideoOptions):
         offsets, side = self.frame_plan().offsets, self.short_side
         kind = CLIPS if self.input_5d or len(offsets) > 1 else FRAMES if card is None else card.input
         look = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)} if card is None else {
-            'mean': card.mean, 'std': card.std, 'value_range': card.value_range, 'modality': card.modality,
+            'mean': card.mean, 'std': card.std, 'modality': card.modality,
             'flow_bound': BOUND if card.modality == 'flow' else None}
         return Preprocess(**{
             'layout': kind.layout, 'offsets': offsets, 'crops': self.crops,

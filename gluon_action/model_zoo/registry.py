@@ -4,8 +4,9 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import mxnet as mx
 
@@ -33,6 +34,9 @@ _OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 
             'last_gamma', 'use_kinetics_pretrain', 'final_endpoint', 'first_temporal_kernel_size',
             'temporal_conv_startat', 'gating_startat', 'depth_multiplier', 'min_depth')
 
+#: What weights may want other than the zoo's card says: how pixels become numbers, and which of them are seen.
+PREPARATION = ('mean', 'std', 'clip_length', 'clip_stride', 'input_size')
+
 _BUILDERS: dict[str, Callable[..., Recognizer]] = {}
 _CARDS: dict[str, ModelCard] = {}
 
@@ -58,7 +62,7 @@ class ModelCard:
     input_size : int
         Height and width in pixels that the published weights were trained at.
     mean, std : tuple of float
-        Per channel, for pixels in `value_range`.
+        Per channel, for pixels in 0..1.
     source, licence : str
         Paper; licence of the published weights.
     accuracy : tuple of dict
@@ -79,6 +83,8 @@ class ModelCard:
         Share of the running statistics that batch normalisation keeps at a step, where it is not what the layers have.
     head : str
         Key of the head's weights in a parameter file; their first axis is the classes.
+    of : ModelCard or None
+        The zoo's own card, of one that `prepared` made for weights that want another preparation.
     """
 
     name: str
@@ -93,7 +99,6 @@ class ModelCard:
     clip_stride: int = 1
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    value_range: tuple[float, float] = (0., 1.)
     source: str = ''
     licence: str = 'Apache-2.0'
     accuracy: tuple[dict, ...] = ()
@@ -104,6 +109,7 @@ class ModelCard:
     defaults: dict = field(default_factory=dict)
     bn_momentum: float | None = None
     head: str = 'output.weight'
+    of: ModelCard | None = None
 
     @classmethod
     def of_2d(cls, name: str, *, dataset: str, published: tuple = (), supports: tuple[str, ...] = (),
@@ -155,6 +161,41 @@ class ModelCard:
     def input_layout(self) -> str:
         """Axes of the input, as the ``config.json`` of a run notes them."""
         return self.input.layout
+
+    def prepared(self, input: Mapping[str, Any]) -> ModelCard:
+        """Return the card of this model with weights that want their input prepared in a way of their own.
+
+        Parameters
+        ----------
+        input : mapping
+            Any of `PREPARATION`; what is left out is as on the zoo's own card. Other keys say nothing about a card.
+
+        Returns
+        -------
+        ModelCard
+            The zoo's own where nothing differs.
+
+        Raises
+        ------
+        ModelError
+            For a mean or std of another number of channels.
+        """
+        own = self.of or self
+        values = {name: input[name] for name in PREPARATION if input.get(name) is not None}
+        for name in ('mean', 'std'):
+            if name in values:
+                values[name] = tuple(map(float, values[name]))
+                if len(values[name]) != self.channels:
+                    raise ModelError(f'{own.name}: {name} has {len(values[name])} numbers and a frame {self.channels} '
+                                     'channels')
+        changed = {name: value for name, value in values.items() if value != getattr(own, name)}
+        return replace(own, **changed, of=own) if changed else own
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What differs from the zoo's own card, by `PREPARATION`; {} on that card."""
+        return {name: getattr(self, name) for name in PREPARATION
+                if self.of is not None and getattr(self, name) != getattr(self.of, name)}
 
     def labels(self) -> list[str] | None:
         """Return the names of the classes in order, or None where the data set is the user's."""

@@ -147,7 +147,7 @@ def estimator_source(config: EstimatorConfig, contexts: list) -> Source:
         crop=(height, width), resize={'width': config.frame_width, 'height': config.frame_height},
         corner=(config.cropy, config.cropx) if config.crop else None, stride=max(1, config.clip_length // 2),
         activation='sigmoid' if config.multi_label else 'softmax', mean=card.mean, std=card.std,
-        value_range=card.value_range, flow_bound=BOUND if card.modality == 'flow' else None)
+        flow_bound=BOUND if card.modality == 'flow' else None)
     labels = (read_run_config(loaded.source) or {}).get('classes')
     return Source(net, preprocess, labels, card, card.name, {'Weights': str(loaded.source)})
 
