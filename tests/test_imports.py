@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
-GROUND = {'class_names', 'engine', 'options', 'input_kind', 'files', 'wire', 'errors'}
+GROUND = {'class_names', 'engine', 'options', 'input_kind', 'files', 'wire', 'run_config', 'errors'}
 BELOW = {
     'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
     'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
@@ -27,6 +27,7 @@ BELOW = {
     'files': {'errors'},
     'input_kind': {'errors'},
     'options': set(),
+    'run_config': set(),
     'wire': {'errors'},
     'errors': set(),
     'utils': {'train', 'data', 'model_zoo'},

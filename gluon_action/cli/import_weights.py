@@ -60,6 +60,7 @@ def main(args: argparse.Namespace) -> None:
     from ..model_zoo import get_model
     from ..model_zoo.importers import load_any
     from ..model_zoo.params_file import replace_arrays
+    from ..model_zoo.preparation import write_preparation
     engine.seed(0)  # a new head is the same each time
     net = get_model(args.model, nclass=args.num_classes, pretrained_base=False)
     conversion = load_any(net, args.source, ignore_head=args.new_head)
@@ -68,5 +69,6 @@ def main(args: argparse.Namespace) -> None:
     except OSError as error:
         raise OutputError(f'--out {out}: its folder cannot be made: {error.strerror or error}') from error
     replace_arrays(out, arrays_of(net))
+    write_preparation(out, net.card, net.row)
     print(conversion.table())
     print(f'Parameters of {args.model}: {out}')

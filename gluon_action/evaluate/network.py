@@ -11,11 +11,11 @@ from .. import model_zoo
 from ..compute.on_mxnet.exported import exported_size, open_exported_network
 from ..compute.on_mxnet.parameters import parameters_sha256
 from ..data.preprocess import Preprocess
-from ..data.run_config import read_run_config
 from ..errors import ModelError, UsageError
 from ..files import file_sha256
 from ..model_zoo.fit import assign
 from ..model_zoo.params_file import read_parameters
+from ..run_config import read_run_config
 from .config import TestConfig, check_config
 from .exported import Exported
 from .recognizer_options import RecognizerOptions

@@ -17,8 +17,8 @@ import numpy as np
 from .. import engine
 from ..data.by_name import DEMOS
 from ..data.lists.rows import ClassNames
-from ..data.run_config import read_run_config
 from ..errors import AnnotationError, OutputError
+from ..run_config import read_run_config
 from . import views
 from .config import TestConfig
 from .exported import Exported

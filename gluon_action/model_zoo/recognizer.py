@@ -13,6 +13,7 @@ from ..errors import ModelError
 from ..nn import batch_norms
 from .fit import assign
 from .params_file import read_parameters
+from .preparation import adopt_preparation, write_preparation
 
 
 class Recognizer(gluon.HybridBlock):
@@ -31,7 +32,10 @@ class Recognizer(gluon.HybridBlock):
     base : str
         GluonCV's name of the ImageNet network that the body can start from; empty for none.
     card : ModelCard or None
-        What the zoo knows about it; set by `get_model`.
+        What the zoo knows about it, and how its weights want frames prepared; set by `get_model`, and by whatever loads
+        weights.
+    row : dict or None
+        Where the weights came from, as the index of published weights says it; None for others.
     classes : list of str or None
         Names of the classes, when the head was trained on a data set whose names are known.
     """
@@ -45,7 +49,7 @@ class Recognizer(gluon.HybridBlock):
     num_segments = num_crop = 1
     feat_ext = False
     base = ''
-    card = classes = None
+    card = classes = row = None
 
     def batch_norms(self) -> list[gluon.nn.BatchNorm]:
         """Return the batch normalisations in order; partial BN keeps the first one learning."""
@@ -82,9 +86,28 @@ class Recognizer(gluon.HybridBlock):
         ------
         WeightsError
             When the file cannot be read or is of another network; the message says which counts or keys differ.
+
+        Notes
+        -----
+        What lies beside the file says how its weights want frames prepared; `card` follows it.
         """
         assign(self, read_parameters(filename), filename, ctx=ctx, allow_missing=allow_missing,
                ignore_extra=ignore_extra, cast_dtype=cast_dtype, dtype_source=dtype_source)
+        adopt_preparation(self, filename)
+
+    def save_parameters(self, filename, deduplicate: bool = False) -> None:
+        """Write all parameters to a file; arguments as in Gluon.
+
+        Where the weights want their input prepared in another way than the zoo's card says, ``FILE.json`` beside it
+        keeps how.
+
+        Raises
+        ------
+        OutputError
+            When that cannot be written.
+        """
+        super().save_parameters(filename, deduplicate)
+        write_preparation(filename, self.card, self.row)
 
 
 def settle_shapes(net: gluon.HybridBlock, input_shape: tuple[int, ...]) -> None:

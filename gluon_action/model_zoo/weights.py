@@ -8,6 +8,7 @@ from ..errors import WeightsError
 from .download import fetch_weights
 from .fit import OPTIONAL, assign, title
 from .params_file import read_parameters
+from .preparation import adopt_preparation
 from .recognizer import Recognizer
 
 _log = logging.getLogger(__name__)
@@ -45,8 +46,13 @@ def load_weights(net: Recognizer, path: str | os.PathLike, ctx=None, ignore_head
     ------
     WeightsError
         When the file cannot be read or does not fit; nothing has been loaded then.
+
+    Notes
+    -----
+    What lies beside the file says how its weights want frames prepared; the network's card follows it.
     """
     assign(net, read_parameters(path), path, ctx=ctx, ignore_head=ignore_head)
+    adopt_preparation(net, path)
 
 
 def load_pretrained(net: Recognizer, card, tag: bool | str, ignore_head: bool = False, ctx=None,

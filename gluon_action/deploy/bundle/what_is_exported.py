@@ -13,13 +13,13 @@ from typing import Any
 from ... import engine, model_zoo
 from ...data.flow.methods import BOUND
 from ...data.preprocess import Preprocess
-from ...data.run_config import read_run_config
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import network_of_zoo
 from ...evaluate.recognizer_options import RecognizerOptions
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
+from ...run_config import read_run_config
 from ...train.recipes.clip_estimator_config import EstimatorConfig
 from ...train.recipes.config import TrainConfig
 

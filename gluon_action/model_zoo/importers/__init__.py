@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import WeightsError
 from ..fit import assign, check_fit, few
 from ..params_file import read_parameters
+from ..preparation import adopt_preparation
 from . import deepmind_i3d, slim, timesformer, torchvision_s3d
 from .conversion import Conversion, Names
 from .tensorflow import find_prefix, is_part, read_checkpoint
@@ -51,6 +52,7 @@ def load_any(net: Recognizer, source: str | os.PathLike, ctx=None, ignore_head: 
     """
     conversion = convert(source, net, ignore_head=ignore_head)
     assign(net, conversion.arrays, source, ctx=ctx, ignore_head=ignore_head)
+    adopt_preparation(net, source)
     return conversion
 
 

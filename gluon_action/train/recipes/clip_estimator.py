@@ -16,13 +16,13 @@ from ...compute.on_mxnet.learner import GluonLearner
 from ...compute.on_mxnet.parameters import freeze_statistics, trainable
 from ...compute.on_mxnet.scorer import GluonScorer
 from ...data.loading.loader import VideoLoader
-from ...data.run_config import read_run_config
 from ...errors import DeviceError, UsageError
 from ...evaluate.scores.clip_scores import ClipScoring
 from ...evaluate.scores.predictions import write_predictions
 from ...files import to_json, write_file
 from ...model_zoo import get_model, model_card
 from ...model_zoo.recognizer import Recognizer
+from ...run_config import read_run_config
 from ..hook import Hook
 from ..hooks import SaveCheckpoints, SaveParameters
 from ..loop import Loop

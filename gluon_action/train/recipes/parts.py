@@ -14,10 +14,10 @@ from ...compute.on_mxnet.parameters import chosen_keys, freeze_statistics, train
 from ...compute.on_mxnet.trainer import machines, open_store
 from ...compute.optimizers import takes_momentum
 from ...data.loading.loader import VideoLoader
-from ...data.run_config import read_run_config
 from ...errors import UsageError
 from ...evaluate.network import clip_option
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
+from ...run_config import read_run_config
 from ..loop import Loop
 from ..mixup import MixUp
 from ..run.run import RunData

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gluon_action.data.run_config import read_run_config
+from gluon_action.run_config import read_run_config
 
 ABOUT = {'config': {'model': 'x'}, 'classes': ['run', 'swim'], 'num_classes': 2, 'clip_stride': None}
 

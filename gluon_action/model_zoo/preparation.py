@@ -1,0 +1,171 @@
+"""How the weights of a file want their input prepared: what lies beside the file says it, and a network's card follows.
+
+Beside parameters of a run lies its ``config.json``. Beside others lies ``FILE.params.json``, unless the zoo's card of
+the network says the same.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, OutputError, WeightsError
+from ..files import to_json, write_file
+from ..run_config import read_run_config
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is known of the weights in a file beside their values.
+
+    Attributes
+    ----------
+    input : dict
+        What differs from the zoo's card, or may: see :meth:`gluon_action.model_zoo.ModelCard.prepared`.
+    row : dict or None
+        Where the weights came from, as `gluon_action.weights` indexes them.
+    """
+
+    input: dict[str, Any]
+    row: dict[str, Any] | None = None
+
+
+def file_beside(path: str | os.PathLike) -> Path:
+    """Return the name of what lies beside a file of parameters: ``x.params.json`` for ``x.params``."""
+    return Path(f'{os.fspath(path)}.json')
+
+
+def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | None = None) -> None:
+    """Note beside a file of parameters what a card says otherwise than the zoo's; a note that is there goes else.
+
+    Parameters
+    ----------
+    path : path
+        The file of parameters.
+    card : ModelCard or None
+        Of the network that was saved.
+    row : mapping, optional
+        As in `Preparation`.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    beside = file_beside(path)
+    if card is not None and card.preparation:
+        write_file(beside, to_json({'model': card.name, 'preparation': card.preparation, 'row': row}))
+        return
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+    except OSError as error:
+        raise OutputError(f'{beside}: says how other weights were prepared and cannot be removed: '
+                          f'{error.strerror or error}') from error
+
+
+def read_preparation(path: str | os.PathLike) -> Preparation | None:
+    """Return what lies beside a file of parameters, or inside a folder of a run; None where nothing does.
+
+    Raises
+    ------
+    WeightsError
+        When it is there and cannot be understood: weights prepared in another way score wrongly, and nothing shows it.
+    """
+    path = Path(path).expanduser()
+    for beside in map(file_beside, (path, path.resolve())):
+        if beside.is_file():
+            return _read(beside)
+    about = read_run_config(path)
+    if about is None:
+        return None
+    model = about.get('model') if isinstance(about.get('model'), dict) else {}
+    row = model.get('row') if isinstance(model.get('row'), dict) else None
+    input = {**((row or {}).get('input') or {}), **{name: model[name] for name in ('mean', 'std') if name in model}}
+    return Preparation(_checked(input, f'config.json of the run of {path}'), row)
+
+
+def adopt_preparation(net, path: str | os.PathLike) -> None:
+    """Give a network that has taken over a file of parameters the card that goes with them; says so where it changes.
+
+    Parameters
+    ----------
+    net : Recognizer
+    path : path
+        The file.
+
+    Raises
+    ------
+    WeightsError
+        When what lies beside the file cannot be understood, or is of another network.
+    """
+    if net.card is None:
+        return
+    found = read_preparation(path) or Preparation({})
+    card = prepared_for(net.card, found, path)
+    if card != net.card:
+        _log.warning('%s: these weights were trained on %s; the card of the network says so from here on', path,
+                     said(card, net.card))
+        net.card = card
+    net.row = found.row
+
+
+def prepared_for(card, found: Preparation, path: str | os.PathLike):
+    """Return a model's card as the weights of a file want it.
+
+    Raises
+    ------
+    WeightsError
+        When they were trained on frames of other channels.
+    """
+    try:
+        return card.prepared(found.input)
+    except ModelError as error:
+        raise WeightsError(f'{path}: what lies beside it is of another network: {error}') from error
+
+
+def said(card, other) -> str:
+    """Say in words what of a card's preparation differs from another's."""
+    def words(value):
+        return ' '.join(f'{number:g}' for number in value) if isinstance(value, tuple) else str(value)
+    names = ('mean', 'std', 'clip_length', 'clip_stride', 'input_size')
+    return ', '.join(f'{name.replace("_", " ")} {words(getattr(card, name))} instead of {words(getattr(other, name))}'
+                     for name in names if getattr(card, name) != getattr(other, name))
+
+
+def _read(beside: Path) -> Preparation:
+    try:
+        found = json.loads(beside.read_text(encoding='utf-8'))
+        row = found.get('row')
+        return Preparation(_checked(found['preparation'], beside), row if isinstance(row, dict) else None)
+    except OSError as error:
+        raise WeightsError(f'{beside}: cannot be read: {error.strerror or error}') from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f'{beside}: does not say how the weights beside it were prepared ({error}); restore it, or '
+                           "remove it if they want what the zoo's card says") from error
+
+
+def _checked(input: Mapping[str, Any], where: str | os.PathLike) -> dict[str, Any]:
+    """Refuse numbers that no preparation has."""
+    found = {}
+    for name, value in input.items():
+        if name in ('mean', 'std'):
+            right = isinstance(value, (list, tuple)) and value and all(
+                isinstance(number, (int, float)) and math.isfinite(number) and (name == 'mean' or number > 0)
+                for number in value)
+        elif name in ('clip_length', 'clip_stride', 'input_size'):
+            right = isinstance(value, int) and value > 0
+        else:
+            continue
+        if not right:
+            raise WeightsError(f'{where}: {name} cannot be {value!r}')
+        found[name] = value
+    return found
