@@ -13,15 +13,16 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 # side by side: neither may import the other.
 GROUND = {'class_names', 'engine', 'options', 'input_kind', 'files', 'wire', 'run_config', 'errors'}
 BELOW = {
-    'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
-    'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
-    'train': {'evaluate', 'compute', 'model_zoo', 'nn', 'data', *GROUND},
-    'evaluate': {'compute', 'model_zoo', 'nn', 'data', *GROUND},
+    'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
+    'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
+    'train': {'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
+    'evaluate': {'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
     'compute': {'model_zoo', 'nn', 'data', *GROUND},
-    'model_zoo': {'nn', *GROUND},
+    'model_zoo': {'nn', 'weights', *GROUND},
     'nn': GROUND,
     'data': GROUND,
     'class_names': set(),
+    'weights': {'errors', 'files', 'class_names'},
     'engine': {'errors', 'mxnet_import'},
     'mxnet_import': set(),
     'files': {'errors'},

@@ -19,6 +19,7 @@ from ..data.by_name import DEMOS
 from ..data.lists.rows import ClassNames
 from ..errors import AnnotationError, OutputError
 from ..run_config import read_run_config
+from ..weights import read_index
 from . import views
 from .config import TestConfig
 from .exported import Exported
@@ -236,7 +237,8 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         'average': config.averaged, 'consensus': config.consensus,
         'views_per_score': network.views_per_score, 'dtype': config.dtype,
         'decoder': 'decord' if config.use_decord else config.decoder,
-        'published': list(card.accuracy) if card is not None and config.use_pretrained else []}
+        'published': [row.result() for row in read_index().rows_of(card.name)]
+        if card is not None and config.use_pretrained else []}
     return {**metrics, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),
             'n_failed': len(scores.failures), 'failures': [asdict(f) for f in scores.failures],
             'protocol': protocol, 'versions': _versions(), 'config': asdict(config)}

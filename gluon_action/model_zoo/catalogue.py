@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..weights import Index, read_index
 from .registry import ModelCard
 
 _HEAD = """# Model zoo
@@ -49,16 +50,17 @@ _COLUMNS = ('Name', 'Data set', 'Classes', 'Input', 'Top-1', 'Protocol', 'Segmen
 
 def markdown(cards: Iterable[ModelCard]) -> str:
     """Return ``model_zoo.md``: one table a family, one row a published file, or a model that has none."""
-    cards = list(cards)
+    cards, index = list(cards), read_index()
     parts = [_HEAD]
     for family in dict.fromkeys(card.family for card in cards):
         members = [card for card in cards if card.family == family]
         options = set().union(*(card.supports for card in members))
         sources = ', '.join(dict.fromkeys(card.source for card in members))
-        parts += [f'## {family}', '', f'Source: {sources}. Licence of the weights: {members[0].licence}. '
+        licences = ', '.join(dict.fromkeys(row.licence for card in members for row in index.rows_of(card.name)))
+        parts += [f'## {family}', '', f'Source: {sources}. Licence of the weights: {licences or "-"}. '
                   f'Options: {", ".join(f"`{option}`" for option in sorted(options))}.', '',
                   _row(_COLUMNS), _row(['---'] * len(_COLUMNS))]
-        parts += [_row(cells) for card in members for cells in _cells(card)]
+        parts += [_row(cells) for card in members for cells in _cells(card, index)]
         parts.append('')
     return '\n'.join(parts)
 
@@ -66,17 +68,18 @@ def markdown(cards: Iterable[ModelCard]) -> str:
 def table(cards: Iterable[ModelCard]) -> str:
     """Return lines for a terminal: one a model, with the accuracy of its first published file."""
     rows = [('name', 'data set', 'classes', 'input', 'top-1', 'protocol', 'tag')]
+    index = read_index()
     for card in cards:
-        name, dataset, classes, size, top1, protocol, _, tag = _cells(card)[0]
+        name, dataset, classes, size, top1, protocol, _, tag = _cells(card, index)[0]
         rows.append((name.strip('`'), dataset, classes, size, top1, protocol, tag.strip('`')))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
-def _cells(card: ModelCard) -> list[tuple[str, ...]]:
+def _cells(card: ModelCard, index: Index) -> list[tuple[str, ...]]:
     first = (f'`{card.name}`', card.dataset, str(card.num_classes), 'x'.join(map(str, card.input_shape()[1:])))
-    results = [(f'{result["top1"]:.1f}', result['protocol'], str(result['train_segments']),
-                f'`{result["tag"]}`' if result['tag'] else '-') for result in card.accuracy]
+    results = [('-' if row.top1 is None else f'{row.top1:g}', row.protocol or '-', str(row.segments or 1),
+                f'`{row.tag}`') for row in index.rows_of(card.name)]
     return [first + result for result in results or [('-', '-', '-', '-')]]
 
 

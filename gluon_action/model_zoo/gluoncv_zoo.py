@@ -266,34 +266,6 @@ _FAMILIES = {
     SlowFast: ('SlowFast', 'arXiv:1812.03982', 0, 1, 224),
 }
 
-# name -> published (tag, SHA-1, top-1 % over 10 segments x 3 crops)
-_PUBLISHED = {
-    'c3d_kinetics400': (('a007b5fa', 'a007b5faf2927c5c4afe78db40756273f33a84e6', 59.5),),
-    'p3d_resnet50_kinetics400': (('671ba81c', '671ba81c2b287ce3b9aa2393e15ff1562b705c4d', 71.6),),
-    'p3d_resnet101_kinetics400': (('b30e3a63', 'b30e3a6389c3a12867fe41bb3838f407d47aed2b', 72.6),),
-    'r2plus1d_resnet18_kinetics400': (('5a14d1f9', '5a14d1f9772e523bbeae8484ec382feb30b74ffa', 70.8),),
-    'r2plus1d_resnet34_kinetics400': (('de2e592b', 'de2e592b450b9007705507d5167859d45e782695', 71.6),),
-    'r2plus1d_resnet50_kinetics400': (('deaefb14', 'deaefb14d31c703115a911828534d24ac68c7fb0', 73.9),),
-    'i3d_inceptionv1_kinetics400': (('81e0be10', '81e0be1043ea4c68a4a0a439918c7b888ee5545b', 71.8),),
-    'i3d_inceptionv3_kinetics400': (('f14f8a99', 'f14f8a99007200ef56521b6a844f662784a8f5de', 73.6),),
-    'i3d_resnet50_v1_kinetics400': (('568a722e', '568a722eb61da663e11b582886ddbef9ef8f6ac6', 74.0),),
-    'i3d_resnet101_v1_kinetics400': (('6b69f655', '6b69f655c60823bd05a83fe076c61d6c297add0d', 75.1),),
-    'i3d_nl5_resnet50_v1_kinetics400': (('3c0e47ea', '3c0e47ea5ee699c3e1f706c9df7a74dbd6321b11', 75.2),),
-    'i3d_nl10_resnet50_v1_kinetics400': (('bfb58c41', 'bfb58c4127705ad6e98f4916abde0c849e2f1288', 75.3),),
-    'i3d_nl5_resnet101_v1_kinetics400': (('fbfc1d30', 'fbfc1d30d90c304295dedd6c70b037d100e43d5f', 76.0),),
-    'i3d_nl10_resnet101_v1_kinetics400': (('59186c31', '59186c31dea2f20940a358fc8ea5199cd6d4303c', 76.1),),
-    'slowfast_4x16_resnet50_kinetics400': (('9d650f51', '9d650f5186ffc08348f8d7384d6994a8f39a03b1', 75.3),),
-    'slowfast_8x8_resnet50_kinetics400': (('d6b25339', 'd6b253398615a21d8b2a827ddfb09c0d8827f79c', 76.6),),
-    'slowfast_8x8_resnet101_kinetics400': (('fbde1a7c', 'fbde1a7cfdaeeba7190dd15f284b91036bf5f3f6', 77.2),),
-    'i3d_resnet50_v1_ucf101': (('760d0981', '760d0981094787b8789ee4a8c382d09d493c7413', 95.4),
-                               ('7afc7286', '7afc7286', 83.9)),
-    'i3d_resnet50_v1_hmdb51': (('2ec6bf01', '2ec6bf01a55af38579380e6531d0ecc816862abe', 70.9),
-                               ('0d0ad559', '0d0ad559', 48.5)),
-    'i3d_resnet50_v1_sthsthv2': (('01961e4c', '01961e4cccf6405cd1342670b9525c21c578c9d4', 50.6),),
-    'i3d_slow_resnet101_f16s4_kinetics700': (('299b1d9d', '299b1d9d8a2bcf7c122acd0d23606af4fdfbe7e1', 67.65),),
-}
-
-
 def _card(name: str, network: type[ClipNetwork], design: dict) -> ModelCard:
     dataset = name.rsplit('_', 1)[1]
     family, source, frames, stride, size = _FAMILIES[network]
@@ -311,7 +283,7 @@ def _card(name: str, network: type[ClipNetwork], design: dict) -> ModelCard:
     return ModelCard.of_clips(
         name, dataset=dataset, family=family, clip_length=frames, clip_stride=stride, input_size=size,
         source=source + (', 1711.07971' if '_nl' in name else ''), base=design.get('base', ''),
-        published=tuple((*row, '10x3') for row in _PUBLISHED.get(name, ())), supports=tuple(supports),
+        supports=tuple(supports),
         starts_from='' if starts_from == name else starts_from, head=f'{network.head_prefixes[0]}weight',
         dropout_ratio=0.8 if small else 0.5,
         defaults={'init_std': 0.001 if small or network in (C3D, P3D, R2Plus1D) else 0.01})

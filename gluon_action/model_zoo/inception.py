@@ -106,18 +106,9 @@ def inceptionv3(nclass: int, *, tsn: bool, num_segments: int, num_crop: int, con
 # dataset -> dropout, standard deviation of the head
 _DATASETS = {'ucf101': (0.8, 0.001), 'hmdb51': (0.8, 0.001), 'kinetics400': (0.5, 0.01), 'sthsthv2': (0.5, 0.01)}
 
-# (name, dataset) -> published (tag, SHA-1, top-1 %, segments in training)
-_PUBLISHED = {
-    ('inceptionv1', 'kinetics400'): (('6dcdafb1', '6dcdafb1dd19866fdd3116cbe3689adb85824b2c', 69.1, 7),),
-    ('inceptionv3', 'kinetics400'): (('8a4a6946', '8a4a6946893de23937b5e5e4a1a449800d57ff71', 72.5, 7),),
-    ('inceptionv3', 'ucf101'): (('13ef5c3b', '13ef5c3bd40141f11c5b4e471f8f2ad0c1ac6299', 88.1, 3),
-                                ('0c453da8', '0c453da8', 85.6, 1)),
-}
-
 for _build, _base, _size, _source in ((inceptionv1, 'googlenet', 224, 'arXiv:1409.4842'),
                                       (inceptionv3, 'inceptionv3', 299, 'arXiv:1512.00567')):
     for _dataset, (_dropout, _std) in _DATASETS.items():
         register_model(ModelCard.of_2d(
             f'{_build.__name__}_{_dataset}', family='Inception', dataset=_dataset, source=_source, base=_base,
-            published=_PUBLISHED.get((_build.__name__, _dataset), ()), input_size=_size,
-            supports=('partial_bn', 'bn_frozen'), dropout_ratio=_dropout, init_std=_std))(_build)
+            input_size=_size, supports=('partial_bn', 'bn_frozen'), dropout_ratio=_dropout, init_std=_std))(_build)

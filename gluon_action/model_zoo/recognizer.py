@@ -36,6 +36,8 @@ class Recognizer(gluon.HybridBlock):
         weights.
     row : dict or None
         Where the weights came from, as the index of published weights says it; None for others.
+    start : Start or None
+        The published weights that it started from; set by `get_model`.
     classes : list of str or None
         Names of the classes, when the head was trained on a data set whose names are known.
     """
@@ -49,7 +51,7 @@ class Recognizer(gluon.HybridBlock):
     num_segments = num_crop = 1
     feat_ext = False
     base = ''
-    card = classes = row = None
+    card = start = classes = row = None
 
     def batch_norms(self) -> list[gluon.nn.BatchNorm]:
         """Return the batch normalisations in order; partial BN keeps the first one learning."""

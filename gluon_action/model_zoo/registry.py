@@ -14,7 +14,7 @@ from ..class_names import class_names
 from ..errors import ModelError
 from ..input_kind import CLIPS, FRAMES, InputKind
 from ..nn import freeze_batch_norms
-from . import weights
+from .pretrained import Start, find_start, load_start
 from .recognizer import Recognizer, initialize_rest, settle_shapes
 
 #: Data set of a model's name -> (name of the data set, number of classes).
@@ -63,16 +63,11 @@ class ModelCard:
         Height and width in pixels that the published weights were trained at.
     mean, std : tuple of float
         Per channel, for pixels in 0..1.
-    source, licence : str
-        Paper; licence of the published weights.
-    accuracy : tuple of dict
-        Published results: ``top1`` in percent, ``protocol`` as segments x crops, ``tag`` of the weights (empty for
-        those that are imported), ``train_segments``.
-    weights : dict
-        Tag -> SHA-1 of the file; the first is the one that ``pretrained=True`` means. For tags that GluonCV published
-        without the whole hash it is the tag itself.
+    source : str
+        Paper.
     base : str
-        ImageNet network of GluonCV that the body starts from.
+        ImageNet network that the body starts from. Which weights of it, and of the model itself, are published is in
+        the index of :mod:`gluon_action.weights`.
     starts_from : str
         Model of the zoo whose weights are the start of this one, except for the head.
     supports : frozenset of str
@@ -100,9 +95,6 @@ class ModelCard:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     source: str = ''
-    licence: str = 'Apache-2.0'
-    accuracy: tuple[dict, ...] = ()
-    weights: dict[str, str] = field(default_factory=dict)
     base: str = ''
     starts_from: str = ''
     supports: frozenset[str] = frozenset()
@@ -112,7 +104,7 @@ class ModelCard:
     of: ModelCard | None = None
 
     @classmethod
-    def of_2d(cls, name: str, *, dataset: str, published: tuple = (), supports: tuple[str, ...] = (),
+    def of_2d(cls, name: str, *, dataset: str, supports: tuple[str, ...] = (),
               starts_from: str = '', dropout_ratio: float, init_std: float, **fields) -> ModelCard:
         """Return the card of a network for frames.
 
@@ -120,30 +112,23 @@ class ModelCard:
         ----------
         dataset : str
             Data set as GluonCV's model names spell it.
-        published : tuple of (str, str, float, int)
-            Tag, SHA-1, top-1 in percent over 25 segments x 10 crops, segments in training.
         """
         options = {'tsn', 'consensus', 'feat_ext', 'dropout_ratio', 'init_std', 'input_size', *supports}
         if starts_from:
             options.add('use_kinetics_pretrain')
         return cls(
             name, dataset=_DATASETS[dataset][0], num_classes=_DATASETS[dataset][1], starts_from=starts_from,
-            weights={tag: sha1 for tag, sha1, _, _ in published},
-            accuracy=tuple({'top1': top1, 'protocol': '25x10', 'tag': tag, 'train_segments': segments}
-                           for tag, _, top1, segments in published),
             supports=frozenset(options), defaults={'dropout_ratio': dropout_ratio, 'init_std': init_std}, **fields)
 
     @classmethod
-    def of_clips(cls, name: str, *, dataset: str, published: tuple = (), supports: tuple[str, ...] = (),
-                 clip_length: int, clip_stride: int = 1, dropout_ratio: float, **fields) -> ModelCard:
+    def of_clips(cls, name: str, *, dataset: str, supports: tuple[str, ...] = (), clip_length: int,
+                 clip_stride: int = 1, dropout_ratio: float, **fields) -> ModelCard:
         """Return the card of a network for clips.
 
         Parameters
         ----------
         dataset : str
             Data set as GluonCV's model names spell it, or ``'kinetics600'``.
-        published : tuple of (str, str, float, str)
-            Tag, SHA-1, top-1 in percent, protocol as segments x crops.
         clip_length, clip_stride : int
             Frames of a clip and their distance in training.
         **fields
@@ -151,9 +136,7 @@ class ModelCard:
         """
         return cls(
             name, dataset=_DATASETS[dataset][0], num_classes=_DATASETS[dataset][1], input=CLIPS,
-            clip_length=clip_length, clip_stride=clip_stride, weights={tag: sha1 for tag, sha1, _, _ in published},
-            accuracy=tuple({'top1': top1, 'protocol': protocol, 'tag': tag, 'train_segments': 1}
-                           for tag, _, top1, protocol in published),
+            clip_length=clip_length, clip_stride=clip_stride,
             supports=frozenset({'dropout_ratio', 'feat_ext', 'input_size', 'clip_length', *supports}),
             **{**fields, 'defaults': {'dropout_ratio': dropout_ratio, **fields.get('defaults', {})}})
 
@@ -207,11 +190,12 @@ class ModelCard:
         return self.input.shape(rows, channels=self.channels, length=frames or self.clip_length, size=(size, size))
 
 
-def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = False,
-              pretrained_base: bool | str = True, tsn: bool = False, use_tsn: bool = False, num_segments: int = 1,
-              num_crop: int = 1, clip_length: int | None = None, partial_bn: bool = False, bn_frozen: bool = False,
-              bn_momentum: float | None = None, replace_head: bool = False,
-              ctx: mx.Context | list[mx.Context] | None = None, root: str | None = None, **options) -> Recognizer:
+def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | Start = False,
+              pretrained_base: bool | str | Start = True, tsn: bool = False, use_tsn: bool = False,
+              num_segments: int = 1, num_crop: int = 1, clip_length: int | None = None, partial_bn: bool = False,
+              bn_frozen: bool = False, bn_momentum: float | None = None, replace_head: bool = False,
+              ctx: mx.Context | list[mx.Context] | None = None, root: str | None = None, trust_first_use: bool = False,
+              index: str | None = None, **options) -> Recognizer:
     """Return a network by name, its parameters initialised and all shapes known.
 
     Parameters
@@ -220,10 +204,10 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
         One of `list_models`; case does not matter.
     nclass : int, optional
         Classes; by default those of the data set in the name.
-    pretrained : bool or str
-        Load the weights that GluonCV published for this model, or those with this tag. Needs the `nclass` they were
-        trained with, unless `replace_head`.
-    pretrained_base : bool or str
+    pretrained : bool, str or Start
+        Load published weights of this model: the best that can be had, those with this tag, or what `find_start` found.
+        Needs the `nclass` they were trained with, unless `replace_head`. The network's card has their preparation then.
+    pretrained_base : bool, str or Start
         Start the body from ImageNet weights (of this tag). False starts at random: nothing is downloaded.
     tsn, use_tsn : bool
         Work over segments even if there is only one. Several segments or crops always do.
@@ -242,6 +226,11 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
         Devices to hold the parameters; the CPU by default.
     root : str, optional
         Folder of downloaded weights; by default ``$MXNET_HOME/models`` or ``~/.mxnet/models``.
+    trust_first_use : bool
+        Take weights whose publisher gives no digest as they come the first time.
+    index : str, optional
+        File or address of an index of published weights that comes before the package's; by default
+        ``$GLUON_ACTION_INDEX``.
     **options
         consensus : {'avg', 'max', 'weighted'}; dropout_ratio, init_std : float, by default the model's; input_size :
         int, pixels; feat_ext : bool, return features instead of scores; batch_norm : bool, variant of VGG16;
@@ -265,16 +254,21 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
     card = model_card(name)
     settings, kinetics = _settings(card, options, pretrained)
     nclass = card.num_classes if nclass is None else nclass
-    size = settings.pop('input_size', card.input_size)
-    frames = card.clip_length if clip_length is None else clip_length
     for option, value in (('nclass', nclass), ('num_segments', num_segments), ('num_crop', num_crop),
-                          ('input_size', size), ('clip_length', frames)):
+                          ('input_size', settings.get('input_size', 1)), ('clip_length', clip_length or 1)):
         if not isinstance(value, int) or value < 1:
             raise ModelError(f'{card.name}: {option} is a whole number from 1, got {value!r}')
     _check_sampling(card, tsn or use_tsn, num_segments * num_crop, clip_length)
     if settings.get('last_gamma') and (pretrained or pretrained_base):
         raise ModelError(f'{card.name}: last_gamma is a start from nothing, pretrained weights would overwrite it; '
                          'use it with pretrained_base=False')
+    start = next((given for given in (pretrained, pretrained_base) if isinstance(given, Start)), None) or find_start(
+        card, pretrained=pretrained, pretrained_base=pretrained_base, kinetics=kinetics, replace_head=replace_head,
+        base=_base(card, settings), root=root, trust_first_use=trust_first_use, index=index)
+    if start:
+        card, settings = start.card, {**start.row.options, **settings}
+    size = settings.pop('input_size', card.input_size)
+    frames = card.clip_length if clip_length is None else clip_length
     net = _BUILDERS[card.name](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop, **settings)
     net.card = card
     net.plan_for(frames, size, size)
@@ -283,15 +277,9 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str = 
     _freeze(net, partial_bn, bn_frozen)
 
     devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx or [mx.cpu()])
-    if pretrained:
-        weights.load_pretrained(net, card, pretrained, ignore_head=replace_head, ctx=devices, root=root)
-        net.classes = None if replace_head else card.labels()
-    elif kinetics or (kinetics is None and card.starts_from and pretrained_base):
-        weights.load_pretrained(net, model_card(card.starts_from), True, ignore_head=True, ctx=devices, root=root,
-                                way_out='start from ImageNet with use_kinetics_pretrain=False, or from random weights '
-                                        'with pretrained_base=False (--no-pretrained-base)')
-    elif pretrained_base:
-        weights.load_base(net, pretrained_base, ctx=devices, root=root)
+    if start:
+        load_start(net, start, ignore_head=replace_head, ctx=devices)
+        net.classes = None if replace_head or start.body_only else card.labels()
     initialize_rest(net, devices)
     return net
 
@@ -332,7 +320,7 @@ def register_model(card: ModelCard) -> Callable:
     return register
 
 
-def _settings(card: ModelCard, options: dict, pretrained: bool | str) -> tuple[dict, bool | None]:
+def _settings(card: ModelCard, options: dict, pretrained: bool | str | Start) -> tuple[dict, bool | None]:
     """Return what the constructor is given, and whether to start from Kinetics (None: if weights are wanted)."""
     settings = {'consensus': 'avg', **card.defaults}
     for option, value in options.items():
@@ -351,6 +339,12 @@ def _settings(card: ModelCard, options: dict, pretrained: bool | str) -> tuple[d
     if not 0 <= rate < 1:
         raise ModelError(f'{card.name}: dropout_ratio is at least 0 and less than 1, got {rate!r}')
     return settings, settings.pop('use_kinetics_pretrain', None)
+
+
+def _base(card: ModelCard, settings: dict) -> str:
+    """Return the ImageNet network that a variant of a model resembles."""
+    variant = '_gn' if settings.get('use_gn') else '_bn' if settings.get('batch_norm') else ''
+    return card.base and card.base + variant
 
 
 def _check_sampling(card: ModelCard, tsn: bool, rows: int, clip_length: int | None) -> None:

@@ -82,23 +82,11 @@ def resnet_v1b(depth: int, nclass: int, *, tsn: bool, num_segments: int, num_cro
 _DATASETS = {'ucf101': (0.9, 0.001), 'hmdb51': (0.9, 0.001), 'kinetics400': (0.5, 0.01), 'sthsthv2': (0.5, 0.01),
              'custom': (0.5, 0.01)}
 
-# (depth, dataset) -> published (tag, SHA-1, top-1 %, segments in training)
-_PUBLISHED = {
-    (18, 'kinetics400'): (('46d5a985', '46d5a9850cdb884eb9c9a95d48269c3d60c94d77', 65.5, 7),),
-    (34, 'kinetics400'): (('8a8d0d8d', '8a8d0d8d395882f836d379aefb4136dce8763d0c', 69.1, 7),),
-    (50, 'kinetics400'): (('cc757e5c', 'cc757e5c94fdaaea64a8cb5acfbd655ddf6ffa96', 69.9, 7),),
-    (101, 'kinetics400'): (('5bb6098e', '5bb6098ea5343dc0f4bf8536b3771b8ddfe231d7', 71.3, 7),),
-    (152, 'kinetics400'): (('9bc70c66', '9bc70c66059854a22e935b42f783ef2bec0377d8', 71.5, 7),),
-    (50, 'sthsthv2'): (('80ee0c6b', '80ee0c6bef8b0240ec88273531cd7f43e3f6b65d', 35.5, 8),),
-    (50, 'hmdb51'): (('682591e2', '682591e23ce4b92fbd3222c0710ebb52166fddca', 55.2, 3),
-                     ('ba66ee4b', 'ba66ee4b', 52.2, 1)),
-}
-
 for _depth in _LAYERS:
     for _dataset, (_dropout, _std) in _DATASETS.items():
         register_model(ModelCard.of_2d(
             f'resnet{_depth}_v1b_{_dataset}', family='ResNet v1b', dataset=_dataset, source='arXiv:1512.03385',
-            base=f'resnet{_depth}_v1b', published=_PUBLISHED.get((_depth, _dataset), ()),
+            base=f'resnet{_depth}_v1b',
             starts_from=f'resnet{_depth}_v1b_kinetics400' if _dataset == 'custom' else '',
             supports=('partial_bn', 'bn_frozen', 'use_gn', 'last_gamma'),
             dropout_ratio=_dropout, init_std=_std))(partial(resnet_v1b, _depth))

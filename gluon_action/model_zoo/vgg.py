@@ -49,16 +49,10 @@ def vgg16(nclass: int, *, tsn: bool, num_segments: int, num_crop: int, consensus
     return over_segments(ActionRecVGG16(nclass, **options), tsn, num_segments, num_crop, consensus)
 
 
-# dataset, dropout, standard deviation of the head, published (tag, SHA-1, top-1 %, segments in training)
-_VARIANTS = (
-    ('ucf101', 0.9, 0.001, (('d6dc1bba', 'd6dc1bbaaf3cbe0be19f02362706393f62ce76fa', 83.4, 3),
-                            ('05e319d4', '05e319d4', 81.5, 1))),
-    ('hmdb51', 0.9, 0.001, ()),
-    ('kinetics400', 0.5, 0.01, ()),
-    ('sthsthv2', 0.5, 0.01, ()),
-)
+# dataset -> dropout, standard deviation of the head
+_DATASETS = {'ucf101': (0.9, 0.001), 'hmdb51': (0.9, 0.001), 'kinetics400': (0.5, 0.01), 'sthsthv2': (0.5, 0.01)}
 
-for _dataset, _dropout, _std, _published in _VARIANTS:
+for _dataset, (_dropout, _std) in _DATASETS.items():
     register_model(ModelCard.of_2d(
         f'vgg16_{_dataset}', family='VGG', dataset=_dataset, source='arXiv:1409.1556', base='vgg16',
-        published=_published, supports=('batch_norm',), dropout_ratio=_dropout, init_std=_std))(vgg16)
+        supports=('batch_norm',), dropout_ratio=_dropout, init_std=_std))(vgg16)

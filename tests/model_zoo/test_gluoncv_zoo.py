@@ -20,14 +20,16 @@ from gluoncv.model_zoo.googlenet import googlenet
 from gluoncv.model_zoo.inception import inception_v3
 from gluoncv.model_zoo.resnetv1b import resnet50_v1b
 from mxnet import autograd, gluon
+from weights_server import index_of_file
 
 from gluon_action.cli import test_recognizer as score_recognizer
 from gluon_action.cli import train_recognizer
 from gluon_action.cli.command import run
 from gluon_action.errors import ModelError, WeightsError
-from gluon_action.model_zoo import get_model, list_models, load_weights, model_card, weights
+from gluon_action.model_zoo import get_model, list_models, load_weights, model_card
 from gluon_action.model_zoo.recognizer import settle_shapes
 from gluon_action.nn import pad_strided_frames
+from gluon_action.weights import read_index
 
 NAMES = [name for name in gluoncv_zoo._models if name.startswith(('c3d_', 'i3d_', 'p3d_', 'r2plus1d_', 'slowfast_'))]
 
@@ -285,8 +287,8 @@ def test_inflation_from_imagenet_is_gluoncvs(name, module, base, make, size, cap
 def test_imagenet_weights_reach_all_but_the_head_and_the_non_local_blocks(tmp_path, monkeypatch):
     flat = image_network(resnet50_v1b, 32)
     flat.save_parameters(str(tmp_path / 'flat.params'))
-    monkeypatch.setattr(weights, 'fetch_weights', lambda name, *_: tmp_path / 'flat.params')
-    net = get_model('i3d_nl5_resnet50_v1_kinetics400', nclass=2)
+    monkeypatch.setenv('GLUON_ACTION_INDEX', index_of_file(tmp_path, 'resnet50_v1b', 'flat.params', 'base'))
+    net = get_model('i3d_nl5_resnet50_v1_kinetics400', nclass=2, root=tmp_path / 'models')
     params = net._collect_params_with_prefix()
     np.testing.assert_allclose(params['first_stage.0.weight'].data().sum(axis=2).asnumpy(),
                                flat.conv1.weight.data().asnumpy(), rtol=1e-5, atol=1e-6)
@@ -300,11 +302,9 @@ def test_custom_networks_start_from_kinetics_weights_except_for_the_head(tmp_pat
         net = get_model('i3d_resnet50_v1_kinetics400', pretrained_base=False)
     arrays = random_arrays(net)
     mx.nd.save(str(tmp_path / 'kinetics.params'), arrays)
-    fetched = []
-    monkeypatch.setattr(weights, 'fetch_weights',
-                        lambda *asked: fetched.append(asked[:2]) or tmp_path / 'kinetics.params')
-    net = get_model('i3d_resnet50_v1_custom', nclass=3)
-    assert fetched == [('i3d_resnet50_v1_kinetics400', '568a722e')]
+    monkeypatch.setenv('GLUON_ACTION_INDEX', index_of_file(tmp_path, 'i3d_resnet50_v1_kinetics400', 'kinetics.params'))
+    net = get_model('i3d_resnet50_v1_custom', nclass=3, root=tmp_path / 'models')
+    assert (net.start.row.model, net.start.body_only) == ('i3d_resnet50_v1_kinetics400', True)
     for key, parameter in net._collect_params_with_prefix().items():
         if not key.startswith(('fc.', 'head.')):
             assert (parameter.data() == arrays[key]).asnumpy().all(), key
@@ -331,7 +331,7 @@ def test_networks_without_an_imagenet_twin_start_at_random_and_share_no_names(ca
         first, second = (get_model('i3d_slow_resnet101_f16s4_kinetics700', nclass=2) for _ in range(2))
     assert 'starts from random weights' in caplog.text
     assert not set(first.collect_params()) & set(second.collect_params())
-    with pytest.raises(WeightsError, match='no ImageNet weights are published for ResNet_SlowFast'), structure_only():
+    with pytest.raises(WeightsError, match='no ImageNet weights are published for i3d_slow_res'), structure_only():
         get_model('i3d_slow_resnet101_f16s4_kinetics700', pretrained_base='0123abcd')
 
 
@@ -389,7 +389,8 @@ def test_clips_that_a_network_would_score_wrongly_are_refused(name, options, sha
 def test_cards_say_how_the_network_was_trained_and_how_good_it_was(name, frames, stride, size, top1):
     card = model_card(name)
     assert (card.clip_length, card.clip_stride, card.input_size) == (frames, stride, size)
-    assert (card.accuracy[0]['top1'], card.accuracy[0]['protocol']) == (top1, '10x3')
+    theirs = next(row for row in read_index().rows_of(name) if row.publisher == 'GluonCV')
+    assert (theirs.top1, theirs.protocol) == (top1, '10x3')
 
 
 @pytest.mark.slow

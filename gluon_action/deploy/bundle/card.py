@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...data.preprocess import Preprocess
+from ...weights import read_index
 
 if TYPE_CHECKING:
     from ...model_zoo.registry import ModelCard
@@ -28,8 +29,9 @@ def card_text(card: ModelCard | None, preprocess: Preprocess, labels: Sequence[s
         Heading of a line -> what it says: where the weights come from, how well they do.
     """
     facts = {'Network': _network(card, about['model'])}
-    if card and card.licence and card.weights:
-        facts['Licence of the published weights'] = card.licence
+    published = read_index().rows_of(card.name) if card else []
+    if published:
+        facts['Licence of the published weights'] = ', '.join(dict.fromkeys(row.licence for row in published))
     facts |= {'Classes': _classes(about, labels)} | dict(notes or {})
     checked = about.get('checked', {})
     shapes = '; '.join(' x '.join(map(str, shape)) for shape in checked.get('input_shapes', ()))

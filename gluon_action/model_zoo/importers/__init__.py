@@ -56,6 +56,27 @@ def load_any(net: Recognizer, source: str | os.PathLike, ctx=None, ignore_head: 
     return conversion
 
 
+def convert_base(base: str, source: str | os.PathLike, *, format: str | None = None) -> Conversion:
+    """Bring weights of a network for images into the names of the ImageNet network that a body starts from.
+
+    Parameters
+    ----------
+    base : str
+        GluonCV's name of the network.
+    source : str or path
+    format : str, optional
+        Whose names are in the file, as the index of weights calls them.
+
+    Raises
+    ------
+    WeightsError
+        When the file cannot be read.
+    """
+    if format not in (None, 'params'):
+        raise WeightsError(f'{source}: {base} cannot be imported from files of {format}')
+    return Conversion(str(source), 'parameters of MXNet', read_parameters(source), [])
+
+
 def convert(source: str | os.PathLike, net: Recognizer, *, ignore_head: bool = False) -> Conversion:
     """Bring weights into the names and layout of a network; the network is left as it is.
 

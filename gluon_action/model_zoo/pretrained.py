@@ -1,0 +1,251 @@
+"""Weights to start from: which are published, fetching the best that can be had, and loading files."""
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError
+from ..weights import Index, Row, WeightsFile, fetch, read_index, weights_root
+from ..weights.fetch import NotFetchedError, Records
+from .fit import OPTIONAL, assign
+from .params_file import read_parameters
+from .preparation import adopt_preparation
+from .recognizer import Recognizer
+
+_log = logging.getLogger(__name__)
+_WITHOUT_BASE = 'pass pretrained_base=False (--no-pretrained-base) to start from random weights'
+_WITHOUT_KINETICS = ('start from ImageNet with use_kinetics_pretrain=False, or from random weights with '
+                     'pretrained_base=False (--no-pretrained-base)')
+_WITHOUT = 'use pretrained=False to do without'
+
+
+def load_weights(net: Recognizer, path: str | os.PathLike, ctx=None, ignore_head: bool = False) -> None:
+    """Load a parameter file of this network or of GluonCV's, with or without segments.
+
+    Parameters
+    ----------
+    net : Recognizer
+        A network of the zoo.
+    path : str or path
+        What ``save_parameters`` wrote.
+    ctx : mxnet.Context or list, optional
+        Devices to move the parameters to; by default they stay where they are.
+    ignore_head : bool
+        Load the body and leave the head as it is: for weights that were trained on other classes.
+
+    Raises
+    ------
+    WeightsError
+        When the file cannot be read or does not fit; nothing has been loaded then.
+
+    Notes
+    -----
+    What lies beside the file says how its weights want frames prepared; the network's card follows it.
+    """
+    assign(net, read_parameters(path), path, ctx=ctx, ignore_head=ignore_head)
+    adopt_preparation(net, path)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Published weights that are there, verified, for a network to start from.
+
+    Attributes
+    ----------
+    row : Row
+        What is published of them.
+    paths : tuple of Path
+        Their files.
+    card : ModelCard
+        The card of the network that starts from them, with the preparation of its input that they are used to.
+    """
+
+    row: Row
+    paths: tuple[Path, ...]
+    card: Any
+
+    @property
+    def body_only(self) -> bool:
+        """Whether they bring no head for the network: an ImageNet network's, or those of other classes."""
+        return self.row.kind == 'base' or not self.row.head or self.row.model != self.card.name
+
+
+def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | str = False,
+               kinetics: bool | None = None, replace_head: bool = False, base: str | None = None,
+               root: str | os.PathLike | None = None, trust_first_use: bool = False,
+               index: str | os.PathLike | None = None) -> Start | None:
+    """Fetch published weights: the best of the model's that can be had, or those of a tag.
+
+    A line in the log says what is taken, from where, its published score and its licence, and one for each set that was
+    passed over, why.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the network that is to start.
+    pretrained : bool or str
+        Weights of the whole network, or those with this tag.
+    pretrained_base : bool or str
+        Weights of an ImageNet network for the body, or those with this tag.
+    kinetics : bool, optional
+        Whether the body of a ``*_custom`` model starts from the Kinetics weights of the same network; by default what
+        `pretrained_base` says.
+    replace_head : bool
+        With `pretrained`: weights without a head will do.
+    base : str, optional
+        The ImageNet network; by default the card's.
+    root, trust_first_use
+        As in :func:`gluon_action.weights.fetch`.
+    index : str or path, optional
+        As in :func:`gluon_action.weights.read_index`.
+
+    Returns
+    -------
+    Start or None
+        None where nothing was asked for, or where no ImageNet network resembles this one.
+
+    Raises
+    ------
+    WeightsError
+        When there are none, or none that can be had: every address and what happened there; it names the way out.
+    """
+    if pretrained:
+        return _start(card, card.name, pretrained, read_index(index), root, trust_first_use, _WITHOUT,
+                      headless=replace_head)
+    if kinetics or (kinetics is None and card.starts_from and pretrained_base):
+        return _start(card, card.starts_from, True, read_index(index), root, trust_first_use, _WITHOUT_KINETICS,
+                      headless=True)
+    base = card.base if base is None else base
+    if not pretrained_base:
+        return None
+    if not base:
+        if pretrained_base is not True:
+            raise WeightsError(f'no ImageNet weights are published for {card.name}; {_WITHOUT_BASE}')
+        _log.info('%s starts from random weights: there is no ImageNet network of its shape', card.name)
+        return None
+    found = read_index(index)
+    if not found.rows_of(base) and pretrained_base is True:
+        raise WeightsError(f'no ImageNet weights are published for {base}; {_WITHOUT_BASE}')
+    try:
+        return _start(card, base, pretrained_base, found, root, trust_first_use, _WITHOUT_BASE, headless=True)
+    except WeightsError as error:
+        raise WeightsError(f'ImageNet weights {base}: {error}') from error
+
+
+def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=None) -> None:
+    """Load weights into a network, whose card is theirs then; what they do not bring stays as it is.
+
+    Parameters
+    ----------
+    net : Recognizer
+    start : Start
+    ignore_head : bool
+        Leave the head as it is, although the weights have one.
+    ctx : mxnet.Context or list, optional
+        Devices to move the parameters to; by default they stay where they are.
+
+    Raises
+    ------
+    WeightsError
+        When the files are of another network; nothing has been loaded then.
+    """
+    from . import importers  # they know the networks, which are registered where this is asked for
+    row, source = start.row, start.paths[0]
+    if row.kind == 'base' and row.format != 'vit':
+        try:
+            _load_base(net, importers.convert_base(row.model, source, format=row.format).arrays, source, ctx)
+        except WeightsError as error:
+            raise WeightsError(f'ImageNet weights {row.model}: {error}; {_WITHOUT_BASE}') from error
+    elif row.format == 'params':
+        assign(net, read_parameters(source), source, ctx=ctx, ignore_head=ignore_head or start.body_only)
+    else:
+        ignore_head = ignore_head or start.body_only
+        assign(net, importers.convert(source, net, ignore_head=ignore_head).arrays, source, ctx=ctx,
+               ignore_head=ignore_head)
+    net.card, net.row, net.start = start.card, asdict(row), start
+
+
+def _load_base(net: Recognizer, arrays: dict, source: Path, ctx) -> None:
+    arrays = net.from_base(arrays)
+    body = {key for key in net._collect_params_with_prefix() if not key.startswith((*net.head_prefixes, OPTIONAL))}
+    # What is left over is the head for ImageNet's 1000 classes.
+    assign(net, {key: array for key, array in arrays.items() if key in body}, source, ctx=ctx, ignore_head=True,
+           new=net.new_parameters)
+
+
+def _start(card, model: str, tag: bool | str, index: Index, root: str | os.PathLike | None,
+           trust_first_use: bool, way_out: str, headless: bool) -> Start:
+    """Return the first of the rows that can be had."""
+    rows = [row for row in index.rows_of(model) if row.head or headless] if tag is True else \
+        [_by_tag(index, model, str(tag), 'actions' if model in (card.name, card.starts_from) else 'base')]
+    if not rows:
+        base = 'from ImageNet with pretrained_base=True, or ' if card.base else ''
+        raise WeightsError(f'no weights of {model} can be downloaded; use pretrained=False and start {base}from a '
+                           'file with load_weights (--resume-params), which gluon-action import-weights makes of the '
+                           'weights of others')
+    errors = []
+    for row in rows:
+        if not row.commercial:
+            _log.warning('%s %s: their licence, %s, does not allow commercial use', model, row.tag, row.licence)
+        try:
+            paths = fetch(row, root, trust_first_use=trust_first_use)
+        except WeightsError as error:
+            errors.append((row, error))
+            if len(rows) > 1:
+                _log.warning('%s %s is passed over: %s', model, row.tag, _cause(error))
+            continue
+        _log.info('%s', _told(row, root, card))
+        return Start(row, tuple(paths), card.prepared(_input_of(row, card)))
+    raise WeightsError(f'{_why_none(model, errors, weights_root(root))}; {way_out}') from errors[-1][1]
+
+
+def _input_of(row: Row, card) -> dict:
+    """Return the preparation that a network takes over: of a network for images, how colours are normalised."""
+    if row.kind == 'actions':
+        return row.input
+    colours = {name: value for name, value in row.input.items() if name in ('mean', 'std')}
+    return colours if card.modality == 'rgb' and card.channels == 3 else {}
+
+
+def _by_tag(index: Index, model: str, tag: str, kind: str) -> Row:
+    """Return the row of a tag; GluonCV's files that the index does not know have the digits of their SHA-1."""
+    digits = tag.lower()
+    try:
+        row = index.row(model, tag)
+    except WeightsError:
+        if not 8 <= len(digits) <= 40 or set(digits) - set('0123456789abcdef'):
+            raise
+        # The published files are named in small letters.
+        name = f'{model}-{digits[:8]}'
+        return Row(model, digits[:8], 'GluonCV', (WeightsFile(f'{name}.params', (f'mxnet://{name}.zip',),
+                                                              f'sha1:{digits}'),), 'params', 'not known', kind=kind)
+    # All digits that are known are checked, whoever knows them.
+    return replace(row, files=tuple(
+        replace(file, digest=f'{file.algorithm}:{digits}') if file.digits and digits.startswith(file.digits) else file
+        for file in row.files))
+
+
+def _told(row: Row, root: str | os.PathLike | None, card) -> str:
+    source = Records(weights_root(root)).source(row.files[0].name) or weights_root(root)
+    model = row.model if row.model == card.name else f'{row.model} for {card.name}'
+    score = f'published {row.score}' if row.score else 'no published score'
+    return f'Weights of {model}: {row.tag}, by {row.publisher}, from {source}; {score}; licence {row.licence}'
+
+
+def _cause(error: WeightsError) -> str:
+    if not isinstance(error, NotFetchedError):
+        return str(error)
+    return ', '.join(f'{address}: {cause}' for address, cause in error.causes)
+
+
+def _why_none(model: str, errors: list[tuple[Row, WeightsError]], folder: Path) -> str:
+    if len(errors) == 1:
+        return str(errors[0][1])
+    tried = '; '.join(f'{row.tag} ({_cause(error)})' for row, error in errors)
+    best = errors[0][0].files
+    files = ', '.join(f'{file.name} ({file.digest or "no digest is published"})' for file in best)
+    return f'none of {len(errors)} sets of weights of {model} can be had: {tried}; with one from elsewhere, for ' \
+           f'instance {files}, put it into {folder}'

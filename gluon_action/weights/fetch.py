@@ -1,0 +1,439 @@
+"""Published weight files: fetched once from the first address that has them, verified, shared between processes."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from ..errors import OutputError, WeightsError
+from ..files import put_file, replacing, sync, to_json, write_file
+from .index import Row, WeightsFile
+from .transfer import AddressError, discard, download, offline
+
+#: Where GluonCV and MXNet published. The project is retired: it may not answer, so nobody waits long for it.
+REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
+RECORDS = 'verified.json'
+_LOG = logging.getLogger(__name__)
+_BLOCK = 1 << 20
+_PATIENCE = 30.
+_PATIENCE_WITH_THE_RETIRED = 5.
+
+
+class NotFetchedError(WeightsError):
+    """A file that no address gave.
+
+    Attributes
+    ----------
+    file : WeightsFile
+    path : Path
+        Where to put it.
+    causes : list of (str, str)
+        Address and what happened there.
+    """
+
+    def __init__(self, file: WeightsFile, path: Path, causes: list[tuple[str, str]], there: str):
+        self.file, self.path, self.causes = file, path, causes
+        tried = ', nor from '.join(f'{address}: {cause}' for address, cause in causes)
+        super().__init__(f'{file.name} cannot be downloaded from {tried}' + (f'; {path} is there, but {there}' if there
+                         else '') + f'; with the file from elsewhere ({_expected(file)}), put it at {path}')
+
+
+def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: bool = False, progress: bool = True,
+          hub: bool = True) -> list[Path]:
+    """Return the files of a set of weights, downloading what is not there or not whole.
+
+    Parameters
+    ----------
+    row : Row
+        The set.
+    root : str or path, optional
+        Folder of weights. By default ``$MXNET_HOME/models``, or ``~/.mxnet/models``.
+    trust_first_use : bool
+        Take a file whose publisher gives no digest as it comes the first time.
+    progress : bool
+        Draw a bar on a terminal.
+    hub : bool
+        Leave what is on Hugging Face to `huggingface_hub` and its cache, where that is installed.
+
+    Returns
+    -------
+    list of Path
+        Files whose content has been verified, in the row's order.
+
+    Raises
+    ------
+    WeightsError
+        With every address and what happened there, when a file cannot be had. A file that was there before is left
+        alone.
+
+    Notes
+    -----
+    ``$GLUON_ACTION_REPO``, a folder or an address, is asked first for a file of the same name. ``$MXNET_GLUON_REPO``
+    names another server of GluonCV's files, ``$HF_ENDPOINT`` one of Hugging Face's. With ``$GLUON_ACTION_OFFLINE``
+    only folders are asked. A download that breaks is resumed where it stopped, by this call and by the next. Processes
+    that want the same file wait for each other (``$GLUON_MODEL_LOCK_TIMEOUT`` seconds, 300).
+
+    ``verified.json`` in the folder notes what has been verified, so that a file which has not changed since is not read
+    again, and the SHA-256 of each file's first good download: where the index knows only its beginning, or nothing of
+    it, later downloads are held to that, also after the file itself was removed.
+    """
+    folder = weights_root(root)
+    records = Records(folder)
+    strangers = [file.name for file in row.files if not file.digest and records.sha256(file.name) is None]
+    if strangers and not trust_first_use:
+        raise WeightsError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be checked '
+                           'against; pass --trust-first-use (trust_first_use=True) to take what comes, which later '
+                           'downloads are held to')
+    return [_fetch_file(file, folder, records, progress, hub) for file in row.files]
+
+
+def weights_root(root: str | os.PathLike | None = None) -> Path:
+    """Return the folder of weights: `root`, or ``$MXNET_HOME/models``, or ``~/.mxnet/models``."""
+    if root is None:
+        root = Path(os.environ.get('MXNET_HOME') or '~/.mxnet', 'models')
+    return Path(root).expanduser()
+
+
+class Records:
+    """What is known of the files of a folder of weights, kept in its ``verified.json``.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path):
+        self._folder, self._path = folder, folder / RECORDS
+
+    def sha256(self, name: str) -> str | None:
+        """Return the SHA-256 that a file had when it was first verified."""
+        return self._read().get(name, {}).get('sha256')
+
+    def source(self, name: str) -> str:
+        """Return the address that a file came from; empty where it was put there by hand."""
+        return self._read().get(name, {}).get('from', '')
+
+    def vouch(self, file: WeightsFile) -> bool:
+        """Return whether a file is there and unchanged since it was verified against the same digest."""
+        record = self._read().get(file.name)
+        if record is None:
+            return False
+        try:
+            state = (self._folder / file.name).stat()
+        except OSError:
+            return False
+        same = record['digest'] == file.digest or file.algorithm == 'sha256' and record['sha256'] == file.digits
+        return same and (state.st_size, state.st_mtime_ns) == (record['size'], record['mtime_ns'])
+
+    def add(self, file: WeightsFile, sha256: str, source: str | None = None) -> None:
+        """Note that a file has been verified; where the folder is read-only, nothing is noted."""
+        state = (self._folder / file.name).stat()
+        with contextlib.suppress(OSError), _locked(self._folder / 'verified.lock', _lock_timeout()):
+            records = self._read()
+            source = records.get(file.name, {}).get('from', '') if source is None else source
+            records[file.name] = {'sha256': sha256, 'size': state.st_size, 'mtime_ns': state.st_mtime_ns,
+                                  'digest': file.digest, 'from': source}
+            write_file(self._path, to_json(dict(sorted(records.items()))))
+
+    def _read(self) -> dict[str, dict]:
+        try:
+            text = self._path.read_text()
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise WeightsError(f'{self._path}: cannot be read: {error}; {self._way_out}') from error
+        try:
+            records = json.loads(text)
+            if not all({'sha256', 'size', 'mtime_ns', 'digest'} <= record.keys() for record in records.values()):
+                raise ValueError('fields are missing')
+        except (ValueError, AttributeError) as error:
+            raise WeightsError(f'{self._path}: is damaged ({error}); {self._way_out}') from error
+        return records
+
+    _way_out = 'remove it: the files are verified again then, but what was trusted at its first download is not known'
+
+
+@dataclass(frozen=True)
+class _Address:
+    """Where a file may be had: `shown` is what messages say."""
+
+    shown: str
+    way: str  # 'file', 'folder', 'zip' or 'hub'
+    patience: float = _PATIENCE
+
+
+def _addresses(file: WeightsFile, hub: bool) -> list[_Address]:
+    repository = os.environ.get('GLUON_ACTION_REPO')
+    first = []
+    if repository and urlsplit(repository).scheme in ('http', 'https'):
+        first.append(_Address(f'{repository.rstrip("/")}/{quote(file.name)}', 'file'))
+    elif repository:
+        first.append(_Address(str(Path(repository).expanduser() / file.name), 'folder'))
+    return first + [_address(url, hub) for url in file.urls]
+
+
+def _address(url: str, hub: bool) -> _Address:
+    scheme, rest = url.split('://', 1)
+    if scheme == 'mxnet':
+        server = os.environ.get('MXNET_GLUON_REPO')
+        return _Address(f'{(server or REPOSITORY).rstrip("/")}/gluon/models/{rest}', 'zip',
+                        _PATIENCE if server else _PATIENCE_WITH_THE_RETIRED)
+    if scheme == 'hf':
+        if hub and _hub() and not offline():
+            return _Address(url, 'hub')
+        owner, repository, commit, path = _parts_on_hub(url)
+        return _Address(f'{_hub_server()}/{owner}/{repository}/resolve/{commit}/{path}', 'file')
+    if scheme == 'file':
+        return _Address(unquote(urlsplit(url).path), 'folder')
+    return _Address(url, 'file')
+
+
+def _parts_on_hub(url: str) -> tuple[str, str, str, str]:
+    owner, rest = url.removeprefix('hf://').split('/', 1)
+    repository, rest = rest.split('@', 1)
+    return owner, repository, *rest.split('/', 1)
+
+
+def _hub_server() -> str:
+    return os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')
+
+
+def _hub():
+    try:
+        import huggingface_hub
+    except ImportError:
+        return None
+    return huggingface_hub
+
+
+def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: bool, hub: bool) -> Path:
+    path = folder / file.name
+    if records.vouch(file):
+        return path
+    try:
+        if path.exists() and not os.access(folder, os.W_OK) and not _wrong(file, _digests(path, file), records):
+            return path
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix('.lock'), _lock_timeout()):
+            if records.vouch(file):
+                return path
+            there = ''
+            if path.exists():
+                digests = _digests(path, file)
+                there = _wrong(file, digests, records)
+                if not there:
+                    records.add(file, digests['sha256'])
+                    return path
+                _LOG.warning('%s: %s: downloading it again', path, there)
+            return _from_somewhere(file, path, records, there, progress, hub)
+    except OutputError as error:
+        raise WeightsError(f'{error}; name another folder with root= or MXNET_HOME') from error
+    except OSError as error:
+        raise WeightsError(f'{path}: {error.strerror or error}; name another folder with root= or '
+                           'MXNET_HOME') from error
+
+
+def _from_somewhere(file: WeightsFile, path: Path, records: Records, there: str, progress: bool, hub: bool) -> Path:
+    causes = []
+    for address in _addresses(file, hub):
+        try:
+            sha256 = _WAYS[address.way](file, path, address, records, progress)
+        except AddressError as error:
+            causes.append((address.shown, str(error)))
+            continue
+        records.add(file, sha256, address.shown)
+        return path
+    raise NotFetchedError(file, path, causes, there)
+
+
+def _by_request(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+    part = path.with_name(f'{path.name}.part')
+    resumed = part.exists()
+    download(address.shown, part, size=file.bytes, patience=address.patience, progress=progress)
+    digests = _digests(part, file)
+    if cause := _wrong(file, digests, records):
+        # A part that another version of the file left behind spoils the whole: only a fresh download is proof.
+        discard(part)
+        if not resumed:
+            raise AddressError(cause)
+        _LOG.warning('%s: %s; downloading it from the start', path.name, cause)
+        return _by_request(file, path, address, records, progress)
+    put_file(part, path)
+    discard(part)
+    return digests['sha256']
+
+
+def _by_copy(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+    source = Path(address.shown)
+    if not source.is_file():
+        raise AddressError('no such file')
+    digests = _digests(source, file)
+    if cause := _wrong(file, digests, records):
+        raise AddressError(cause)
+    if not (path.exists() and path.samefile(source)):
+        with replacing(path) as copy:
+            shutil.copyfile(source, copy)
+    return digests['sha256']
+
+
+def _by_archive(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+    archive = path.with_suffix('.zip.part')
+    resumed = archive.exists()
+    try:
+        download(address.shown, archive, patience=address.patience, progress=progress)
+        sha256 = _unpack(archive, path, file, records)
+    except _BadArchiveError as error:
+        discard(archive)
+        if not resumed:
+            raise
+        _LOG.warning('%s: %s; downloading it from the start', path.name, error)
+        return _by_archive(file, path, address, records, progress)
+    discard(archive)
+    return sha256
+
+
+class _BadArchiveError(AddressError):
+    """The downloaded archive does not hold the published file."""
+
+
+def _unpack(archive: Path, path: Path, file: WeightsFile, records: Records) -> str:
+    """Copy the one member that is wanted out of the archive, under its own name only when its hash is right."""
+    digests = _Digests(file)
+    try:
+        with replacing(path) as copy, zipfile.ZipFile(archive) as bundle:
+            if path.name not in bundle.namelist():
+                raise _BadArchiveError(f'the archive holds {", ".join(bundle.namelist()[:5]) or "nothing"} '
+                                       f'instead of {path.name}')
+            digests.begin(bundle.getinfo(path.name).file_size)
+            with bundle.open(path.name) as member, open(copy, 'wb') as target:
+                while block := member.read(_BLOCK):
+                    digests.update(block)
+                    target.write(block)
+            found = digests.found()
+            if cause := _wrong(file, found, records):
+                raise _BadArchiveError(cause)
+            return found['sha256']
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise _BadArchiveError(f'what came is not a whole zip archive ({error})') from error
+
+
+def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+    owner, repository, commit, name = _parts_on_hub(address.shown)
+    hub = _hub()
+    cause = ''
+    for again in (False, True):
+        try:
+            source = Path(hub.hf_hub_download(f'{owner}/{repository}', name, revision=commit, endpoint=_hub_server(),
+                                              force_download=again))
+        except Exception as error:  # of the library, of what it connects with, and of the disk
+            told = str(error).strip().splitlines() or ['']
+            raise AddressError(f'{type(error).__name__}: {told[0]}') from error
+        digests = _digests(source, file)
+        cause = _wrong(file, digests, records)
+        if not cause:
+            break
+        _LOG.warning('%s in the cache of huggingface_hub: %s', source, cause)
+    else:
+        raise AddressError(cause)
+    # The library keeps the file; a second copy of so many bytes serves nobody.
+    link = path.with_name(f'.{path.name}.{os.getpid()}')
+    link.unlink(missing_ok=True)
+    link.symlink_to(source.resolve())
+    os.replace(link, path)
+    sync(path.parent)
+    return digests['sha256']
+
+
+_WAYS = {'file': _by_request, 'folder': _by_copy, 'zip': _by_archive, 'hub': _by_hub}
+
+
+class _Digests:
+    """SHA-256 of content that comes in blocks, and what the index knows of it."""
+
+    def __init__(self, file: WeightsFile):
+        self._file = file
+        self._known = hashlib.sha1() if file.algorithm in ('sha1', 'git-blob') else None
+        self._sha256 = hashlib.sha256()
+
+    def begin(self, size: int) -> None:
+        """Say how long the content is, before it comes: git's hash begins with that."""
+        if self._file.algorithm == 'git-blob':
+            self._known.update(b'blob %d\0' % size)
+
+    def update(self, block: bytes) -> None:
+        self._sha256.update(block)
+        if self._known:
+            self._known.update(block)
+
+    def found(self) -> dict[str, str]:
+        found = {'sha256': self._sha256.hexdigest()}
+        if self._known:
+            found[self._file.algorithm] = self._known.hexdigest()
+        return found
+
+
+def _digests(path: Path, file: WeightsFile) -> dict[str, str]:
+    """Return algorithm -> digest of what is at `path`, for SHA-256 and what `file` is known by."""
+    digests = _Digests(file)
+    digests.begin(path.stat().st_size)
+    with open(path, 'rb') as stream:
+        while block := stream.read(_BLOCK):
+            digests.update(block)
+    return digests.found()
+
+
+_NAMES = {'sha256': 'SHA-256', 'sha1': 'SHA-1', 'git-blob': "git's hash of it"}
+
+
+def _wrong(file: WeightsFile, found: dict[str, str], records: Records) -> str:
+    """Return what speaks against content with these digests; empty when it is the published one."""
+    if file.digest and not found[file.algorithm].startswith(file.digits):
+        return f'its {_NAMES[file.algorithm]} is {found[file.algorithm]} instead of {file.digits}'
+    noted = None if file.whole else records.sha256(file.name)
+    if noted and found['sha256'] != noted:
+        return (f'its SHA-256 is {found["sha256"]}, and {noted} was noted at its first download; if the publisher '
+                f'has really exchanged it, remove its line from {RECORDS}')
+    return ''
+
+
+def _expected(file: WeightsFile) -> str:
+    size = f', {file.bytes:,} bytes' if file.bytes else ''
+    return (file.digest or 'no digest is published') + size
+
+
+def _lock_timeout() -> float:
+    return float(os.environ.get('GLUON_MODEL_LOCK_TIMEOUT', 300))
+
+
+@contextlib.contextmanager
+def _locked(path: Path, timeout: float) -> Iterator[None]:
+    # The system lets go of the lock when its holder dies, so the file may stay.
+    with open(path, 'a') as file:
+        start = time.monotonic()
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waited = time.monotonic() - start
+                if waited > timeout:
+                    raise WeightsError(f'another process has held {path} for {timeout:.0f} s') from None
+                if waited > 1 and not told:
+                    _LOG.info('waiting for the process that holds %s', path)
+                    told = True
+                time.sleep(0.1)
+        yield

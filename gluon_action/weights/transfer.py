@@ -1,0 +1,256 @@
+"""One file from one address: resumed where it stopped, asked for again, and told apart from what is no file.
+
+`pooch` fetches and verifies too; it neither goes on with a part nor asks a second time when a connection breaks in the
+middle of a file.
+"""
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import logging
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import OutputError, WeightsError
+from ..files import output_errors, space_left
+
+_LOG = logging.getLogger(__name__)
+_BLOCK = 1 << 20
+_ATTEMPTS = 4
+_PAUSE = 0.2
+_STALL_SECONDS = 30
+_AGENT = {'User-Agent': 'gluon-action'}
+_BUSY = (408, 425, 429)
+_PAGE = re.compile(rb'\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b', re.I | re.S)
+
+
+class AddressError(WeightsError):
+    """An address that does not give the file; another one may."""
+
+
+class _BrokenTransferError(Exception):
+    """The connection failed in a way that a retry may mend."""
+
+
+def download(url: str, part: Path, *, size: int | None = None, patience: float = _STALL_SECONDS,
+             progress: bool = True) -> None:
+    """Append to `part` until it is whole.
+
+    Parameters
+    ----------
+    url : str
+        Address, ``http`` or ``https``.
+    part : Path
+        What is there of the file; beside it is noted which version on the server it belongs to.
+    size : int, optional
+        Bytes that the file must have.
+    patience : float
+        Seconds to wait for a connection, or for the next bytes.
+    progress : bool
+        Draw a bar on a terminal.
+
+    Raises
+    ------
+    AddressError
+        When the address does not give the file, with the cause; the part stays where going on with it makes sense.
+    OutputError
+        When the disk refuses; of a full disk the part is given back.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _download_rest(url, part, size, patience, progress)
+        except _BrokenTransferError as error:
+            cause = error
+            if attempt + 1 < _ATTEMPTS:
+                _LOG.warning('%s: %s; going on from byte %d', url, cause, _size(part))
+                time.sleep(_PAUSE * 2 ** attempt)
+    raise AddressError(f'{cause}, after {_ATTEMPTS} attempts')
+
+
+def offline() -> bool:
+    """Return whether ``$GLUON_ACTION_OFFLINE`` forbids to ask any server."""
+    return os.environ.get('GLUON_ACTION_OFFLINE', '0') not in ('', '0')
+
+
+def discard(part: Path) -> None:
+    """Remove a part and the note on its version."""
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def read_small(url: str, *, limit: int, patience: float = 10) -> bytes:
+    """Return the content of an address, at most `limit` bytes.
+
+    Raises
+    ------
+    AddressError
+        When it does not answer, answers with a web page, or with more.
+    """
+    try:
+        with _answer(url, {}, patience) as answer:
+            content = b''
+            while len(content) <= limit and (more := _read(answer, _BLOCK)):
+                content += more
+    except _BrokenTransferError as error:
+        raise AddressError(str(error)) from error
+    if len(content) > limit:
+        raise AddressError(f'it has more than {limit:,} bytes')
+    _refuse_page(answer, content)
+    return content
+
+
+def _download_rest(url: str, part: Path, size: int | None, patience: float, progress: bool) -> None:
+    offset = _size(part)
+    if size is not None and offset == size:
+        return
+    headers = {}
+    if offset:
+        headers['Range'] = f'bytes={offset}-'
+        if version := _version_of(part, url):
+            headers['If-Range'] = version
+    try:
+        with _answer(url, headers, patience) as answer:
+            offset = _start_of(answer, offset, part)
+            length = answer.headers.get('Content-Length', '')
+            total = offset + int(length) if length.isdecimal() else None
+            if size is not None and total not in (None, size):
+                discard(part)
+                raise AddressError(f'it has {total:,} bytes there instead of {size:,}')
+            _LOG.info('downloading %s%s', url, f' ({total / 1e6:.1f} MB)' if total else '')
+            first = _read(answer, _BLOCK)
+            if not offset:
+                _refuse_page(answer, first)
+            with _on_disk(part):
+                _note_version(part, url, answer)
+                file = open(part, 'r+b' if offset else 'wb')
+            with file, _bar(part, offset, total, progress) as bar:
+                file.seek(offset)
+                block = first
+                while block:
+                    with _on_disk(part):
+                        file.write(block)
+                        file.flush()
+                    bar(len(block))
+                    block = _read(answer, _BLOCK)
+    except _HttpStatusError as error:
+        if error.code == 416:  # we hold more than there is
+            discard(part)
+        if error.code == 416 or error.code in _BUSY or error.code >= 500:
+            raise _BrokenTransferError(str(error)) from error
+        raise AddressError(str(error)) from error
+    if total is not None and _size(part) < total:
+        raise _BrokenTransferError(f'the connection ended after {_size(part)} of {total} bytes')
+
+
+class _HttpStatusError(AddressError):
+    def __init__(self, code: int, cause: str):
+        super().__init__(cause)
+        self.code = code
+
+
+@contextlib.contextmanager
+def _answer(url: str, headers: dict[str, str], patience: float) -> Iterator[http.client.HTTPResponse]:
+    if offline():
+        raise AddressError('GLUON_ACTION_OFFLINE is set')
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers={**_AGENT, **headers}), timeout=patience)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if 300 <= error.code < 400:
+            raise AddressError(f'HTTP {error.code}: it leads in a circle, or to no address') from error
+        raise _HttpStatusError(error.code, f'HTTP {error.code} {error.reason}') from error
+    except urllib.error.URLError as error:
+        raise AddressError(f'no connection ({error.reason})') from error
+    except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+        raise _BrokenTransferError(f'the connection broke ({error})') from error
+    except ValueError as error:
+        raise AddressError(f'it is no address ({error})') from error
+    with answer:
+        yield answer
+
+
+def _read(answer: http.client.HTTPResponse, size: int) -> bytes:
+    try:
+        return answer.read(size)
+    except (OSError, http.client.HTTPException) as error:  # an OSError of the network: nothing is written here
+        raise _BrokenTransferError(f'the connection broke ({error})') from error
+
+
+def _start_of(answer: http.client.HTTPResponse, offset: int, part: Path) -> int:
+    """Return which byte of the file comes first."""
+    if answer.status != 206:  # the server sends everything again
+        return 0
+    told = re.match(r'bytes (\d+)-', answer.headers.get('Content-Range', ''))
+    if told and int(told[1]) != offset:
+        discard(part)
+        raise _BrokenTransferError(f'byte {told[1]} came instead of {offset}')
+    return offset
+
+
+def _refuse_page(answer: http.client.HTTPResponse, start: bytes) -> None:
+    if answer.headers.get_content_type() != 'text/html' and not _PAGE.match(start):
+        return
+    title = re.search(rb'<title[^>]*>(.*?)</title>', start, re.I | re.S)
+    told = f' "{" ".join(title[1].decode("utf-8", "replace").split())}"' if title else ''
+    raise AddressError(f"a web page{told} came instead of the file: a proxy's login, or a page of {answer.geturl()} "
+                       'that has to be opened in a browser first')
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f'{part.name}.version')
+
+
+def _version_of(part: Path, url: str) -> str:
+    try:
+        noted = json.loads(_note(part).read_text())
+        return noted['version'] if noted['url'] == url else ''
+    except (OSError, ValueError, KeyError, TypeError):
+        return ''
+
+
+def _note_version(part: Path, url: str, answer: http.client.HTTPResponse) -> None:
+    # A weak tag promises no equal bytes, which is what If-Range asks for.
+    version = answer.headers.get('ETag', '')
+    if not version or version.startswith('W/'):
+        _note(part).unlink(missing_ok=True)
+    else:
+        _note(part).write_text(json.dumps({'url': url, 'version': version}))
+
+
+@contextlib.contextmanager
+def _on_disk(part: Path) -> Iterator[None]:
+    try:
+        with output_errors(part, space_left(part.parent)):
+            yield
+    except OutputError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+            with contextlib.suppress(OSError):
+                discard(part)
+        raise
+
+
+@contextlib.contextmanager
+def _bar(part: Path, offset: int, total: int | None, wanted: bool) -> Iterator:
+    """Yield what is called with the number of bytes that have come."""
+    if not wanted or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield lambda count: None
+        return
+    with tqdm(total=total, initial=offset, unit='B', unit_scale=True, desc=part.name.removesuffix('.part')) as bar:
+        yield bar.update
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
