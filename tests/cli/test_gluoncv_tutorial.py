@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -112,10 +113,11 @@ def home(demo_appearance, tmp_path_factory):
     return home
 
 
-@pytest.mark.parametrize('model, name, side', [
-    ('resnet18_v1b_ucf101', 'resnet18', 96),  # the tutorial's VGG16 at 224 takes a minute
-    pytest.param('vgg16_ucf101', 'ActionRecVGG16TSN', 224, marks=pytest.mark.slow)])
-def test_the_tutorial_runs_line_for_line(home, tmp_path, model, name, side):
+@pytest.mark.parametrize('model, side, learns', [
+    ('resnet18_v1b_ucf101', 96, True),  # the tutorial's VGG16 at 224 takes a minute
+    # Three steps at its dropout of 0.9 do not lead VGG16 away from guessing.
+    pytest.param('vgg16_ucf101', 224, False, marks=pytest.mark.slow)])
+def test_the_tutorial_runs_line_for_line(home, tmp_path, model, side, learns):
     environment = {key: value for key, value in os.environ.items() if key != 'MXNET_HOME'}
     environment.update(HOME=str(home), MPLBACKEND='Agg', PYTHONWARNINGS='ignore')
     code = TUTORIAL.replace('vgg16_ucf101', model).replace('size=(224, 224)', f'size=({side}, {side})')
@@ -126,4 +128,5 @@ def test_the_tutorial_runs_line_for_line(home, tmp_path, model, name, side):
     epochs = [line.split() for line in lines if line.startswith('[Epoch')]
     assert [words[1] for words in epochs] == ['0]', '1]', '2]']
     losses = [float(words[3].removeprefix('loss=')) for words in epochs]
-    assert 0 < losses[-1] < losses[0]
+    guessing = 8 * math.log(101)
+    assert 0 < losses[-1] < losses[0] if learns else losses == pytest.approx([guessing] * 3, rel=0.02)
