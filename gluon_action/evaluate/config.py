@@ -11,6 +11,10 @@ from .recognizer_options import RecognizerOptions, shared_rules
 #: Segments of the TSN paper's test protocol (arXiv:1608.00859, section 4.1), which ``--use-tsn`` stands for.
 TSN_SEGMENTS = 25
 
+#: What the views of a video have in common is the mean of these. The head of every network here is one dense layer, so
+#: that the scores of mean features are the mean scores: the two differ in name only, which is that of the publisher.
+AVERAGES = ('features', 'scores', 'probabilities')
+
 _views = partial(option, group='views')
 _results = partial(option, group='results')
 _exported = partial(option, group='exported and int8 networks, speed')
@@ -45,8 +49,10 @@ class TestConfig(RecognizerOptions):
         RecognizerOptions, 'crop_ratio', None, group='views',
         help='frames of native size (--new-height 0 --new-width 0): the crop over the short side; 0.875 by default')
     average: str | None = _views(
-        None, 'what is averaged over the views; logits by default', choices=('logits', 'softmax'))
-    use_softmax: bool = _views(False, 'the same as --average softmax')
+        None, 'what is averaged over the views: features below the head, scores (logits), or probabilities (softmax); '
+        'by default what the published score of the weights was measured with, and scores for weights of your own',
+        choices=AVERAGES)
+    use_softmax: bool = _views(False, 'the same as --average probabilities')
     consensus: str = changed(
         RecognizerOptions, 'consensus', group='views',
         help='how scores of segments become one, where the network was trained with another than avg')
@@ -94,8 +100,8 @@ class TestConfig(RecognizerOptions):
 
     @property
     def averaged(self) -> str:
-        """What is averaged over the views: 'logits' or 'softmax'."""
-        return self.average or ('softmax' if self.use_softmax else 'logits')
+        """What is averaged over the views: one of `AVERAGES`."""
+        return self.average or ('probabilities' if self.use_softmax else 'scores')
 
     @property
     def protocol(self) -> str:
@@ -175,7 +181,9 @@ def _view_rules(c: TestConfig):
 
 
 def _scoring_rules(c: TestConfig):
-    yield c.average not in (None, 'logits', 'softmax'), '--average', f"must be logits or softmax, got {c.average!r}"
-    yield c.use_softmax and c.average == 'logits', '--use-softmax', 'contradicts --average logits'
+    yield (c.average not in (None, *AVERAGES), '--average',
+           f'must be one of {", ".join(AVERAGES)}, got {c.average!r}')
+    yield (c.use_softmax and c.average not in (None, 'probabilities'), '--use-softmax',
+           f'contradicts --average {c.average}')
     yield not 0 <= c.failure_limit <= 1, '--failure-limit', f'must be in 0..1, got {c.failure_limit}'
     yield c.batch_size < 1, '--batch-size', f'must be 1 or more, got {c.batch_size}'

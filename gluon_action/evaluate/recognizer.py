@@ -164,7 +164,7 @@ def _score(config: TestConfig, network: Network, dataset, contexts: Sequence):
     _log.info('Load %d test samples in %d iterations.', len(dataset),
               math.ceil(len(dataset) * config.segments * config.crops / total))
     known = getattr(network.block, 'num_classes', None) or config.num_classes
-    with _ProgressBar(len(dataset), config.log_interval, config.averaged == 'softmax') as progress:
+    with _ProgressBar(len(dataset), config.log_interval, config.averaged == 'probabilities') as progress:
         scores = views.score_videos(
             network.block, dataset, network.preprocess, contexts=contexts, batch_size=config.batch_size,
             average=config.averaged, dtype=config.dtype, views_per_score=network.views_per_score,

@@ -15,6 +15,7 @@ from ..data.loading.loader import SkippedSample
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError, VideoReadError
+from .config import AVERAGES
 from .exported import Exported
 from .scores.metrics import log_softmax
 
@@ -56,7 +57,7 @@ class VideoScores:
 
 
 def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | None = None,
-                 batch_size: int = 32, average: str = 'logits', dtype: str = 'float32', views_per_score: int = 1,
+                 batch_size: int = 32, average: str = 'scores', dtype: str = 'float32', views_per_score: int = 1,
                  num_workers: int = 0, prefetch: int | None = None, timeout: float | None = None,
                  indices: Sequence[int] | None = None, on_video: Callable | None = None) -> VideoScores:
     """Score each video by the mean over its views, with each video decoded once and memory bounded.
@@ -76,8 +77,8 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
         Devices that share a batch; the CPU by default.
     batch_size : int
         Views a forward pass, a device.
-    average : {'logits', 'softmax'}
-        What is averaged over the views.
+    average : {'features', 'scores', 'probabilities'}
+        What is averaged over the views; features as the scores that one dense layer makes of them.
     views_per_score : int
         Consecutive views (segments of one crop, then the next crop) that the network itself makes one score of.
     num_workers : int
@@ -100,8 +101,8 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
     UsageError
         When the videos hold no such views: frames smaller than the crop, for one.
     """
-    if average not in ('logits', 'softmax'):
-        raise UsageError(f"--average must be 'logits' or 'softmax', got {average!r}")
+    if average not in AVERAGES:
+        raise UsageError(f'--average must be one of {", ".join(AVERAGES)}, got {average!r}')
     indices = list(range(len(dataset)) if indices is None else indices)
     samples = [dataset.samples[i] for i in indices]
     collected = _Collector([s.label for s in samples], on_video)
@@ -307,7 +308,7 @@ class _Batcher:
         if len(scores) != len(owners):
             raise ModelError(f'the network gave {len(scores)} scores for {len(owners) * self.group} views, expected '
                              f'{len(owners)}: build it with num_segments={self.group} and num_crop=1')
-        if self.average == 'softmax':
+        if self.average == 'probabilities':
             scores = np.exp(log_softmax(scores))
         for position, score in zip(owners, scores):
             self.collected.add(position, score)

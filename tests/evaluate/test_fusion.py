@@ -22,7 +22,7 @@ LABELS = np.arange(80) % 4
 KEYS = [f'v_{n:02d}.mp4' for n in range(80)]
 
 
-def report(folder, scores, *, keys=KEYS, labels=LABELS, classes=CLASSES, scored=None, average='logits'):
+def report(folder, scores, *, keys=KEYS, labels=LABELS, classes=CLASSES, scored=None, average='scores'):
     """The folder that a test of these scores leaves, without its pictures."""
     folder.mkdir(parents=True)
     scores, labels = np.asarray(scores, np.float32), np.asarray(labels)
@@ -73,7 +73,7 @@ def test_logits_are_added_with_their_weights(tmp_path, streams):
 
 def test_probabilities_are_averaged_with_their_weights(tmp_path):
     tables = [probabilities(half_blind(SIDE, 0)), probabilities(half_blind(HEIGHT, 1))]
-    paths = [report(tmp_path / str(n), table, average='softmax') for n, table in enumerate(tables)]
+    paths = [report(tmp_path / str(n), table, average='probabilities') for n, table in enumerate(tables)]
     result = fused(paths, tmp_path / 'both', weights=[1, 3])
     np.testing.assert_allclose(result.scores, 0.25 * tables[0] + 0.75 * tables[1], rtol=1e-5)
     assert result.results['protocol']['scores'] == 'probabilities'
@@ -211,7 +211,7 @@ def test_videos_with_several_labels_are_fused_too(tmp_path):
 def test_what_scores_are_is_read_from_the_report_or_seen(tmp_path, streams):
     table = probabilities(half_blind(SIDE, 0))
     assert read_scores(streams[0]).kind == 'logits'
-    assert read_scores(report(tmp_path / 'p', table, average='softmax')).kind == 'probabilities'
+    assert read_scores(report(tmp_path / 'p', table, average='probabilities')).kind == 'probabilities'
     for name, scores, kind in (('x', table, 'probabilities'), ('y', half_blind(SIDE, 0), 'logits')):
         folder = Path(report(tmp_path / name, scores))
         (folder / 'results.json').unlink()
@@ -231,7 +231,8 @@ def test_only_shares_of_one_are_taken_for_probabilities(tmp_path, change, kind):
 
 
 @pytest.mark.parametrize('told, kind', [
-    ({'average': 'softmax'}, 'probabilities'), ({'average': 'logits'}, 'logits'), ({'scores': 'logits'}, 'logits'),
+    ({'average': 'softmax'}, 'probabilities'), ({'average': 'logits'}, 'logits'), ({'average': 'features'}, 'logits'),
+    ({'scores': 'logits'}, 'logits'),
     ({'scores': 'probabilities'}, 'probabilities')])
 def test_what_the_protocol_says_the_scores_are_counts_more_than_their_looks(tmp_path, told, kind):
     scores = probabilities(half_blind(SIDE, 0)) if kind == 'logits' else half_blind(SIDE, 0)
@@ -255,10 +256,10 @@ def test_scores_that_are_not_finite_are_none_even_where_a_file_says_so(tmp_path,
 
 def test_logits_and_probabilities_meet_as_probabilities_only(tmp_path, streams):
     table = probabilities(half_blind(HEIGHT, 1))
-    other = report(tmp_path / 'p', table, average='softmax')
+    other = report(tmp_path / 'p', table, average='probabilities')
     with pytest.raises(UsageError, match='--scores probabilities'):
         fused([streams[0], other], tmp_path / 'both')
-    with pytest.raises(UsageError, match='--average logits'):
+    with pytest.raises(UsageError, match='--average scores'):
         fused([streams[0], other], tmp_path / 'both', scores='logits')
     result = fused([streams[0], other], tmp_path / 'both', scores='probabilities')
     np.testing.assert_allclose(result.scores, (probabilities(half_blind(SIDE, 0)) + table) / 2, rtol=1e-4)

@@ -75,7 +75,7 @@ def test_results_carry_numbers_and_their_protocol(flags, val_list, weights, capl
     assert results['top1'] == pytest.approx((scores['scores'].argmax(axis=1) == labels).mean())
     assert results['n_expected'] == results['n_scored'] == len(labels)
     protocol = results['protocol']
-    assert (protocol['views'], protocol['resize'], protocol['average']) == ('3x10', '64x48', 'logits')
+    assert (protocol['views'], protocol['resize'], protocol['average']) == ('3x10', '64x48', 'scores')
     digest = subprocess.run(['sha256sum', weights, val_list], capture_output=True, text=True)
     sums = [line.split()[0] for line in digest.stdout.splitlines()]
     assert [protocol['weights']['sha256'], protocol['list_sha256']] == sums
@@ -234,7 +234,7 @@ def test_workers_devices_and_mode_do_not_change_the_scores(flags, plain):
 
 def test_use_tsn_stands_for_the_papers_25_segments(flags):
     results, scores, _ = score([*flags, '--use-tsn', '--use-softmax'])
-    assert results['protocol']['views'] == '25x1' and results['protocol']['average'] == 'softmax'
+    assert results['protocol']['views'] == '25x1' and results['protocol']['average'] == 'probabilities'
     np.testing.assert_allclose(scores['scores'].sum(axis=1), 1, rtol=1e-5)
 
 
@@ -344,7 +344,7 @@ def _actions():
     (['--resume-params', '', '--deploy', '--model-prefix', '/gone'], 2, '/gone-symbol.json does not exist'),
     (['--resume-params', '', '--quantized'], 2, '--calibration'),
     (['--ten-crop', '--three-crop'], 2, 'contradict each other'),
-    (['--use-softmax', '--average', 'logits'], 2, 'contradicts --average logits'),
+    (['--use-softmax', '--average', 'scores'], 2, 'contradicts --average scores'),
     (['--use-decord', '--decoder', 'pyav'], 2, 'contradicts --decoder pyav'),
     (['--input-size', '64'], 2, '--input-size: 64 does not fit'),
     (['--crop-ratio', '0.5'], 2, '--new-height 0 --new-width 0'),

@@ -41,7 +41,7 @@ def looks(size, crops=1, length=1, short_side=0, **fields):
                          'mean': MEAN, 'std': STD, **fields})
 
 
-def naive_scores(net, dataset, index, crops, size, short_side=0, average='logits', time_axis=False):
+def naive_scores(net, dataset, index, crops, size, short_side=0, average='scores', time_axis=False):
     """View by view, through GluonCV's own transforms."""
     scores, frames = [], dataset.load_frames(index)
     length = len(frames) // dataset.num_segments
@@ -61,21 +61,21 @@ def naive_scores(net, dataset, index, crops, size, short_side=0, average='logits
             if length == 1 and not time_axis:
                 view = view[:, :, 0]
             output = net(mx.nd.array(view))
-            scores.append((output.softmax() if average == 'softmax' else output).asnumpy()[0])
+            scores.append((output.softmax() if average == 'probabilities' else output).asnumpy()[0])
     return np.mean(np.asarray(scores, np.float64), axis=0)
 
 
 # segments, crops, frames, batch size, workers, average: published protocols, and batches that fit nothing
 PROTOCOLS = [
-    (25, 10, 1, 32, 2, 'logits'),
-    (25, 1, 1, 7, 0, 'logits'),
-    (25, 1, 1, 32, 1, 'softmax'),
-    (3, 3, 1, 4, 2, 'logits'),
-    (1, 1, 1, 100, 0, 'softmax'),
-    (1, 10, 1, 1, 0, 'logits'),
-    (10, 3, 4, 16, 2, 'logits'),
-    (2, 10, 5, 7, 0, 'softmax'),
-    (5, 1, 3, 3, 1, 'logits'),
+    (25, 10, 1, 32, 2, 'scores'),
+    (25, 1, 1, 7, 0, 'scores'),
+    (25, 1, 1, 32, 1, 'probabilities'),
+    (3, 3, 1, 4, 2, 'scores'),
+    (1, 1, 1, 100, 0, 'probabilities'),
+    (1, 10, 1, 1, 0, 'scores'),
+    (10, 3, 4, 16, 2, 'scores'),
+    (2, 10, 5, 7, 0, 'probabilities'),
+    (5, 1, 3, 3, 1, 'scores'),
 ]
 
 

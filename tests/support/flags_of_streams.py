@@ -23,7 +23,7 @@ def reports(world):
         for name, seed in REPORTS.items():
             folder = world.new_folder()
             rng = np.random.default_rng(seed)
-            write_report(folder, {'protocol': {'average': 'logits'}}, keys=[f'{n}.mp4' for n in range(12)],
+            write_report(folder, {'protocol': {'average': 'scores'}}, keys=[f'{n}.mp4' for n in range(12)],
                          labels=LABELS, scores=2 * np.eye(3)[LABELS] + rng.normal(size=(12, 3)) * (1 + seed % 2),
                          scored=np.ones(12, bool), failures=[], classes=list('abc'), meter=None)
             world.paths[f'{name}_report'] = str(folder)

@@ -317,7 +317,8 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
     '--three-crop': changes(protocol('views', 'resize'), '--three-crop', to=['1x3', '64x48, short side 32']),
     '--num-crop': changes(scores, '--num-crop', '10'),
     '--crop-ratio': changes(scores, '--crop-ratio', '0.5', given=NATIVE),
-    '--average': changes(adds_up, '--average', 'softmax', to=True),
+    '--average': each(changes(adds_up, '--average', 'probabilities', to=True),
+                      changes(protocol('average'), '--average', 'features', to='features')),
     '--use-softmax': changes(adds_up, '--use-softmax', to=True),
     '--batch-size': changes(logged(r'batch size is set to (\d+)'), '--batch-size', '5', to=['5']),
     # devices

@@ -225,7 +225,9 @@ def _protocol(file: Path) -> dict:
 
 def _kind(protocol: dict, scores: np.ndarray) -> str:
     """What the scores are: as the protocol says, or by their looks; scores that add up to 1 are probabilities."""
-    recorded = {'logits': 'logits', 'softmax': 'probabilities', 'probabilities': 'probabilities'}
+    # Reports of before said logits and softmax.
+    recorded = {'features': 'logits', 'scores': 'logits', 'logits': 'logits', 'softmax': 'probabilities',
+                'probabilities': 'probabilities'}
     told = protocol.get('average') or protocol.get('scores')
     if told in recorded:
         return recorded[told]

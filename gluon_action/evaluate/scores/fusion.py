@@ -136,7 +136,7 @@ def _kind(streams: Sequence[ScoreFile], wanted: str | None) -> str:
                          'pass --scores probabilities to make probabilities of all, or test again with one --average')
     if wanted == 'logits' and 'probabilities' in recorded:
         raise UsageError(f'--scores logits: {recorded["probabilities"].path} holds probabilities, of which no logits '
-                         'can be made; test again with --average logits')
+                         'can be made; test again with --average scores')
     if wanted == 'probabilities' and 'logits' in recorded and recorded['logits'].labels.ndim == 2:
         raise UsageError(f'--scores probabilities: {recorded["logits"].path} is of videos with several labels, whose '
                          'logits are fused as they are')
