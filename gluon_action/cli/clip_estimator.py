@@ -101,7 +101,7 @@ def _export(config: EstimatorConfig) -> Path:
     source = estimator_source(config, devices(config))
     folder = Path(config.export_path or Path(config.model_dir, 'export')).expanduser() / str(int(time.time()))
     return write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,
-                        notes=source.notes)
+                        notes=source.notes, origin=source.origin)
 
 
 def _scores(result: dict) -> str:

@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> None:
     source = source_of(args)
     reference = read_reference(args.reference_clip, source.preprocess) if args.reference_clip else None
     folder = write_bundle(source.net, args.out, preprocess=source.preprocess, labels=source.labels, card=source.card,
-                          notes=source.notes, reference=reference, overwrite=args.overwrite)
+                          notes=source.notes, origin=source.origin, reference=reference, overwrite=args.overwrite)
     print(f'{source.name} is exported and gives the same scores: {folder}')
 
 

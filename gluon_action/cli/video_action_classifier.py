@@ -112,7 +112,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """Return the flags as the record that the library takes."""
     from ..model_zoo import model_card
-    return options.config_from(ClassifierOptions, args).train_config(model_card(args.model))
+    from ..train.recipes.epic_classifier import prepared_clips
+    given, card = options.config_from(ClassifierOptions, args), model_card(args.model)
+    # How long clips are is the network's, or that of the weights which it starts from.
+    source = args.checkpoint or args.resume_from_checkpoint
+    return given.train_config(prepared_clips(given.train_config(card), card, source).card)
 
 
 def run_from(args: argparse.Namespace) -> LightningRun:
@@ -150,7 +154,8 @@ def _export(result: TrainResult) -> list[Path]:
         source = open_source(result.save_dir)
         write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,
                      notes={**source.notes, 'Validation accuracy': f'{100 * result.scores["test_acc"]:.2f} % of '
-                                                                   f'{result.scores["expected"]} clips'})
+                                                                   f'{result.scores["expected"]} clips'},
+                     origin=source.origin)
     if not model.exists():
         try:
             os.link(folder / MODEL, model)
@@ -161,13 +166,14 @@ def _export(result: TrainResult) -> list[Path]:
 
 
 def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
-    from ..train.recipes.epic_classifier import LOGS, check_clips, new_version, start_from
+    from ..train.recipes.epic_classifier import LOGS, check_clips, new_version, prepared_clips, start_from
     from ..train.recipes.lr_finder import RangeTest, conclusion, find_for
-    check_clips(config)
+    card = check_clips(config)
     test = RangeTest(*(getattr(args, name) for name in FIND_LR[1:]))
     folder = new_version(Path(args.default_root_dir).expanduser() / LOGS, 'find_lr')
     try:
-        curve = find_for(config, test, folder, prepare=lambda loop: start_from(loop, args.checkpoint))
+        curve = find_for(config, test, folder, prepared=prepared_clips(config, card, args.checkpoint),
+                         start=lambda loop: start_from(loop, args.checkpoint))
     except BaseException:
         if not any(folder.iterdir()):
             folder.rmdir()

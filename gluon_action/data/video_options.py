@@ -1,8 +1,12 @@
 """The options that decide which frames a network sees, shared by every configuration that reads labelled videos."""
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
+from typing import ClassVar
 
 from ..options import option
 from .by_name import DEMOS, PRESETS, open_dataset
@@ -38,15 +42,19 @@ class VideoOptions:
     num_classes: int | None = _data(
         None, "number of classes; by default the data set's, or the list's largest label + 1", least=1)
     num_segments: int = _data(1, 'segments a video is divided into (TSN)', least=1)
-    new_length: int = _data(1, 'frames a clip', least=1)
-    new_step: int = _data(1, 'stride between the frames of a clip', least=1)
+    new_length: int | None = _data(
+        None, 'frames a clip; by default what the weights were trained with, and 1 without weights', least=1)
+    new_step: int | None = _data(
+        None, 'stride between the frames of a clip; by default as of --new-length', least=1)
     new_height: int = _data(
         0, 'height frames are resized to before augmentation, 0 for none; also the short side of --data-aug v2 and v4 '
         'and the smallest of v3', least=0)
     new_width: int = _data(
         0, 'width frames are resized to before augmentation, 0 for none; also the largest short side of --data-aug v3',
         least=0)
-    input_size: int = _data(224, 'crop that the network sees, in pixels', least=1)
+    input_size: int | None = _data(
+        None, 'crop that the network sees, in pixels; by default what the weights were trained with, and 224 without '
+        'weights', least=1)
     data_aug: str = _data(
         'v1', 'augmentation: v1 multi-scale crop; v2 the same after resizing the short side; v3 random short side and '
         'crop; v4 random resized crop', choices=DATA_AUGS)
@@ -78,6 +86,25 @@ class VideoOptions:
         0.875, 'validation resizes the short side to input size / crop ratio, unless --new-height says')
     num_crop: int = _data(1, 'crops of a validation frame', choices=(1, 3, 10))
 
+    #: Options that the weights decide where nobody else does, and their values where there are no weights: GluonCV's.
+    UNSAID: ClassVar[dict[str, int]] = {'new_length': 1, 'new_step': 1, 'input_size': 224}
+
+    @property
+    def unsaid(self) -> list[str]:
+        """Those of `UNSAID` that nobody has decided yet."""
+        return [name for name in self.UNSAID if getattr(self, name) is None]
+
+    def settled(self, said: Mapping[str, int] = MappingProxyType({})):
+        """Return these options with every one of `UNSAID` decided.
+
+        Parameters
+        ----------
+        said : mapping of str to int
+            What the weights say; options that were given come first, GluonCV's defaults last.
+        """
+        unsaid = {name: said.get(name) or self.UNSAID[name] for name in self.unsaid}
+        return dataclasses.replace(self, **unsaid) if unsaid else self
+
     @property
     def segments(self) -> int:
         """Segments a video, S."""
@@ -96,13 +123,15 @@ class VideoOptions:
     @property
     def read_size(self) -> tuple[int, int] | None:
         """Height and width that frames are resized to while they are read; None where they keep their size."""
-        return read_size(self.data_aug, self.new_height, self.new_width)
+        options = self.settled()
+        return read_size(options.data_aug, options.new_height, options.new_width)
 
     @property
     def short_side(self) -> int:
         """Short side that validation and testing rescale frames to before cropping; 0 leaves them as they are read."""
-        return short_side(self.input_size, self.crops, data_aug=self.data_aug, new_height=self.new_height,
-                          new_width=self.new_width, crop_ratio=self.crop_ratio)
+        options = self.settled()
+        return short_side(options.input_size, options.crops, data_aug=options.data_aug, new_height=options.new_height,
+                          new_width=options.new_width, crop_ratio=options.crop_ratio)
 
     @property
     def timeout(self) -> float | None:
@@ -122,9 +151,10 @@ class VideoOptions:
         mode : {'train', 'val', 'test'}
             As in `gluon_action.data.reading.sampling.segment_starts`.
         """
-        return FramePlan(mode, self.segments, self.new_length, self.new_step, slowfast=self.slowfast,
-                         slow_stride=self.slow_temporal_stride, fast_stride=self.fast_temporal_stride,
-                         clip_sampling=self.clip_sampling)
+        options = self.settled()
+        return FramePlan(mode, options.segments, options.new_length, options.new_step, slowfast=options.slowfast,
+                         slow_stride=options.slow_temporal_stride, fast_stride=options.fast_temporal_stride,
+                         clip_sampling=options.clip_sampling)
 
     def open_videos(self, *, train: bool, test_mode: bool = False, **more):
         """Open the training or the validation list.
@@ -149,10 +179,11 @@ class VideoOptions:
         AnnotationError
             When the list cannot be read.
         """
+        options = self.settled()
         reading = dict(
             plan=self.frame_plan('test' if test_mode else 'train' if train else 'val'), data_aug=self.data_aug,
-            new_height=self.new_height, new_width=self.new_width, target_height=self.input_size,
-            target_width=self.input_size, video_loader=self.video_loader, use_decord=self.use_decord,
+            new_height=options.new_height, new_width=options.new_width, target_height=options.input_size,
+            target_width=options.input_size, video_loader=self.video_loader, use_decord=self.use_decord,
             decoder=self.decoder, timeout=self.timeout, list_format=self.list_format, label_base=self.label_base,
             multi_label=self.multi_label, num_classes=self.num_classes)
         return open_dataset(

@@ -1,12 +1,14 @@
 """All options of a test, and the checks that refuse impossible combinations."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
+from typing import ClassVar
 
-from ..errors import UsageError
 from ..options import changed, option
-from .recognizer_options import RecognizerOptions, shared_rules
+from .recognizer_options import RecognizerOptions, raise_first, shared_rules
 
 #: Segments of the TSN paper's test protocol (arXiv:1608.00859, section 4.1), which ``--use-tsn`` stands for.
 TSN_SEGMENTS = 25
@@ -30,8 +32,13 @@ class TestConfig(RecognizerOptions):
     __test__ = False  # pytest takes every class named Test... for tests
 
     num_segments: int | None = changed(RecognizerOptions, 'num_segments', None)
-    new_height: int = changed(RecognizerOptions, 'new_height', 256)
-    new_width: int = changed(RecognizerOptions, 'new_width', 340)
+    new_height: int | None = changed(
+        RecognizerOptions, 'new_height', None, help='height frames are resized to before they are cropped, 0 for none; '
+        'also the short side of --data-aug v2 to v4. By default 256, in proportion where the weights decide '
+        '--input-size')
+    new_width: int | None = changed(
+        RecognizerOptions, 'new_width', None, help='width frames are resized to before they are cropped, 0 for none. '
+        'By default 340, in proportion as --new-height')
     val_list: str | None = changed(
         RecognizerOptions, 'val_list', help="list of the videos to score; by default the data set's")
     val_data_dir: str | None = changed(
@@ -83,6 +90,15 @@ class TestConfig(RecognizerOptions):
         'naive', 'ranges from extremes of the calibration data, or by least information lost; not none',
         choices=('none', 'naive', 'entropy'))
 
+    UNSAID: ClassVar[dict[str, int]] = {**RecognizerOptions.UNSAID, 'new_height': 256, 'new_width': 340}
+
+    def settled(self, said: Mapping[str, int] = MappingProxyType({})):
+        """Return these options with every one of `UNSAID` decided; frames are as much larger as the crop is."""
+        if self.input_size is None and 'input_size' in said:
+            scale = said['input_size'] / self.UNSAID['input_size']
+            said = {**said, **{name: round(scale * self.UNSAID[name]) for name in ('new_height', 'new_width')}}
+        return super().settled(said)
+
     @property
     def segments(self) -> int:
         """Segments a video."""
@@ -116,7 +132,7 @@ class TestConfig(RecognizerOptions):
     @property
     def resize(self) -> str:
         """The resizing in words, for the protocol."""
-        read = f'{self.new_width}x{self.new_height}' if self.read_size else 'native size'
+        read = '{1}x{0}'.format(*self.read_size) if self.read_size else 'native size'
         return f'{read}, short side {self.short_side}' if self.short_side else read
 
 
@@ -134,10 +150,18 @@ def check_config(config: TestConfig, card=None) -> None:
     UsageError
         Naming the flag, the reason and what to do.
     """
-    for rules in (_start_rules(config), shared_rules(config, card), _view_rules(config), _scoring_rules(config)):
-        for broken, flag, why in rules:
-            if broken:
-                raise UsageError(f'{flag}: {why}')
+    config = config.settled()
+    raise_first(_start_rules(config), shared_rules(config, card), _view_rules(config), _scoring_rules(config))
+
+
+def check_start(config: TestConfig) -> None:
+    """Refuse what contradicts itself about where the network comes from; the rest may depend on its weights.
+
+    Raises
+    ------
+    UsageError
+    """
+    raise_first(_start_rules(config))
 
 
 def _start_rules(c: TestConfig):

@@ -16,8 +16,9 @@ from ..files import file_sha256
 from ..model_zoo.fit import assign
 from ..model_zoo.params_file import read_parameters
 from ..run_config import read_run_config
-from .config import TestConfig, check_config
+from .config import TestConfig, check_config, check_start
 from .exported import Exported
+from .preparation import Prepared, prepare, prepared_for_file, weights_decide
 from .recognizer_options import RecognizerOptions
 from .views import views_per_score
 
@@ -50,7 +51,7 @@ class Network:
 
 
 def build_network(config: TestConfig, num_classes: int | None, contexts: Sequence,
-                  open_exported: Callable[[str], Exported] | None = None) -> Network:
+                  open_exported: Callable[[str], Exported] | None = None, prepared: Prepared | None = None) -> Network:
     """Build the network that scores views, with its weights.
 
     Segments are averaged outside of the network, so it is built for single views; only a consensus that is not the
@@ -62,9 +63,12 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
         Classes of the data set; those of ``--num-classes`` or of the file of weights come first.
     open_exported : callable, optional
         Opens what ``--model-prefix`` names when it is no network of MXNet.
+    prepared : Prepared, optional
+        What `check_test` found of the configuration.
     """
-    card = card_of(config)
-    preprocess = config.preprocess(card)
+    prepared = prepared or check_test(config)
+    config = prepared.config
+    preprocess = config.preprocess(prepared.card)
     if config.exported and (open_exported and names_bundle(config.model_prefix)):
         return _from_bundle(config, preprocess, open_exported(config.model_prefix))
     if config.exported:
@@ -75,11 +79,11 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
         weights = _made_ready(block, config, source, f'{config.model_prefix}-0000.params')
     else:
         group = _group(config)
-        block, weights = network_of_zoo(config, num_classes, contexts)
+        block, weights = network_of_zoo(prepared, num_classes, contexts)
     return Network(block, preprocess, group, weights, getattr(block, 'classes', None))
 
 
-def network_of_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence):
+def network_of_zoo(prepared: Prepared, num_classes: int | None, contexts: Sequence):
     """Build a network of the zoo for single views, or for all segments where its consensus is not the average.
 
     Returns
@@ -87,8 +91,9 @@ def network_of_zoo(config: RecognizerOptions, num_classes: int | None, contexts:
     Recognizer, dict
         With its weights, and what they are: see `Network`.
     """
-    block, source, path = _from_zoo(config, num_classes, contexts)
-    return block, _made_ready(block, config, source, path)
+    block, source, path = _from_zoo(prepared, num_classes, contexts)
+    weights = _made_ready(block, prepared.config, source, path)
+    return block, {**weights, 'row': prepared.row} if prepared.row else weights
 
 
 def names_bundle(prefix: str | None) -> bool:
@@ -96,9 +101,33 @@ def names_bundle(prefix: str | None) -> bool:
     return bool(prefix) and (os.path.isdir(os.path.expanduser(prefix)) or prefix.endswith('.onnx'))
 
 
-def check_test(config: TestConfig) -> None:
-    """Raise `UsageError` for choices that cannot be for this model."""
-    check_config(config, card_of(config))
+def check_test(config: TestConfig) -> Prepared:
+    """Find the weights of a test and settle what they decide.
+
+    Raises
+    ------
+    UsageError
+        For choices that cannot be for this model and its weights.
+    WeightsError
+        When there are no such weights.
+    """
+    card = card_of(config)
+    later = weights_decide(config, card)
+    if later:
+        check_start(config)
+    else:
+        check_config(config, card)  # before anything is downloaded
+    prepared = _prepared_exported(config, card) if config.exported else prepare(config, card)
+    if later:
+        check_config(prepared.config, prepared.card)
+    averages = prepared.average and not (config.average or config.use_softmax or config.multi_label)
+    return replace(prepared, config=replace(prepared.config, average=prepared.average)) if averages else prepared
+
+
+def _prepared_exported(config: TestConfig, card) -> Prepared:
+    if card is None or not config.model_prefix or names_bundle(config.model_prefix):
+        return Prepared(config.settled(), card)  # a bundle says itself how frames are prepared for it
+    return prepared_for_file(config, card, f'{config.model_prefix}-0000.params')
 
 
 def card_of(config: TestConfig):
@@ -179,31 +208,31 @@ def _made_ready(block, config: RecognizerOptions, source: str, path: str | None)
     return {'source': source, 'sha256': parameters_sha256(block), 'sha256_of': 'parameters'}
 
 
-def _from_zoo(config: RecognizerOptions, num_classes: int | None, contexts: Sequence):
-    name, pretrained = config.model, config.hashtag or config.use_pretrained
+def _from_zoo(prepared: Prepared, num_classes: int | None, contexts: Sequence):
+    config, card, start = prepared.config, prepared.card, prepared.start
     arrays = read_parameters(config.resume_params) if config.resume_params else {}
     trained = arrays.get('tsn_consensus.weight')
     if trained is not None and config.consensus != 'weighted':
         raise UsageError(f'{config.resume_params} has a weighted consensus of {trained.shape[1]} segments; pass '
                          f'--consensus weighted --num-segments {trained.shape[1]}')
     _check_consensus(config)
-    card = model_zoo.model_card(name)
     head = arrays.get(card.head)
     nclass = config.num_classes or (len(head) if head is not None else None) or num_classes
-    if pretrained:
+    if start:
         nclass = config.num_classes or card.num_classes
     variants = {option: True for option in ('use_gn', 'use_se', 'batch_norm') if getattr(config, option)}
-    net = model_zoo.get_model(name, nclass=nclass, pretrained=pretrained, pretrained_base=False,
+    net = model_zoo.get_model(card.name, nclass=nclass, pretrained=start or False, pretrained_base=False,
                               num_segments=_group(config), input_size=config.input_size, ctx=list(contexts),
                               consensus=None if config.consensus == 'avg' else config.consensus,
-                              **clip_option(card, config), **variants)
+                              **clip_option(card, config), **{**prepared.options, **variants})
+    net.card, net.row = card, prepared.row
     if config.resume_params:
         assign(net, arrays, config.resume_params, ctx=list(contexts))
         _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)
         return net, config.resume_params, config.resume_params
-    if pretrained:
+    if start:
         _log.info('Pre-trained model is successfully loaded from the model zoo.')
-        return net, f'{name}, published weights' + (f' {config.hashtag}' if config.hashtag else ''), None
+        return net, f'{card.name}, published weights {start.row.tag} of {start.row.publisher}', None
     return net, 'random', None
 
 

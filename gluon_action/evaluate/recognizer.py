@@ -19,7 +19,6 @@ from ..data.by_name import DEMOS
 from ..data.lists.rows import ClassNames
 from ..errors import AnnotationError, OutputError
 from ..run_config import read_run_config
-from ..weights import read_index
 from . import views
 from .config import TestConfig
 from .exported import Exported
@@ -70,13 +69,14 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
     OutputError
         When the results cannot be written.
     """
-    check_test(config)
+    prepared = check_test(config)
+    config = prepared.config
     directory = open_report(config.results_dir, config.overwrite)
     with _log_file(directory, config.logging_file):
         start = time.time()
         dataset = open_test_set(config)
         contexts = engine.contexts(config.num_gpus, config.num_cpus)
-        network = build_network(config, dataset.num_classes, contexts, open_exported)
+        network = build_network(config, dataset.num_classes, contexts, open_exported, prepared)
         known = getattr(network.block, 'num_classes', None)
         _check_labels(dataset.samples, known)
         _check_names(config, dataset, known)
@@ -112,9 +112,10 @@ def open_test_set(config: TestConfig, train: bool = False):
 
 def run_benchmark(config: TestConfig, open_exported: Callable[[str], Exported] | None = None) -> float:
     """Time the network on random input and log GluonCV's line; returns videos (of all segments) a second."""
-    check_test(config)
+    prepared = check_test(config)
+    config = prepared.config
     contexts = engine.contexts(config.num_gpus, config.num_cpus)
-    network = build_network(config, config.num_classes, contexts, open_exported)
+    network = build_network(config, config.num_classes, contexts, open_exported, prepared)
     rows = config.batch_size * config.segments
     shape = (rows, config.frames_per_clip, config.input_size, config.input_size, network.preprocess.channels)
     pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
@@ -226,7 +227,6 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         multi = multi_label_scores(scores.scores, _label_table(scores.labels, scores.scores.shape[1]))
         metrics = {'mean_average_precision': multi.mean_average_precision, 'hit1': multi.hit_at[1],
                    'hit5': multi.hit_at[5]}
-    card = card_of(config)
     preprocess = network.preprocess
     protocol = {
         'dataset': config.dataset, 'split': 'val', 'list': dataset.setting,
@@ -237,8 +237,7 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         'average': config.averaged, 'consensus': config.consensus,
         'views_per_score': network.views_per_score, 'dtype': config.dtype,
         'decoder': 'decord' if config.use_decord else config.decoder,
-        'published': [row.result() for row in read_index().rows_of(card.name)]
-        if card is not None and config.use_pretrained else []}
+        'published': network.weights['row'] if config.use_pretrained else None}
     return {**metrics, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),
             'n_failed': len(scores.failures), 'failures': [asdict(f) for f in scores.failures],
             'protocol': protocol, 'versions': _versions(), 'config': asdict(config)}

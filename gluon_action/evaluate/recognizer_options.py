@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,7 @@ from ..data.flow.methods import BOUND
 from ..data.preprocess import Preprocess
 from ..data.reading.sampling import CLIP_SAMPLINGS
 from ..data.video_options import VideoOptions
+from ..errors import UsageError
 from ..input_kind import CLIPS, FRAMES
 from ..options import option
 
@@ -62,20 +64,27 @@ class RecognizerOptions(VideoOptions):
         """
         if card is not None:
             card.input.need_video(f'--model {card.name}')
-        offsets, side = self.frame_plan().offsets, self.short_side
+        offsets, side, size = self.frame_plan().offsets, self.short_side, self.settled().input_size
         kind = CLIPS if self.input_5d or len(offsets) > 1 else FRAMES if card is None else card.input
         look = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)} if card is None else {
             'mean': card.mean, 'std': card.std, 'modality': card.modality,
             'flow_bound': BOUND if card.modality == 'flow' else None}
         return Preprocess(**{
             'layout': kind.layout, 'offsets': offsets, 'crops': self.crops,
-            'crop': (self.input_size, self.input_size), 'resize': {'short_side': side} if side else {},
+            'crop': (size, size), 'resize': {'short_side': side} if side else {},
             'activation': 'sigmoid' if self.multi_label else 'softmax', **look, **changes})
 
     @property
     def exported(self) -> bool:
         """Whether the network is one that was exported, rather than one of the zoo."""
         return False
+
+
+def raise_first(*rules: Iterable[tuple]) -> None:
+    """Raise `UsageError` for the first of (broken, flag, why) that is broken."""
+    for broken, flag, why in itertools.chain(*rules):
+        if broken:
+            raise UsageError(f'{flag}: {why}')
 
 
 def shared_rules(c: RecognizerOptions, card) -> Iterator[tuple]:

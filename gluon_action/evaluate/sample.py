@@ -14,6 +14,7 @@ from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
 from ..files import write_file
 from ..model_zoo import get_model, model_card
+from ..model_zoo.preparation import said
 from ..model_zoo.two_stream import TwoStream
 from .scores.fusion_weights import softmax
 
@@ -163,6 +164,9 @@ def evaluate_sample(config: SampleConfig) -> SampleResult:
     for card in cards:
         nets.append(get_model(card.name, pretrained_base=False))
         _load(nets[-1], files[card.name])
+        if (nets[-1].card.mean, nets[-1].card.std) != (card.mean, card.std):
+            raise WeightsError(f'{files[card.name]}: these weights were trained on {said(nets[-1].card, card)}, which '
+                               'the sample is not; gluon-action predict prepares videos for them')
     net = TwoStream(*nets) if len(nets) == 2 else nets[0]
     logits = run(net, *clips.values())[0]
     if not np.isfinite(logits).all():

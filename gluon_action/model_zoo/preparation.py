@@ -31,11 +31,26 @@ class Preparation:
     input : dict
         What differs from the zoo's card, or may: see :meth:`gluon_action.model_zoo.ModelCard.prepared`.
     row : dict or None
-        Where the weights came from, as `gluon_action.weights` indexes them.
+        Published weights that they are, or that training started from; see `describe_row`.
+    published : bool
+        Whether they are the published ones themselves.
     """
 
     input: dict[str, Any]
     row: dict[str, Any] | None = None
+    published: bool = False
+
+
+def describe_row(row) -> dict[str, Any]:
+    """Return what files keep of a row of the index of published weights.
+
+    Parameters
+    ----------
+    row : gluon_action.weights.Row
+    """
+    return {**{name: getattr(row, name) for name in ('model', 'tag', 'publisher', 'licence', 'top1', 'top5', 'protocol',
+                                                     'average', 'input', 'options')},
+            'digests': [file.digest for file in row.files]}
 
 
 def file_beside(path: str | os.PathLike) -> Path:
@@ -43,7 +58,8 @@ def file_beside(path: str | os.PathLike) -> Path:
     return Path(f'{os.fspath(path)}.json')
 
 
-def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | None = None) -> None:
+def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | None = None, *,
+                      published: bool = False) -> None:
     """Note beside a file of parameters what a card says otherwise than the zoo's; a note that is there goes else.
 
     Parameters
@@ -52,8 +68,8 @@ def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | No
         The file of parameters.
     card : ModelCard or None
         Of the network that was saved.
-    row : mapping, optional
-        As in `Preparation`.
+    row, published
+        As in `Preparation`. Published weights get their note in any case.
 
     Raises
     ------
@@ -61,8 +77,9 @@ def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | No
         When it cannot be written.
     """
     beside = file_beside(path)
-    if card is not None and card.preparation:
-        write_file(beside, to_json({'model': card.name, 'preparation': card.preparation, 'row': row}))
+    if card is not None and (card.preparation or row and published):
+        write_file(beside, to_json({'model': card.name, 'preparation': card.preparation, 'row': row,
+                                    'published': published}))
         return
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -87,7 +104,25 @@ def read_preparation(path: str | os.PathLike) -> Preparation | None:
     about = read_run_config(path)
     if about is None:
         return None
-    model = about.get('model') if isinstance(about.get('model'), dict) else {}
+    return preparation_of_run(about.get('model'), path)
+
+
+def preparation_of_run(model: Any, path: str | os.PathLike) -> Preparation:
+    """Return how the weights of a run want their input.
+
+    Parameters
+    ----------
+    model : dict
+        What ``config.json`` of the run, or a checkpoint, says about its network.
+    path : path
+        What is of the run, for messages.
+
+    Raises
+    ------
+    WeightsError
+        When it cannot be understood.
+    """
+    model = model if isinstance(model, dict) else {}
     row = model.get('row') if isinstance(model.get('row'), dict) else None
     input = {**((row or {}).get('input') or {}), **{name: model[name] for name in ('mean', 'std') if name in model}}
     return Preparation(_checked(input, f'config.json of the run of {path}'), row)
@@ -105,12 +140,16 @@ def adopt_preparation(net, path: str | os.PathLike) -> None:
     Raises
     ------
     WeightsError
-        When what lies beside the file cannot be understood, or is of another network.
+        When what lies beside the file cannot be understood, or is of another network or one with other options.
     """
     if net.card is None:
         return
     found = read_preparation(path) or Preparation({})
-    card = prepared_for(net.card, found, path)
+    card, options = prepared_for(net.card, found, path), (found.row or {}).get('options') or {}
+    missing = [f'{name}={value!r}' for name, value in options.items() if net.options.get(name) != value]
+    if missing:
+        raise WeightsError(f'{path}: these weights are of a {card.name} with {", ".join(missing)}, which this network '
+                           'was built without; pass that to get_model')
     if card != net.card:
         _log.warning('%s: these weights were trained on %s; the card of the network says so from here on', path,
                      said(card, net.card))
@@ -144,8 +183,8 @@ def said(card, other) -> str:
 def _read(beside: Path) -> Preparation:
     try:
         found = json.loads(beside.read_text(encoding='utf-8'))
-        row = found.get('row')
-        return Preparation(_checked(found['preparation'], beside), row if isinstance(row, dict) else None)
+        row = found['row'] if isinstance(found.get('row'), dict) else None
+        return Preparation(_checked(found['preparation'], beside), row, bool(row and found.get('published')))
     except OSError as error:
         raise WeightsError(f'{beside}: cannot be read: {error.strerror or error}') from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..weights import Index, Row, WeightsFile, fetch, read_index, weights_root
 from ..weights.fetch import NotFetchedError, Records
 from .fit import OPTIONAL, assign
 from .params_file import read_parameters
-from .preparation import adopt_preparation
+from .preparation import adopt_preparation, describe_row
 from .recognizer import Recognizer
 
 _log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=
         ignore_head = ignore_head or start.body_only
         assign(net, importers.convert(source, net, ignore_head=ignore_head).arrays, source, ctx=ctx,
                ignore_head=ignore_head)
-    net.card, net.row, net.start = start.card, asdict(row), start
+    net.card, net.row, net.start = start.card, describe_row(row), start
 
 
 def _load_base(net: Recognizer, arrays: dict, source: Path, ctx) -> None:

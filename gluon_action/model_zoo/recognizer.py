@@ -4,6 +4,9 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -38,6 +41,8 @@ class Recognizer(gluon.HybridBlock):
         Where the weights came from, as the index of published weights says it; None for others.
     start : Start or None
         The published weights that it started from; set by `get_model`.
+    options : mapping
+        Options of its model that `get_model` built it with.
     classes : list of str or None
         Names of the classes, when the head was trained on a data set whose names are known.
     """
@@ -51,6 +56,7 @@ class Recognizer(gluon.HybridBlock):
     num_segments = num_crop = 1
     feat_ext = False
     base = ''
+    options: Mapping[str, Any] = MappingProxyType({})
     card = start = classes = row = None
 
     def batch_norms(self) -> list[gluon.nn.BatchNorm]:
@@ -110,6 +116,12 @@ class Recognizer(gluon.HybridBlock):
         """
         super().save_parameters(filename, deduplicate)
         write_preparation(filename, self.card, self.row)
+
+    def export(self, path, epoch: int = 0, remove_amp_cast: bool = True):
+        """Write the network as MXNet's graph and parameters; arguments as in Gluon, notes as of `save_parameters`."""
+        written = super().export(path, epoch, remove_amp_cast)
+        write_preparation(f'{path}-{epoch:04d}.params', self.card, self.row)
+        return written
 
 
 def settle_shapes(net: gluon.HybridBlock, input_shape: tuple[int, ...]) -> None:

@@ -264,13 +264,13 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
                          'use it with pretrained_base=False')
     start = next((given for given in (pretrained, pretrained_base) if isinstance(given, Start)), None) or find_start(
         card, pretrained=pretrained, pretrained_base=pretrained_base, kinetics=kinetics, replace_head=replace_head,
-        base=_base(card, settings), root=root, trust_first_use=trust_first_use, index=index)
+        base=base_of(card, settings), root=root, trust_first_use=trust_first_use, index=index)
     if start:
         card, settings = start.card, {**start.row.options, **settings}
     size = settings.pop('input_size', card.input_size)
     frames = card.clip_length if clip_length is None else clip_length
     net = _BUILDERS[card.name](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop, **settings)
-    net.card = card
+    net.card, net.options = card, settings
     net.plan_for(frames, size, size)
     settle_shapes(net, card.input_shape(num_segments * num_crop, size, frames))
     _set_momentum(net, card.bn_momentum if bn_momentum is None else bn_momentum)
@@ -341,7 +341,7 @@ def _settings(card: ModelCard, options: dict, pretrained: bool | str | Start) ->
     return settings, settings.pop('use_kinetics_pretrain', None)
 
 
-def _base(card: ModelCard, settings: dict) -> str:
+def base_of(card: ModelCard, settings: Mapping) -> str:
     """Return the ImageNet network that a variant of a model resembles."""
     variant = '_gn' if settings.get('use_gn') else '_bn' if settings.get('batch_norm') else ''
     return card.base and card.base + variant

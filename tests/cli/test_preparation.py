@@ -1,11 +1,37 @@
 """Whose weights run decides how their input is prepared, in every command."""
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import gluon_action  # noqa: F401  (before anything that imports MXNet)
+
+# isort: split
+import mxnet as mx
 import numpy as np
 import pytest
+from tiny_clips import CARD, CLASSES, CUSTOM, NAME, ROW, TAG, TinyClips, published  # noqa: F401  (a fixture)
 
-from gluon_action.errors import ModelError
+from gluon_action.cli import main as commands
+from gluon_action.data.preprocess import Preprocess
+from gluon_action.deploy.bundle.what_is_exported import open_source
+from gluon_action.deploy.predict.open_predictor import open_predictor
+from gluon_action.deploy.speed.timing import open_subject
+from gluon_action.errors import ModelError, UsageError, WeightsError
+from gluon_action.evaluate.config import TestConfig
+from gluon_action.evaluate.network import build_network, check_test
+from gluon_action.evaluate.recognizer import open_test_set
+from gluon_action.evaluate.recognizer import test_recognizer as run_test
 from gluon_action.input_kind import FEATURES
-from gluon_action.model_zoo import list_models, model_card
+from gluon_action.model_zoo import get_model, list_models, model_card
 from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.lr_finder import RangeTest, find_for
+from gluon_action.train.recipes.parts import build_recipe, check_training, open_datasets
+from gluon_action.train.recipes.recognizer import train_recognizer
+from gluon_action.train.run.warm_start import warm_start
 
 HALF = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.5]}
 #: One card for each mean and deviation in the zoo, and one that weights have changed.
@@ -35,3 +61,254 @@ def test_weights_change_a_card_and_the_card_knows_what():
     assert card.prepared({}) is own and own.preparation == {}
     with pytest.raises(ModelError, match='mean has 2 numbers and a frame 3 channels'):
         own.prepared({'mean': [.5, .5]})
+
+
+# One run of each kind, from weights whose row wants everything otherwise than the card.
+
+@pytest.fixture(scope='module')
+def data(demo_appearance):
+    return {'dataset': 'custom', 'data_dir': str(demo_appearance.video_dir), 'num_workers': 0,
+            'train_list': str(demo_appearance.train_list), 'val_list': str(demo_appearance.val_list)}
+
+
+@pytest.fixture(scope='module')
+def tested(data):
+    return {name: value for name, value in data.items() if name != 'train_list'}
+
+
+def training(data, **more):
+    options = {'model': NAME, 'use_pretrained': True, 'batch_size': 8, 'num_epochs': 1, 'lr': 0.01, **data, **more}
+    return TrainConfig(**options)
+
+
+@pytest.fixture(scope='module')
+def run(published, data, tmp_path_factory):  # noqa: F811
+    """A network that was fine-tuned from the published weights."""
+    folder = tmp_path_factory.mktemp('run') / 'it'
+    train_recognizer(training(data, save_dir=str(folder)))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def saved(published, tmp_path_factory):  # noqa: F811
+    """Weights that a user saved somewhere."""
+    path = tmp_path_factory.mktemp('saved') / 'mine.params'
+    get_model(NAME, pretrained=TAG).save_parameters(str(path))
+    return path
+
+
+def of_dataset(dataset, plan):
+    """How a data set prepares clips: black and white frames tell mean and deviation."""
+    black, white = (dataset.transform(np.full((plan.frames_per_clip, 64, 64, 3), level, np.uint8))
+                    for level in (0, 255))
+    low, high = (np.asarray(clip).reshape(3, -1) if np.ndim(clip) == 4 else
+                 np.moveaxis(np.asarray(clip), 1, 0).reshape(3, -1) for clip in (black, white))
+    assert np.ptp(low, axis=1).max() == np.ptp(high, axis=1).max() == 0
+    std = 1 / (high - low)[:, 0]
+    return {'mean': tuple(-low[:, 0] * std), 'std': tuple(std), 'clip_length': plan.frames_per_clip,
+            'clip_stride': plan.offsets[1] - plan.offsets[0], 'input_size': np.shape(black)[-1]}
+
+
+def of_preprocess(preprocess):
+    offsets = preprocess.offsets
+    return {'mean': preprocess.mean, 'std': preprocess.std, 'clip_length': len(offsets),
+            'clip_stride': offsets[1] - offsets[0], 'input_size': preprocess.crop[0]}
+
+
+def of_config(folder):
+    about = json.loads((folder / 'config.json').read_text())
+    config = about['config']
+    return {'mean': tuple(about['model']['mean']), 'std': tuple(about['model']['std']),
+            'clip_length': config['new_length'], 'clip_stride': config['new_step'], 'input_size': config['input_size']}
+
+
+def of_test(config):
+    """What a test makes views by, and the report says."""
+    prepared = check_test(config)
+    network = build_network(prepared.config, None, [mx.cpu()], prepared=prepared)
+    found = of_preprocess(network.preprocess)
+    assert open_test_set(prepared.config).plan.offsets == network.preprocess.offsets
+    return found
+
+
+def of_report(config, folder):
+    protocol = run_test(dataclasses.replace(config, save_dir=str(folder))).results['protocol']
+    length, stride = (int(part) for part in re.search(r'(\d+) frames at stride (\d+)', protocol['sampling']).groups())
+    return {'mean': tuple(protocol['mean']), 'std': tuple(protocol['std']), 'clip_length': length,
+            'clip_stride': stride, 'input_size': protocol['crop_size']}
+
+
+def trained_on(config):
+    prepared = check_training(config, model_card(config.model))
+    return [of_dataset(videos, videos.plan) for videos in open_datasets(prepared.config, prepared.card)]
+
+
+COMMANDS = {
+    'training': lambda w: trained_on(training(w.data))[0],
+    'validation': lambda w: trained_on(training(w.data))[1],
+    'training of a model that starts from them': lambda w: trained_on(
+        training(w.data, model=CUSTOM, use_pretrained=False))[0],
+    'config.json': lambda w: of_config(w.run),
+    'resuming the run': lambda w: resumed(w),
+    'fine-tuning of the run': lambda w: trained_on(
+        training(w.data, use_pretrained=False, resume_params=str(w.run / 'best.params'), new_head=True))[0],
+    'fine-tuning of saved weights': lambda w: trained_on(
+        training(w.data, use_pretrained=False, resume_params=str(w.saved), new_head=True))[0],
+    'test of the run': lambda w: of_test(
+        TestConfig(model=NAME, resume_params=str(w.run / 'best.params'), **w.tested)),
+    'test of saved weights': lambda w: of_test(TestConfig(model=NAME, resume_params=str(w.saved), **w.tested)),
+    'test of published weights': lambda w: of_test(TestConfig(model=NAME, use_pretrained=True, **w.tested)),
+    'report of a test': lambda w: of_report(TestConfig(model=NAME, use_pretrained=True, **w.tested), w.tmp),
+    'export of the run': lambda w: of_preprocess(open_source(w.run).preprocess),
+    'export of saved weights': lambda w: of_preprocess(open_source(w.saved, model=NAME).preprocess),
+    'export of published weights': lambda w: of_bundle(w),
+    'predict': lambda w: of_preprocess(open_predictor(NAME, use_pretrained=True).preprocess),
+    'predict by the run': lambda w: of_preprocess(open_predictor(w.run).preprocess),
+    'import-weights': lambda w: imported(w),
+}
+
+
+@dataclasses.dataclass
+class World:
+    data: dict
+    tested: dict
+    run: Path
+    saved: Path
+    tmp: Path
+
+
+@pytest.fixture
+def world(data, tested, run, saved, tmp_path):
+    return World(data, tested, run, saved, tmp_path)
+
+
+def resumed(world):
+    """The run in a copy of its folder, resumed where nothing is published any more."""
+    folder = world.tmp / 'again'
+    shutil.copytree(world.run, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('GLUON_ACTION_INDEX', os.devnull)
+        patch.setenv('MXNET_HOME', str(world.tmp))
+        train_recognizer(training(world.data, save_dir=str(folder), resume='auto', num_epochs=2))
+    assert len((folder / 'metrics.jsonl').read_text().splitlines()) == 2
+    return of_config(folder)
+
+
+def of_bundle(world):
+    folder = world.tmp / 'bundle'
+    assert commands.main(['export', NAME, '--use-pretrained', '--out', str(folder)]) == 0
+    told = (folder / 'model_card.md').read_text()
+    assert f'{NAME} {TAG} of The Tiny Lab, published top-1 / top-5 71.5 % / 90.25 % (10x3)' in told
+    assert 'CC-BY-NC-4.0' in told
+    assert json.loads((folder / 'manifest.json').read_text())['published']['tag'] == TAG
+    return of_preprocess(Preprocess.from_json(json.loads((folder / 'preprocess.json').read_text())))
+
+
+def imported(world):
+    """Saved weights brought into a new file: the note goes along."""
+    out = world.tmp / 'out.params'
+    assert commands.main(['import-weights', str(world.saved), '--model', NAME, '--out', str(out)]) == 0
+    return of_preprocess(open_source(out, model=NAME).preprocess)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_the_weights_decide_how_clips_are_prepared(world, command):
+    found = COMMANDS[command](world)
+    assert found.keys() == ROW.keys()
+    for name, value in ROW.items():
+        assert found[name] == pytest.approx(value, abs=1e-5), name
+        assert found[name] != pytest.approx(CARD[name], abs=1e-5), name
+
+
+def test_what_was_asked_for_comes_before_what_the_weights_want(published, data):  # noqa: F811
+    given = {'new_length': 4, 'new_step': 1, 'input_size': 32}
+    videos = trained_on(training(data, **given))[0]
+    assert videos == {**ROW, 'clip_length': 4, 'clip_stride': 1, 'input_size': 32} | {
+        name: pytest.approx(ROW[name], abs=1e-5) for name in ('mean', 'std')}
+
+
+def test_frames_are_resized_in_proportion_to_the_size_that_the_weights_want(published, tested):  # noqa: F811
+    config = check_test(TestConfig(model=NAME, use_pretrained=True, **tested)).config
+    assert (config.new_height, config.new_width) == (round(256 * 24 / 224), round(340 * 24 / 224))
+    config = check_test(TestConfig(model=NAME, use_pretrained=True, input_size=24, **tested)).config
+    assert (config.new_height, config.new_width) == (256, 340)
+
+
+def test_without_weights_sizes_are_gluoncvs():
+    config = TrainConfig(model='resnet18_v1b_ucf101', pretrained_base=False)
+    settled = check_training(config, model_card(config.model)).config
+    assert (settled.new_length, settled.new_step, settled.input_size) == (1, 1, 224)
+    with pytest.raises(UsageError, match='--new-length: i3d_rgb_custom takes clips; pass the frames of one'):
+        check_training(TrainConfig(model='i3d_rgb_custom', pretrained_base=False), model_card('i3d_rgb_custom'))
+
+
+def test_a_resumed_run_with_another_size_is_refused(run, data):
+    with pytest.raises(UsageError, match='--new-length was 6 and is 4'):
+        train_recognizer(training(data, save_dir=str(run), resume='auto', new_length=4))
+
+
+def test_a_rate_is_looked_for_on_clips_as_the_weights_want_them(published, data, tmp_path):  # noqa: F811
+    seen = []
+
+    def look(loop):
+        step, loop.step = loop.step, lambda batch: seen.append(batch.data) or step(batch)
+
+    find_for(training(data), RangeTest(steps=10), tmp_path, start=look)
+    assert {batch.shape[-3:] for batch in seen} == {(6, 24, 24)}
+    assert max(np.abs(batch).max() for batch in seen) <= 1  # of pixels in 0..1 that HALF makes -1..1 of
+
+
+# What a published score averaged over views.
+
+@pytest.mark.parametrize('given, averaged', [({}, 'probabilities'), ({'average': 'scores'}, 'scores')])
+def test_a_test_averages_as_the_published_score_did(published, tested, tmp_path, given, averaged):  # noqa: F811
+    config = TestConfig(model=NAME, use_pretrained=True, num_segments=2, save_dir=str(tmp_path), **given, **tested)
+    result = run_test(config)
+    assert result.results['protocol']['average'] == averaged
+    summed = result.scores.scores.sum(axis=1)
+    assert np.allclose(summed, 1, atol=1e-4) == (averaged == 'probabilities')
+    assert result.results['protocol']['weights']['row']['publisher'] == 'The Tiny Lab'
+
+
+def test_weights_of_a_run_are_averaged_as_always(run, tested):
+    config = check_test(TestConfig(model=NAME, resume_params=str(run / 'best.params'), **tested)).config
+    assert config.averaged == 'scores'
+
+
+# A teacher that was trained on other numbers than its student sees.
+
+def test_a_teacher_is_given_the_numbers_that_it_was_trained_on(published, data):  # noqa: F811
+    config = training(data, use_pretrained=False, pretrained_base=False, teacher=NAME, new_length=6,
+                      new_step=2, input_size=24, flip_prob=0.)
+    with contextlib.ExitStack() as cleanup:
+        learner = build_recipe(config, model_card(NAME), [mx.cpu()], cleanup).loop.learner
+    pixels = np.random.default_rng(0).uniform(0, 1, (2, 3, 6, 24, 24)).astype(np.float32)
+    as_student, as_teacher = (
+        (pixels - np.float32(card['mean']).reshape(3, 1, 1, 1)) / np.float32(card['std']).reshape(3, 1, 1, 1)
+        for card in (CARD, ROW))
+    wanted = get_model(NAME, pretrained=True)(mx.nd.array(as_teacher)).asnumpy()
+    np.testing.assert_allclose(learner.teacher(mx.nd.array(as_student)).asnumpy(), wanted, rtol=1e-4, atol=1e-5)
+    assert np.abs(get_model(NAME, pretrained=True)(mx.nd.array(as_student)).asnumpy() - wanted).max() > 1e-3
+
+
+# What has no way to prepare frames otherwise says so.
+
+def test_clips_in_records_are_not_given_to_weights_that_want_other_numbers(saved):
+    net = TinyClips(CLASSES)
+    net.initialize()
+    net.card = model_card(NAME)
+    with pytest.raises(WeightsError, match='mean 0.5 0.5 0.5 instead of 0.485.*train_recognizer.py --resume-params'):
+        warm_start(net, saved)
+
+
+def test_an_exported_graph_is_tested_as_its_weights_want(saved, tested, tmp_path):
+    net = get_model(NAME, pretrained=TAG)
+    net.hybridize()
+    net(mx.nd.zeros((1, 3, 6, 24, 24)))
+    net.export(str(tmp_path / 'net'))
+    found = of_test(TestConfig(model=NAME, deploy=True, model_prefix=str(tmp_path / 'net'), **tested))
+    assert found == {**ROW, **{name: pytest.approx(ROW[name]) for name in ('mean', 'std')}}
+
+
+def test_a_model_is_timed_on_clips_as_its_weights_want(run):
+    assert open_subject(str(run)).row == (3, 6, 24, 24)

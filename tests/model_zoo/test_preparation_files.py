@@ -83,3 +83,15 @@ def test_weights_for_other_channels_are_refused(half):
     file_beside(half).write_text('{"preparation": {"mean": [0.5, 0.5]}}')
     with pytest.raises(WeightsError, match='lies beside it is of another network: tiny: mean has 2 numbers'):
         load_weights(network(), half)
+
+
+def test_weights_of_a_network_with_other_options_are_refused(half):
+    net = network(CARD.prepared(HALF))
+    net.row = {**ROW, 'options': {'sub_sample': True}}
+    net.save_parameters(str(half))
+    with pytest.raises(WeightsError, match='of a tiny with sub_sample=True, which this network was built without'):
+        load_weights(network(), half)
+    fit = network()
+    fit.options = {'sub_sample': True}
+    load_weights(fit, half)
+    assert fit.card.preparation == HALF

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...data.preprocess import Preprocess
-from ...weights import read_index
 
 if TYPE_CHECKING:
     from ...model_zoo.registry import ModelCard
@@ -24,14 +23,13 @@ def card_text(card: ModelCard | None, preprocess: Preprocess, labels: Sequence[s
     preprocess : Preprocess
     labels : sequence of str or None
     about : mapping
-        What goes into the manifest: ``model``, ``opset``, ``precision``, ``input``, ``outputs`` and ``checked``.
+        What goes into the manifest: ``model``, ``opset``, ``precision``, ``input``, ``outputs`` and ``checked``, and
+        where it is known ``published`` or ``trained_from``.
     notes : mapping of str to str, optional
         Heading of a line -> what it says: where the weights come from, how well they do.
     """
     facts = {'Network': _network(card, about['model'])}
-    published = read_index().rows_of(card.name) if card else []
-    if published:
-        facts['Licence of the published weights'] = ', '.join(dict.fromkeys(row.licence for row in published))
+    facts |= _origin(about)
     facts |= {'Classes': _classes(about, labels)} | dict(notes or {})
     checked = about.get('checked', {})
     shapes = '; '.join(' x '.join(map(str, shape)) for shape in checked.get('input_shapes', ()))
@@ -56,6 +54,19 @@ def _network(card: ModelCard | None, name: str) -> str:
     if card is None:
         return name
     return f'{card.name} ({card.family}' + (f', {card.source})' if card.source else ')')
+
+
+def _origin(about: Mapping[str, Any]) -> dict[str, str]:
+    """Say whose weights these are, or were trained from."""
+    for name, heading in (('published', 'Published weights'), ('trained_from', 'Trained from')):
+        row = about.get(name)
+        if row:
+            score = ' / '.join(f'{row[top]:g} %' for top in ('top1', 'top5') if row.get(top) is not None)
+            of = 'top-1 / top-5' if '/' in score else 'top-1'
+            measured = f', published {of} {score} ({row.get("protocol")})' if score else ''
+            return {heading: f'{row.get("model")} {row.get("tag")} of {row.get("publisher")}{measured}',
+                    'Licence of these weights': str(row.get('licence'))}
+    return {}
 
 
 def _classes(about: Mapping[str, Any], labels: Sequence[str] | None) -> str:

@@ -15,6 +15,7 @@ from ...data.flow.methods import BOUND
 from ...data.preprocess import Preprocess
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import network_of_zoo
+from ...evaluate.preparation import Prepared, prepare, prepared_for_file, sizes_of
 from ...evaluate.recognizer_options import RecognizerOptions
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.recognizer import Recognizer
@@ -25,8 +26,6 @@ from ...train.recipes.config import TrainConfig
 
 #: Frames of a video from one single frame that is looked at to the next, unless the user says otherwise.
 FRAME_STRIDE = 8
-#: Frames that the fast pathway of SlowFast takes are this far apart (arXiv:1812.03982, section 4).
-_FAST_STRIDE = 2
 
 
 @dataclass
@@ -44,6 +43,10 @@ class Source:
     name : str
     notes : dict of str to str
         For the model card: where the weights come from, and how well they did.
+    origin : dict
+        For the manifest: the row of published weights, see
+        :func:`gluon_action.model_zoo.preparation.describe_row`, as ``published`` where it is they, as ``trained_from``
+        where a training started from them.
     """
 
     net: Recognizer
@@ -52,6 +55,7 @@ class Source:
     card: ModelCard
     name: str
     notes: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -173,20 +177,25 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
         raise UsageError('--num-classes: the parameters say how many classes they are for; leave it out')
     if about:
         run = _record(TrainConfig, about['config'])
-        card = model_zoo.model_card(run.model)
+        own = model_zoo.model_card(run.model)
+    else:
+        own = model_zoo.model_card(model)
+        run = TrainConfig(model=own.name)
+    prepared = prepared_for_file(run, own, parameters)
+    card = prepared.card
+    if about:
         if run.clip_sampling == 'spread':  # a prediction takes frames as far apart as they usually lay in training
             wanted = dataclasses.replace(wanted, clip_stride=wanted.clip_stride or about['clip_stride'])
         _apply_choices(run, card, wanted)
     else:
-        card = model_zoo.model_card(model)
         run = published_run(card, wanted)
         weights = read_parameters(parameters).get('tsn_consensus.weight')
         if weights is not None:
             run.consensus, run.num_segments = 'weighted', weights.shape[1]
-    net, weights = _build(run, resume_params=str(parameters))
+    net, weights = _build(prepared, run, resume_params=str(parameters))
     notes = {'Weights': f'{parameters}, SHA-256 {weights["sha256"]}', **_notes_of_run(parameters, about, run)}
     labels = list(wanted.labels) if wanted.labels else about['classes'] if about else None
-    return _source(run, card, wanted, net, labels, notes)
+    return _source(run, prepared, wanted, net, labels, notes)
 
 
 def _open_zoo(name: str, wanted: Choices) -> Source:
@@ -199,23 +208,26 @@ def _open_zoo(name: str, wanted: Choices) -> Source:
                          f'or FILE.params --model {card.name}')
     if wanted.num_classes and wanted.use_pretrained:
         raise UsageError('--num-classes: published weights have their own classes; leave it out')
-    run = published_run(card, wanted)
+    published_run(card, wanted)  # before anything is downloaded
+    asked = TrainConfig(model=card.name, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
+                        num_classes=wanted.num_classes)
+    prepared = prepare(asked, card)
+    run = published_run(prepared.card, wanted)
     engine.seed(0)
-    net, weights = _build(run, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
-                          num_classes=wanted.num_classes)
+    net, weights = _build(prepared, run, num_classes=wanted.num_classes)
     named = net.num_classes == card.num_classes
     labels = list(wanted.labels) if wanted.labels else net.classes or (card.labels() if named else None)
     source = weights['source'] if wanted.use_pretrained else 'random: the scores mean nothing'
-    return _source(run, card, wanted, net, labels, {'Weights': source})
+    return _source(run, prepared, wanted, net, labels, {'Weights': source})
 
 
-def _build(run: TrainConfig, *, use_pretrained: bool = False, hashtag: str = '', resume_params: str = '',
+def _build(prepared: Prepared, run: TrainConfig, *, resume_params: str = '',
            num_classes: int | None = None) -> tuple[Recognizer, dict[str, str]]:
     """Build the network as a test of the run would, for one view a score where the consensus allows it."""
     # Not hybridized, so that it can be called with inputs of any shape. How frames are cut is said by `preprocess_of`.
-    start = dataclasses.replace(run, use_pretrained=use_pretrained, hashtag=hashtag, resume_params=resume_params,
-                                num_classes=num_classes, mode='imperative', dtype='float32')
-    return network_of_zoo(start, None, engine.contexts())
+    config = dataclasses.replace(run.settled(), use_pretrained=False, hashtag='', resume_params=resume_params,
+                                 num_classes=num_classes, mode='imperative', dtype='float32')
+    return network_of_zoo(dataclasses.replace(prepared, config=config), None, engine.contexts())
 
 
 def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
@@ -238,11 +250,11 @@ def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
         run.new_step, run.clip_sampling = wanted.clip_stride or card.clip_stride, 'consecutive'
 
 
-def _source(run: TrainConfig, card: ModelCard, wanted: Choices, net: Recognizer, labels: list[str] | None,
+def _source(run: TrainConfig, prepared: Prepared, wanted: Choices, net: Recognizer, labels: list[str] | None,
             notes: dict[str, str]) -> Source:
-    rows = net.num_segments * net.num_crop
+    rows, card = net.num_segments * net.num_crop, prepared.card
     return Source(net, preprocess_of(run, card, rows=rows, short_side=wanted.short_side, stride=wanted.stride), labels,
-                  card, card.name, notes)
+                  card, card.name, notes, prepared.origin)
 
 
 def published_run(card: ModelCard, wanted: Choices = _AS_IT_IS) -> TrainConfig:
@@ -253,14 +265,7 @@ def published_run(card: ModelCard, wanted: Choices = _AS_IT_IS) -> TrainConfig:
     UsageError
         When a choice means nothing for it.
     """
-    run = TrainConfig(model=card.name, input_size=card.input_size)
-    pathways = re.match(r'slowfast_(\d+)x(\d+)_', card.name)
-    if pathways:  # T x tau: T frames in the slow pathway, tau apart
-        slow, stride = map(int, pathways.groups())
-        run.slowfast, run.slow_temporal_stride, run.fast_temporal_stride = True, stride, _FAST_STRIDE
-        run.new_length = slow * stride
-    else:
-        run.new_length, run.new_step = card.clip_length, card.clip_stride
+    run = TrainConfig(model=card.name, **sizes_of(card))
     _apply_choices(run, card, wanted)
     return run
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Preprocess,
                  labels: Sequence[str] | None = None, card: ModelCard | None = None,
-                 notes: Mapping[str, str] | None = None, reference: np.ndarray | None = None,
-                 overwrite: bool = False) -> Path:
+                 notes: Mapping[str, str] | None = None, origin: Mapping[str, Any] | None = None,
+                 reference: np.ndarray | None = None, overwrite: bool = False) -> Path:
     """Write a network as a bundle.
 
     Parameters
@@ -57,6 +57,9 @@ def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Prep
         What the zoo knows of the network; by default the network's own.
     notes : mapping of str to str, optional
         Further lines of the model card: where the weights come from, how well they do.
+    origin : mapping, optional
+        For the manifest and the model card: which published weights these are, as in
+        :class:`gluon_action.deploy.bundle.what_is_exported.Source`.
     reference : uint8 ndarray (n, H, W, C), optional
         Frames of a clip to prove the model on, those at ``preprocess.offsets``, once for each of its rows; by default
         discs that move.
@@ -91,7 +94,7 @@ def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Prep
     with new_bundle(folder, overwrite=overwrite) as part:
         about = export_onnx(net, part / MODEL, input_shape=preprocess.shape(preprocess.rows),
                             outputs=preprocess.activation, metadata=metadata_of(preprocess, labels, called(net)))
-        about['precision'] = 'float32'
+        about |= {'precision': 'float32', **(origin or {})}
         text = card_text(card, preprocess, labels, about, notes)
         complete(part, about, preprocess=preprocess, labels=labels, card=text, frames=frames,
                  logits=_scores(net, preprocess, frames))

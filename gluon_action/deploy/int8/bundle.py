@@ -24,7 +24,7 @@ from .layers import Agreement, agreement, most_harmful, slower_layers
 from .quantize import Calibration
 
 #: What is copied from the manifest of the float bundle.
-_KEPT = ('model', 'opset', 'ir_version', 'input', 'outputs')
+_KEPT = ('model', 'opset', 'ir_version', 'input', 'outputs', 'published', 'trained_from')
 _TIMED_RUNS = 7
 
 

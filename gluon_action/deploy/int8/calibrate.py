@@ -13,7 +13,7 @@ from ... import engine
 from ...data.preprocess import Preprocess
 from ...errors import UsageError, VideoReadError
 from ...evaluate.config import TestConfig
-from ...evaluate.network import build_network, card_of, check_test
+from ...evaluate.network import build_network, check_test
 from ...evaluate.recognizer import open_test_set
 from ...evaluate.views import resized_frames
 from ..bundle.format import check_folder
@@ -50,20 +50,22 @@ def calibrate(config: TestConfig) -> tuple[Path, str]:
     OutputError
         When it cannot be written.
     """
-    check_test(config)
+    prepared = check_test(config)
+    config = prepared.config
     out = Path(config.results_dir).expanduser() / f'{config.model}-quantized-{config.calib_mode}'
     check_folder(out, config.overwrite)
     dataset = open_test_set(config, train=bool(config.train_list))
-    network = build_network(replace(config, mode='imperative'), dataset.num_classes, engine.contexts())
+    imperative = replace(prepared, config=replace(config, mode='imperative'))
+    network = build_network(imperative.config, dataset.num_classes, engine.contexts(), prepared=imperative)
     views = collect_views(dataset, network.preprocess, config.segments, config.batch_size * config.num_calib_batches)
     _log.info('Calibrating on %d views of %s', len(views), dataset.samples[0].source)
     one_view = replace(config, num_crop=1, three_crop=False, ten_crop=False)
-    preprocess = preprocess_of(one_view, card_of(config), short_side=None if config.read_size else config.short_side)
+    preprocess = preprocess_of(one_view, prepared.card, short_side=None if config.read_size else config.short_side)
     choices = Int8Choices(mode=_MODES[config.calib_mode], activations=_TYPES[config.quantized_dtype])
     classes = dataset.classes if dataset.classes and len(dataset.classes) == network.block.num_classes else None
     with tempfile.TemporaryDirectory() as folder:
         float_bundle = write_bundle(network.block, Path(folder, 'float'), preprocess=preprocess,
-                                    labels=classes or network.classes)
+                                    labels=classes or network.classes, card=prepared.card, origin=prepared.origin)
         report = quantize_bundle(float_bundle, out, calibration=[Clip('', None, view) for view in views],
                                  choices=choices, overwrite=config.overwrite)
     return out, report_text(report)

@@ -8,7 +8,7 @@ from ... import engine
 from ...compute.optimizers import OPTIMIZERS, takes_momentum
 from ...data.by_name import train_transform
 from ...errors import UsageError
-from ...evaluate.recognizer_options import RecognizerOptions, shared_rules
+from ...evaluate.recognizer_options import RecognizerOptions, raise_first, shared_rules
 from ...input_kind import FRAMES
 from ...options import changed, option
 from ..run import RUN_FILES
@@ -150,9 +150,9 @@ class TrainConfig(RecognizerOptions):
     def augmentation(self, card):
         """Return the transform of training videos, for a model with this card."""
         return train_transform(
-            self.data_aug, self.input_size, card.mean, card.std, new_height=self.new_height, new_width=self.new_width,
-            scale_ratios=self.ratios, more_fix_crop=self.more_fix_crop, max_distort=self.max_distort,
-            flip_prob=self.flip_prob, color_jitter=self.color_jitter)
+            self.data_aug, self.settled().input_size, card.mean, card.std, new_height=self.new_height,
+            new_width=self.new_width, scale_ratios=self.ratios, more_fix_crop=self.more_fix_crop,
+            max_distort=self.max_distort, flip_prob=self.flip_prob, color_jitter=self.color_jitter)
 
     @property
     def decay(self) -> str | range:
@@ -176,11 +176,20 @@ def check_config(config: TrainConfig, card) -> None:
     UsageError
         Naming the flag, the reason and what to do.
     """
-    for rules in (shared_rules(config, card), _model_rules(config, card), _data_rules(config, card),
-                  _start_rules(config), _recipe_rules(config)):
-        for broken, flag, why in rules:
-            if broken:
-                raise UsageError(f'{flag}: {why}')
+    config = config.settled()
+    raise_first(shared_rules(config, card), _model_rules(config, card), _data_rules(config, card),
+                _start_rules(config), _recipe_rules(config))
+
+
+def check_start(config: TrainConfig, card) -> None:
+    """Refuse what contradicts itself whatever the clips are; the rest may depend on the weights.
+
+    Raises
+    ------
+    UsageError
+        As `check_config`.
+    """
+    raise_first(_model_rules(config, card), _start_rules(config), _recipe_rules(config))
 
 
 def _model_rules(c: TrainConfig, card):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError, WeightsError
+from ...evaluate.preparation import Prepared, prepared_for_file
 from ...files import write_file
 from ...input_kind import CLIPS
 from ...model_zoo import ModelCard, model_card
@@ -139,6 +140,10 @@ class ClassifierRecipe(RecognizerRecipe):
         data.loaders = {name: FirstBatches(loader, limits[name]) for name, loader in data.loaders.items()}
         return data
 
+    def find_start(self, card):
+        """Return how the weights to start from want clips."""
+        return prepared_clips(self.config, card, self.options.checkpoint)
+
     def start(self, loop, data, folder):
         """Take the weights to start from."""
         start_from(loop, self.options.checkpoint)
@@ -168,6 +173,7 @@ def try_out(recipe: ClassifierRecipe) -> TrainResult:
     contexts, few = recipe.devices(), recipe.options.dev_run
     recipe.options = dataclasses.replace(recipe.options, train_batches=few, val_batches=few)
     with contextlib.ExitStack() as cleanup:
+        recipe.prepare(None)
         data = recipe.open_data(cleanup)
         loop = recipe.build_loop(data, contexts)
         start_from(loop, recipe.options.checkpoint)
@@ -191,6 +197,30 @@ def check_clips(config: TrainConfig) -> ModelCard:
     return card
 
 
+def prepared_clips(config: TrainConfig, card: ModelCard, checkpoint: str) -> Prepared:
+    """Settle a configuration for the weights that it starts from.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    card : ModelCard
+        The zoo's own.
+    checkpoint : str
+        As in `LightningRun`.
+
+    Raises
+    ------
+    WeightsError
+        When what lies beside the file cannot be understood.
+    """
+    return prepared_for_file(config, card, _file_of(checkpoint)) if checkpoint else Prepared(config.settled(), card)
+
+
+def _file_of(checkpoint: str) -> Path:
+    path = Path(checkpoint).expanduser()
+    return path / 'best.params' if (path / 'best.params').exists() else path
+
+
 def start_from(loop: Loop, checkpoint: str) -> None:
     """Give the network the weights to start from, and log what became of them.
 
@@ -205,8 +235,7 @@ def start_from(loop: Loop, checkpoint: str) -> None:
         log.info('No --checkpoint: every layer starts at random. Nothing is downloaded; weights that were trained on '
                  'other videos, or on images, need fewer epochs and fewer videos.')
         return
-    net, path = loop.learner.net, Path(checkpoint).expanduser()
-    path = path / 'best.params' if (path / 'best.params').exists() else path
+    net, path = loop.learner.net, _file_of(checkpoint)
     try:
         taken = load_any(net, path)
     except WeightsError:

@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from ... import engine
 from ...errors import OutputError, TrainingError, UsageError
+from ...evaluate.preparation import Prepared
 from ...evaluate.reports import write_figure
 from ...files import check_folder_takes_files, write_file
 from ...model_zoo import model_card
 from ..loop import Loop
-from .config import TrainConfig, check_config
-from .parts import build_recipe
+from .config import TrainConfig
+from .parts import build_recipe, check_early, check_training
 
 LEAST_STEPS = 10
 #: Files that `find_for` writes.
@@ -187,7 +188,7 @@ def _put_back(loop: Loop) -> Iterator[None]:
 
 
 def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *, overwrite: bool = False,
-             prepare: Callable[[Loop], None] = lambda loop: None) -> RateCurve:
+             prepared: Prepared | None = None, start: Callable[[Loop], None] = lambda loop: None) -> RateCurve:
     """Find a rate for what a configuration would train, and write its curve as a picture and as JSON.
 
     Parameters
@@ -199,7 +200,9 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
         Where `PLOT` and `CURVE` are written; made if it is not there, and left as it is otherwise.
     overwrite : bool
         Replace what an earlier test wrote.
-    prepare : callable
+    prepared : Prepared, optional
+        Settled for the weights of `start`; by default for those that `config` asks for.
+    start : callable
         Called with the loop before its first step, to start from other weights.
 
     Raises
@@ -210,15 +213,17 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
         As `find_rate`; when a file cannot be written.
     """
     card = model_card(config.model)
-    check_config(config, card)
+    check_early(config, card)
     for given, flag in ((config.eval, '--eval'), (config.resume, '--resume')):
         if given:
             raise UsageError(f'{flag}: means nothing with --find-lr, which tries rates from the start of a training')
     folder = _open_folder(Path(folder).expanduser(), overwrite)
+    prepared = prepared or check_training(config, card)
     with contextlib.ExitStack() as cleanup:
         contexts = engine.contexts(config.num_gpus, config.num_cpus)
-        parts = build_recipe(dataclasses.replace(config, train_only=True), card, contexts, cleanup)
-        prepare(parts.loop)
+        config = dataclasses.replace(prepared.config, train_only=True)
+        parts = build_recipe(config, card, contexts, cleanup, prepared=dataclasses.replace(prepared, config=config))
+        start(parts.loop)
         bar = cleanup.enter_context(tqdm(total=test.steps, desc='learning rates', unit='step', leave=False,
                                          disable=not sys.stderr.isatty()))
         curve = find_rate(parts.loop, parts.train_loader, test, on_step=bar.update)

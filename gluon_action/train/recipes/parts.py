@@ -11,18 +11,22 @@ from ... import engine
 from ...compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from ...compute.on_mxnet.learner import GluonLearner
 from ...compute.on_mxnet.parameters import chosen_keys, freeze_statistics, trainable
+from ...compute.on_mxnet.renormalised import Renormalised
 from ...compute.on_mxnet.trainer import machines, open_store
 from ...compute.optimizers import takes_momentum
 from ...data.loading.loader import VideoLoader
 from ...errors import UsageError
 from ...evaluate.network import clip_option
+from ...evaluate.preparation import Prepared, prepare, weights_decide
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
+from ...model_zoo.preparation import preparation_of_run, prepared_for, read_preparation
 from ...run_config import read_run_config
 from ..loop import Loop
 from ..mixup import MixUp
+from ..run.checkpoint import Checkpoint
 from ..run.run import RunData
 from ..schedules import make_schedule, updates_per_epoch
-from .config import TrainConfig
+from .config import TrainConfig, check_config, check_start
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ class Parts:
 
 
 def build_recipe(config: TrainConfig, card: ModelCard, contexts: list, cleanup: contextlib.ExitStack, *,
-                 restored: bool = False) -> Parts:
+                 prepared: Prepared | None = None, restored: bool = False) -> Parts:
     """Open the data, build the network and the loop; for what is less than a run.
 
     Parameters
@@ -64,15 +68,70 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list, cleanup: 
     config : TrainConfig
         Checked by `check_config`.
     card : ModelCard
+        The zoo's own.
     contexts : list
         Devices, from `engine.contexts`.
     cleanup : contextlib.ExitStack
         Closes the loaders' processes in the end.
+    prepared : Prepared, optional
+        What `check_training` found of the configuration, or what a checkpoint that will follow says.
     restored : bool
         Whether a checkpoint will follow, so that no weights need be fetched.
     """
-    data = open_data(config, card, cleanup)
-    return Parts(build_loop(config, card, data, contexts, restored=restored), data)
+    prepared = prepared or prepare_training(config, card)
+    data = open_data(prepared.config, prepared.card, cleanup)
+    return Parts(build_loop(prepared, data, contexts, restored=restored), data)
+
+
+def check_training(config: TrainConfig, card: ModelCard) -> Prepared:
+    """Find the weights that a training starts from, and settle what they decide.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    card : ModelCard
+        The zoo's own.
+
+    Raises
+    ------
+    UsageError
+        When options contradict each other, or mean nothing for the network and its weights.
+    WeightsError
+        When there are no such weights.
+    """
+    check_early(config, card)
+    prepared = prepare_training(config, card)
+    check_config(prepared.config, prepared.card)
+    return prepared
+
+
+def check_early(config: TrainConfig, card: ModelCard) -> None:
+    """Refuse what can be refused before weights are looked for, and data."""
+    if config.resume and config.unsaid or weights_decide(config, card, base=config.pretrained_base):
+        check_start(config, card)
+    else:
+        check_config(config, card)
+
+
+def prepare_training(config: TrainConfig, card: ModelCard) -> Prepared:
+    """Find the weights that a checked configuration starts from."""
+    others = config.dataset != card.dataset or config.num_classes not in (None, card.num_classes)
+    return prepare(config, card, base=config.pretrained_base, replace_head=others and not config.eval)
+
+
+def prepare_restored(config: TrainConfig, card: ModelCard, checkpoint: Checkpoint) -> Prepared:
+    """Settle a configuration for the run of a checkpoint: as that began, whatever is published by now.
+
+    Raises
+    ------
+    WeightsError
+        When its ``config.json`` cannot be understood.
+    """
+    before, model = checkpoint.state['config'], checkpoint.state.get('model')
+    config = config.settled({name: before.get(name) for name in config.unsaid})
+    found = preparation_of_run(model, checkpoint.path) if model else read_preparation(checkpoint.path)
+    return Prepared(config, prepared_for(card, found, checkpoint.path), row=found.row) if found else \
+        Prepared(config, card)
 
 
 def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStack) -> RunData:
@@ -128,30 +187,30 @@ def classes_of_run(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def build_network(config: TrainConfig, card: ModelCard, num_classes: int, contexts: list, *, restored: bool = False):
+def build_network(prepared: Prepared, num_classes: int, contexts: list, *, restored: bool = False):
     """Return the network with the weights that the configuration asks for."""
-    options = {'dropout_ratio': config.dropout, 'use_gn': config.use_gn, 'batch_norm': config.batch_norm,
-               'use_se': config.use_se, 'last_gamma': config.last_gamma, 'input_size': config.input_size,
-               'bn_momentum': config.bn_momentum,
+    config, card, start = prepared.config, prepared.card, prepared.start
+    options = {**prepared.options, 'dropout_ratio': config.dropout, 'use_gn': config.use_gn,
+               'batch_norm': config.batch_norm, 'use_se': config.use_se, 'last_gamma': config.last_gamma,
+               'input_size': config.input_size, 'bn_momentum': config.bn_momentum,
                'consensus': None if config.consensus == 'avg' else config.consensus, **clip_option(card, config)}
     engine.seed(config.seed)
     net = get_model(
         config.model, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
-        partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts,
-        pretrained=(config.hashtag or True) if config.use_pretrained and not restored else False,
-        replace_head=num_classes != card.num_classes,
-        pretrained_base=config.pretrained_base and not (restored or config.resume_params), **options)
-    if config.resume_params:
+        partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts, pretrained=start or False,
+        replace_head=num_classes != card.num_classes, pretrained_base=False, **options)
+    net.card, net.row = card, prepared.row
+    if config.resume_params and not restored:
         load_weights(net, config.resume_params, ctx=contexts, ignore_head=config.new_head)
     if config.mode != 'imperative':
         net.hybridize(static_alloc=True)
     return net
 
 
-def build_loop(config: TrainConfig, card: ModelCard, data: RunData, contexts: list, *,
-               restored: bool = False) -> Loop:
+def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: bool = False) -> Loop:
     """Return the loop over the network; the schedule depends on the length of an epoch."""
-    net = build_network(config, card, data.num_classes, contexts, restored=restored)
+    config = prepared.config
+    net = build_network(prepared, data.num_classes, contexts, restored=restored)
     schedule = make_schedule(
         config.lr_mode, config.lr, config.num_epochs, updates_per_epoch(len(data.train or [0]), config.accumulate),
         decay=config.decay, factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr)
@@ -168,7 +227,7 @@ def build_loop(config: TrainConfig, card: ModelCard, data: RunData, contexts: li
         rows_per_sample=config.num_segments, val_crops=config.num_crop, accumulate=config.accumulate,
         kvstore=data.store, clip_grad=config.clip_grad, clip_norm=config.clip_norm, amp=config.use_amp,
         dtype=config.dtype, no_wd=config.no_wd, params=params,
-        teacher=build_teacher(config, net.num_classes, contexts) if config.teacher else None)
+        teacher=build_teacher(prepared, net.num_classes, contexts) if config.teacher else None)
     return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup)
 
 
@@ -186,9 +245,12 @@ def _chosen(config: TrainConfig, net) -> list[str]:
     return params
 
 
-def build_teacher(config: TrainConfig, num_classes: int, contexts: list):
-    """Return the network that is distilled from: published weights, or those of --teacher-params."""
-    card, student = model_card(config.teacher), model_card(config.model)
+def build_teacher(prepared: Prepared, num_classes: int, contexts: list):
+    """Return the network that is distilled from: published weights, or those of --teacher-params.
+
+    It sees what the student sees, in the numbers that it was trained on.
+    """
+    config, student, card = prepared.config, prepared.card, model_card(prepared.config.teacher)
     if (card.input, card.modality) != (student.input, student.modality):
         raise UsageError(f'--teacher {card.name} looks at other input than {student.name}: {card.input} of '
                          f'{card.modality} against {student.input} of {student.modality}')
@@ -197,5 +259,10 @@ def build_teacher(config: TrainConfig, num_classes: int, contexts: list):
                         input_size=config.input_size, **clip_option(card, config))
     if config.teacher_params:
         load_weights(teacher, config.teacher_params, ctx=contexts)
+    card = teacher.card
+    if (card.mean, card.std) != (student.mean, student.std):
+        log.info('The teacher %s was trained on frames of another mean and deviation than the student sees: its input '
+                 'is normalised anew.', card.name)
+        teacher = Renormalised(teacher, student, card, contexts)
     teacher.hybridize(static_alloc=True)
     return teacher

@@ -12,6 +12,7 @@ from typing import Any
 
 from ... import engine
 from ...errors import CheckpointError
+from ...evaluate.preparation import Prepared
 from ...model_zoo import model_card
 from ...model_zoo.fit import assign
 from ...options import flag_of
@@ -22,7 +23,15 @@ from ..run.run import Recipe, TrainResult, existing, run
 from ..run.states_file import read_states
 from ..schedules import updates_per_epoch
 from .config import FREE_ON_RESUME, OF_THE_NETWORK, TrainConfig, check_config
-from .parts import build_loop, build_recipe, open_data
+from .parts import (
+    build_loop,
+    build_recipe,
+    check_early,
+    check_training,
+    open_data,
+    prepare_restored,
+    prepare_training,
+)
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +81,21 @@ class RecognizerRecipe(Recipe):
     packages = ('gluon_action', 'numpy', 'decord', 'av')
     messages = MESSAGES
 
+    _prepared: Prepared | None = None
+
     @property
     def card(self):
-        """The card of the network."""
-        return model_card(self.config.model)
+        """The card of the network, as its weights want it."""
+        return self._prepared.card if self._prepared else model_card(self.config.model)
+
+    @property
+    def row(self):
+        """Published weights that the run started from."""
+        return self._prepared.row if self._prepared else None
 
     def check(self):
         """Refuse options that contradict each other or mean nothing for the model."""
-        check_config(self.config, self.card)
+        check_early(self.config, self.card)
 
     def devices(self):
         """Return the GPUs that were asked for, or as many parts of the CPU."""
@@ -93,13 +109,24 @@ class RecognizerRecipe(Recipe):
         folder.announce()
         return folder
 
+    def prepare(self, folder):
+        """Find the weights to start from, or what the run that is resumed started from."""
+        own, checkpoint = model_card(self.config.model), folder.checkpoint if folder else None
+        self._prepared = prepare_restored(self.config, own, checkpoint) if checkpoint else self.find_start(own)
+        self.config = self._prepared.config
+        check_config(self.config, self.card)
+
+    def find_start(self, card):
+        """Return what a new run starts from."""
+        return prepare_training(self.config, card)
+
     def open_data(self, cleanup):
         """Open the lists."""
         return open_data(self.config, self.card, cleanup)
 
     def build_loop(self, data, contexts, *, restored=False):
         """Return the loop."""
-        return build_loop(self.config, self.card, data, contexts, restored=restored)
+        return build_loop(self._prepared, data, contexts, restored=restored)
 
     def start(self, loop, data, folder):
         """Take over the optimizer's state, and stand at the epoch that was asked for."""
@@ -138,9 +165,11 @@ def open_folder(config: TrainConfig, messages: FolderMessages = MESSAGES) -> Sav
     """Return the folder that a configuration names; see `SaveDir` for what it refuses."""
     needed = {name: getattr(config, name) for name in ('resume_params', 'resume_states', 'teacher_params')}
     weights = rf'(\d\.\d{{4}}-)?{re.escape(config.dataset)}-{re.escape(config.model)}-\d{{3,}}(-best)?\.(params|states)'
-    return SaveDir(config.save_dir, config, messages, FREE_ON_RESUME, resume=config.resume, overwrite=config.overwrite,
+    # What was not given is as it was when the run began.
+    may_differ, evaluated = FREE_ON_RESUME.union(config.unsaid), set(OF_THE_NETWORK).difference(config.unsaid)
+    return SaveDir(config.save_dir, config, messages, may_differ, resume=config.resume, overwrite=config.overwrite,
                    written=f'{weights}|{re.escape(config.logging_file)}', needed=needed,
-                   evaluated=OF_THE_NETWORK if config.eval else None)
+                   evaluated=sorted(evaluated) if config.eval else None)
 
 
 def summary_lines(config: TrainConfig, result: TrainResult) -> list[str]:
@@ -182,10 +211,9 @@ def _warn_of_another_schedule(before: dict[str, Any], config: TrainConfig) -> No
 
 def evaluate_only(config: TrainConfig) -> TrainResult:
     """Score the validation set once, with the parameters that the configuration names; nothing is written."""
-    card = model_card(config.model)
-    check_config(config, card)
+    card, checkpoint = model_card(config.model), None
+    check_early(config, card)
     contexts = engine.contexts(config.num_gpus, config.num_cpus)
-    checkpoint = None
     if config.resume:
         folder = open_folder(config)
         folder.announce()
@@ -193,8 +221,10 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
         if checkpoint is None:
             raise CheckpointError(f'--eval: {config.save_dir} holds no checkpoint; give parameters with '
                                   '--resume-params')
+    prepared = prepare_restored(config, card, checkpoint) if checkpoint else prepare_training(config, card)
+    check_config(prepared.config, prepared.card)
     with contextlib.ExitStack() as cleanup:
-        parts = build_recipe(config, card, contexts, cleanup, restored=checkpoint is not None)
+        parts = build_recipe(config, card, contexts, cleanup, prepared=prepared, restored=checkpoint is not None)
         if checkpoint is not None:
             # The parameters alone: seed, optimizer and devices of the run do not matter here.
             assign(parts.loop.learner.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
@@ -207,11 +237,11 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
 def dry_run(config: TrainConfig) -> str:
     """Build everything, train on one batch and write nothing; say what a run would be."""
     card = model_card(config.model)
-    check_config(config, card)
+    prepared = check_training(config, card)
+    config = dataclasses.replace(prepared.config, train_only=config.train_only or config.eval, eval=False)
     contexts = engine.contexts(config.num_gpus, config.num_cpus)
     with contextlib.ExitStack() as cleanup:
-        parts = build_recipe(dataclasses.replace(config, train_only=config.train_only or config.eval, eval=False),
-                             card, contexts, cleanup)
+        parts = build_recipe(config, card, contexts, cleanup, prepared=dataclasses.replace(prepared, config=config))
         loader, loop = parts.train_loader, parts.loop
         batches = loader.epoch(0)
         batch = next(batches)

@@ -36,6 +36,7 @@ def run(recipe: Recipe) -> TrainResult:
         # A folder that cannot be written is found out before data and weights are looked for.
         folder = recipe.open_folder(cleanup)
         cleanup.enter_context(resume_hint_on_error(folder))
+        recipe.prepare(folder)
         data = recipe.open_data(cleanup)
         folder.check_data(data.identity())
         loop = recipe.build_loop(data, contexts, restored=folder.checkpoint is not None)
@@ -149,9 +150,12 @@ class Recipe:
     def __init__(self, config: Any):
         self.config = config
 
+    #: Published weights that the run started from, as its ``config.json`` says it; None for others.
+    row: dict[str, Any] | None = None
+
     @property
     def card(self) -> ModelCard:
-        """The card of the network."""
+        """The card of the network, with the preparation that its weights want once they are known."""
         raise NotImplementedError
 
     def check(self) -> None:
@@ -169,6 +173,9 @@ class Recipe:
         """
         raise NotImplementedError
 
+    def prepare(self, folder: RunFolder) -> None:
+        """Find the weights to start from, which decide how frames are prepared."""
+
     def open_data(self, cleanup: contextlib.ExitStack) -> RunData:
         """Open lists and loaders; `cleanup` ends the loaders' processes."""
         raise NotImplementedError
@@ -182,12 +189,16 @@ class Recipe:
 
     def about(self, loop: Loop, data: RunData, started_from: str | None) -> dict[str, Any]:
         """Return what ``config.json`` holds: every option, the data, the model, and the versions."""
-        card = self.card
         return {'config': dataclasses.asdict(self.config), 'num_classes': data.num_classes, 'classes': data.classes,
-                'model': {'name': card.name, 'source': card.source, 'mean': card.mean, 'std': card.std,
-                          'input_layout': card.input_layout},
+                'model': self.about_model(),
                 'lists': {name: self.about_list(name, loader.dataset) for name, loader in data.loaders.items()},
                 **self.more_about(data, started_from), 'versions': versions(self.packages)}
+
+    def about_model(self) -> dict[str, Any]:
+        """Return what ``config.json`` says about the network: how it wants frames, whose weights it started from."""
+        card = self.card
+        return {'name': card.name, 'source': card.source, 'mean': card.mean, 'std': card.std,
+                'input_layout': card.input_layout, 'row': self.row}
 
     def about_list(self, name: str, dataset: Any) -> dict[str, Any]:
         """Return what ``config.json`` says about a list."""
@@ -208,7 +219,7 @@ class Recipe:
 
     def saved_with_state(self, data: RunData) -> dict[str, Any]:
         """Return what checkpoints hold beside the state of the loop: what a run that is resumed is compared to."""
-        return {'config': dataclasses.asdict(self.config), **data.identity()}
+        return {'config': dataclasses.asdict(self.config), 'model': self.about_model(), **data.identity()}
 
     def result(self, loop: Loop, data: RunData, folder: RunFolder) -> TrainResult:
         """Return how the run ended."""

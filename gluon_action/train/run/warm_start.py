@@ -15,6 +15,7 @@ from ...model_zoo.fit import assign, few
 from ...model_zoo.importers import convert
 from ...model_zoo.importers.tensorflow import find_prefix
 from ...model_zoo.params_file import read_parameters
+from ...model_zoo.preparation import Preparation, prepared_for, read_preparation, said
 from ...model_zoo.recognizer import Recognizer
 from .checkpoint import CheckpointDir, read_checkpoint
 
@@ -68,12 +69,14 @@ def warm_start(net: Recognizer, source: str | os.PathLike, which: str = 'all', *
     Raises
     ------
     WeightsError
-        When there is nothing to read, it is of another network, or the head is wanted and has other classes.
+        When there is nothing to read, it is of another network, the head is wanted and has other classes, or the
+        weights want other numbers of pixels than the network's card says.
     UsageError
         When `which` names nothing.
     """
     found = find_source(source)
     wanted = set(chosen_keys(net, which))
+    _check_preparation(net, found)
     arrays, file = _read(net, found, with_head=any(key.startswith(net.head_prefixes) for key in wanted))
     taken = {key: array for key, array in arrays.items() if key in wanted}
     _check_head(net, taken, found)
@@ -129,6 +132,16 @@ def _read(net: Recognizer, found: Path, *, with_head: bool) -> tuple[dict[str, n
             raise WeightsError(f'{error}. Or: {_WITHOUT_HEAD}') from error
         raise
     return arrays, found if found.is_file() else found.with_name(f'{found.name}.index')
+
+
+def _check_preparation(net: Recognizer, found: Path) -> None:
+    if net.card is None:
+        return
+    wanted = prepared_for(net.card, read_preparation(found) or Preparation({}), found)
+    if (wanted.mean, wanted.std) != (net.card.mean, net.card.std):
+        raise WeightsError(f'{found}: these weights were trained on {said(wanted, net.card)}, and clips in records are '
+                           'stored as the network takes them; train_recognizer.py --resume-params prepares videos for '
+                           'such weights')
 
 
 def _check_head(net: Recognizer, arrays: dict[str, np.ndarray], found: Path) -> None:
