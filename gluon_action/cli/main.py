@@ -30,6 +30,7 @@ COMMANDS = {
     'verify': ('verify', 'check an exported bundle and replay its reference clip'),
     'quantize': ('quantize_model', 'a bundle in int8, calibrated on your videos (scripts/quantize_model.py)'),
     'list-models': ('list_models', 'the model zoo'),
+    'models': ('models', 'published weights: list, info, download, verify, purge, mirror, publish'),
     'prepare-something-something': (
         'prepare_something_something',
         'check a download and write its lists (scripts/prepare_something_something.py)'),

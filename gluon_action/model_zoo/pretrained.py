@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
-from ..weights import Index, Row, WeightsFile, fetch, read_index, weights_root
-from ..weights.fetch import NotFetchedError, Records
+from ..weights import Index, Row, read_index
+from ..weights.choice import fetch_best, row_by_tag
 from .fit import OPTIONAL, assign
 from .params_file import read_parameters
 from .preparation import adopt_preparation, describe_row
@@ -166,6 +166,9 @@ def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=
         assign(net, importers.convert(source, net, ignore_head=ignore_head).arrays, source, ctx=ctx,
                ignore_head=ignore_head)
     net.card, net.row, net.start = start.card, describe_row(row), start
+    if not (ignore_head or start.body_only):
+        # Rows of others' heads are put where the classes are here; a file of our own is loaded as it is.
+        net.classes = row.format == 'params' and row.class_names or start.card.labels()
 
 
 def _load_base(net: Recognizer, arrays: dict, source: Path, ctx) -> None:
@@ -180,26 +183,15 @@ def _start(card, model: str, tag: bool | str, index: Index, root: str | os.PathL
            trust_first_use: bool, way_out: str, headless: bool) -> Start:
     """Return the first of the rows that can be had."""
     rows = [row for row in index.rows_of(model) if row.head or headless] if tag is True else \
-        [_by_tag(index, model, str(tag), 'actions' if model in (card.name, card.starts_from) else 'base')]
+        [row_by_tag(index, model, str(tag), 'actions' if model in (card.name, card.starts_from) else 'base')]
     if not rows:
         base = 'from ImageNet with pretrained_base=True, or ' if card.base else ''
         raise WeightsError(f'no weights of {model} can be downloaded; use pretrained=False and start {base}from a '
                            'file with load_weights (--resume-params), which gluon-action import-weights makes of the '
                            'weights of others')
-    errors = []
-    for row in rows:
-        if not row.commercial:
-            _log.warning('%s %s: their licence, %s, does not allow commercial use', model, row.tag, row.licence)
-        try:
-            paths = fetch(row, root, trust_first_use=trust_first_use)
-        except WeightsError as error:
-            errors.append((row, error))
-            if len(rows) > 1:
-                _log.warning('%s %s is passed over: %s', model, row.tag, _cause(error))
-            continue
-        _log.info('%s', _told(row, root, card))
-        return Start(row, tuple(paths), card.prepared(_input_of(row, card)))
-    raise WeightsError(f'{_why_none(model, errors, weights_root(root))}; {way_out}') from errors[-1][1]
+    row, paths = fetch_best(rows, root, trust_first_use=trust_first_use, way_out=way_out,
+                            towards=card.name if model != card.name else '')
+    return Start(row, tuple(paths), card.prepared(_input_of(row, card)))
 
 
 def _input_of(row: Row, card) -> dict:
@@ -208,44 +200,3 @@ def _input_of(row: Row, card) -> dict:
         return row.input
     colours = {name: value for name, value in row.input.items() if name in ('mean', 'std')}
     return colours if card.modality == 'rgb' and card.channels == 3 else {}
-
-
-def _by_tag(index: Index, model: str, tag: str, kind: str) -> Row:
-    """Return the row of a tag; GluonCV's files that the index does not know have the digits of their SHA-1."""
-    digits = tag.lower()
-    try:
-        row = index.row(model, tag)
-    except WeightsError:
-        if not 8 <= len(digits) <= 40 or set(digits) - set('0123456789abcdef'):
-            raise
-        # The published files are named in small letters.
-        name = f'{model}-{digits[:8]}'
-        return Row(model, digits[:8], 'GluonCV', (WeightsFile(f'{name}.params', (f'mxnet://{name}.zip',),
-                                                              f'sha1:{digits}'),), 'params', 'not known', kind=kind)
-    # All digits that are known are checked, whoever knows them.
-    return replace(row, files=tuple(
-        replace(file, digest=f'{file.algorithm}:{digits}') if file.digits and digits.startswith(file.digits) else file
-        for file in row.files))
-
-
-def _told(row: Row, root: str | os.PathLike | None, card) -> str:
-    source = Records(weights_root(root)).source(row.files[0].name) or weights_root(root)
-    model = row.model if row.model == card.name else f'{row.model} for {card.name}'
-    score = f'published {row.score}' if row.score else 'no published score'
-    return f'Weights of {model}: {row.tag}, by {row.publisher}, from {source}; {score}; licence {row.licence}'
-
-
-def _cause(error: WeightsError) -> str:
-    if not isinstance(error, NotFetchedError):
-        return str(error)
-    return ', '.join(f'{address}: {cause}' for address, cause in error.causes)
-
-
-def _why_none(model: str, errors: list[tuple[Row, WeightsError]], folder: Path) -> str:
-    if len(errors) == 1:
-        return str(errors[0][1])
-    tried = '; '.join(f'{row.tag} ({_cause(error)})' for row, error in errors)
-    best = errors[0][0].files
-    files = ', '.join(f'{file.name} ({file.digest or "no digest is published"})' for file in best)
-    return f'none of {len(errors)} sets of weights of {model} can be had: {tried}; with one from elsewhere, for ' \
-           f'instance {files}, put it into {folder}'

@@ -253,10 +253,10 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     """
     card = model_card(name)
     settings, kinetics = _settings(card, options, pretrained)
-    nclass = card.num_classes if nclass is None else nclass
     for option, value in (('nclass', nclass), ('num_segments', num_segments), ('num_crop', num_crop),
-                          ('input_size', settings.get('input_size', 1)), ('clip_length', clip_length or 1)):
-        if not isinstance(value, int) or value < 1:
+                          ('input_size', settings.get('input_size')), ('clip_length', clip_length)):
+        by_default = value is None and option in ('nclass', 'input_size', 'clip_length')
+        if not by_default and (not isinstance(value, int) or value < 1):
             raise ModelError(f'{card.name}: {option} is a whole number from 1, got {value!r}')
     _check_sampling(card, tsn or use_tsn, num_segments * num_crop, clip_length)
     if settings.get('last_gamma') and (pretrained or pretrained_base):
@@ -266,7 +266,13 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
         card, pretrained=pretrained, pretrained_base=pretrained_base, kinetics=kinetics, replace_head=replace_head,
         base=base_of(card, settings), root=root, trust_first_use=trust_first_use, index=index)
     if start:
-        card, settings = start.card, {**start.row.options, **settings}
+        if start.card.name != card.name:
+            raise ModelError(f'{card.name}: cannot start from what was found for {start.card.name}')
+        card = start.card
+        settings |= {option: value for option, value in start.row.options.items() if options.get(option) is None}
+        if nclass is None and not (replace_head or start.body_only) and start.row.class_names:
+            nclass = len(start.row.class_names)
+    nclass = card.num_classes if nclass is None else nclass
     size = settings.pop('input_size', card.input_size)
     frames = card.clip_length if clip_length is None else clip_length
     net = _BUILDERS[card.name](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop, **settings)
@@ -279,7 +285,6 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx or [mx.cpu()])
     if start:
         load_start(net, start, ignore_head=replace_head, ctx=devices)
-        net.classes = None if replace_head or start.body_only else card.labels()
     initialize_rest(net, devices)
     return net
 

@@ -11,7 +11,7 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -49,8 +49,12 @@ class NotFetchedError(WeightsError):
                          else '') + f'; with the file from elsewhere ({_expected(file)}), put it at {path}')
 
 
+#: Called with a file, an address that was asked for it, and what happened there; empty when it gave the file.
+Hear = Callable[[WeightsFile, str, str], None]
+
+
 def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: bool = False, progress: bool = True,
-          hub: bool = True) -> list[Path]:
+          hub: bool = True, hear: Hear | None = None) -> list[Path]:
     """Return the files of a set of weights, downloading what is not there or not whole.
 
     Parameters
@@ -65,6 +69,8 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
         Draw a bar on a terminal.
     hub : bool
         Leave what is on Hugging Face to `huggingface_hub` and its cache, where that is installed.
+    hear : callable, optional
+        See `Hear`.
 
     Returns
     -------
@@ -95,7 +101,43 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
         raise WeightsError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be checked '
                            'against; pass --trust-first-use (trust_first_use=True) to take what comes, which later '
                            'downloads are held to')
-    return [_fetch_file(file, folder, records, progress, hub) for file in row.files]
+    return [_fetch_file(file, folder, records, progress, hub, hear or (lambda *_: None)) for file in row.files]
+
+
+def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: bool = False) -> str:
+    """Return what is in the cache of a file: ``'verified'``, ``'not there'``, ``'not verified'``, or what is wrong.
+
+    Parameters
+    ----------
+    file : WeightsFile
+    root : str or path, optional
+        As in `fetch`.
+    read : bool
+        Hash the file, however it was verified before, and note the result; without, a file that was not verified or has
+        changed since is ``'not verified'``.
+
+    Raises
+    ------
+    WeightsError
+        When the file cannot be read.
+    """
+    folder = weights_root(root)
+    path, records = folder / file.name, Records(folder)
+    if not path.exists():
+        return 'not there'
+    if not read:
+        return 'verified' if records.vouch(file) else 'not verified'
+    noted = records.sha256(file.name)
+    if not file.digest and noted is None:
+        return 'not verified'
+    try:
+        found = _digests(path, file)
+    except OSError as error:
+        raise WeightsError(f'{path}: cannot be read: {error.strerror or error}') from error
+    if cause := _wrong(file, found, records):
+        return cause
+    records.add(file, found['sha256'])
+    return 'verified'
 
 
 def weights_root(root: str | os.PathLike | None = None) -> Path:
@@ -217,7 +259,7 @@ def _hub():
     return huggingface_hub
 
 
-def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: bool, hub: bool) -> Path:
+def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: bool, hub: bool, hear: Hear) -> Path:
     path = folder / file.name
     if records.vouch(file):
         return path
@@ -236,7 +278,7 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
                     records.add(file, digests['sha256'])
                     return path
                 _LOG.warning('%s: %s: downloading it again', path, there)
-            return _from_somewhere(file, path, records, there, progress, hub)
+            return _from_somewhere(file, path, records, there, progress, hub, hear)
     except OutputError as error:
         raise WeightsError(f'{error}; name another folder with root= or MXNET_HOME') from error
     except OSError as error:
@@ -244,14 +286,17 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
                            'MXNET_HOME') from error
 
 
-def _from_somewhere(file: WeightsFile, path: Path, records: Records, there: str, progress: bool, hub: bool) -> Path:
+def _from_somewhere(file: WeightsFile, path: Path, records: Records, there: str, progress: bool, hub: bool,
+                    hear: Hear) -> Path:
     causes = []
     for address in _addresses(file, hub):
         try:
             sha256 = _WAYS[address.way](file, path, address, records, progress)
         except AddressError as error:
             causes.append((address.shown, str(error)))
+            hear(file, *causes[-1])
             continue
+        hear(file, address.shown, '')
         records.add(file, sha256, address.shown)
         return path
     raise NotFetchedError(file, path, causes, there)

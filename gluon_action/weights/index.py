@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,8 @@ class Row:
         Preparation: any of `mean` and `std` (a number for each channel, of values in 0..1), `clip_length`,
         `clip_stride`, `input_size`, `segments`. What is not given is as on the model's card.
     classes : dict
-        Index -> name of the class, where the publisher's order differs from the data set's here.
+        Index -> name of the class, where the publisher's order differs from the data set's here; names of all classes
+        where they are not those of the data set in the model's name.
     channels : {'rgb', 'bgr'}
         Order of the colours in the publisher's input.
     options : dict
@@ -142,6 +143,12 @@ class Row:
         return all(file.digest for file in self.files)
 
     @property
+    def class_names(self) -> list[str] | None:
+        """The names of all classes in order, where the row has them all."""
+        names = [self.classes.get(str(number)) for number in range(len(self.classes))]
+        return names if names and None not in names else None
+
+    @property
     def score(self) -> str:
         """The published accuracy in words; empty without one."""
         if self.top1 is None:
@@ -149,6 +156,15 @@ class Row:
         how = ', '.join(filter(None, (self.protocol, self.average and f'{self.average} averaged')))
         return f'top-1 {self.top1:g} %' + (f', top-5 {self.top5:g} %' if self.top5 is not None else '') \
             + (f' ({how})' if how else '')
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what an index says of it: the fields that are not as they are by default."""
+        row = {part.name: getattr(self, part.name) for part in fields(self)
+               if part.default is MISSING and part.default_factory is MISSING
+               or getattr(self, part.name) not in (part.default, {})}
+        row['files'] = [{name: value for name, value in asdict(file).items() if value not in ('', None)}
+                        for file in self.files]
+        return row
 
     def result(self) -> dict[str, Any]:
         """Return what is published of the accuracy, as reports keep it."""

@@ -18,6 +18,7 @@ from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
+from flags_of_models import MODELS_ROWS
 from flags_of_predict import PREDICT_ROWS
 from flags_of_quantize import QUANTIZE_ROWS
 from flags_of_records import RECORDS_ROWS
@@ -59,7 +60,8 @@ def world(demo_appearance, tmp_path_factory):
     folder = tmp_path_factory.mktemp('flags')
     made = World(folder, demo_appearance)
     with pytest.MonkeyPatch.context() as patch, made.cleanup:
-        register_tiny(made.published)
+        register_tiny()
+        patch.setenv('GLUON_ACTION_INDEX', str(made.index))
         patch.setenv('MXNET_HOME', str(folder))
         patch.setenv('MXNET_GLUON_REPO', 'http://127.0.0.1:9/')
         yield made
@@ -145,6 +147,7 @@ ROWS = {
     'benchmark-model': BENCHMARK_ROWS,
     'quantize': QUANTIZE_ROWS,
     'import-weights': IMPORT_ROWS,
+    'models': MODELS_ROWS,
     'make-clip-records': RECORDS_ROWS,
     **CLASSIFIER_ROWS,
     **ESTIMATOR_ROWS,
@@ -169,10 +172,16 @@ ROWS = {
 
 
 def options_of(command):
-    """option -> its action, by the first long name."""
-    parser = importlib.import_module(f'gluon_action.cli.{commands.COMMANDS[command][0]}').build_parser()
-    return {next((name for name in action.option_strings if name.startswith('--')), action.dest): action
-            for action in parser._actions if not isinstance(action, argparse._HelpAction)}
+    """option -> its action, by the first long name; behind the name of the action where a command has several."""
+    def options(parser):
+        return {next((name for name in action.option_strings if name.startswith('--')), action.dest): action
+                for action in parser._actions if not isinstance(action, argparse._HelpAction)}
+
+    found = options(importlib.import_module(f'gluon_action.cli.{commands.COMMANDS[command][0]}').build_parser())
+    if isinstance(found.get('action'), argparse._SubParsersAction):
+        found |= {f'{name} {option}': action for name, parser in found.pop('action').choices.items()
+                  for option, action in options(parser).items() if option != '--debug'}
+    return found
 
 
 @pytest.mark.parametrize('command', commands.COMMANDS)

@@ -10,7 +10,7 @@ import pytest
 from weights_server import WeightsServer, row_of, write_index
 
 from gluon_action.errors import ModelError, WeightsError
-from gluon_action.model_zoo import find_start, get_model, load_weights
+from gluon_action.model_zoo import find_start, get_model, load_weights, model_card
 from gluon_action.model_zoo.pretrained import load_start
 
 FAST = {'nclass': 3, 'input_size': 32, 'pretrained_base': False}
@@ -239,3 +239,125 @@ def test_a_start_is_loaded_into_a_network_that_holds_values_already(repository, 
     other = get_model('resnet18_v1b_ucf101', **FAST)
     load_start(other, find_start(other.card, pretrained_base=sha1[:8], root=tmp_path))
     assert (values(other, 'conv1.weight') == values(net, 'conv1.weight')).all()
+
+
+# What is taken, and what is said of it
+
+NAME = 'resnet18_v1b_kinetics400'
+
+
+@pytest.fixture
+def sources(repository, trained, tmp_path, monkeypatch):
+    """An index of three rows of one network, all of them on a server of our own; the bucket does not answer."""
+    content = trained[1].read_bytes()
+    rows = [row_of(NAME, tag, content, f'{repository.address}/{tag}.params', top1=top1, protocol='25x10',
+                   average='features', licence=licence, input={'mean': [.5, .4, .3], 'std': [.1, .2, .3]})
+            for tag, top1, licence in (('first', 74.12, 'Apache-2.0'), ('second', 70., 'CC-BY-NC-4.0'),
+                                       ('third', 69., 'MIT'))]
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', rows)))
+    monkeypatch.setenv('MXNET_GLUON_REPO', 'http://127.0.0.1:9/')
+    repository.content, repository.rows = content, rows
+    return repository
+
+
+def test_the_first_row_that_can_be_had_is_taken_and_said(sources, trained, tmp_path, caplog):
+    sources.files['/first.params'], sources.types['/first.params'] = b'<html>', 'text/html'
+    sources.files['/second.params'] = sources.content[:-1] + b'?'
+    sources.files['/third.params'] = sources.content
+    with caplog.at_level('INFO'):
+        net = get_model(NAME, pretrained=True, root=tmp_path)
+    assert (values(net, 'output.weight') == values(trained[0], 'output.weight')).all()
+    assert f'{NAME} first is passed over: {sources.address}/first.params: a web page' in caplog.text
+    assert f'{NAME} second is passed over: {sources.address}/second.params: its SHA-256 is' in caplog.text
+    told = (f'Weights of {NAME}: third, by us, from {sources.address}/third.params; published top-1 69 % (25x10, '
+            'features averaged); licence MIT')
+    assert told in caplog.messages
+    assert (net.start.row.tag, net.row['tag'], net.card.mean) == ('third', 'third', (.5, .4, .3))
+    assert net.card.of == model_card(NAME) and net.classes == net.card.labels()
+
+
+def test_a_licence_without_commercial_use_is_said_before_the_download(sources, tmp_path, caplog):
+    sources.files['/second.params'] = sources.content
+    with caplog.at_level('INFO'):
+        get_model(NAME, pretrained='second', root=tmp_path)
+    asked = [number for number, text in enumerate(caplog.messages) if text.startswith('downloading')]
+    said = caplog.messages.index(f'{NAME} second: their licence, CC-BY-NC-4.0, does not allow commercial use')
+    assert said < asked[0]
+
+
+def test_when_none_can_be_had_all_are_named_with_what_to_put_where(sources, tmp_path):
+    with pytest.raises(WeightsError) as caught:
+        get_model(NAME, pretrained=True, root=tmp_path)
+    for part in (f'none of 4 sets of weights of {NAME} can be had: first ({sources.address}/first.params: HTTP 404 ',
+                 '46d5a985 (http://127.0.0.1:9/gluon/models/', 'no connection', sources.rows[0]['files'][0]['digest'],
+                 f'put it into {tmp_path}', 'use pretrained=False to do without'):
+        assert part in str(caught.value)
+
+
+def test_a_row_without_a_digest_is_passed_over_unless_trusted(sources, tmp_path, monkeypatch, caplog):
+    sources.rows[0]['files'][0]['digest'] = ''
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', sources.rows)))
+    sources.files |= {f'/{tag}.params': sources.content for tag in ('first', 'second')}
+    assert get_model(NAME, pretrained=True, root=tmp_path / 'a').start.row.tag == 'second'
+    assert 'first is passed over: first.params: us gives no digest' in caplog.text
+    assert get_model(NAME, pretrained=True, root=tmp_path / 'b', trust_first_use=True).start.row.tag == 'first'
+
+
+def test_offline_what_is_in_the_cache_is_taken(sources, tmp_path, monkeypatch):
+    sources.files['/third.params'] = sources.content
+    get_model(NAME, pretrained='third', root=tmp_path)
+    monkeypatch.setenv('GLUON_ACTION_OFFLINE', '1')
+    sources.paths.clear()
+    assert get_model(NAME, pretrained=True, root=tmp_path).start.row.tag == 'third'
+    assert not sources.paths
+
+
+def test_what_was_found_before_is_loaded_without_asking_again(sources, trained, tmp_path):
+    sources.files['/first.params'] = sources.content
+    start = find_start(model_card(NAME), pretrained=True, root=tmp_path)
+    sources.files.clear()
+    net = get_model(NAME, pretrained=start)
+    assert (values(net, 'output.weight') == values(trained[0], 'output.weight')).all() and net.start is start
+    with pytest.raises(ModelError, match=f'resnet18_v1b_ucf101: cannot start from what was found for {NAME}'):
+        get_model('resnet18_v1b_ucf101', pretrained=start)
+
+
+def test_weights_without_a_head_are_for_a_new_one(sources, trained, tmp_path, monkeypatch):
+    arrays = {key: array for key, array in mx.nd.load(str(trained[1])).items() if not key.startswith('output.')}
+    mx.nd.save(str(tmp_path / 'body.params'), arrays)
+    body = row_of(NAME, 'body', (tmp_path / 'body.params').read_bytes(), 'body.params', head=False)
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', [body])))
+    with pytest.raises(WeightsError) as caught:
+        get_model(NAME, pretrained=True, root=tmp_path / 'models')
+    assert 'body' not in str(caught.value)
+    net = get_model(NAME, nclass=3, pretrained=True, replace_head=True, root=tmp_path / 'models')
+    assert (net.start.row.tag, net.classes, values(net, 'output.weight').shape) == ('body', None, (3, 512))
+
+
+def test_weights_of_other_classes_bring_their_number_and_names(sources, tmp_path, monkeypatch):
+    net = get_model('resnet18_v1b_custom', **FAST)
+    net.save_parameters(str(tmp_path / 'own.params'))
+    own = row_of('resnet18_v1b_custom', 'own', (tmp_path / 'own.params').read_bytes(), 'own.params',
+                 classes={'0': 'wave', '1': 'clap', '2': 'jump'})
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', [own])))
+    got = get_model('resnet18_v1b_custom', pretrained='own', root=tmp_path / 'models')
+    assert (got.num_classes, got.classes) == (3, ['wave', 'clap', 'jump'])
+    assert (values(got, 'output.weight') == values(net, 'output.weight')).all()
+
+
+def test_what_weights_need_of_the_network_is_built(sources, tmp_path, monkeypatch):
+    net = get_model('resnet18_v1b_custom', **FAST, use_gn=True)
+    net.save_parameters(str(tmp_path / 'own.params'))
+    own = row_of('resnet18_v1b_custom', 'own', (tmp_path / 'own.params').read_bytes(), 'own.params',
+                 options={'use_gn': True})
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', [own])))
+    assert not get_model('resnet18_v1b_custom', nclass=3, pretrained='own', root=tmp_path / 'models').batch_norms()
+
+
+def test_a_base_hands_over_how_it_normalises_colours_and_nothing_else(sources, trained, tmp_path, monkeypatch):
+    row = row_of('resnet18_v1b', 'half', trained[1].read_bytes(), 'base.params', kind='base',
+                 input={'mean': [.5] * 3, 'std': [.5] * 3, 'input_size': 384})
+    (tmp_path / 'base.params').write_bytes(trained[1].read_bytes())
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', [row])))
+    net = get_model('resnet18_v1b_ucf101', root=tmp_path / 'models')
+    assert net.card.preparation == {'mean': (.5,) * 3, 'std': (.5,) * 3} and net.start.body_only

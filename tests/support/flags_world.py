@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mxnet import gluon
 from PIL import Image
+from weights_server import row_of, write_index
 
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer
@@ -59,10 +60,10 @@ def save_tiny(folder, nclass, seed):
     return path, hashlib.sha1(path.read_bytes()).hexdigest()
 
 
-def register_tiny(published=()):
+def register_tiny():
     registry.register_model(model_zoo.ModelCard.of_2d(
-        NAME, family='Tiny', dataset='ucf101', supports=('partial_bn', 'bn_frozen'), dropout_ratio=0.5, init_std=0.1,
-        published=tuple((sha1[:8], sha1, 50.0, 1) for _, sha1 in published)))(build_tiny)
+        NAME, family='Tiny', dataset='ucf101', supports=('partial_bn', 'bn_frozen'), dropout_ratio=0.5, init_std=0.1))(
+        build_tiny)
 
 
 class World:
@@ -80,6 +81,10 @@ class World:
         for path, sha1 in self.published:
             shutil.copy(path, folder / 'models' / f'{NAME}-{sha1[:8]}.params')
         self.paths['tag'] = self.published[1][1][:8]
+        names = [f'{NAME}-{sha1[:8]}' for _, sha1 in self.published]
+        self.index = write_index(folder / 'index.json', [
+            row_of(NAME, sha1[:8], b'', f'mxnet://{name}.zip', name=f'{name}.params', digest=f'sha1:{sha1}', top1=50.)
+            for name, (_, sha1) in zip(names, self.published)])
 
     def _write_lists(self):
         elsewhere = self.folder / 'elsewhere'

@@ -97,7 +97,7 @@ def row_of(model, tag, content, url, *, name=None, format='params', digest='sha2
     """A row of an index, as JSON has it, of one file with `content`; `digest` is an algorithm or the whole of it."""
     known = {'sha256': hashlib.sha256, 'sha1': hashlib.sha1}.get(digest)
     return {'model': model, 'tag': tag, 'publisher': 'us', 'format': format, 'licence': 'Apache-2.0',
-            'files': [{'name': name or url.rsplit('/', 1)[1], 'urls': [url],
+            'files': [{'name': name or url.rsplit('/', 1)[-1], 'urls': [url],
                        'digest': f'{digest}:{known(content).hexdigest()}' if known else digest}], **more}
 
 

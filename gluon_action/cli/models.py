@@ -1,0 +1,258 @@
+"""``gluon-action models``: published weights, and one's own: list, info, download, verify, purge, mirror, publish."""
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import OutputError, UsageError, WeightsError
+from ..files import check_folder_takes_files, output_errors
+from ..weights import Index, Row, fetch, read_index, weights_root
+from ..weights.choice import fetch_best, row_by_tag
+from ..weights.fetch import NotFetchedError, state_of
+from .command import HelpFormatter, make_parser
+
+EXAMPLES = """examples:
+  # what is published for Kinetics400, best first
+  %(prog)s list '*_kinetics400'
+  # where the weights of a model are, under which licence, how frames are prepared for them
+  %(prog)s info resnet50_v1b_kinetics400
+  # the best that can be had, or a certain set, into the cache
+  %(prog)s download resnet50_v1b_kinetics400
+  %(prog)s download resnet50_v1b_kinetics400 --tag mmaction2-5seg
+  # hash what is in the cache again
+  %(prog)s verify
+  # a folder for machines without a network, which find it by GLUON_ACTION_REPO
+  %(prog)s mirror /mnt/usb/weights
+  # file, index and card of your own training
+  %(prog)s publish runs/exp1 --out published --tag exp1
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser('Published weights of the networks, and your own: which there are, fetching, checking, '
+                         'mirroring, publishing.', prog='gluon-action models', epilog=EXAMPLES)
+    # Each says --debug too, where people put it; unset, it leaves what stands before the action.
+    debug = argparse.ArgumentParser(add_help=False)
+    debug.add_argument('--debug', action='store_true', default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=text, parents=[debug], allow_abbrev=False,
+                                  formatter_class=HelpFormatter)
+
+    listing = add('list', 'one line a model: its best weights')
+    listing.add_argument('pattern', nargs='?', default='*', help="models, as in '*_kinetics400'")
+
+    info = add('info', 'all that is known of the weights of a model')
+    info.add_argument('model', metavar='MODEL', help='model, or ImageNet network')
+
+    download = add('download', 'fetch weights into the cache and verify them')
+    download.add_argument('model', metavar='MODEL', help='model, or ImageNet network')
+    download.add_argument('--tag', default='', help='which ones; by default the best that can be had')
+
+    verify = add('verify', 'hash what is in the cache again')
+    verify.add_argument('model', metavar='MODEL', nargs='?', default='', help='of one model only')
+
+    purge = add('purge', 'remove weights from the cache')
+    purge.add_argument('model', metavar='MODEL', nargs='?', default='', help='of one model only')
+    purge.add_argument('--yes', action='store_true', help='do not ask')
+
+    mirror = add('mirror', 'fetch all weights into a folder, for machines without a network')
+    mirror.add_argument('folder', metavar='DIR', help='folder; what is there and whole is not fetched again')
+    mirror.add_argument('--pattern', default='*', help="models, as in '*_kinetics400'")
+
+    publish = add('publish', 'make file, index and card of a training run of your own')
+    publish.add_argument('run', metavar='RUN_DIR', help='folder of the run, as --save-dir named it')
+    publish.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
+    publish.add_argument('--tag', default='', help='name of the weights; by default the name of the run')
+    publish.add_argument('--licence', default='not stated', help='licence that you give them, as SPDX names it')
+    publish.add_argument('--publisher', default='not stated', help='whose they are')
+    publish.add_argument('--report', default=None, metavar='DIR',
+                         help="folder of a test's report, whose accuracy and protocol are published")
+    publish.add_argument('--overwrite', action='store_true', help='replace other weights of this tag')
+
+    for command in (listing, info, download, verify, purge, mirror):
+        command.add_argument('--index', default=None, metavar='FILE',
+                             help='file or address of an index that comes before the own one ($GLUON_ACTION_INDEX)')
+    for command in (info, download, verify, purge):
+        command.add_argument('--root', default=None, metavar='DIR',
+                             help='folder of weights; by default $MXNET_HOME/models or ~/.mxnet/models')
+    for command in (download, mirror):
+        command.add_argument('--trust-first-use', action='store_true',
+                             help='take weights whose publisher gives no digest as they come the first time')
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> int | None:
+    """Do what is asked; the exit code is 1 when weights are wrong or cannot be had."""
+    if args.action == 'publish':
+        return _publish(args)
+    return {'list': _list, 'info': _info, 'download': _download, 'verify': _verify, 'purge': _purge,
+            'mirror': _mirror}[args.action](args, read_index(args.index))
+
+
+def _list(args: argparse.Namespace, index: Index) -> None:
+    rows = [('model', 'best weights', 'of', 'top-1', 'protocol', 'licence')]
+    for model in fnmatch.filter(index.models(), args.pattern.lower()):
+        best = index.rows_of(model)
+        row = best[0]
+        rows.append((model, row.tag, str(len(best)), '-' if row.top1 is None else f'{row.top1:g}', row.protocol or '-',
+                     row.licence))
+    if len(rows) == 1:
+        raise UsageError(f'weights of no model that is named like {args.pattern!r} are published; gluon-action models '
+                         'list names them all, gluon-action list-models all networks')
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    print('\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows))
+
+
+def _info(args: argparse.Namespace, index: Index) -> None:
+    for number, row in enumerate(_rows_of(index, args.model)):
+        print(('\n' if number else '') + '\n'.join(_about(row, args.root)))
+
+
+def _about(row: Row, root: str | None) -> list[str]:
+    licence = row.licence + ('' if row.commercial else ' (no commercial use)')
+    preparation = ', '.join(f'{name} {" ".join(f"{number:g}" for number in value)}' if name in ('mean', 'std') else
+                            f'{name.replace("_", " ")} {value}' for name, value in row.input.items())
+    facts = {'published': row.score or '-', 'licence': licence,
+             'preparation': preparation or "as the model's card says",
+             'segments': row.segments and f'{row.segments} in training', 'channels': row.channels.upper(),
+             'head': '' if row.head else 'none: for a new one',
+             'classes': ', '.join(f'{number} {name}' for number, name in row.classes.items()),
+             'options': ', '.join(f'{name}={value}' for name, value in row.options.items()),
+             'format': row.format, 'note': row.note}
+    lines = [f'{row.model} {row.tag}, by {row.publisher}']
+    lines += [f'  {name + ":":<13}{value}' for name, value in facts.items() if value]
+    for file in row.files:
+        size = f'{file.bytes:,} bytes, ' if file.bytes else ''
+        lines.append(f'  {"file:":<13}{file.name} ({size}{file.digest or "no digest is published"}; '
+                     f'{_in_cache(state_of(file, root))})')
+        lines += [f'  {"":<13}{url}' for url in file.urls]
+    return lines
+
+
+def _in_cache(state: str) -> str:
+    return {'verified': 'in the cache, verified', 'not there': 'not in the cache',
+            'not verified': 'in the cache, not verified yet'}[state]
+
+
+def _download(args: argparse.Namespace, index: Index) -> None:
+    rows = [row_by_tag(index, args.model, args.tag)] if args.tag else _rows_of(index, args.model)
+    _, paths = fetch_best(rows, args.root, trust_first_use=args.trust_first_use)
+    for path in paths:
+        print(path)
+
+
+def _verify(args: argparse.Namespace, index: Index) -> int:
+    wrong = found = 0
+    for row in _rows_of(index, args.model) if args.model else index.rows:
+        for file in row.files:
+            state = state_of(file, args.root, read=True)
+            if state == 'not there':
+                continue
+            found += 1
+            wrong += state not in ('verified', 'not verified')
+            print(f'{file.name}: ' + ('no digest is published, and none was noted at a download' if
+                                      state == 'not verified' else state))
+    print(f'{weights_root(args.root)}: {found} files of weights, {wrong} of them wrong')
+    return 1 if wrong else 0
+
+
+def _purge(args: argparse.Namespace, index: Index) -> None:
+    folder = weights_root(args.root)
+    names = {file.name for row in (_rows_of(index, args.model) if args.model else index.rows) for file in row.files}
+    parts = {part for name in names for part in (f'{name}.part', f'{name}.part.version')} | {
+        f'{name.removesuffix(".params")}.zip.part{version}' for name in names for version in ('', '.version')}
+    there = [path for path in (folder / name for name in sorted(names | parts)) if path.is_symlink() or path.exists()]
+    if not there:
+        print(f'{folder} has nothing of that')
+        return
+    for path in there:
+        print(f'{path} ({path.lstat().st_size:,} bytes'
+              + (', a link: the file stays in the cache of huggingface_hub)' if path.is_symlink() else ')'))
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError('purge asks before it removes, and there is nobody to ask; pass --yes')
+        if input(f'remove these {len(there)} files? [y/N] ').strip().lower() not in ('y', 'yes'):
+            print('nothing was removed')
+            return
+    total = 0
+    for path in there:
+        size = path.lstat().st_size
+        try:
+            path.unlink()
+        except OSError as error:
+            raise OutputError(f'{path}: cannot be removed: {error.strerror or error}') from error
+        total += size
+    print(f'removed {len(there)} files, {total:,} bytes')
+
+
+def _mirror(args: argparse.Namespace, index: Index) -> int:
+    folder = Path(args.folder).expanduser()
+    with output_errors(folder):
+        check_folder_takes_files(folder)
+    answers: dict[str, list[str]] = {}
+    missing, left_out, whole = [], [], 0
+
+    def hear(file, address, cause):
+        answers.setdefault(_server_of(address), []).append(cause)
+        print(f'{file.name}: {address}: {cause or "fetched"}', flush=True)
+
+    for row in index.rows:
+        if not fnmatch.fnmatch(row.model, args.pattern.lower()):
+            continue
+        if not row.trusted and not args.trust_first_use:
+            left_out.append(f'{row.model} {row.tag}')
+            continue
+        try:
+            fetch(row, folder, trust_first_use=args.trust_first_use, hub=False, hear=hear)
+            whole += 1
+        except WeightsError as error:
+            if not isinstance(error, NotFetchedError):  # the disk refuses: it will for all that follow
+                raise
+            missing.append(f'{row.model} {row.tag}')
+    print(f'\n{folder}: {whole} sets of weights are there and verified, {len(missing)} could not be had')
+    for server, causes in answers.items():
+        failed = [cause for cause in causes if cause]
+        print(f'  {server}: ' + (f'answered {len(causes) - len(failed)} of {len(causes)} times' if len(failed) <
+                                 len(causes) else f'did not give any of {len(causes)} files: {failed[0]}'))
+    if left_out:
+        print(f'{len(left_out)} have no published digest and were left out; --trust-first-use takes them as they come: '
+              f'{", ".join(left_out)}')
+    if missing:
+        print(f'missing: {", ".join(missing)}; the same command tries them again')
+    print(f'Machines without a network find them by GLUON_ACTION_REPO={folder.absolute()}')
+    return 1 if missing else 0
+
+
+def _server_of(address: str) -> str:
+    return '/'.join(address.split('/')[:3]) if '://' in address else str(Path(address).parent)
+
+
+def _publish(args: argparse.Namespace) -> None:
+    from ..model_zoo.publish import publish_run
+    published = publish_run(args.run, args.out, tag=args.tag, licence=args.licence, publisher=args.publisher,
+                            report=args.report, overwrite=args.overwrite)
+    print(f'{published.parameters}\n{published.index}\n{published.card}\n'
+          f'get_model({published.model!r}, pretrained={published.tag!r}) takes them where '
+          f'GLUON_ACTION_INDEX={published.index} is set')
+
+
+def _rows_of(index: Index, model: str) -> list[Row]:
+    rows = index.rows_of(model.lower())
+    if not rows:
+        import difflib
+        close = difflib.get_close_matches(model.lower(), index.models(), n=3)
+        raise UsageError(f'no weights of {model} are published'
+                         + (f'; did you mean {" or ".join(close)}?' if close else '; gluon-action models list names '
+                            'all models that have some'))
+    return rows
