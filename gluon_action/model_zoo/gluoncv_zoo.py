@@ -12,7 +12,7 @@ from mxnet import gluon
 from ..errors import ModelError
 from ..nn import pad_strided_frames
 from ..nn.batch_norm import batch_norms, fold_batch_norms
-from .inflation import inflate_parameters
+from .inflation import inflate, inflate_parameters
 from .recognizer import Recognizer
 from .registry import ModelCard, register_model
 
@@ -104,11 +104,43 @@ class ResNet_SlowFast(ClipNetwork, theirs.ResNet_SlowFast):
 
     head_prefixes = ('fc.', 'head.')
 
+    def from_base(self, arrays):
+        """Inflate ResNet v1b by its names: the order of layers inside a block is another one here."""
+        params, inflated = self._collect_params_with_prefix(), {}
+        for source, array in arrays.items():
+            key = _OF_FIRST_STAGE.sub(lambda match: f'first_stage.{int(match[1] == "bn")}.', source)
+            key = _OF_STAGE.sub(lambda match: f'res_layers.{int(match[1]) - 1}.', key)
+            shape = params[key].shape if key in params else ()
+            inflated[key] = inflate(array, shape[2]) if len(shape) == 5 else array
+        return inflated
+
+
+class C2D(ResNet_SlowFast):
+    """A ResNet v1b for every frame of a clip, and the mean of what they see (Wang et al. 2018, arXiv:1711.07971)."""
+
 
 class R2Plus1D(ClipNetwork, theirs.R2Plus1D):
     """R(2+1)D: convolutions in space and through time in turn (Tran et al. 2018, arXiv:1711.11248)."""
 
     head_prefixes = ('fc.',)
+
+
+class WideBlock(theirs.r2plus1d.BasicBlock):
+    """A block of R(2+1)D whose second convolution has as many channels inside as those of all later blocks.
+
+    GluonCV's and torchvision's have as many as its first, which are fewer in the first block of a stage.
+    """
+
+    def __init__(self, inplanes: int, planes: int, *args, norm_layer=gluon.nn.BatchNorm, norm_kwargs=None, **kwargs):
+        super().__init__(inplanes, planes, *args, norm_layer=norm_layer, norm_kwargs=norm_kwargs, **kwargs)
+        if inplanes != planes:
+            with self.name_scope():
+                self.conv2 = theirs.r2plus1d.Conv2Plus1D(planes, planes, planes * 27 // 12, norm_layer=norm_layer,
+                                                         norm_kwargs=norm_kwargs)
+
+
+class R2Plus1DIG65M(R2Plus1D):
+    """R(2+1)D as trained on 65 million videos of Instagram (Ghadiyaram et al. 2019, arXiv:1905.00561)."""
 
 
 class P3D(ClipNetwork, theirs.P3D):
@@ -193,6 +225,11 @@ class SlowFast(ClipNetwork, theirs.SlowFast):
                              f'got {frames}; build it with clip_length={frames}')
 
 
+# Names of ResNet v1b: the stem, and the blocks of a stage.
+_OF_FIRST_STAGE = re.compile(r'^(conv|bn)1\.')
+_OF_STAGE = re.compile(r'^layer(\d)\.')
+
+
 def _every_other(count: int) -> tuple[int, ...]:
     return tuple(1 - index % 2 for index in range(count))
 
@@ -201,11 +238,11 @@ def _at(count: int, *places: int) -> tuple[int, ...]:
     return tuple(int(index in places) for index in range(count))
 
 
-def _i3d(depth: int, *non_local: tuple[int, ...]) -> dict:
+def _i3d(depth: int, *non_local: tuple[int, ...], **options) -> dict:
     """Return what GluonCV builds an inflated ResNet of; `non_local` marks blocks of the second and third stage."""
     third = {50: 6, 101: 23}[depth]
     design = {'depth': depth, 'out_indices': [3], 'base': f'resnet{depth}_v1b',
-              'inflate_freq': ((1, 1, 1), (1, 0, 1, 0), _every_other(third), (0, 1, 0))}
+              'inflate_freq': ((1, 1, 1), (1, 0, 1, 0), _every_other(third), (0, 1, 0)), **options}
     if non_local:
         design |= {'nonlocal_stages': (1, 2), 'nonlocal_freq': (_at(3), *non_local, _at(3)),
                    'nonlocal_cfg': {'nonlocal_type': 'gaussian'}}
@@ -219,22 +256,32 @@ def _slowfast(depth: int, frames: int, alpha: int, kernel: int = 5, temporal: in
             'num_block_temp_kernel_slow': temporal}
 
 
+def _slow(depth: int, **options) -> dict:
+    return {'depth': depth, 'out_indices': [3], **options}
+
+
 def _build(network: type[ClipNetwork], design: dict, nclass: int, *, tsn: bool, consensus: str,
-           **options) -> ClipNetwork:
+           sub_sample: bool = False, **options) -> ClipNetwork:
+    if sub_sample:
+        design = {**design, 'nonlocal_cfg': {**design['nonlocal_cfg'], 'sub_sample': True}}
     return network(nclass, **design, **options)
 
 
 _LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+# No frame is passed over before the second pooling.
+_ALL_FRAMES = {'conv1_stride_t': 1, 'pool1_stride_t': 1}
 
 # name -> GluonCV's class here, its design
 _NETWORKS = {
     'c3d_kinetics400': (C3D, {}),
+    'c3d_ucf101': (C3D, {}),
     **{f'p3d_resnet{depth}_kinetics400': (P3D, {'block': theirs.p3d.Bottleneck, 'layers': _LAYERS[depth]})
        for depth in (50, 101)},
     **{f'r2plus1d_resnet{depth}_kinetics400':
        (R2Plus1D, {'block': theirs.r2plus1d.Bottleneck if depth >= 50 else theirs.r2plus1d.BasicBlock,
                    'layers': _LAYERS[depth]})
        for depth in _LAYERS},
+    'r2plus1d_ig65m_resnet34_kinetics400': (R2Plus1DIG65M, {'block': WideBlock, 'layers': _LAYERS[34]}),
     'i3d_inceptionv1_kinetics400': (I3D_InceptionV1, {'base': 'googlenet'}),
     'i3d_inceptionv3_kinetics400': (I3D_InceptionV3, {'base': 'inceptionv3'}),
     **{f'i3d_resnet50_v1_{dataset}': (I3D_ResNetV1, _i3d(50))
@@ -244,7 +291,14 @@ _NETWORKS = {
     'i3d_nl10_resnet50_v1_kinetics400': (I3D_ResNetV1, _i3d(50, _at(4, 0, 1, 2, 3), _at(6, 0, 1, 2, 3, 4, 5))),
     'i3d_nl5_resnet101_v1_kinetics400': (I3D_ResNetV1, _i3d(101, _at(4, 1, 3), _at(23, 6, 13, 20))),
     'i3d_nl10_resnet101_v1_kinetics400': (I3D_ResNetV1, _i3d(101, _at(4, 0, 1, 2, 3), _at(23, 2, 6, 10, 14, 18, 22))),
-    'i3d_slow_resnet101_f16s4_kinetics700': (ResNet_SlowFast, {'depth': 101, 'out_indices': [3]}),
+    'i3d_8x8_resnet50_kinetics400': (I3D_ResNetV1, _i3d(50, **_ALL_FRAMES)),
+    'i3d_heavy_resnet50_kinetics400': (I3D_ResNetV1, _i3d(50, **_ALL_FRAMES, inflate_freq=(1, 1, 1, 1))),
+    **{f'c2d_resnet{depth}_kinetics400': (C2D, _slow(depth, inflate_freq=(0, 0, 0, 0), base=f'resnet{depth}_v1b'))
+       for depth in (50, 101)},
+    'i3d_slow_resnet101_f16s4_kinetics700': (ResNet_SlowFast, _slow(101)),
+    **{f'slowonly_{name}': (ResNet_SlowFast, _slow(depth, base=f'resnet{depth}_v1b'))
+       for name, depth in (('4x16_resnet50_kinetics400', 50), ('8x8_resnet50_kinetics400', 50),
+                           ('8x8_resnet50_kinetics700', 50), ('8x8_resnet101_kinetics400', 101))},
     'slowfast_4x16_resnet50_kinetics400': (SlowFast, _slowfast(50, 4, 8)),
     'slowfast_4x16_resnet50_custom': (SlowFast, _slowfast(50, 4, 8)),
     'slowfast_8x8_resnet50_kinetics400': (SlowFast, _slowfast(50, 8, 4, kernel=7)),
@@ -259,6 +313,8 @@ _FAMILIES = {
     C3D: ('C3D', 'arXiv:1412.0767', 16, 2, 112),
     P3D: ('P3D', 'arXiv:1711.10305', 16, 2, 224),
     R2Plus1D: ('R(2+1)D', 'arXiv:1711.11248', 16, 2, 112),
+    R2Plus1DIG65M: ('R(2+1)D', 'arXiv:1711.11248, 1905.00561', 32, 1, 112),
+    C2D: ('C2D', 'arXiv:1711.07971', 8, 8, 224),
     I3D_InceptionV1: ('I3D of GluonCV', 'arXiv:1705.07750', 32, 2, 224),
     I3D_InceptionV3: ('I3D of GluonCV', 'arXiv:1705.07750', 32, 2, 299),
     I3D_ResNetV1: ('I3D of GluonCV', 'arXiv:1705.07750', 32, 2, 224),
@@ -266,9 +322,14 @@ _FAMILIES = {
     SlowFast: ('SlowFast', 'arXiv:1812.03982', 0, 1, 224),
 }
 
+# start of a name -> frames of a clip and their distance, where they are not those of the class
+_CLIPS = {'c3d_ucf101': (16, 1), 'i3d_8x8_': (8, 8), 'slowonly_4x16_': (4, 16), 'slowonly_8x8_': (8, 8)}
+
+
 def _card(name: str, network: type[ClipNetwork], design: dict) -> ModelCard:
     dataset = name.rsplit('_', 1)[1]
     family, source, frames, stride, size = _FAMILIES[network]
+    frames, stride = next((clip for start, clip in _CLIPS.items() if name.startswith(start)), (frames, stride))
     small = network is I3D_ResNetV1 and dataset in ('ucf101', 'hmdb51', 'custom')
     if network is SlowFast:
         frames = design['fast_frames'] + design['slow_frames']
@@ -280,13 +341,15 @@ def _card(name: str, network: type[ClipNetwork], design: dict) -> ModelCard:
         supports.append('use_kinetics_pretrain')
     if network is SlowFast:
         supports.append('slowfast')
+    if '_nl' in name:
+        supports.append('sub_sample')
     return ModelCard.of_clips(
         name, dataset=dataset, family=family, clip_length=frames, clip_stride=stride, input_size=size,
         source=source + (', 1711.07971' if '_nl' in name else ''), base=design.get('base', ''),
         supports=tuple(supports),
         starts_from='' if starts_from == name else starts_from, head=f'{network.head_prefixes[0]}weight',
         dropout_ratio=0.8 if small else 0.5,
-        defaults={'init_std': 0.001 if small or network in (C3D, P3D, R2Plus1D) else 0.01})
+        defaults={'init_std': 0.001 if small or issubclass(network, (C3D, P3D, R2Plus1D)) else 0.01})
 
 
 for _name, (_network, _design) in _NETWORKS.items():

@@ -32,7 +32,7 @@ _DATASETS = {
 #: Options of `get_model` that only some models have; None, or False where there is no such option, asks for nothing.
 _OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 'batch_norm', 'use_gn', 'use_se',
             'last_gamma', 'use_kinetics_pretrain', 'final_endpoint', 'first_temporal_kernel_size',
-            'temporal_conv_startat', 'gating_startat', 'depth_multiplier', 'min_depth')
+            'temporal_conv_startat', 'gating_startat', 'depth_multiplier', 'min_depth', 'sub_sample')
 
 #: What weights may want other than the zoo's card says: how pixels become numbers, and which of them are seen.
 PREPARATION = ('mean', 'std', 'clip_length', 'clip_stride', 'input_size')
@@ -235,7 +235,8 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
         consensus : {'avg', 'max', 'weighted'}; dropout_ratio, init_std : float, by default the model's; input_size :
         int, pixels; feat_ext : bool, return features instead of scores; batch_norm : bool, variant of VGG16;
         use_gn, last_gamma : bool, variants of ResNet; use_kinetics_pretrain : bool, start ``*_custom`` models from
-        Kinetics400 weights, by default what `pretrained_base` says; final_endpoint : str, where I3D and S3D stop;
+        Kinetics400 weights, by default what `pretrained_base` says; sub_sample : bool, non-local blocks look at one of
+        four places; final_endpoint : str, where I3D and S3D stop;
         those of S3D, see :class:`gluon_action.model_zoo.s3dg.S3D`.
 
     Returns

@@ -175,7 +175,7 @@ def test_int8_knows_layers_and_what_passes_eight_bits():
 
 
 # The smallest of each kind: the others differ in depth, strides and the number of their classes.
-BODIES = {re.sub(r'(resnet|nl|slowfast_)\d+(x\d+)?', r'\1', name.rsplit('_', 1)[0]): name
+BODIES = {re.sub(r'(resnet|nl|slowfast_|slowonly_)\d+(x\d+)?', r'\1', name.rsplit('_', 1)[0]): name
           for name in reversed(list_models())}
 OPTIONS = [('resnet18_v1b_custom', {'num_segments': 3, 'consensus': 'max'}),
            ('resnet18_v1b_custom', {'num_segments': 3, 'num_crop': 2, 'consensus': 'weighted'}),
