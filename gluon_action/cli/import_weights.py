@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import engine
+from ..data.lists.rows import read_class_names
 from ..errors import OutputError, UsageError
 from .command import make_parser
 
@@ -18,6 +19,9 @@ EXAMPLES = """examples:
       --num-classes 5 --new-head --out i3d_start.params
   # torchvision's S3D; nothing in the file is run
   %(prog)s s3d-d76dad2f.pth --model s3d_kinetics400 --out s3d.params
+  # mmaction2's TSN; the same for what torchvision, timm, pytorchvideo and Hugging Face publish
+  %(prog)s tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb_20220906-2692d16c.pth \\
+      --model resnet50_v1b_kinetics400 --out tsn.params
   # TimeSformer as its authors publish it; embeddings are fitted to the model's frames and size
   %(prog)s TimeSformer_divST_8x32_224_K400.pyth --model timesformer_divst_8x32_kinetics400 \\
       --out timesformer.params
@@ -32,8 +36,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "Bring weights in the files of others into a parameter file of this package, and print what became of each\n"
         "variable. Formats are recognised: checkpoints of TensorFlow with DeepMind's I3D or slim's I3D, S3D and\n"
-        "S3D-G; files of PyTorch with torchvision's S3D, TimeSformer or ViT; parameters of this package and of\n"
-        'GluonCV. Anything unaccounted for is an error.',
+        "S3D-G; files of PyTorch and safetensors with torchvision's or timm's ResNet, torchvision's GoogLeNet,\n"
+        "Inception v3, VGG16, R(2+1)D and S3D, IG-65M's R(2+1)D, mmaction2's TSN, C2D, I3D, SlowOnly, C3D and\n"
+        "TimeSformer, pytorchvideo's SlowFast, Slow and I3D, TimeSformer of its authors and of Hugging Face, or ViT;\n"
+        'parameters of this package and of GluonCV. Anything unaccounted for is an error.',
         prog='gluon-action import-weights', epilog=EXAMPLES)
     parser.add_argument('source', metavar='SOURCE', help='file, folder, or what the names of a checkpoint begin with')
     parser.add_argument('--model', required=True, help='network they are for; gluon-action list-models names all')
@@ -41,6 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--num-classes', type=int, default=None, help="classes of the network; by default the model's")
     parser.add_argument('--new-head', action='store_true',
                         help='leave the head of SOURCE out and write a new, random one: for other classes')
+    parser.add_argument('--format', default=None, metavar='NAME',
+                        help='whose names SOURCE has, instead of recognising them; a wrong one names all')
+    parser.add_argument('--channels', choices=('rgb', 'bgr'), default='rgb',
+                        help='order of colours that SOURCE was trained with; the network takes RGB')
+    parser.add_argument('--class-names', default=None, metavar='FILE',
+                        help="names of the classes in SOURCE's order, one a line: rows of the head go where their "
+                             'class is in the model')
     parser.add_argument('--overwrite', action='store_true', help='replace the file that --out names')
     return parser
 
@@ -63,7 +76,14 @@ def main(args: argparse.Namespace) -> None:
     from ..model_zoo.preparation import write_preparation
     engine.seed(0)  # a new head is the same each time
     net = get_model(args.model, nclass=args.num_classes, pretrained_base=False)
-    conversion = load_any(net, args.source, ignore_head=args.new_head)
+    classes = None
+    if args.class_names:
+        ours = net.card.labels()
+        if ours is None:
+            raise UsageError(f'--class-names is for models of a known data set; {args.model} has no names of its own')
+        classes = read_class_names(args.class_names), ours
+    conversion = load_any(net, args.source, ignore_head=args.new_head, format=args.format, channels=args.channels,
+                          classes=classes)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

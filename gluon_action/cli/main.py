@@ -25,7 +25,7 @@ COMMANDS = {
     'estimator': ('clip_estimator', 'I3D and S3D-G by steps on TFRecords (scripts/{i3d,s3dg}_estimator.py)'),
     'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
     'extract-flow': ('extract_flow', 'optical flow of videos, for two streams (scripts/extract_flow.py)'),
-    'import-weights': ('import_weights', "weights of DeepMind's I3D, slim's S3D-G, TimeSformer, ViT"),
+    'import-weights': ('import_weights', 'weights of torchvision, timm, mmaction2, pytorchvideo, DeepMind and others'),
     'export': ('export', 'a network as an ONNX bundle that predicts without MXNet (scripts/export_model.py)'),
     'verify': ('verify', 'check an exported bundle and replay its reference clip'),
     'quantize': ('quantize_model', 'a bundle in int8, calibrated on your videos (scripts/quantize_model.py)'),

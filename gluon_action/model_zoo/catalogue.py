@@ -34,6 +34,11 @@ nothing that is in a file. Their scores are what their publishers give; they wer
 | the authors' [TimeSformer](https://github.com/facebookresearch/TimeSformer), `TimeSformer_divST_8x32_224_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_8_224_SSv2.pyth` | `timesformer_divst_8x32_kinetics400`; `..._kinetics600`; `..._ssv2` | 77.9 / 93.2; 79.1 / 94.4; 59.1 / 85.6, one clip x 3 crops, as the next two |
 | `TimeSformer_divST_16x16_448_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_16_448_SSv2.pyth` | `timesformer_divst_16x16_448_kinetics400`; `..._kinetics600`; `..._ssv2` | 79.6 / 94.0; 81.8 / 95.8; 61.8 / 86.9 |
 | `TimeSformer_divST_96x4_224_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_64_224_SSv2.pyth` | `timesformer_divst_96x4_kinetics400`; `..._kinetics600`; `timesformer_divst_64_ssv2` | 80.6 / 94.7; 82.2 / 95.6; 62.0 / 87.5 |
+| torchvision's R(2+1)D-18; R(2+1)D-34 of IG-65M | `r2plus1d_resnet18_kinetics400`; `r2plus1d_ig65m_resnet34_kinetics400` | 67.5 / 86.2; - |
+| mmaction2's TSN, C2D, I3D, SlowOnly, C3D, TimeSformer | `resnet*_v1b_*`, `c2d_*`, `i3d_resnet50_v1_*`, `i3d_heavy_*`, `slowonly_*`, `c3d_ucf101`, `timesformer_*` | as its model zoo says |
+| pytorchvideo's SlowFast, Slow, I3D | `slowfast_*`, `slowonly_*`, `i3d_8x8_*` | as its model zoo says |
+| Hugging Face's TimeSformer | `timesformer_divst_*` | as the authors' |
+| ResNet, GoogLeNet, Inception v3, VGG16 for images, of torchvision and timm | `resnet*_v1b_*`, `inceptionv1_*`, `inceptionv3_*`, `vgg16_*`, with `--new-head` | - |
 | ViT-B/16 for images, as timm and DeiT publish it (no distilled ones) | `timesformer_*`, with `--new-head` | - |
 
 TimeSformer's embeddings are fitted to the network: those of places as a square, rows and columns each by itself, those

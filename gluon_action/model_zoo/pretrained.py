@@ -154,21 +154,43 @@ def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=
     """
     from . import importers  # they know the networks, which are registered where this is asked for
     row, source = start.row, start.paths[0]
-    if row.kind == 'base' and row.format != 'vit':
+    if row.kind == 'base':
         try:
-            _load_base(net, importers.convert_base(row.model, source, format=row.format).arrays, source, ctx)
+            base = importers.convert_base(row.model, source, format=row.format, channels=row.channels)
+            _load_base(net, base.arrays, source, ctx)
         except WeightsError as error:
             raise WeightsError(f'ImageNet weights {row.model}: {error}; {_WITHOUT_BASE}') from error
     elif row.format == 'params':
         assign(net, read_parameters(source), source, ctx=ctx, ignore_head=ignore_head or start.body_only)
     else:
         ignore_head = ignore_head or start.body_only
-        assign(net, importers.convert(source, net, ignore_head=ignore_head).arrays, source, ctx=ctx,
-               ignore_head=ignore_head)
+        conversion = importers.convert(source, net, ignore_head=ignore_head, **reading_of(row, start.card))
+        assign(net, conversion.arrays, source, ctx=ctx, ignore_head=ignore_head)
     net.card, net.row, net.start = start.card, describe_row(row), start
     if not (ignore_head or start.body_only):
         # Rows of others' heads are put where the classes are here; a file of our own is loaded as it is.
         net.classes = row.format == 'params' and row.class_names or start.card.labels()
+
+
+def reading_of(row: Row, card) -> dict[str, Any]:
+    """Return how `gluon_action.model_zoo.importers.convert` is to read the files of a row for a model.
+
+    Parameters
+    ----------
+    row : Row
+    card : ModelCard
+        Of the network that takes them.
+
+    Returns
+    -------
+    dict
+        `format`, `channels` and `classes`: the names of the classes in the publisher's order and in the model's, where
+        the row says that they differ.
+    """
+    ours = card.labels()
+    theirs = [row.classes.get(str(number), name) for number, name in enumerate(ours or ())]
+    differ = row.classes and not row.class_names and ours
+    return {'format': row.format, 'channels': row.channels, 'classes': (theirs, ours) if differ else None}
 
 
 def _load_base(net: Recognizer, arrays: dict, source: Path, ctx) -> None:

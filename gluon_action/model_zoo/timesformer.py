@@ -200,6 +200,11 @@ class TimeSformer(Recognizer):
                                   'both directions')
         return arrays, notes
 
+    def from_base(self, arrays):
+        """Let a ViT for images start a network for clips, as `time_from_space` says."""
+        params = self._collect_params_with_prefix()
+        return {**arrays, **{key: array for key, (array, _) in time_from_space(arrays, params).items()}}
+
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches in a frame."""
@@ -259,6 +264,36 @@ class TimeSformer(Recognizer):
         square = f' and input_size={height}' if height == width else ''
         return (f'this {self._called()} is for clips of {had_frames} frames of {had_height} x {had_width}, got '
                 f'{frames} of {height} x {width}; build it with clip_length={frames}{square}')
+
+
+def time_from_space(arrays: dict[str, np.ndarray], params: dict) -> dict[str, tuple[np.ndarray, str]]:
+    """Return what weights without attention along time lack, as the authors' code starts it.
+
+    Attention along time starts as that along space, and what leads from it to the patches at 0, so that the network
+    starts as the one that the weights are of.
+
+    Parameters
+    ----------
+    arrays : dict
+        Key -> array of the weights.
+    params : dict
+        Key -> parameter of the network.
+
+    Returns
+    -------
+    dict
+        Key -> array, and the key that it is a copy of, or nothing; empty for weights that know of time.
+    """
+    added = {}
+    for key, parameter in params.items() if not any('.temporal_' in key for key in arrays) else ():
+        space = key.replace('temporal_', '')
+        if key in arrays:
+            continue
+        if space != key and space in arrays:
+            added[key] = arrays[space].copy(), space
+        elif key == 'time_embed' or '.temporal_fc.' in key:
+            added[key] = np.zeros(parameter.shape, np.float32), ''
+    return added
 
 
 def start_from_scratch(net: TimeSformer) -> None:

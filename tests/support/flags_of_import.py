@@ -1,7 +1,8 @@
 """What shows each flag of the command that imports weights."""
 import mxnet as mx
-from flags_world import NAME, changes, seen, traceback_row
+from flags_world import NAME, changes, save_tiny, seen, traceback_row
 
+from gluon_action.class_names import class_names
 from gluon_action.cli import import_weights
 from gluon_action.cli.command import run
 
@@ -58,6 +59,32 @@ def a_new_head_has_the_models_classes(world, output, *flags):
     assert all((array == body[key]).all() for key, array in made.items() if not key.startswith('output.'))
 
 
+@seen('--format', 'timm-resnet')
+def a_format_that_is_named_is_not_recognised(world, output, *flags):
+    assert import_them([*argv_of(world, '{weights}', *EIGHT, *flags), '--out', str(world.new_folder() / 'x')]) == 1
+    assert 'variables are not of ResNet of timm or torchvision' in output.readouterr().err
+
+
+@seen('--channels', 'bgr')
+def filters_of_the_input_are_turned(world, output, *flags):
+    straight, turned = imported(world, '{weights}', *EIGHT), imported(world, '{weights}', *EIGHT, *flags)
+    assert {key for key in straight if (straight[key] != turned[key]).any()} == {'layers.0.weight'}
+    assert (turned['layers.0.weight'] == straight['layers.0.weight'][:, ::-1]).all()
+
+
+@seen('--class-names', '{tmp}/their_classes.txt')
+def rows_of_the_head_go_where_their_class_is(world, output, *flags):
+    flag, path = (item.format(**world.paths) for item in flags)
+    weights, names = str(save_tiny(world.new_folder(), 101, 5)[0]), class_names('ucf101')
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write('\n'.join([names[1], names[0], *names[2:]]))
+    straight, ordered = imported(world, weights), imported(world, weights, flag, path)
+    assert (ordered['output.weight'][:2] == straight['output.weight'][1::-1]).all()
+    assert (ordered['output.weight'][2:] == straight['output.weight'][2:]).all()
+    assert import_them([*argv_of(world, '{weights}', *EIGHT, flag, path), '--out', 'never.params']) == 1
+    assert 'names of its 101 classes are not those' in output.readouterr().err
+
+
 @seen('--overwrite')
 def only_overwrite_replaces_a_file(world, output, *flags):
     out = world.new_folder() / 'x.params'
@@ -74,6 +101,9 @@ IMPORT_ROWS = {
     '--model': the_weights_must_be_of_the_model,
     '--out': the_file_is_written_where_told,
     '--num-classes': weights_of_other_classes_fit_when_they_are_named,
+    '--format': a_format_that_is_named_is_not_recognised,
+    '--channels': filters_of_the_input_are_turned,
+    '--class-names': rows_of_the_head_go_where_their_class_is,
     '--new-head': a_new_head_has_the_models_classes,
     '--overwrite': only_overwrite_replaces_a_file,
 }

@@ -17,6 +17,12 @@ _STORAGES = {
 _DTYPES = {
     'float32': 'f4', 'float64': 'f8', 'float16': 'f2', 'bfloat16': BFLOAT16, 'int64': 'i8', 'int32': 'i4',
     'int16': 'i2', 'int8': 'i1', 'uint8': 'u1', 'bool': '?'}
+# What mmengine saves beside weights, its histories of losses, is made of. Such objects are passed over: they are not
+# made, and nothing that they would have been made by is called.
+_PASSED_OVER = {
+    'mmengine.logging.history_buffer.HistoryBuffer', '__builtin__.getattr', 'builtins.getattr', '_codecs.encode',
+    'numpy.ndarray', 'numpy.dtype', *(f'numpy.{core}.multiarray.{name}' for core in ('core', '_core')
+                                      for name in ('_reconstruct', 'scalar'))}
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,13 @@ class Global:
     """A global name that the file refers to; `Reader` accepts those that it knows only."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Stands for an object that the file describes and that is of no use here."""
+
+    made_by: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class Reader:
     """Interpreter of the few pickle operations that plain data and tensors need; all others are refused.
 
     Nothing is imported or called: a name that the file looks up is kept as a name, and what the file would call with
-    it is answered here for the names in `_calls` and refused for all others.
+    it is answered here for the names in `_calls`, passed over for the few in `_PASSED_OVER` and refused for all others.
 
     Parameters
     ----------
@@ -144,8 +157,8 @@ class Reader:
 
     def _look_up(self, module: str, name: str) -> None:
         full, kind = f'{module}.{name}', name.rpartition('.')[2]
-        known = (full in self._calls or (module in ('torch', 'torch.storage') and kind in _STORAGES)
-                 or (module == 'torch' and kind in _DTYPES))
+        known = (full in self._calls or full in _PASSED_OVER or (module == 'torch' and kind in _DTYPES)
+                 or (module in ('torch', 'torch.storage') and kind in _STORAGES))
         if not known:
             raise self._error(f'it would load {full} and run it: it holds more than tensors, numbers and text. Nothing '
                               'was run. Save the weights alone: torch.save(model.state_dict(), path)')
@@ -153,14 +166,24 @@ class Reader:
 
     def _on_reduce(self, _):
         arguments, called = self._stack.pop(), self._stack.pop()
+        if isinstance(called, Global) and called.name in _PASSED_OVER:
+            self._stack.append(PassedOver(called.name))
+            return
         if not isinstance(called, Global) or called.name not in self._calls or not isinstance(arguments, tuple):
-            raise self._error(f'it would call {getattr(called, "name", type(called).__name__)}. Nothing was run')
+            raise self._error(f'it would call {_called(called)}. Nothing was run')
         self._stack.append(self._calls[called.name](*arguments))
+
+    def _on_newobj(self, _):
+        _, made = self._stack.pop(), self._stack.pop()
+        if not isinstance(made, Global) or made.name not in _PASSED_OVER:
+            raise self._error(f'it would call {_called(made)}. Nothing was run')
+        self._stack.append(PassedOver(made.name))
 
     def _on_build(self, _):
         # The attributes of an OrderedDict of weights, the version of each layer, say nothing about the weights.
         self._stack.pop()
-        self._top(dict)
+        if not isinstance(self._stack[-1], PassedOver):
+            self._top(dict)
 
     def _on_binpersid(self, _):
         kind, storage, key, _, count, *view = self._stack.pop()
@@ -192,6 +215,10 @@ class Reader:
 
     def _error(self, what: str) -> WeightsError:
         return WeightsError(f'{self._path}: {what}')
+
+
+def _called(what) -> str:
+    return getattr(what, 'name', None) or getattr(what, 'made_by', type(what).__name__)
 
 
 _VALUES = {'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8',

@@ -81,8 +81,8 @@ def warm_start(net: Recognizer, source: str | os.PathLike, which: str = 'all', *
     taken = {key: array for key, array in arrays.items() if key in wanted}
     _check_head(net, taken, found)
     missing = sorted(wanted - taken.keys())
-    strange = sorted(key for key in arrays if key not in unique_parameters(net)
-                     and not key.startswith(net.head_prefixes))
+    known = net._collect_params_with_prefix()  # some parameters by several keys, of which files may hold each
+    strange = sorted(key for key in arrays if key not in known and not key.startswith(net.head_prefixes))
     if missing or strange:
         parts = [f'{len(keys)} {what} ({few(keys)})' for keys, what in (
             (missing, 'are missing there'), (strange, 'are not in the network')) if keys]
