@@ -173,6 +173,16 @@ def test_clips_are_read_ahead_no_further_than_the_workers_need(media, monkeypatc
             assert submitted == list(range(min(12, number + 4)))
 
 
+def test_a_worker_has_the_time_of_all_clips_that_it_reads_together(media, monkeypatch):
+    allowed = []
+    monkeypatch.setattr(cutting, 'WorkerPool', lambda *given, timeout: (
+        allowed.append(timeout) or WorkerPool(*given, timeout=timeout)))
+    wanted = [(str(media / name), list(range(n, n + 8))) for name, n in (('a.mp4', 0), ('a.mp4', 8), ('c.mp4', 0))]
+    for timeout in (60, None):
+        assert len(list(cutting.cut_clips(wanted, cutting.CropSettings(24, 32), timeout=timeout))) == 3
+    assert allowed == [120, None]
+
+
 def test_what_says_which_files_are_finished_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):
     Manifest(tmp_path, {'settings': {}}).add('a.tfrecord', {'bytes': 3})
     path = tmp_path / 'manifest.json'
@@ -324,6 +334,13 @@ def test_a_run_killed_at_its_very_start_goes_on(make):
     make.out.mkdir()
     (make.out / '.manifest.json.123').write_bytes(b'{')
     assert make()[0] == 0 and not [name for name in os.listdir(make.out) if name.startswith('.')]
+
+
+def test_what_a_kill_leaves_of_any_file_is_removed(tmp_path):
+    for name in ('00004-of-00006.tfrecord', 'classes.txt', 'manifest.json', 'report.json'):
+        (tmp_path / f'.{name}.123').touch()
+    Manifest(tmp_path, {'settings': {}}).expect(shards_sha256='0' * 64)
+    assert os.listdir(tmp_path) == ['manifest.json']
 
 
 def test_a_finished_run_makes_nothing_again(make):

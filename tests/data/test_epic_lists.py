@@ -145,9 +145,10 @@ def test_headers_that_lack_a_column_are_refused(tmp_path, header, told):
     assert told in error_of(tmp_path, f'{header}\n{",".join("1" for _ in header.split(","))}\n', list_format='epic')
 
 
-def test_times_that_end_before_they_start_are_refused(tmp_path):
-    text = 'participant_id,video_id,start_timestamp,stop_timestamp,action_class\nP01,P01_01,00:01:00,00:00:59.5,1\n'
-    assert 'line 2: stop_timestamp 00:00:59.5 is not after start_timestamp 00:01:00' in error_of(tmp_path, text)
+@pytest.mark.parametrize('end', ['00:00:59.5', '00:01:00'])
+def test_times_that_do_not_end_after_they_start_are_refused(tmp_path, end):
+    text = f'participant_id,video_id,start_timestamp,stop_timestamp,action_class\nP01,P01_01,00:01:00,{end},1\n'
+    assert f'line 2: stop_timestamp {end} is not after start_timestamp 00:01:00' in error_of(tmp_path, text)
 
 
 # ---------------------------------------------------------------- frames

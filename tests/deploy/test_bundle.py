@@ -145,6 +145,16 @@ def test_other_scores_than_expected_fail_the_replay(folder, capsys, factor, pass
     assert passes or 'NOT THE SAME' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('change, equal', [(((0, 0, 9), (0, 0, -9)), True), (((0, 0, 0), (0, 0, 9)), False)])
+def test_the_class_of_a_replay_is_that_of_all_crops_together(tmp_path, change, equal):
+    folder = make_bundle(tmp_path / 'means')
+    with np.load(folder / 'reference.npz') as content:
+        frames, logits = content['frames'], content['logits']
+    np.savez(folder / 'reference.npz', frames=frames, logits=(logits + change).astype('float32'))
+    reseal(folder)
+    assert verify(folder).top1_equal == equal
+
+
 def test_the_same_scores_of_another_class_fail():
     assert not bundle_format.Verdict(difference=0., top1_equal=False, seconds=1.).ok
 
@@ -209,6 +219,13 @@ def test_an_existing_bundle_is_replaced_only_when_asked(net, folder):
         write_bundle(net, folder, preprocess=CLIPS)
     write_bundle(net, folder, preprocess=replace(CLIPS, stride=9), overwrite=True)
     assert read_bundle(folder).preprocess.stride == 9 and os.listdir(folder.parent) == ['net']
+
+
+def test_a_bundle_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):
+    with new_bundle(tmp_path / 'x') as part:
+        (part / 'model.onnx').write_bytes(b'model')
+    assert disk == [('sync', str(part / 'model.onnx'), 5), ('sync', str(part), None),
+                    ('rename', str(part), str(tmp_path / 'x')), ('sync', str(tmp_path), None)]
 
 
 def test_of_two_exports_to_one_folder_the_second_does_not_replace_the_first(tmp_path):

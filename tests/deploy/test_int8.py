@@ -375,6 +375,12 @@ def test_clips_are_spread_over_videos_and_a_video_is_on_one_side_only(demo_motio
         split_clips(one[:1], 0.5)
 
 
+def test_of_a_list_sorted_by_class_all_classes_have_their_part(demo_motion):
+    path = str(next(demo_motion.video_dir.rglob('*.mp4')))
+    clips = collect_clips([(path, n // 4) for n in range(12)], preprocess_of(1, 16), 6)
+    assert len(clips) == 6 and {clip.label for clip in clips} == {0, 1, 2}
+
+
 def test_videos_that_cannot_be_read_are_named_and_left_out(demo_motion, tmp_path, caplog):
     (tmp_path / 'bad.mp4').write_bytes(b'garbage' * 99)
     good = str(next(demo_motion.video_dir.rglob('*.mp4')))

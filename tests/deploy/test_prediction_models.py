@@ -34,6 +34,12 @@ def test_threads_and_devices_are_taken(bundle):
     np.testing.assert_allclose(model.run(data), data.mean(axis=(2, 3, 4)) @ WEIGHTS.T, rtol=1e-4)
 
 
+@pytest.mark.parametrize('options, told', [({}, '0'), ({'spinning': True}, '1')])
+def test_idle_threads_leave_the_cores_to_the_decoder_unless_they_are_to_spin(bundle, options, told):
+    session = OnnxModel(bundle / 'model.onnx', threads=2, **options)._session
+    assert session.get_session_options().get_session_config_entry('session.intra_op.allow_spinning') == told
+
+
 @pytest.mark.parametrize('make, told', [
     (lambda bundle: OnnxModel(bundle / 'labels.json'), 'ONNX Runtime cannot load it'),
     (lambda bundle: OnnxModel(bundle / 'nothing.onnx'), 'ONNX Runtime cannot load it'),

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from gluon_action.errors import OutputError, UsageError
-from gluon_action.train.run.history_plot import TrainingHistory, plot_run
+from gluon_action.train.run import history_plot
+from gluon_action.train.run.history_plot import TrainingHistory, plot_run, plot_run_by_steps
 
 matplotlib.use('Agg')
 
@@ -78,3 +79,34 @@ def test_a_run_of_few_records_is_drawn_too(records, tmp_path):
 def test_a_plot_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match='history.png'):
         plot_run(RUN, tmp_path / 'missing' / 'history.png')
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, which are not written."""
+    drawn = []
+    monkeypatch.setattr(history_plot, 'write_figure', lambda figure, path, **about: drawn.append(figure))
+    return drawn
+
+
+def labels_of(axes):
+    return axes.get_legend_handles_labels()[1]
+
+
+def test_the_best_epoch_is_named_by_its_number_where_not_every_one_is_validated(figures):
+    records = [{'epoch': e, 'accuracy': 0.5, 'loss': 1.0, 'val_top1': {2: 0.25, 5: 0.75, 8: 0.5}.get(e)}
+               for e in range(9)]
+    plot_run(records, 'history.png')
+    accuracy, *_ = figures[0].axes
+    assert labels_of(accuracy) == ['train', 'validation (best 75.0 after epoch 6)']
+    star, = (line for line in accuracy.lines if line.get_marker() == '*')
+    assert (list(star.get_xdata()), list(star.get_ydata())) == ([6], [75.0])
+
+
+def test_the_line_of_the_best_step_stands_at_the_last_of_the_records_that_were_best(figures):
+    records = [{'step': step, 'loss': 1.0, 'val_top1': score, 'best': best} for step, score, best in (
+        (10, 0.25, True), (20, 0.125, False), (30, 0.5, True), (40, 0.375, False))]
+    plot_run_by_steps(records, 'history.png')
+    scores = figures[0].axes[1]
+    assert labels_of(scores) == ['top-1, evaluation', 'best, step 30']
+    assert list(scores.lines[-1].get_xdata()) == [30, 30]

@@ -74,6 +74,7 @@ class ByEpochs(Recipe):
         return RunData(loaders, 3, self.classes)
 
     def build_loop(self, data, contexts, *, restored=False):
+        self.restored = restored
         return make_loop(schedule=lambda update: self.config.rate)
 
     def hooks(self, loop, data, folder):
@@ -95,6 +96,7 @@ class BySteps(ByEpochs):
         return str(folder.last_phase())
 
     def build_loop(self, data, contexts, *, restored=False):
+        self.restored = restored
         return make_loop(schedule=lambda update: self.config.rate, scores=ClipScoring(3, multi_label=False))
 
     def fit(self, loop, data, folder):
@@ -137,6 +139,7 @@ def test_a_stopped_run_is_resumed_as_if_never_stopped(tmp_path, kind, caplog):
                 assert f'Interrupted. again from {tmp_path / place}/checkpoints/step-' in caplog.text
             else:
                 result = run(recipe)
+            assert recipe.restored == (stop is None and place == 'stopped')  # else weights may have to be fetched
         ends.append((weights(kept.loop), result.step, result.best_score, result.best_epoch))
     assert same(ends[0][0], ends[1][0]) and ends[0][1:] == ends[1][1:]
     assert len((tmp_path / 'stopped' / 'metrics.jsonl').read_text().splitlines()) == len(
