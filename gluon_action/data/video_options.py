@@ -71,8 +71,10 @@ class VideoOptions:
         4, 'processes that read videos; results do not depend on it', '-j', '--num-data-workers', least=0)
     prefetch_ratio: float = _data(2., 'batches (in a test: videos) to prefetch, times the workers', least=0)
     slowfast: bool = _data(False, 'sample frames for a SlowFast network')
-    slow_temporal_stride: int = _data(16, 'stride of the slow pathway', least=1)
-    fast_temporal_stride: int = _data(2, 'stride of the fast pathway', least=1)
+    slow_temporal_stride: int | None = _data(
+        None, 'stride of the slow pathway; by default as of --new-length, and 16 without weights', least=1)
+    fast_temporal_stride: int | None = _data(
+        None, 'stride of the fast pathway; by default as of --new-length, and 2 without weights', least=1)
     clip_sampling: str = _data(
         'consecutive', 'where clips lie: consecutive takes one, of frames --new-step apart, from each of '
         '--num-segments equal parts of the video; dense takes as many from anywhere in it, in a test evenly from its '
@@ -87,7 +89,8 @@ class VideoOptions:
     num_crop: int = _data(1, 'crops of a validation frame', choices=(1, 3, 10))
 
     #: Options that the weights decide where nobody else does, and their values where there are no weights: GluonCV's.
-    UNSAID: ClassVar[dict[str, int]] = {'new_length': 1, 'new_step': 1, 'input_size': 224}
+    UNSAID: ClassVar[dict[str, int]] = {'new_length': 1, 'new_step': 1, 'input_size': 224, 'slow_temporal_stride': 16,
+                                        'fast_temporal_stride': 2}
 
     @property
     def unsaid(self) -> list[str]:

@@ -136,7 +136,7 @@ class TestConfig(RecognizerOptions):
         return f'{read}, short side {self.short_side}' if self.short_side else read
 
 
-def check_config(config: TestConfig, card=None) -> None:
+def check_config(config: TestConfig, card=None, sizes: bool = True) -> None:
     """Refuse choices that contradict each other or mean nothing for the model.
 
     Parameters
@@ -144,6 +144,8 @@ def check_config(config: TestConfig, card=None) -> None:
     config : TestConfig
     card : gluon_action.model_zoo.ModelCard, optional
         The model's; None for an exported network that the zoo does not know.
+    sizes : bool
+        Whether the crop fits the frames; their sizes may still be up to the weights.
 
     Raises
     ------
@@ -151,17 +153,8 @@ def check_config(config: TestConfig, card=None) -> None:
         Naming the flag, the reason and what to do.
     """
     config = config.settled()
-    raise_first(_start_rules(config), shared_rules(config, card), _view_rules(config), _scoring_rules(config))
-
-
-def check_start(config: TestConfig) -> None:
-    """Refuse what contradicts itself about where the network comes from; the rest may depend on its weights.
-
-    Raises
-    ------
-    UsageError
-    """
-    raise_first(_start_rules(config))
+    raise_first(_start_rules(config), shared_rules(config, card), _view_rules(config),
+                _size_rules(config) if sizes else (), _scoring_rules(config))
 
 
 def _start_rules(c: TestConfig):
@@ -198,6 +191,9 @@ def _view_rules(c: TestConfig):
     yield (c.crop_ratio is not None and (c.read_size or c.crops == 3 or c.data_aug != 'v1' and c.new_height > 0),
            '--crop-ratio', f'means nothing here, where frames are {c.resize}; for crops of {c.crop_ratio} of the short '
            'side pass --new-height 0 --new-width 0' + (' and no --three-crop' if c.crops == 3 else ''))
+
+
+def _size_rules(c: TestConfig):
     size = c.read_size or (c.short_side, c.short_side)
     yield (min(size) < c.input_size, '--input-size',
            f'{c.input_size} does not fit into frames of {c.resize}; raise --new-height and --new-width, or 0 to keep '

@@ -16,9 +16,9 @@ from ..files import file_sha256
 from ..model_zoo.fit import assign
 from ..model_zoo.params_file import read_parameters
 from ..run_config import read_run_config
-from .config import TestConfig, check_config, check_start
+from .config import TestConfig, check_config
 from .exported import Exported
-from .preparation import Prepared, prepare, prepared_for_file, weights_decide
+from .preparation import Prepared, by_card, prepare, prepared_for_file, weights_decide
 from .recognizer_options import RecognizerOptions
 from .views import views_per_score
 
@@ -112,11 +112,9 @@ def check_test(config: TestConfig) -> Prepared:
         When there are no such weights.
     """
     card = card_of(config)
+    # Before anything is downloaded; what depends on a size that the weights decide follows.
     later = weights_decide(config, card)
-    if later:
-        check_start(config)
-    else:
-        check_config(config, card)  # before anything is downloaded
+    check_config(by_card(config, card) if later else config, card, sizes=not later or config.input_size is not None)
     prepared = _prepared_exported(config, card) if config.exported else prepare(config, card)
     if later:
         check_config(prepared.config, prepared.card)

@@ -60,9 +60,9 @@ class Prepared:
 
 
 def weights_decide(config: RecognizerOptions, card: ModelCard | None, *, base: bool = False) -> bool:
-    """Whether options are open that only the weights, once they are found, can decide."""
+    """Whether what nobody has said will be what weights were trained with, which have yet to be found."""
     trained = config.resume_params or config.use_pretrained or base and card is not None and card.starts_from
-    return bool(config.unsaid and trained and not config.exported)
+    return bool(trained and not config.exported)
 
 
 def prepare(config: RecognizerOptions, card: ModelCard, *, base: bool = False, replace_head: bool = False) -> Prepared:
@@ -119,6 +119,11 @@ def prepared_for_file(config: RecognizerOptions, card: ModelCard, path: str | os
     return Prepared(_settled(config, said), card, row=found.row, published=found.published)
 
 
+def by_card(config: RecognizerOptions, card: ModelCard) -> RecognizerOptions:
+    """Settle a configuration as a card says, until the weights are known."""
+    return _settled(config, sizes_of(card))
+
+
 def sizes_of(card: ModelCard) -> dict[str, Any]:
     """Return what a card says of clips as options of training and testing."""
     size = {'input_size': card.input_size}
@@ -131,7 +136,7 @@ def sizes_of(card: ModelCard) -> dict[str, Any]:
 
 
 def _sizes_of_run(config: RecognizerOptions, run: Mapping[str, Any]) -> dict[str, int]:
-    said = {name: value for name in ('new_length', 'new_step', 'input_size')
+    said = {name: value for name in RecognizerOptions.UNSAID
             if isinstance(value := run['config'].get(name), int) and value > 0}
     if run['config'].get('clip_sampling') == 'spread' and run.get('clip_stride'):
         said['new_step'] = run['clip_stride']  # as far apart as the frames usually lay

@@ -23,14 +23,15 @@ from gluon_action.deploy.speed.timing import open_subject
 from gluon_action.errors import ModelError, UsageError, WeightsError
 from gluon_action.evaluate.config import TestConfig
 from gluon_action.evaluate.network import build_network, check_test
+from gluon_action.evaluate.preparation import by_card
 from gluon_action.evaluate.recognizer import open_test_set
 from gluon_action.evaluate.recognizer import test_recognizer as run_test
 from gluon_action.input_kind import FEATURES
 from gluon_action.model_zoo import get_model, list_models, model_card
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.lr_finder import RangeTest, find_for
-from gluon_action.train.recipes.parts import build_recipe, check_training, open_datasets
-from gluon_action.train.recipes.recognizer import train_recognizer
+from gluon_action.train.recipes.parts import build_recipe, check_training
+from gluon_action.train.recipes.recognizer import RecognizerRecipe, train_recognizer
 from gluon_action.train.run.warm_start import warm_start
 
 HALF = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.5]}
@@ -139,8 +140,13 @@ def of_report(config, folder):
 
 
 def trained_on(config):
-    prepared = check_training(config, model_card(config.model))
-    return [of_dataset(videos, videos.plan) for videos in open_datasets(prepared.config, prepared.card)]
+    """How the training and the validation videos of a run are prepared."""
+    recipe = RecognizerRecipe(config)
+    recipe.check()
+    recipe.prepare(None)
+    with contextlib.ExitStack() as cleanup:
+        data = recipe.open_data(cleanup)
+        return [of_dataset(loader.dataset, loader.dataset.plan) for loader in (data.train, data.val)]
 
 
 COMMANDS = {
@@ -312,3 +318,19 @@ def test_an_exported_graph_is_tested_as_its_weights_want(saved, tested, tmp_path
 
 def test_a_model_is_timed_on_clips_as_its_weights_want(run):
     assert open_subject(str(run)).row == (3, 6, 24, 24)
+
+
+def test_slowfast_takes_the_strides_in_its_name_where_nothing_else_is_said():
+    card = model_card('slowfast_8x8_resnet50_kinetics400')
+    config = by_card(TrainConfig(model=card.name, slowfast=True), card)
+    assert (config.new_length, config.slow_temporal_stride, config.fast_temporal_stride) == (64, 8, 2)
+    assert config.frames_per_clip == card.clip_length == 8 + 32
+    assert by_card(TrainConfig(model=card.name, slowfast=True, new_length=32), card).frames_per_clip == 4 + 16
+
+
+def test_what_contradicts_itself_is_refused_before_weights_are_looked_for(published, data):  # noqa: F811
+    config = training(data, new_step=2, clip_sampling='spread', hashtag='nobody knows it')
+    with pytest.raises(UsageError, match='--new-step 2'):
+        check_training(config, model_card(NAME))
+    with pytest.raises(WeightsError, match='nobody knows it'):
+        check_training(dataclasses.replace(config, new_step=None), model_card(NAME))

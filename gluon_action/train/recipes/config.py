@@ -162,7 +162,7 @@ class TrainConfig(RecognizerOptions):
         return self.lr_decay_epoch
 
 
-def check_config(config: TrainConfig, card) -> None:
+def check_config(config: TrainConfig, card, sizes: bool = True) -> None:
     """Refuse choices that contradict each other or mean nothing for the model.
 
     Parameters
@@ -170,6 +170,8 @@ def check_config(config: TrainConfig, card) -> None:
     config : TrainConfig
     card : gluon_action.model_zoo.ModelCard
         The model's; decides which options mean something.
+    sizes : bool
+        Whether frames and crop fit each other; their sizes may still be up to the weights.
 
     Raises
     ------
@@ -178,18 +180,7 @@ def check_config(config: TrainConfig, card) -> None:
     """
     config = config.settled()
     raise_first(shared_rules(config, card), _model_rules(config, card), _data_rules(config, card),
-                _start_rules(config), _recipe_rules(config))
-
-
-def check_start(config: TrainConfig, card) -> None:
-    """Refuse what contradicts itself whatever the clips are; the rest may depend on the weights.
-
-    Raises
-    ------
-    UsageError
-        As `check_config`.
-    """
-    raise_first(_model_rules(config, card), _start_rules(config), _recipe_rules(config))
+                _size_rules(config) if sizes else (), _start_rules(config), _recipe_rules(config))
 
 
 def _model_rules(c: TrainConfig, card):
@@ -224,7 +215,6 @@ def _data_rules(c: TrainConfig, card):
     yield (c.on_error == 'raise' and c.max_skip_share != 0.1, '--max-skip-share',
            'means something with --on-error skip only')
     yield c.num_crop > 1 and c.train_only, '--num-crop', 'is about validation; leave out --train-only'
-    yield from _size_rules(c)
 
 
 def _size_rules(c: TrainConfig):

@@ -17,7 +17,7 @@ from ...compute.optimizers import takes_momentum
 from ...data.loading.loader import VideoLoader
 from ...errors import UsageError
 from ...evaluate.network import clip_option
-from ...evaluate.preparation import Prepared, prepare, weights_decide
+from ...evaluate.preparation import Prepared, by_card, prepare, weights_decide
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ...model_zoo.preparation import preparation_of_run, prepared_for, read_preparation
 from ...run_config import read_run_config
@@ -26,7 +26,7 @@ from ..mixup import MixUp
 from ..run.checkpoint import Checkpoint
 from ..run.run import RunData
 from ..schedules import make_schedule, updates_per_epoch
-from .config import TrainConfig, check_config, check_start
+from .config import TrainConfig, check_config
 
 log = logging.getLogger(__name__)
 
@@ -107,10 +107,8 @@ def check_training(config: TrainConfig, card: ModelCard) -> Prepared:
 
 def check_early(config: TrainConfig, card: ModelCard) -> None:
     """Refuse what can be refused before weights are looked for, and data."""
-    if config.resume and config.unsaid or weights_decide(config, card, base=config.pretrained_base):
-        check_start(config, card)
-    else:
-        check_config(config, card)
+    later = config.resume or weights_decide(config, card, base=config.pretrained_base)
+    check_config(by_card(config, card) if later else config, card, sizes=not later or config.input_size is not None)
 
 
 def prepare_training(config: TrainConfig, card: ModelCard) -> Prepared:
