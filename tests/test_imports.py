@@ -22,7 +22,7 @@ BELOW = {
     'nn': GROUND,
     'data': GROUND,
     'class_names': set(),
-    'weights': {'errors', 'files', 'class_names'},
+    'weights': {'options', 'errors', 'files', 'class_names'},
     'engine': {'errors', 'mxnet_import'},
     'mxnet_import': set(),
     'files': {'errors'},

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ..errors import OutputError, UsageError, WeightsError
 from ..files import check_folder_takes_files, output_errors
+from ..options import add_options
 from ..weights import Index, Row, fetch, read_index, weights_root
 from ..weights.choice import fetch_best, row_by_tag
 from ..weights.fetch import NotFetchedError, state_of
+from ..weights.options import WeightsOptions
 from .command import HelpFormatter, make_parser
 
 EXAMPLES = """examples:
@@ -75,15 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
                          help="folder of a test's report, whose accuracy and protocol are published")
     publish.add_argument('--overwrite', action='store_true', help='replace other weights of this tag')
 
-    for command in (listing, info, download, verify, purge, mirror):
-        command.add_argument('--index', default=None, metavar='FILE',
-                             help='file or address of an index that comes before the own one ($GLUON_ACTION_INDEX)')
+    for command in (download, mirror):
+        add_options(command, WeightsOptions, 'weights')
+    for command in (listing, info, verify, purge):
+        add_options(command, WeightsOptions, 'weights', without=['trust_first_use'])
     for command in (info, download, verify, purge):
         command.add_argument('--root', default=None, metavar='DIR',
                              help='folder of weights; by default $MXNET_HOME/models or ~/.mxnet/models')
-    for command in (download, mirror):
-        command.add_argument('--trust-first-use', action='store_true',
-                             help='take weights whose publisher gives no digest as they come the first time')
     return parser
 
 
@@ -97,7 +97,7 @@ def main(args: argparse.Namespace) -> int | None:
     if args.action == 'publish':
         return _publish(args)
     return {'list': _list, 'info': _info, 'download': _download, 'verify': _verify, 'purge': _purge,
-            'mirror': _mirror}[args.action](args, read_index(args.index))
+            'mirror': _mirror}[args.action](args, read_index(args.weights_index))
 
 
 def _list(args: argparse.Namespace, index: Index) -> None:

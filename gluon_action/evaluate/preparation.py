@@ -12,6 +12,7 @@ from ..model_zoo.preparation import describe_row, prepared_for, read_preparation
 from ..model_zoo.pretrained import Start, find_start
 from ..model_zoo.registry import base_of
 from ..run_config import read_run_config
+from ..weights.options import looking
 from .recognizer_options import RecognizerOptions
 
 #: Frames that the fast pathway of SlowFast takes are this far apart (arXiv:1812.03982, section 4).
@@ -87,10 +88,10 @@ def prepare(config: RecognizerOptions, card: ModelCard, *, base: bool = False, r
         return prepared_for_file(config, card, config.resume_params)
     start = None
     if config.use_pretrained:
-        start = find_start(card, pretrained=config.hashtag or True, replace_head=replace_head)
+        start = find_start(card, pretrained=config.hashtag or True, replace_head=replace_head, **looking(config))
     elif base:
         variants = {'use_gn': config.use_gn, 'batch_norm': config.batch_norm}
-        start = find_start(card, pretrained_base=True, base=base_of(card, variants))
+        start = find_start(card, pretrained_base=True, base=base_of(card, variants), **looking(config))
     return prepared_for_start(config, card, start)
 
 

@@ -14,7 +14,8 @@ from ..data.reading.sampling import CLIP_SAMPLINGS
 from ..data.video_options import VideoOptions
 from ..errors import UsageError
 from ..input_kind import CLIPS, FRAMES
-from ..options import option
+from ..options import changed, option
+from ..weights.options import WeightsOptions
 
 _model = partial(option, group='model')
 _devices = partial(option, group='devices')
@@ -28,6 +29,8 @@ class RecognizerOptions(VideoOptions):
     use_tsn: bool = _model(False, 'wrap the network in temporal segment consensus')
     use_pretrained: bool = _model(False, "download the model's published weights")
     hashtag: str = _model('', 'which published weights, with --use-pretrained')
+    weights_index: str = changed(WeightsOptions, 'weights_index', group='model')
+    trust_first_use: bool = changed(WeightsOptions, 'trust_first_use', group='model')
     resume_params: str = _model('', 'parameters to start from', metavar='FILE')
     mode: str | None = _model(
         None, 'hybrid (the default) compiles the network; imperative runs it operator by operator',
@@ -97,6 +100,10 @@ def shared_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
         The model's; None for an exported network that the zoo does not know.
     """
     yield c.hashtag and not c.use_pretrained, '--hashtag', 'names published weights; add --use-pretrained'
+    fetches = c.use_pretrained or getattr(c, 'pretrained_base', False) and not c.resume_params \
+        or getattr(c, 'teacher', '') and not c.teacher_params
+    for flag, given in (('--index', c.weights_index), ('--trust-first-use', c.trust_first_use)):
+        yield given and not fetches, flag, 'is about published weights, and none are wanted; add --use-pretrained'
     yield from _network_rules(c, card)
     yield from _frame_rules(c)
     yield c.num_gpus and c.num_cpus > 1, '--num-cpus', 'splits batches where there are no GPUs; leave out --num-gpus'

@@ -109,6 +109,15 @@ def published_weights_are_taken(world, output, *flags):
     assert run(predict.parse_args, predict.main, [*argv, *flags]) == 0
 
 
+def of_the_zoo(world, *flags):
+    """The best score of a network with published weights."""
+    prepared(world)
+    path = world.new_folder() / 'all.json'
+    argv = ['tiny_ucf101', '{video}', '--use-pretrained', '--json', str(path), *flags]
+    assert run(predict.parse_args, predict.main, [item.format(**world.paths) for item in argv]) == 0
+    return json.loads(path.read_text())['videos'][0]['score']
+
+
 @seen('--fps', '5')
 def folders_have_that_rate(world, output, *flags):
     prepared(world)
@@ -290,6 +299,8 @@ PREDICT_ROWS = {'predict': {
     '--debug': traceback_row(lambda world: [predict, '/nowhere/x', '/nowhere/y']),
     '--model': parameters_need_the_name_of_their_network,
     '--use-pretrained': published_weights_are_taken,
+    '--index': changes(of_the_zoo, '--index', '{own_index}'),
+    '--trust-first-use': changes(of_the_zoo, '--trust-first-use', given=('--index', '{open_predict}')),
     '--overlay': an_overlay_is_written,
     '--timeline': a_timeline_is_written,
     '--json': everything_is_written,

@@ -417,6 +417,8 @@ TRAIN_ROWS = {
     '--consensus': changes(scored, '--consensus', 'max', given=('--num-segments', '2')),
     '--use-pretrained': changes(body, '--use-pretrained'),
     '--hashtag': changes(body, '--hashtag', '{tag}', given=('--use-pretrained',)),
+    '--index': changes(body, '--index', '{own_index}', given=('--use-pretrained',)),
+    '--trust-first-use': changes(body, '--trust-first-use', given=('--use-pretrained', '--index', '{open_train}')),
     '--no-pretrained-base': without_it_imagenet_weights_are_wanted,
     '--resume-params': the_network_starts_from_the_file,
     '--new-head': the_body_of_the_file_gets_a_new_head,

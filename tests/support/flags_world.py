@@ -85,6 +85,18 @@ class World:
         self.index = write_index(folder / 'index.json', [
             row_of(NAME, sha1[:8], b'', f'mxnet://{name}.zip', name=f'{name}.params', digest=f'sha1:{sha1}', top1=50.)
             for name, (_, sha1) in zip(names, self.published)])
+        self._write_indexes()
+
+    def _write_indexes(self):
+        """Other weights of the network in an index of their own; for each command also one without a digest."""
+        own, _ = save_tiny(self.folder, 101, 5)
+        known = row_of(NAME, 'known', self.published[0][0].read_bytes(), self.published[0][0].name)
+        self.paths['own_index'] = str(write_index(
+            self.folder / 'own_index.json', [row_of(NAME, 'own', own.read_bytes(), own.name)]))
+        for command in ('train', 'test', 'export', 'predict'):
+            row = row_of(NAME, 'open', b'', own.name, name=f'open_{command}.params', digest='')
+            path = write_index(self.folder / f'open_{command}.json', [row, known])
+            self.paths[f'open_{command}'] = str(path)
 
     def _write_lists(self):
         elsewhere = self.folder / 'elsewhere'

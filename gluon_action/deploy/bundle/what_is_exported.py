@@ -66,6 +66,8 @@ class Choices:
     ----------
     use_pretrained : bool
         Of a model of the zoo: published weights; `hashtag` picks other ones than the first.
+    weights_index, trust_first_use
+        Where these are looked for, see :class:`gluon_action.weights.options.WeightsOptions`.
     no_weights : bool
         Of a model of the zoo: random weights, to try things out.
     num_classes : int or None
@@ -88,6 +90,8 @@ class Choices:
 
     use_pretrained: bool = False
     hashtag: str = ''
+    weights_index: str = ''
+    trust_first_use: bool = False
     no_weights: bool = False
     num_classes: int | None = None
     labels: Sequence[str] | None = None
@@ -200,8 +204,9 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
 
 def _open_zoo(name: str, wanted: Choices) -> Source:
     card = model_zoo.model_card(name)
-    if wanted.hashtag and not wanted.use_pretrained:
-        raise UsageError('--hashtag: names published weights; add --use-pretrained')
+    for name in ('hashtag', 'weights_index', 'trust_first_use'):
+        if getattr(wanted, name) and not wanted.use_pretrained:
+            raise UsageError(f'{_flag(name)}: is about published weights; add --use-pretrained')
     if wanted.use_pretrained == wanted.no_weights:
         raise UsageError(f'{card.name}: choose its weights: --use-pretrained takes the published ones, --no-weights '
                          'random ones, to try things out; weights of your own are exported by the folder of their run, '
@@ -210,6 +215,7 @@ def _open_zoo(name: str, wanted: Choices) -> Source:
         raise UsageError('--num-classes: published weights have their own classes; leave it out')
     published_run(card, wanted)  # before anything is downloaded
     asked = TrainConfig(model=card.name, use_pretrained=wanted.use_pretrained, hashtag=wanted.hashtag,
+                        weights_index=wanted.weights_index, trust_first_use=wanted.trust_first_use,
                         num_classes=wanted.num_classes)
     prepared = prepare(asked, card)
     run = published_run(prepared.card, wanted)
@@ -327,7 +333,7 @@ def _parameters_in(folder: Path) -> Path:
 
 
 def _check_weights_of_file(wanted: Choices, path: Path) -> None:
-    for name in ('use_pretrained', 'hashtag', 'no_weights'):
+    for name in ('use_pretrained', 'hashtag', 'weights_index', 'trust_first_use', 'no_weights'):
         if getattr(wanted, name):
             raise UsageError(f'{_flag(name)}: the weights are those of {path}; leave it out')
 
@@ -339,4 +345,4 @@ def _record(kind: type, values: dict[str, Any], **changes):
 
 
 def _flag(name: str) -> str:
-    return f'--{name.replace("_", "-")}'
+    return '--index' if name == 'weights_index' else f'--{name.replace("_", "-")}'

@@ -17,7 +17,8 @@ from ..run import RUN_FILES
 FREE_ON_RESUME = frozenset({
     'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'log_interval', 'save_frequency', 'resume',
     'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
-    'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base'})
+    'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base',
+    'weights_index', 'trust_first_use'})
 
 #: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
 OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')

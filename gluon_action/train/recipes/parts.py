@@ -21,6 +21,7 @@ from ...evaluate.preparation import Prepared, by_card, prepare, weights_decide
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ...model_zoo.preparation import preparation_of_run, prepared_for, read_preparation
 from ...run_config import read_run_config
+from ...weights.options import looking
 from ..loop import Loop
 from ..mixup import MixUp
 from ..run.checkpoint import Checkpoint
@@ -254,7 +255,7 @@ def build_teacher(prepared: Prepared, num_classes: int, contexts: list):
                          f'{card.modality} against {student.input} of {student.modality}')
     teacher = get_model(config.teacher, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
                         pretrained=not config.teacher_params, pretrained_base=False, ctx=contexts,
-                        input_size=config.input_size, **clip_option(card, config))
+                        input_size=config.input_size, **looking(config), **clip_option(card, config))
     if config.teacher_params:
         load_weights(teacher, config.teacher_params, ctx=contexts)
     card = teacher.card
