@@ -10,9 +10,9 @@ from pathlib import Path
 from ..errors import OutputError, UsageError, WeightsError
 from ..files import check_folder_takes_files, output_errors
 from ..options import add_options
-from ..weights import Index, Row, fetch, read_index, weights_root
+from ..weights import Index, Row, read_index
 from ..weights.choice import fetch_best, row_by_tag
-from ..weights.fetch import NotFetchedError, state_of
+from ..weights.fetch import NotFetchedError, fetch, state_of, weights_root
 from ..weights.options import WeightsOptions
 from .command import HelpFormatter, make_parser
 

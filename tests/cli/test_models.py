@@ -12,7 +12,8 @@ from weights_server import WeightsServer, row_of, write_index
 from gluon_action.cli import models
 from gluon_action.cli.command import run
 from gluon_action.errors import UsageError, WeightsError
-from gluon_action.weights import fetch, read_index
+from gluon_action.weights import read_index
+from gluon_action.weights.fetch import fetch
 
 CONTENT = b'content of weights ' * 1000
 

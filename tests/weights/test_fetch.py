@@ -13,7 +13,8 @@ import pytest
 from weights_server import WeightsServer
 
 from gluon_action.errors import WeightsError
-from gluon_action.weights import Row, WeightsFile, fetch, transfer, weights_root
+from gluon_action.weights import Row, WeightsFile, transfer
+from gluon_action.weights.fetch import fetch, weights_root
 
 CONTENT = np.random.RandomState(0).bytes(300_000)
 SHA1 = hashlib.sha1(CONTENT).hexdigest()
@@ -375,7 +376,8 @@ def test_a_read_only_cache_serves_what_it_has(server, tmp_path, mount_disk):
 
 
 def test_two_processes_download_once(server, tmp_path):
-    code = ('import sys\nfrom gluon_action.weights import Row, WeightsFile, fetch\n'
+    code = ('import sys\nfrom gluon_action.weights import Row, WeightsFile\n'
+            'from gluon_action.weights.fetch import fetch\n'
             'file = WeightsFile("net.pth", (sys.argv[1],), sys.argv[2])\n'
             'print(fetch(Row("net", "tag", "somebody", (file,), "params", "x"), sys.argv[3])[0])')
     argv = [sys.executable, '-c', code, f'{server.address}/there/{FILE}', f'sha256:{SHA256}', str(tmp_path)]
