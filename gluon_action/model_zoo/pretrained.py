@@ -94,7 +94,7 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
         Whether the body of a ``*_custom`` model starts from the Kinetics weights of the same network; by default what
         `pretrained_base` says.
     replace_head : bool
-        With `pretrained`: weights without a head will do.
+        With the tag of weights without a head: they will do. True takes weights with one in any case.
     base : str, optional
         The ImageNet network; by default the card's.
     root, trust_first_use
@@ -113,11 +113,9 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
         When there are none, or none that can be had: every address and what happened there; it names the way out.
     """
     if pretrained:
-        return _start(card, card.name, pretrained, read_index(index), root, trust_first_use, _WITHOUT,
-                      headless=replace_head)
+        return _start(card, card.name, pretrained, read_index(index), root, trust_first_use, _WITHOUT, replace_head)
     if kinetics or (kinetics is None and card.starts_from and pretrained_base):
-        return _start(card, card.starts_from, True, read_index(index), root, trust_first_use, _WITHOUT_KINETICS,
-                      headless=True)
+        return _start(card, card.starts_from, True, read_index(index), root, trust_first_use, _WITHOUT_KINETICS)
     base = card.base if base is None else base
     if not pretrained_base:
         return None
@@ -130,7 +128,7 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
     if not found.rows_of(base) and pretrained_base is True:
         raise WeightsError(f'no ImageNet weights are published for {base}; {_WITHOUT_BASE}')
     try:
-        return _start(card, base, pretrained_base, found, root, trust_first_use, _WITHOUT_BASE, headless=True)
+        return _start(card, base, pretrained_base, found, root, trust_first_use, _WITHOUT_BASE)
     except WeightsError as error:
         raise WeightsError(f'ImageNet weights {base}: {error}') from error
 
@@ -202,15 +200,18 @@ def _load_base(net: Recognizer, arrays: dict, source: Path, ctx) -> None:
 
 
 def _start(card, model: str, tag: bool | str, index: Index, root: str | os.PathLike | None,
-           trust_first_use: bool, way_out: str, headless: bool) -> Start:
+           trust_first_use: bool, way_out: str, replace_head: bool = True) -> Start:
     """Return the first of the rows that can be had."""
-    rows = [row for row in index.rows_of(model) if row.head or headless] if tag is True else \
+    rows = [row for row in index.rows_of(model) if row.head] if tag is True else \
         [row_by_tag(index, model, str(tag), 'actions' if model in (card.name, card.starts_from) else 'base')]
     if not rows:
         base = 'from ImageNet with pretrained_base=True, or ' if card.base else ''
         raise WeightsError(f'no weights of {model} can be downloaded; use pretrained=False and start {base}from a '
                            'file with load_weights (--resume-params), which gluon-action import-weights makes of the '
                            'weights of others')
+    if not (rows[0].head or replace_head):
+        raise WeightsError(f'{model} {rows[0].tag}: these weights have no head; start a new one: replace_head=True, or '
+                           'train on another number of classes')
     row, paths = fetch_best(rows, root, trust_first_use=trust_first_use, way_out=way_out,
                             towards=card.name if model != card.name else '')
     return Start(row, tuple(paths), card.prepared(_input_of(row, card)))

@@ -322,15 +322,18 @@ def test_what_was_found_before_is_loaded_without_asking_again(sources, trained, 
         get_model('resnet18_v1b_ucf101', pretrained=start)
 
 
-def test_weights_without_a_head_are_for_a_new_one(sources, trained, tmp_path, monkeypatch):
+def test_weights_without_a_head_are_taken_by_tag_for_a_new_one(sources, trained, tmp_path, monkeypatch):
     arrays = {key: array for key, array in mx.nd.load(str(trained[1])).items() if not key.startswith('output.')}
     mx.nd.save(str(tmp_path / 'body.params'), arrays)
     body = row_of(NAME, 'body', (tmp_path / 'body.params').read_bytes(), 'body.params', head=False)
     monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', [body])))
-    with pytest.raises(WeightsError) as caught:
-        get_model(NAME, pretrained=True, root=tmp_path / 'models')
-    assert 'body' not in str(caught.value)
-    net = get_model(NAME, nclass=3, pretrained=True, replace_head=True, root=tmp_path / 'models')
+    for options in ({}, {'replace_head': True}):
+        with pytest.raises(WeightsError) as caught:
+            get_model(NAME, pretrained=True, root=tmp_path / 'models', **options)
+        assert 'body' not in str(caught.value)
+    with pytest.raises(WeightsError, match='body: these weights have no head; start a new one: replace_head=True'):
+        get_model(NAME, pretrained='body', root=tmp_path / 'models')
+    net = get_model(NAME, nclass=3, pretrained='body', replace_head=True, root=tmp_path / 'models')
     assert (net.start.row.tag, net.classes, values(net, 'output.weight').shape) == ('body', None, (3, 512))
 
 

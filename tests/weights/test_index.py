@@ -69,7 +69,7 @@ def test_the_best_row_of_a_model_comes_first():
             assert ported == sorted(ported, reverse=True) and all(
                 row.publisher != 'GluonCV' for row in rows[:-1])
             continue
-        order = [(row.publisher == 'GluonCV', not row.trusted, not row.commercial,
+        order = [(not row.head, row.publisher == 'GluonCV', not row.trusted, not row.commercial,
                   -(row.top1 or 0)) for row in rows]
         assert order == sorted(order), model
 
