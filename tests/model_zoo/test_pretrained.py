@@ -1,5 +1,7 @@
 """Published weights: which are taken, what is said, and files that do or do not fit."""
 import hashlib
+import json
+import re
 
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
@@ -7,11 +9,13 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 import mxnet as mx
 import numpy as np
 import pytest
+from torch_file_writer import write_torch_file
 from weights_server import WeightsServer, row_of, write_index
 
 from gluon_action.errors import ModelError, WeightsError
 from gluon_action.model_zoo import find_start, get_model, load_weights, model_card
 from gluon_action.model_zoo.pretrained import load_start
+from gluon_action.weights import read_index
 
 FAST = {'nclass': 3, 'input_size': 32, 'pretrained_base': False}
 
@@ -364,3 +368,47 @@ def test_a_base_hands_over_how_it_normalises_colours_and_nothing_else(sources, t
     monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', [row])))
     net = get_model('resnet18_v1b_ucf101', root=tmp_path / 'models')
     assert net.card.preparation == {'mean': (.5,) * 3, 'std': (.5,) * 3} and net.start.body_only
+
+
+# The package's own rows, on a server of our own that has their paths
+
+def as_mmaction2_has_it(key):
+    """The name in a file of mmaction2's TSN of a key of ResNet v1b."""
+    key = re.sub(r'(downsample)\.0', r'\1.conv', re.sub(r'(downsample)\.1', r'\1.bn', key))
+    key = re.sub(r'\b(conv|bn)(\d)\.', r'conv\2.\1.', key)
+    key = key.replace('gamma', 'weight').replace('beta', 'bias')
+    return f'cls_head.fc_cls.{key.removeprefix("output.")}' if key.startswith('output.') else f'backbone.{key}'
+
+
+@pytest.mark.slow  # the network has its 24 million numbers
+def test_resnet50_falls_through_from_a_dead_bucket_to_a_living_row(repository, tmp_path, monkeypatch, caplog):
+    name = 'resnet50_v1b_kinetics400'
+    net = get_model(name, pretrained_base=False)
+    arrays = {key: parameter.data().asnumpy() for key, parameter in net._collect_params_with_prefix().items()}
+    write_torch_file(tmp_path / 'tsn.pth', {
+        'meta': {'epoch': 100}, 'state_dict': {as_mmaction2_has_it(key): array for key, array in arrays.items()}})
+    content = (tmp_path / 'tsn.pth').read_bytes()
+    rows = [row.as_json() for row in read_index().rows_of(name)]
+    assert [row['tag'] for row in rows[:2]] == ['mmaction2-8seg', 'mmaction2-5seg']
+    for row in rows:
+        for file in row['files']:
+            file['urls'] = [url.replace('https:/', repository.address) for url in file['urls']]
+    rows[1]['files'][0]['digest'] = f'sha256:{hashlib.sha256(content).hexdigest()[:8]}'
+    path = rows[1]['files'][0]['urls'][0].removeprefix(repository.address)
+    assert path.startswith('/download.openmmlab.com/mmaction/v1.0/recognition/tsn/') and path.endswith('-65d68713.pth')
+    repository.files[path] = content
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(tmp_path / 'index.json', rows)))
+    monkeypatch.setenv('MXNET_GLUON_REPO', 'http://127.0.0.1:9/')
+
+    with caplog.at_level('INFO'):
+        got = get_model(name, pretrained=True, root=tmp_path / 'models')
+    assert (got.start.row.tag, got.classes[0], got.num_classes) == ('mmaction2-5seg', 'abseiling', 400)
+    for key, array in arrays.items():
+        assert (values(got, key) == array).all(), key
+    assert f'{name} mmaction2-8seg is passed over' in caplog.text and '_20220906-2692d16c.pth: HTTP 404' in caplog.text
+    said = f'Weights of {name}: mmaction2-5seg, by mmaction2, from {repository.address}{path}; published top-1 73.8 %, '
+    assert f'{said}top-5 91.21 % (25x10, features averaged); licence Apache-2.0' in caplog.messages
+    repository.files.clear()
+    assert get_model(name, pretrained='65d68713', root=tmp_path / 'models').start.row.tag == 'mmaction2-5seg'
+    assert json.loads((tmp_path / 'models' / 'verified.json').read_text())[path.rsplit('/', 1)[1]]['sha256'] == \
+        hashlib.sha256(content).hexdigest()
