@@ -201,7 +201,7 @@ def test_a_format_may_be_named_and_a_wrong_name_tells_all(resnet, tensors):
     assert convert_arrays(tensors, resnet, 'x', format='timm-resnet').format == 'ResNet of timm or torchvision'
     with pytest.raises(WeightsError, match="no format of weights is named 'resnet'; known are .*, timm-resnet, params"):
         convert_arrays(tensors, resnet, 'x', format='resnet')
-    with pytest.raises(WeightsError, match="102 of 102 variables are not of torchvision's VGG16"):
+    with pytest.raises(WeightsError, match="102 of 102 variables are not of torchvision's or timm's VGG16"):
         convert_arrays(tensors, resnet, 'x', format='torchvision-vgg16')
 
 
@@ -376,6 +376,25 @@ def test_an_image_transformer_starts_attention_along_time(tmp_path):
         want = 0 if key == 'time_embed' or '.temporal_fc.' in key else ours[key.replace('temporal_', '')]
         np.testing.assert_array_equal(array, np.broadcast_to(want, shapes_of(net)[key]))
     assert net.from_base(arrays).keys() == arrays.keys()
+
+
+def test_vit_b_is_a_base_of_timesformer(skeletons, monkeypatch):
+    net = skeletons('timesformer_divst_8x32_custom')
+    shapes = {key: shape for key, shape in shapes_of(net).items() if 'temporal' not in key and key != 'time_embed'}
+    shapes |= {'head.weight': (1000, 768), 'head.bias': (1000,), 'pos_embed': (1, 577, 768)}  # of 384 x 384 pixels
+    names = {key: key.replace('gamma', 'weight').replace('beta', 'bias') for key in shapes}
+    tensors = {names[key]: np.broadcast_to(np.float32(number), shape) for number, (key, shape)
+               in enumerate(shapes.items())}
+    monkeypatch.setattr(importers, '_read', lambda source: (source, tensors, [], None))
+    conversion = convert_base('vit_base_patch16', 'x.pth', format='vit')
+    assert {name: note for name, _, key, note in conversion.rows if key is None} == dict.fromkeys(
+        ('head.weight', 'head.bias'), 'the head for the classes of ImageNet is left out')
+    arrays, _ = net.fitted(net.from_base(conversion.arrays))
+    assert arrays.keys() == {key for key in shapes_of(net) if not key.startswith('head.')}
+    for key, array in arrays.items():
+        new = key == 'time_embed' or '.temporal_fc.' in key
+        number = 0 if new else list(shapes).index(key.replace('temporal_', ''))
+        assert array.shape == shapes_of(net)[key] and (array == number).all()
 
 
 def test_a_file_of_another_network_is_no_base(tmp_path, tensors):
