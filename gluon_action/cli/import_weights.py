@@ -2,13 +2,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import engine
 from ..data.lists.rows import read_class_names
 from ..errors import OutputError, UsageError
 from .command import make_parser
+
+if TYPE_CHECKING:
+    from ..model_zoo.importers import Conversion
+    from ..model_zoo.recognizer import Recognizer
+
+_log = logging.getLogger(__name__)
 
 EXAMPLES = """examples:
   # DeepMind's I3D: the folder, or what the names of its files begin with
@@ -19,6 +27,9 @@ EXAMPLES = """examples:
       --num-classes 5 --new-head --out i3d_start.params
   # torchvision's S3D; nothing in the file is run
   %(prog)s s3d-d76dad2f.pth --model s3d_kinetics400 --out s3d.params
+  # published weights by their tag: how they want frames prepared is noted beside the file
+  %(prog)s SLOWFAST_8x8_R50.pyth --model slowfast_8x8_resnet50_kinetics400 --tag pytorchvideo \\
+      --out slowfast.params
   # mmaction2's TSN; the same for what torchvision, timm, pytorchvideo and Hugging Face publish
   %(prog)s tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb_20220906-2692d16c.pth \\
       --model resnet50_v1b_kinetics400 --out tsn.params
@@ -47,6 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--num-classes', type=int, default=None, help="classes of the network; by default the model's")
     parser.add_argument('--new-head', action='store_true',
                         help='leave the head of SOURCE out and write a new, random one: for other classes')
+    parser.add_argument('--tag', default=None, metavar='ROW',
+                        help='published weights that SOURCE is, by their tag (gluon-action models list): how it is '
+                             'read and how frames are prepared for it are known then, and noted beside --out')
     parser.add_argument('--format', default=None, metavar='NAME',
                         help='whose names SOURCE has, instead of recognising them; a wrong one names all')
     parser.add_argument('--channels', choices=('rgb', 'bgr'), default='rgb',
@@ -70,11 +84,52 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--out {out}: is a folder; name a file in it' if out.is_dir() else
                          f'--out {out} exists; pass --overwrite to replace it, or another name')
     from ..compute.on_mxnet.parameters import arrays_of
-    from ..model_zoo import get_model
-    from ..model_zoo.importers import load_any
     from ..model_zoo.params_file import replace_arrays
     from ..model_zoo.preparation import write_preparation
     engine.seed(0)  # a new head is the same each time
+    if args.tag:
+        net, conversion, published = _by_row(args)
+    else:
+        net, conversion, published = *_by_flags(args), False
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'--out {out}: its folder cannot be made: {error.strerror or error}') from error
+    replace_arrays(out, arrays_of(net))
+    write_preparation(out, net.card, net.row, published=published)
+    print(conversion.table())
+    print(f'Parameters of {args.model}: {out}')
+
+
+def _by_row(args: argparse.Namespace) -> tuple[Recognizer, Conversion, bool]:
+    """Import as the index of published weights says; the last is whether they are the published ones."""
+    from ..model_zoo import get_model
+    from ..model_zoo.importers import load_any
+    from ..model_zoo.preparation import describe_row
+    from ..model_zoo.pretrained import reading_of
+    from ..weights import read_index
+    from ..weights.fetch import is_published
+    for flag, given in (('--format', args.format), ('--channels', args.channels != 'rgb'),
+                        ('--class-names', args.class_names)):
+        if given:
+            raise UsageError(f'{flag}: --tag {args.tag} says it; leave it out')
+    row = read_index().row(args.model, args.tag)
+    if not (row.head or args.new_head):
+        raise UsageError(f'--tag {args.tag}: these weights have no head; add --new-head')
+    net = get_model(args.model, nclass=args.num_classes, pretrained_base=False, **row.options)
+    own = net.card
+    conversion = load_any(net, args.source, ignore_head=args.new_head, **reading_of(row, own))
+    net.card, net.row = own.prepared(row.input), describe_row(row)
+    same = is_published(args.source, row)
+    if same is False:
+        _log.warning('%s is not the file that %s is published as: it is read and prepared as that one all the same',
+                     args.source, args.tag)
+    return net, conversion, bool(same) and not args.new_head
+
+
+def _by_flags(args: argparse.Namespace) -> tuple[Recognizer, Conversion]:
+    from ..model_zoo import get_model
+    from ..model_zoo.importers import load_any
     net = get_model(args.model, nclass=args.num_classes, pretrained_base=False)
     classes = None
     if args.class_names:
@@ -82,13 +137,5 @@ def main(args: argparse.Namespace) -> None:
         if ours is None:
             raise UsageError(f'--class-names is for models of a known data set; {args.model} has no names of its own')
         classes = read_class_names(args.class_names), ours
-    conversion = load_any(net, args.source, ignore_head=args.new_head, format=args.format, channels=args.channels,
-                          classes=classes)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'--out {out}: its folder cannot be made: {error.strerror or error}') from error
-    replace_arrays(out, arrays_of(net))
-    write_preparation(out, net.card, net.row)
-    print(conversion.table())
-    print(f'Parameters of {args.model}: {out}')
+    return net, load_any(net, args.source, ignore_head=args.new_head, format=args.format, channels=args.channels,
+                         classes=classes)

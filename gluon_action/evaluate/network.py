@@ -219,9 +219,10 @@ def _from_zoo(prepared: Prepared, num_classes: int | None, contexts: Sequence):
     if start:
         nclass = config.num_classes or card.num_classes
     variants = {option: True for option in ('use_gn', 'use_se', 'batch_norm') if getattr(config, option)}
+    if config.consensus != 'avg':
+        variants['consensus'] = config.consensus
     net = model_zoo.get_model(card.name, nclass=nclass, pretrained=start or False, pretrained_base=False,
                               num_segments=_group(config), input_size=config.input_size, ctx=list(contexts),
-                              consensus=None if config.consensus == 'avg' else config.consensus,
                               **clip_option(card, config), **{**prepared.options, **variants})
     net.card, net.row = card, prepared.row
     if config.resume_params:

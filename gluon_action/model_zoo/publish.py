@@ -96,7 +96,7 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
     own = names is not None and len(names) == num_classes and names != card.labels()
     row = Row(card.name, tag, publisher, (file,), 'params', licence, **_score(run, report),
               segments=config.get('num_segments') if card.input.takes('segments') else None,
-              input=_input(about, card), options=_options(config),
+              input=_input(about, card), options=_options(about),
               classes={str(number): name for number, name in enumerate(names)} if own else {},
               note='' if names or num_classes == card.num_classes else f'{num_classes} classes without names')
     index = out / 'index.json'
@@ -136,8 +136,10 @@ def _as_text(rows: list[dict]) -> str:
     return '{"version": 1,\n "rows": [\n' + ',\n'.join(json.dumps(row, ensure_ascii=False) for row in rows) + '\n]}\n'
 
 
-def _options(config: dict[str, Any]) -> dict[str, Any]:
-    options = {name: True for name in _VARIANTS if config.get(name)}
+def _options(about: dict[str, Any]) -> dict[str, Any]:
+    config, model = about['config'], about['model'] if isinstance(about.get('model'), dict) else {}
+    started_with = (model.get('row') or {}).get('options') or {}
+    options = started_with | {name: True for name in _VARIANTS if config.get(name)}
     if config.get('consensus', 'avg') != 'avg':
         options['consensus'] = config['consensus']
     return options

@@ -440,6 +440,14 @@ def _digests(path: Path, file: WeightsFile) -> dict[str, str]:
     return digests.found()
 
 
+def is_published(path: str | os.PathLike, row: Row) -> bool | None:
+    """Whether a file is that of a row, by its digest; None where the row has none, or several files."""
+    path, file = Path(path), row.files[0]
+    if len(row.files) > 1 or not path.is_file() or not file.digest:
+        return None
+    return _digests(path, file)[file.algorithm].startswith(file.digits)
+
+
 _NAMES = {'sha256': 'SHA-256', 'sha1': 'SHA-1', 'git-blob': "git's hash of it"}
 
 

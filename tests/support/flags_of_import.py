@@ -1,10 +1,13 @@
 """What shows each flag of the command that imports weights."""
+import json
+
 import mxnet as mx
 from flags_world import NAME, changes, save_tiny, seen, traceback_row
 
 from gluon_action.class_names import class_names
 from gluon_action.cli import import_weights
 from gluon_action.cli.command import run
+from gluon_action.model_zoo.preparation import file_beside
 
 EIGHT = ('--num-classes', '8')
 
@@ -59,6 +62,21 @@ def a_new_head_has_the_models_classes(world, output, *flags):
     assert all((array == body[key]).all() for key, array in made.items() if not key.startswith('output.'))
 
 
+@seen('--tag', '{tag}')
+def the_row_of_published_weights_goes_along(world, output, *flags):
+    flag, tag = (item.format(**world.paths) for item in flags)
+    source, out = str(world.published[1][0]), world.new_folder() / 'x.params'
+    argv = [*argv_of(world, source), '--out', str(out)]
+    assert import_them(argv) == 0 and not file_beside(out).exists()
+    assert import_them([*argv, '--overwrite', flag, tag]) == 0
+    note = json.loads(file_beside(out).read_text())
+    assert (note['row']['tag'], note['published']) == (tag, True)
+    assert import_them([*argv, '--overwrite', flag, tag, '--format', 'params']) == 2
+    assert f'--format: --tag {tag} says it' in output.readouterr().err
+    assert import_them([*argv, '--overwrite', flag, world.published[0][1][:8]]) == 0
+    assert 'is not the file that' in output.logs.text and not file_beside(out).exists()
+
+
 @seen('--format', 'timm-resnet')
 def a_format_that_is_named_is_not_recognised(world, output, *flags):
     assert import_them([*argv_of(world, '{weights}', *EIGHT, *flags), '--out', str(world.new_folder() / 'x')]) == 1
@@ -101,6 +119,7 @@ IMPORT_ROWS = {
     '--model': the_weights_must_be_of_the_model,
     '--out': the_file_is_written_where_told,
     '--num-classes': weights_of_other_classes_fit_when_they_are_named,
+    '--tag': the_row_of_published_weights_goes_along,
     '--format': a_format_that_is_named_is_not_recognised,
     '--channels': filters_of_the_input_are_turned,
     '--class-names': rows_of_the_head_go_where_their_class_is,

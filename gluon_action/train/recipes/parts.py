@@ -189,10 +189,11 @@ def classes_of_run(config: TrainConfig) -> dict[str, Any]:
 def build_network(prepared: Prepared, num_classes: int, contexts: list, *, restored: bool = False):
     """Return the network with the weights that the configuration asks for."""
     config, card, start = prepared.config, prepared.card, prepared.start
-    options = {**prepared.options, 'dropout_ratio': config.dropout, 'use_gn': config.use_gn,
-               'batch_norm': config.batch_norm, 'use_se': config.use_se, 'last_gamma': config.last_gamma,
-               'input_size': config.input_size, 'bn_momentum': config.bn_momentum,
-               'consensus': None if config.consensus == 'avg' else config.consensus, **clip_option(card, config)}
+    given = {'dropout_ratio': config.dropout, 'use_gn': config.use_gn or None, 'batch_norm': config.batch_norm or None,
+             'use_se': config.use_se or None, 'last_gamma': config.last_gamma, 'bn_momentum': config.bn_momentum,
+             'consensus': None if config.consensus == 'avg' else config.consensus}
+    options = {**prepared.options, **{name: value for name, value in given.items() if value is not None},
+               'input_size': config.input_size, **clip_option(card, config)}
     engine.seed(config.seed)
     net = get_model(
         config.model, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
