@@ -14,7 +14,7 @@ from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
 from ..files import write_file
 from ..model_zoo import get_model, model_card
-from ..model_zoo.preparation import said
+from ..model_zoo.preparation import Preparation, prepared_for, read_preparation, said
 from ..model_zoo.two_stream import TwoStream
 from .scores.fusion_weights import softmax
 
@@ -158,15 +158,14 @@ def evaluate_sample(config: SampleConfig) -> SampleResult:
         raise UsageError(f'--compute-flow: means nothing with --eval_type {config.eval_type}, which sees no flow')
     cards = [model_card(name) for name in EVAL_TYPES[config.eval_type]]
     files = {card.name: find_weights(card.name, config) for card in cards}
+    for card in cards:
+        _check_preparation(card, files[card.name])
     classes = class_names(cards[0], config)
     clips = {card.modality: _clip(card.modality, config) for card in cards}
     nets = []
     for card in cards:
         nets.append(get_model(card.name, pretrained_base=False))
         _load(nets[-1], files[card.name])
-        if (nets[-1].card.mean, nets[-1].card.std) != (card.mean, card.std):
-            raise WeightsError(f'{files[card.name]}: these weights were trained on {said(nets[-1].card, card)}, which '
-                               'the sample is not; gluon-action predict prepares videos for them')
     net = TwoStream(*nets) if len(nets) == 2 else nets[0]
     logits = run(net, *clips.values())[0]
     if not np.isfinite(logits).all():
@@ -234,6 +233,13 @@ def _clip(stream: str, config: SampleConfig) -> np.ndarray:
     if stream == 'rgb':
         return rgb_clip(path, size=config.input_size, num_frames=config.num_frames)
     return flow_clip(path, size=config.input_size, num_frames=config.num_frames, compute=computed)
+
+
+def _check_preparation(card, path: str) -> None:
+    wanted = prepared_for(card, read_preparation(path) or Preparation({}), path)
+    if (wanted.mean, wanted.std) != (card.mean, card.std):
+        raise WeightsError(f'{path}: these weights were trained on {said(wanted, card)}, and the sample is prepared as '
+                           'for the published ones; gluon-action predict prepares videos for these')
 
 
 def _load(net, path: str) -> None:

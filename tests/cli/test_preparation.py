@@ -16,6 +16,7 @@ import pytest
 from tiny_clips import CARD, CLASSES, CUSTOM, NAME, ROW, TAG, TinyClips, published  # noqa: F401  (a fixture)
 
 from gluon_action.cli import main as commands
+from gluon_action.cli import video_action_classifier as classifier
 from gluon_action.data.preprocess import Preprocess
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.predict.open_predictor import open_predictor
@@ -29,6 +30,7 @@ from gluon_action.evaluate.recognizer import test_recognizer as run_test
 from gluon_action.input_kind import FEATURES
 from gluon_action.model_zoo import get_model, list_models, model_card
 from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.epic_classifier import ClassifierRecipe, LightningRun
 from gluon_action.train.recipes.lr_finder import RangeTest, find_for
 from gluon_action.train.recipes.parts import build_recipe, check_training
 from gluon_action.train.recipes.recognizer import RecognizerRecipe, train_recognizer
@@ -314,6 +316,21 @@ def test_an_exported_graph_is_tested_as_its_weights_want(saved, tested, tmp_path
     net.export(str(tmp_path / 'net'))
     found = of_test(TestConfig(model=NAME, deploy=True, model_prefix=str(tmp_path / 'net'), **tested))
     assert found == {**ROW, **{name: pytest.approx(ROW[name]) for name in ('mean', 'std')}}
+
+
+def test_a_bundle_of_a_run_says_from_whose_weights_it_was_trained(run, saved):
+    assert open_source(run).origin['trained_from']['licence'] == 'CC-BY-NC-4.0'
+    assert open_source(saved, model=NAME).origin.keys() == {'trained_from'}
+    assert open_source(NAME, use_pretrained=True).origin['published']['publisher'] == 'The Tiny Lab'
+
+
+def test_clips_of_epic_kitchens_are_as_the_checkpoint_wants_them(saved, run):
+    for source in (saved, run):
+        config = classifier.config_from(classifier.parse_args(['--model', NAME, '--checkpoint', str(source)]))
+        assert (config.new_length, config.input_size) == (ROW['clip_length'], ROW['input_size'])
+        recipe = ClassifierRecipe(config, LightningRun(checkpoint=str(source)))
+        recipe.prepare(None)
+        assert (recipe.card.mean, recipe.card.std) == (ROW['mean'], ROW['std'])
 
 
 def test_a_model_is_timed_on_clips_as_its_weights_want(run):

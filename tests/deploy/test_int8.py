@@ -81,6 +81,9 @@ def preprocess_of(frames, size):
                       resize={'short_side': size + 4}, crop=(size, size), mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
+ORIGIN = {'trained_from': {'model': 'x', 'tag': 'y', 'publisher': 'Z', 'licence': 'MIT'}}
+
+
 @pytest.fixture(scope='module')
 def bundles(tmp_path_factory):
     """A float bundle of a network for frames, one for clips, and a transformer."""
@@ -89,7 +92,7 @@ def bundles(tmp_path_factory):
     def bundle(name):
         if name not in made:
             made[name] = write_bundle(network(name, *SIZES[name]), tmp_path_factory.mktemp(name) / 'float',
-                                      preprocess=preprocess_of(*SIZES[name]))
+                                      preprocess=preprocess_of(*SIZES[name]), origin=ORIGIN)
         return made[name]
     return bundle
 
@@ -141,6 +144,9 @@ def test_an_int8_bundle_is_a_bundle(bundles, clips, tmp_path, name):
     assert verify(tmp_path / 'int8').ok
     assert read_bundle(tmp_path / 'int8' / 'model.onnx').preprocess == before.preprocess
     assert before.manifest['files']['model.onnx']['sha256'] in (tmp_path / 'int8' / 'model_card.md').read_text()
+    assert after.manifest['trained_from'] == ORIGIN['trained_from']
+    assert '- Trained from: x y of Z\n- Licence of these weights: MIT\n' in (
+        tmp_path / 'int8' / 'model_card.md').read_text()
 
 
 def test_weights_are_rounded_by_channel(bundles, clips, tmp_path):

@@ -157,6 +157,15 @@ def test_what_cannot_be_evaluated_is_refused(world, kwargs, complaint):
         evaluate_sample(config(world, **kwargs))
 
 
+def test_weights_that_want_other_numbers_than_the_sample_has_are_refused(tmp_path):
+    folder = tmp_path / 'checkpoints'
+    folder.mkdir()
+    (folder / 'rgb_imagenet.params').touch()
+    (folder / 'rgb_imagenet.params.json').write_text('{"preparation": {"std": [0.2, 0.2, 0.2]}}')
+    with pytest.raises(WeightsError, match='trained on std 0.2 0.2 0.2 instead of 0.5.*gluon-action predict'):
+        evaluate_sample(SampleConfig(eval_type='rgb', checkpoint_dir=str(folder)))
+
+
 # The command.
 
 def test_the_command_prints_draws_and_writes(world, tmp_path, capsys):
