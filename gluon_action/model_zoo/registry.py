@@ -26,6 +26,7 @@ _DATASETS = {
     'ssv2': ('somethingsomethingv2', 174),
     'kinetics600': ('kinetics600', 600),
     'kinetics700': ('kinetics700', 700),
+    'demo_motion': ('demo_motion', 4),
     'custom': ('custom', 400),
 }
 

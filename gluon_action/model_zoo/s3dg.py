@@ -192,13 +192,18 @@ _FAMILIES = {
 }
 
 
-def _register(family: str, dataset: str) -> None:
+# For CPUs, and to be trained without weights of others: a sixteenth of the multiply-accumulates of a layer.
+_SMALL = {'depth_multiplier': 0.25, 'min_depth': 8}
+
+
+def _register(name: str, family: str, dataset: str, *, clip_length: int = 64, input_size: int = 224,
+              dropout_ratio: float = 0.2, **design) -> None:
     torch, mean, std, defaults = _FAMILIES[family]
 
     @register_model(ModelCard.of_clips(
-        f'{family}_{dataset}', family='S3D', dataset=dataset, clip_length=64, mean=mean, std=std,
-        source='arXiv:1712.04851', dropout_ratio=0.2, head='Logits.Conv3d_0c_1x1.weight',
-        bn_momentum=0.9 if dataset == 'custom' else None, defaults=defaults,
+        name, family='S3D', dataset=dataset, clip_length=clip_length, input_size=input_size, mean=mean, std=std,
+        source='arXiv:1712.04851', dropout_ratio=dropout_ratio, head='Logits.Conv3d_0c_1x1.weight',
+        bn_momentum=None if dataset == 'kinetics400' else 0.9, defaults={**defaults, **design},
         supports=('final_endpoint', 'partial_bn', 'bn_frozen', 'first_temporal_kernel_size', 'temporal_conv_startat',
                   'gating_startat', 'depth_multiplier', 'min_depth')))
     def build(nclass: int, *, tsn: bool, consensus: str, **options) -> S3D:
@@ -207,4 +212,5 @@ def _register(family: str, dataset: str) -> None:
 
 for _family in _FAMILIES:
     for _dataset in ('kinetics400', 'custom'):
-        _register(_family, _dataset)
+        _register(f'{_family}_{_dataset}', _family, _dataset)
+_register('s3dg_small_demo_motion', 's3dg', 'demo_motion', clip_length=8, input_size=56, dropout_ratio=0., **_SMALL)

@@ -23,6 +23,8 @@ from .transfer import AddressError, discard, download, offline
 
 #: Where GluonCV and MXNet published. The project is retired: it may not answer, so nobody waits long for it.
 REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
+#: Files that the package brings.
+PACKAGED = Path(__file__).with_name('files')
 RECORDS = 'verified.json'
 _LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 20
@@ -123,6 +125,8 @@ def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: 
     """
     folder = weights_root(root)
     path, records = folder / file.name, Records(folder)
+    if _packaged(file):
+        return 'verified'
     if not path.exists():
         return 'not there'
     if not read:
@@ -261,6 +265,8 @@ def _hub():
 
 def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: bool, hub: bool, hear: Hear) -> Path:
     path = folder / file.name
+    if own := _packaged(file):
+        return own
     if records.vouch(file):
         return path
     try:
@@ -284,6 +290,14 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
     except OSError as error:
         raise WeightsError(f'{path}: {error.strerror or error}; name another folder with root= or '
                            'MXNET_HOME') from error
+
+
+def _packaged(file: WeightsFile) -> Path | None:
+    """Return where the package has a file; it is used there, so that an unwritable home does not matter."""
+    path = next((PACKAGED / url.removeprefix('package://') for url in file.urls if url.startswith('package://')), None)
+    if path is not None and not (path.is_file() and _digests(path, file)[file.algorithm] == file.digits):
+        raise WeightsError(f'{path}: is not the file that belongs there ({_expected(file)}); install the package again')
+    return path
 
 
 def _from_somewhere(file: WeightsFile, path: Path, records: Records, there: str, progress: bool, hub: bool,

@@ -40,8 +40,8 @@ class WeightsFile:
         Its name in the cache and in a mirror; no other file of the index has it.
     urls : tuple of str
         Addresses, in the order in which they are tried: ``https://...``; ``hf://owner/repository@commit/path`` of
-        Hugging Face; ``mxnet://NAME.zip`` of GluonCV's server, an archive whose one member is the file. In an index of
-        one's own also a path from where the index is.
+        Hugging Face; ``mxnet://NAME.zip`` of GluonCV's server, an archive whose one member is the file;
+        ``package://NAME`` of this package. In an index of one's own also a path from where the index is.
     digest : str
         ``algorithm:digits``, see `ALGORITHMS`, all digits or the first 8 or more; empty where the publisher gives none.
     bytes : int or None
@@ -107,6 +107,10 @@ class Row:
         Order of the colours in the publisher's input.
     options : dict
         Options of ``get_model`` that the network needs for these weights.
+    measured : dict
+        What the published score was measured with, where that differs from `input`: any of `clip_length`,
+        `input_size`, and `resize`, height and width of frames before the crop, whatever their shape was (otherwise
+        their short side is resized).
     note : str
         What else is to be known.
     kind : {'actions', 'base'}
@@ -129,6 +133,7 @@ class Row:
     classes: dict = field(default_factory=dict)
     channels: str = 'rgb'
     options: dict = field(default_factory=dict)
+    measured: dict = field(default_factory=dict)
     note: str = ''
     kind: str = 'actions'
 
@@ -214,15 +219,15 @@ def read_index(extra: str | os.PathLike | None = None) -> Index:
     Parameters
     ----------
     extra : str or path, optional
-        File or address of the other index; by default what ``$GLUON_ACTION_INDEX`` names. Its rows come first, and one
-        with model and tag of a row of the package's takes that one's place.
+        File or address of the other index; by default what ``$GLUON_ACTION_INDEX`` names, and ``''`` for none. Its
+        rows come first, and one with model and tag of a row of the package's takes that one's place.
 
     Raises
     ------
     WeightsError
         When an index cannot be read or is not valid; file, row and field are named.
     """
-    extra = extra or os.environ.get('GLUON_ACTION_INDEX')
+    extra = os.environ.get('GLUON_ACTION_INDEX') if extra is None else extra
     bundled = _bundled()
     if not extra:
         return Index(bundled)
@@ -314,6 +319,7 @@ def _row(given: Any, where: str, source: str) -> Row:
     if len({file.name for file in values['files']}) < len(values['files']):
         raise WeightsError(f'{where}: files: two have one name')
     values['input'] = _input(values.get('input', {}), f'{where}: input')
+    values['measured'] = _fields(values.get('measured', {}), f'{where}: measured', _MEASURED)
     row = Row(**values)
     if row.kind == 'base' and row.classes:
         raise WeightsError(f'{where}: classes: an ImageNet network has no classes of actions')
@@ -338,6 +344,8 @@ def _address(url: str, where: str, source: str) -> str:
     if scheme == 'mxnet':
         if not re.fullmatch(r'mxnet://[\w.-]+\.zip', url):
             raise WeightsError(f'{where}: mxnet://NAME.zip is wanted, got {url!r}')
+        return url
+    if scheme == 'package' and not source:
         return url
     if scheme or not source:
         raise WeightsError(f'{where}: an address is https://..., hf://... or mxnet://..., got {url!r}')
@@ -420,6 +428,7 @@ _ROW = {
     'input': (lambda value: isinstance(value, dict), 'an object'),
     'classes': (_names, 'an object of names by index'), 'channels': _one_of(('rgb', 'bgr')),
     'options': (lambda value: isinstance(value, dict), 'an object'),
+    'measured': (lambda value: isinstance(value, dict), 'an object'),
     'note': (lambda value: isinstance(value, str), 'a text'), 'kind': _one_of(KINDS)}
 _FILE = {
     'name': (lambda value: isinstance(value, str) and bool(re.fullmatch(r'[\w+-][\w.+-]*', value))
@@ -432,3 +441,7 @@ _INPUT = {
     'mean': (_numbers, 'a list of numbers'),
     'std': (lambda value: _numbers(value) and all(number > 0 for number in value), 'a list of numbers above 0'),
     **{name: (_count, 'a whole number from 1') for name in ('clip_length', 'clip_stride', 'input_size', 'segments')}}
+_MEASURED = {
+    'clip_length': _INPUT['clip_length'], 'input_size': _INPUT['input_size'],
+    'resize': (lambda value: isinstance(value, list) and len(value) == 2 and all(map(_count, value)),
+               'height and width')}

@@ -48,7 +48,7 @@ def test_every_set_of_weights_is_told_apart_and_has_a_place():
         assert row.format in FORMATS and row.licence and row.publisher and row.files
         for file in row.files:
             schemes = {url.split('://')[0] for url in file.urls}
-            assert schemes <= {'https', 'hf', 'mxnet'}, row
+            assert schemes <= {'https', 'hf', 'mxnet', 'package'}, row
             assert (schemes == {'mxnet'}) == (row.publisher == 'GluonCV')
 
 
