@@ -1,92 +1,351 @@
-"""Tables of the models of the zoo, from their cards."""
+"""Tables of the models of the zoo: their cards, the weights that are published for them, and what they cost."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
-from ..weights import Index, read_index
-from .registry import ModelCard
+from ..weights import Index, Row, read_index
+from .costs import ModelCost, ZooCosts, read_costs
+from .registry import ModelCard, list_models, model_card
+
+#: Name of a data set as ``--dataset`` takes it -> its heading in ``model_zoo.md``.
+HEADINGS = {'kinetics400': 'Kinetics-400', 'kinetics600': 'Kinetics-600', 'kinetics700': 'Kinetics-700',
+             'somethingsomethingv2': 'Something-Something V2', 'ucf101': 'UCF101', 'hmdb51': 'HMDB51',
+             'demo_motion': 'Generated videos', 'custom': 'Your own classes'}
+#: Points that make a picture worth drawing.
+LEAST_POINTS = 4
+_USUAL_SIZE = (256, 340)  # height and width that test_recognizer.py resizes frames to, as GluonCV does
+_FAST_STRIDE = 2  # frames that the fast pathway of SlowFast takes are this far apart (arXiv:1812.03982, section 4)
 
 _HEAD = """# Model zoo
 
-Generated from the cards of the models by `gluon-action list-models --markdown > model_zoo.md`; a test fails when it is
-stale.
+Made by `gluon-action list-models --markdown > model_zoo.md` out of the models' cards, the index of published weights and
+the costs that were counted and measured; a test fails when it is stale.
 
-`get_model(name, nclass=..., num_segments=...)` returns a network by name. Published weights and accuracies are
-GluonCV's, on the files that it lists, and for TimeSformer its authors'; they were not measured again here. Top-1 is in percent; the protocol is
-segments x crops of a test video, whose scores are averaged. A model without a tag has no published weights:
-`pretrained=True` is an error, training starts from ImageNet (`pretrained_base=True`) where there is a network to start
-from or, for `*_custom`, from the Kinetics400 weights of the same network.
+`get_model(name, pretrained=True)`, `--use-pretrained` and `gluon-action predict NAME VIDEO --use-pretrained` take the
+first row of a model here that can be had and verifies; `pretrained='TAG'` and `--hashtag TAG` take a certain one.
 
-## Weights of others
+| column | what it says |
+|---|---|
+| clip | frames x their distance, for which the weights were trained; of SlowFast those of the slow and of the fast pathway |
+| segments | parts of a video that training took a frame from (TSN) |
+| views | clips or frames x crops of a test video whose average the published score is |
+| M | millions of parameters |
+| GMACs | billions of multiply-accumulates of one view, counted; a FLOP count is about twice as many |
+| ms | milliseconds of processor time that one view by itself takes on one thread, measured: {measured} |
+| top-1 / top-5 | percent, as the publisher of the weights gives it{here} |
+| weights | tag, publisher, and where the file is. **Old bucket only**: nobody but GluonCV's retired bucket has it, which was reported as failing in 2024 |
+| licence | of the weights; those with NC are not for commercial use |
+| flags | what goes where the command above the table says FLAGS, to test weights as their score was measured |
 
-`gluon-action import-weights SOURCE --model NAME --out FILE.params` reads these without TensorFlow or PyTorch, and runs
-nothing that is in a file. Their scores are what their publishers give; they were not measured again here.
-
-| weights | for | published top-1 / top-5 |
-|---|---|---|
-| DeepMind's [kinetics-i3d](https://github.com/google-deepmind/kinetics-i3d), `data/checkpoints/rgb_imagenet` | `i3d_rgb_kinetics400` | 71.1 / 89.3 on the Kinetics test set, as the next four |
-| `rgb_scratch` | `i3d_rgb_kinetics400` | 68.4 / 88.0 |
-| `flow_imagenet` | `i3d_flow_kinetics400` | 63.4 / 84.9 |
-| `flow_scratch` | `i3d_flow_kinetics400` | 61.5 / 83.4 |
-| both streams, from ImageNet / from scratch | | 74.2 / 91.3, 71.6 / 90.0 |
-| `rgb_scratch_kin600` (Kinetics600) | `i3d_rgb_kinetics600` | - |
-| torchvision's [S3D](https://download.pytorch.org/models/s3d-d76dad2f.pth) | `s3d_kinetics400` | 68.368 / 88.05 on validation clips of 128 frames at 15 a second |
-| the authors' [TimeSformer](https://github.com/facebookresearch/TimeSformer), `TimeSformer_divST_8x32_224_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_8_224_SSv2.pyth` | `timesformer_divst_8x32_kinetics400`; `..._kinetics600`; `..._ssv2` | 77.9 / 93.2; 79.1 / 94.4; 59.1 / 85.6, one clip x 3 crops, as the next two |
-| `TimeSformer_divST_16x16_448_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_16_448_SSv2.pyth` | `timesformer_divst_16x16_448_kinetics400`; `..._kinetics600`; `..._ssv2` | 79.6 / 94.0; 81.8 / 95.8; 61.8 / 86.9 |
-| `TimeSformer_divST_96x4_224_K400.pyth`; `..._K600.pyth`; `TimeSformer_divST_64_224_SSv2.pyth` | `timesformer_divst_96x4_kinetics400`; `..._kinetics600`; `timesformer_divst_64_ssv2` | 80.6 / 94.7; 82.2 / 95.6; 62.0 / 87.5 |
-| torchvision's R(2+1)D-18; R(2+1)D-34 of IG-65M | `r2plus1d_resnet18_kinetics400`; `r2plus1d_ig65m_resnet34_kinetics400` | 67.5 / 86.2; - |
-| mmaction2's TSN, C2D, I3D, SlowOnly, C3D, TimeSformer | `resnet*_v1b_*`, `c2d_*`, `i3d_resnet50_v1_*`, `i3d_heavy_*`, `slowonly_*`, `c3d_ucf101`, `timesformer_*` | as its model zoo says |
-| pytorchvideo's SlowFast, Slow, I3D | `slowfast_*`, `slowonly_*`, `i3d_8x8_*` | as its model zoo says |
-| Hugging Face's TimeSformer | `timesformer_divst_*` | as the authors' |
-| ResNet, GoogLeNet, Inception v3, VGG16 for images, of torchvision and timm | `resnet*_v1b_*`, `inceptionv1_*`, `inceptionv3_*`, `vgg16_*`, with `--new-head` | - |
-| ViT-B/16 for images, as timm and DeiT publish it (no distilled ones) | `timesformer_*`, with `--new-head` | - |
-
-TimeSformer's embeddings are fitted to the network: those of places as a square, rows and columns each by itself, those
-of frames along time, both from the nearest. That is what the authors' network does with clips of another size; the
-function with which they start training takes places from the nearest in one line of all of them, which tears rows
-apart. Weights of images have no attention along time: it starts as that along space, with 0 behind it, so that the
-network scores a clip of one picture as the image network does.
-
-No Kinetics weights of S3D-G in slim's names are public. Checkpoints that were trained with slim's `i3d.py` or `s3dg.py`
-can be imported; moving averages are taken where they were saved.
+To learn classes of your own from the weights of a row, see [networks of clips](docs/clip_networks.md) and the README.
+The pictures have one point a model, of its best weights that can be had; hollow ones are in the old bucket only.
 """  # noqa: E501  (rows of a table)
-_COLUMNS = ('Name', 'Data set', 'Classes', 'Input', 'Top-1', 'Protocol', 'Segments in training', 'Tag')
 
 
-def markdown(cards: Iterable[ModelCard]) -> str:
-    """Return ``model_zoo.md``: one table a family, one row a published file, or a model that has none."""
-    cards, index = list(cards), read_index()
-    parts = [_HEAD]
-    for family in dict.fromkeys(card.family for card in cards):
-        members = [card for card in cards if card.family == family]
-        options = set().union(*(card.supports for card in members))
-        sources = ', '.join(dict.fromkeys(card.source for card in members))
-        licences = ', '.join(dict.fromkeys(row.licence for card in members for row in index.rows_of(card.name)))
-        parts += [f'## {family}', '', f'Source: {sources}. Licence of the weights: {licences or "-"}. '
-                  f'Options: {", ".join(f"`{option}`" for option in sorted(options))}.', '',
-                  _row(_COLUMNS), _row(['---'] * len(_COLUMNS))]
-        parts += [_row(cells) for card in members for cells in _cells(card, index)]
-        parts.append('')
+@dataclass(frozen=True)
+class View:
+    """An input of one row that a model is given, and the network that it is given to.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (C, H, W) or (C, T, H, W).
+    options : dict
+        Options of ``get_model`` that some weights need.
+    used : bool
+        Whether anything is computed for it by default; otherwise published scores are of such views.
+    """
+
+    shape: tuple[int, ...]
+    options: dict = field(default_factory=dict)
+    used: bool = True
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model in the picture of a data set.
+
+    Attributes
+    ----------
+    name, family : str
+        The model without its data set; its family.
+    gmacs : float
+        Billions of multiply-accumulates of all views of a video together.
+    top1 : float
+        Percent.
+    living : bool
+        Whether anybody but GluonCV's old bucket has the weights.
+    """
+
+    name: str
+    family: str
+    gmacs: float
+    top1: float
+    living: bool
+
+
+def markdown(index: Index | None = None, costs: ZooCosts | None = None) -> str:
+    """Return ``model_zoo.md``: a table a data set, a row for each set of published weights, or model without any.
+
+    Parameters
+    ----------
+    index : Index, optional
+        By default the one that the package brings, without what the user adds.
+    costs : ZooCosts, optional
+        By default the package's.
+    """
+    index, costs = index or read_index(''), costs or read_costs()
+    cards = [model_card(name) for name in list_models()]
+    parts = [_HEAD.format(measured=_measured(costs),
+                          here='; ours on the generated videos, which `test_recognizer.py` measured')]
+    for dataset in dict.fromkeys([*HEADINGS, *(card.dataset for card in cards)]):
+        members = [card for card in cards if card.dataset == dataset]
+        parts += [f'## {HEADINGS.get(dataset, dataset)}', '']
+        if len(points(dataset, index, costs)) >= LEAST_POINTS:
+            parts += [f'![Accuracy against cost on {HEADINGS[dataset]}]({picture(dataset)})', '']
+        parts += _of_custom(members, costs) if dataset == 'custom' else _of_dataset(dataset, members, index, costs)
+    parts += [*_bases(cards, index), *_families(cards)]
     return '\n'.join(parts)
 
 
-def table(cards: Iterable[ModelCard]) -> str:
-    """Return lines for a terminal: one a model, with the accuracy of its first published file."""
-    rows = [('name', 'data set', 'classes', 'input', 'top-1', 'protocol', 'tag')]
-    index = read_index()
+def table(cards: Iterable[ModelCard], index: Index | None = None) -> str:
+    """Return lines for a terminal: one a model, with its best published weights."""
+    index = index or read_index()
+    rows = [('name', 'data set', 'classes', 'input', 'top-1', 'views', 'weights')]
     for card in cards:
-        name, dataset, classes, size, top1, protocol, _, tag = _cells(card, index)[0]
-        rows.append((name.strip('`'), dataset, classes, size, top1, protocol, tag.strip('`')))
+        best = next(iter(index.rows_of(card.name)), None)
+        found = (_top(best), best.protocol or '-', best.tag) if best else ('-', '-', '-')
+        rows.append((card.name, card.dataset, str(card.num_classes), 'x'.join(map(str, card.input_shape()[1:])),
+                     *found))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
-def _cells(card: ModelCard, index: Index) -> list[tuple[str, ...]]:
-    first = (f'`{card.name}`', card.dataset, str(card.num_classes), 'x'.join(map(str, card.input_shape()[1:])))
-    results = [('-' if row.top1 is None else f'{row.top1:g}', row.protocol or '-', str(row.segments or 1),
-                f'`{row.tag}`') for row in index.rows_of(card.name)]
-    return [first + result for result in results or [('-', '-', '-', '-')]]
+def views_of(name: str, index: Index | None = None) -> list[View]:
+    """Return what is to be counted of a model: views as its card and its weights want them, and as they were scored."""
+    card = model_card(name)
+    rows = (index or read_index('')).rows_of(name)
+    used = [View(card.input_shape()[1:]), *(_view(card, row) for row in rows)]
+    scored = [replace(view, used=False) for view in (_view(card, row, scored=True) for row in rows if row.measured)]
+    kept: dict[tuple, View] = {}
+    for view in [*used, *scored]:
+        kept.setdefault((view.shape, *sorted(view.options.items())), view)
+    return list(kept.values())
 
 
-def _row(cells: Iterable[str]) -> str:
-    return '| ' + ' | '.join(cells) + ' |'
+def points(dataset: str, index: Index | None = None, costs: ZooCosts | None = None) -> list[Point]:
+    """Return one point for each model of a data set whose score and cost are known.
+
+    It is of the best weights that can be had, or of the best of those in the old bucket.
+    """
+    index, costs = index or read_index(''), costs or read_costs()
+    found = []
+    for card in (model_card(name) for name in list_models()):
+        rows = [row for row in index.rows_of(card.name) if row.top1 and re.fullmatch(r'\d+x\d+', row.protocol or '')]
+        best = max(rows, key=lambda row: (living(row), row.top1), default=None)
+        view = best and _view(card, best, scored=True)
+        cost = view and costs.of(card.name, view.shape, view.options)
+        if card.dataset == dataset and cost:
+            clips, crops = map(int, best.protocol.split('x'))
+            found.append(Point(_short(card), card.family, clips * crops * cost.macs / 1e9, best.top1, living(best)))
+    return found
+
+
+def picture(dataset: str) -> str:
+    """Return the path of the picture of a data set, from the root of the project."""
+    return f'docs/pictures/zoo_{dataset}.svg'
+
+
+def living(row: Row) -> bool:
+    """Whether anybody but GluonCV's old bucket has all files of a row."""
+    return all(any(not url.startswith('mxnet://') for url in file.urls) for file in row.files)
+
+
+def flags(card: ModelCard, row: Row) -> str | None:
+    """Return the flags that test weights as their score was measured; None where no flags say that.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the zoo.
+    row : Row
+        Of its weights.
+    """
+    views = re.fullmatch(r'(\d+)x(\d+)', row.protocol or '')
+    if not views:
+        return None
+    clips, crops = map(int, views.groups())
+    height, width = row.measured.get('resize', (0, 0))
+    said = [f'--num-segments {clips}', {1: '', 3: '--three-crop', 10: '--ten-crop'}[crops],
+            clip_flags(_prepared(card, row, scored=True)),
+            f'--new-height {height} --new-width {width}' if (height, width) != _USUAL_SIZE else '']
+    if card.input.takes('clip_length') and clips > 1:
+        said.append('--clip-sampling dense')
+    return ' '.join(filter(None, said))
+
+
+def clip_flags(card: ModelCard) -> str:
+    """Return the flags of training and testing that say what the clips of a card are; none of networks of frames."""
+    size = f'--input-size {card.input_size}' if card.input_size != 224 else ''
+    if not card.input.takes('clip_length'):
+        return size
+    slow = _pathways(card)
+    if slow:
+        frames, stride = slow
+        return f'--slowfast --new-length {frames * stride} --slow-temporal-stride {stride} ' \
+               f'--fast-temporal-stride {_FAST_STRIDE} {size}'.rstrip()
+    spread = card.dataset == 'somethingsomethingv2' and card.family == 'TimeSformer'
+    stride = '--clip-sampling spread' if spread else f'--new-step {card.clip_stride}' if card.clip_stride > 1 else ''
+    return ' '.join(filter(None, [f'--new-length {card.clip_length}', stride, size]))
+
+
+def _prepared(card: ModelCard, row: Row, scored: bool = False) -> ModelCard:
+    """Return the card as weights want their input, or as their score was measured."""
+    return card.prepared({**row.input, **(row.measured if scored else {})})
+
+
+def _view(card: ModelCard, row: Row, scored: bool = False) -> View:
+    return View(_prepared(card, row, scored).input_shape()[1:], row.options)
+
+
+def _of_dataset(dataset: str, cards: Sequence[ModelCard], index: Index, costs: ZooCosts) -> list[str]:
+    known = dataset not in ('kinetics600',)  # it has no preset: its lists are the user's
+    where = dataset if known else 'custom --data-dir videos --val-list val.txt'
+    rows, notes = [], _Notes()
+    for card in cards:
+        published = index.rows_of(card.name)
+        rows += [_weights_row(card, row, costs, notes) for row in published] or [_plain_row(card, costs)]
+    columns = ('model', 'clip', 'segments', 'views', 'M', 'GMACs', 'ms', 'top-1 / top-5', 'weights', 'licence', 'flags')
+    return ['```sh', f'python scripts/test_recognizer.py --dataset {where} --model MODEL --use-pretrained '
+            '--hashtag TAG FLAGS', '```', '', *_table(columns, rows), '', *notes.lines()]
+
+
+def _of_custom(cards: Sequence[ModelCard], costs: ZooCosts) -> list[str]:
+    rows = []
+    for card in cards:
+        cost = costs.of(card.name, card.input_shape()[1:])
+        start = f'`{card.starts_from}`' if card.starts_from else f'`{card.base}` of ImageNet' if card.base else '-'
+        rows.append((f'`{card.name}`', _clip(card), *_costs(cost), start, _code(clip_flags(card))))
+    return ['These begin with the body of another network, or at random where there is none (`--no-pretrained-base`).',
+            '', *_table(('model', 'clip', 'M', 'GMACs', 'ms', 'starts from', 'flags'), rows), '']
+
+
+def _weights_row(card: ModelCard, row: Row, costs: ZooCosts, notes: _Notes) -> tuple[str, ...]:
+    cost = costs.of(card.name, _view(card, row).shape, row.options)
+    return (f'`{card.name}`', _clip(_prepared(card, row)), str(row.segments or '-'), row.protocol or '-',
+            *_costs(cost), _top(row), _home(row) + notes.mark(row.note), row.licence, _code(flags(card, row)))
+
+
+class _Notes:
+    """What stands below a table, by number."""
+
+    def __init__(self):
+        self._texts: list[str] = []
+
+    def mark(self, text: str) -> str:
+        """Return the mark of a note, a new one where it is not among them yet; nothing for an empty text."""
+        if text and text not in self._texts:
+            self._texts.append(text)
+        return f' <sup>{self._texts.index(text) + 1}</sup>' if text else ''
+
+    def lines(self) -> list[str]:
+        """Return the lines below the table."""
+        return [*(f'<sup>{number}</sup> {text}.  ' for number, text in enumerate(self._texts, 1)),
+                *[''] * bool(self._texts)]
+
+
+def _plain_row(card: ModelCard, costs: ZooCosts) -> tuple[str, ...]:
+    cost = costs.of(card.name, card.input_shape()[1:])
+    start = f'none; starts from `{card.base}` of ImageNet' if card.base else 'none'
+    return f'`{card.name}`', _clip(card), '-', '-', *_costs(cost), '-', start, '-', '-'
+
+
+def _bases(cards: Sequence[ModelCard], index: Index) -> list[str]:
+    notes = _Notes()
+    rows = [(f'`{row.model}`', _top(row), _home(row) + notes.mark(row.note), row.licence)
+            for row in index.rows if row.kind == 'base']
+    used = sorted({card.base for card in cards if card.base})
+    return ['## ImageNet', '', 'What bodies begin with: `pretrained_base=True`, or a tag. Scores are on the pictures '
+            f'of ImageNet. Models of the zoo start from {", ".join(f"`{name}`" for name in used)}.', '',
+            *_table(('network', 'top-1 / top-5', 'weights', 'licence'), rows), '', *notes.lines()]
+
+
+def _families(cards: Sequence[ModelCard]) -> list[str]:
+    rows = []
+    for family in dict.fromkeys(card.family for card in cards):
+        members = [card for card in cards if card.family == family]
+        options = sorted(set().union(*(card.supports for card in members)))
+        sources = dict.fromkeys(source for card in members for source in card.source.split(', '))
+        rows.append((family, ', '.join(sources), ', '.join(f'`{option}`' for option in options)))
+    return ['## Families', '', *_table(('family', 'source', 'options of `get_model`'), rows), '']
+
+
+def _clip(card: ModelCard) -> str:
+    if not card.input.takes('clip_length'):
+        return '1'
+    slow = _pathways(card)
+    if slow:
+        return f'{slow[0]}x{slow[1]} + {card.clip_length - slow[0]}x{_FAST_STRIDE}'
+    return f'{card.clip_length}x{card.clip_stride}'
+
+
+def _pathways(card: ModelCard) -> tuple[int, int] | None:
+    """Frames of the slow pathway and their distance, which GluonCV's names of SlowFast say."""
+    found = re.match(r'slowfast_(\d+)x(\d+)_', card.name)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _short(card: ModelCard) -> str:
+    return re.sub(r'_(kinetics\d+|ucf101|hmdb51|sthsthv2|ssv2|demo_motion|custom)$', '', card.name)
+
+
+def _top(row: Row) -> str:
+    return ' / '.join(f'{score:g}' for score in (row.top1, row.top5) if score is not None) or '-'
+
+
+def _costs(cost: ModelCost | None) -> tuple[str, str, str]:
+    if cost is None:
+        return '-', '-', '-'
+    latency = '-' if cost.latency_ms is None else _digits(cost.latency_ms)
+    return f'{cost.parameters / 1e6:.2f}', _digits(cost.macs / 1e9), latency
+
+
+def _digits(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f'{number:.0f}' if number >= 100 else f'{number:.3g}'
+
+
+def _home(row: Row) -> str:
+    """Tag, publisher, and hosts with a link to the first."""
+    urls = [url for file in row.files for url in file.urls[:1]]
+    if not living(row):
+        return f'`{row.tag}`, {row.publisher}: **old bucket only**'
+    if urls[0].startswith('package://'):
+        return f'`{row.tag}`, ours: in the package'
+    hosts = dict.fromkeys(_host(url) for file in row.files for url in file.urls if not url.startswith('mxnet://'))
+    unverified = '' if all(file.digest for file in row.files) else ', no hash published: `--trust-first-use`'
+    return f'`{row.tag}`, {row.publisher}: {", ".join(hosts)}{unverified}'
+
+
+def _host(url: str) -> str:
+    return f'huggingface.co/{"/".join(url[5:].split("@")[0].split("/")[:2])}' if url.startswith('hf://') else \
+        urlsplit(url).netloc
+
+
+def _measured(costs: ZooCosts) -> str:
+    about = costs.measured
+    if not about:
+        return 'not yet'
+    note = f'; {about["note"]}' if about.get('note') else ''
+    return f'{about["runtime"]} on {about["processor"]}, median, {about["date"]}{note}'
+
+
+def _code(text: str | None) -> str:
+    return f'`{text}`' if text else '-'
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f'| {" | ".join(cells)} |' for cells in (columns, ['---'] * len(columns), *rows)]

@@ -1,6 +1,4 @@
 """The zoo: names, cards, structure, and parity with GluonCV on random weights."""
-from pathlib import Path
-
 import gluon_action  # before anything that imports MXNet
 
 # isort: split
@@ -20,7 +18,6 @@ import gluon_action.data
 from gluon_action.class_names import class_names
 from gluon_action.errors import ModelError, WeightsError
 from gluon_action.model_zoo import get_model, list_models, load_weights, model_card
-from gluon_action.model_zoo.catalogue import markdown
 from gluon_action.weights import read_index
 
 # Printed by GluonCV's own TSN tutorial for UCF101.
@@ -172,12 +169,6 @@ def test_bases_are_gluoncvs_published_files():
     theirs = {row.model: row.files[0].digits for row in read_index().rows
               if row.kind == 'base' and row.publisher == 'GluonCV'}
     assert len(theirs) == 10 and theirs == {name: _model_sha1[name] for name in theirs}
-
-
-def test_catalogue_is_not_stale():
-    written = Path(__file__).parents[2].joinpath('model_zoo.md').read_text()
-    assert written == markdown([model_card(name) for name in list_models()]), \
-        'run: gluon-action list-models --markdown > model_zoo.md'
 
 
 def test_list_models_takes_patterns_and_counts_upwards():
