@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import types
@@ -37,7 +38,7 @@ class _HelpingFinder:
 
 @contextlib.contextmanager
 def _help_for_mxnet() -> Iterator[None]:
-    """Serve the names that NumPy dropped, and say which kernels OpenBLAS shall take."""
+    """Serve the names that NumPy dropped, put SciPy off, and say which kernels OpenBLAS shall take."""
     import numpy  # before the variable is set: NumPy brings a newer OpenBLAS, which knows the CPU by itself
     old, theirs = _dropped_names(numpy), numpy.__getattr__
     numpy.__getattr__ = lambda name: old[name] if name in old else theirs(name)
@@ -45,7 +46,8 @@ def _help_for_mxnet() -> Iterator[None]:
     if core:
         os.environ['OPENBLAS_CORETYPE'] = core
     try:
-        yield
+        with _scipy_stats_put_off():
+            yield
     finally:
         numpy.__getattr__ = theirs
         if core:
@@ -55,6 +57,26 @@ def _help_for_mxnet() -> Iterator[None]:
     for name in _READ_DROPPED_NAMES_LATER:
         names = vars(sys.modules[name])
         names.update({alias: view for alias in ('np', '_np') if names.get(alias) is numpy})
+
+
+@contextlib.contextmanager
+def _scipy_stats_put_off() -> Iterator[None]:
+    """Let ``mxnet.test_utils`` and ``mxnet.contrib.quantization`` load ``scipy.stats`` when they call it.
+
+    No training or testing does, and loading it is a third of the time that importing MXNet takes.
+    """
+    name = 'scipy.stats'
+    if name in sys.modules or importlib.util.find_spec('scipy') is None:
+        yield
+        return
+    later = types.ModuleType(name)
+    later.__getattr__ = lambda attribute: getattr(importlib.import_module(name), attribute)
+    sys.modules[name] = later
+    try:
+        yield
+    finally:
+        if sys.modules.get(name) is later:
+            del sys.modules[name]
 
 
 # Functions of these modules read a dropped name when they are called: they keep a view of NumPy that has it.

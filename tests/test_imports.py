@@ -174,10 +174,6 @@ def test_importing_what_needs_no_mxnet_does_not_load_it(statement):
     assert run(f'{statement}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])') == '[]'
 
 
-def test_importing_the_package_makes_mxnet_importable():
-    assert run('import gluon_action, mxnet; print(mxnet.__version__)').startswith('1.')
-
-
 @pytest.mark.parametrize('package', ['data', 'utils'])
 def test_every_public_name_exists(package):
     module = importlib.import_module(f'gluon_action.{package}')
