@@ -35,13 +35,13 @@ from flags_world import (
     drawn,
     fresh,
     learnt,
-    register_tiny,
     same,
     seen,
     traceback_row,
     train_here,
     validated_clip,
 )
+from tiny import forget, register_tiny
 
 from gluon_action import model_zoo
 from gluon_action.cli import main as commands
@@ -51,7 +51,6 @@ from gluon_action.cli.find_lr_flags import FIND_LR
 from gluon_action.data.by_name import default_root
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import config as test_config
-from gluon_action.model_zoo import registry
 from gluon_action.train.recipes import config as train_config
 
 
@@ -65,7 +64,7 @@ def world(demo_appearance, tmp_path_factory):
         patch.setenv('MXNET_HOME', str(folder))
         patch.setenv('MXNET_GLUON_REPO', 'http://127.0.0.1:9/')
         yield made
-        del registry._CARDS[NAME], registry._BUILDERS[NAME]
+        forget(NAME)
     shutil.rmtree(folder)
 
 

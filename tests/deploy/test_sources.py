@@ -11,13 +11,12 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as np
 import pytest
-from flags_world import NAME, register_tiny, save_tiny
+from tiny import NAME, forget, register_tiny, save_tiny
 
 from gluon_action import model_zoo
 from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.deploy.bundle.what_is_exported import Choices, open_source, preprocess_of, published_run
 from gluon_action.errors import ModelError, UsageError, WeightsError
-from gluon_action.model_zoo import registry
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.parts import open_datasets
 from gluon_action.train.recipes.recognizer import train_recognizer
@@ -31,7 +30,7 @@ RANDOM = {'no_weights': True}
 def tiny():
     register_tiny()
     yield
-    del registry._CARDS[NAME], registry._BUILDERS[NAME]
+    forget(NAME)
 
 
 def configured(demo, **choices):

@@ -174,8 +174,8 @@ def layers_compute_in_half(world, output, *flags):
     # MXNet turns mixed precision on for the process, so it is a process of its own.
     code = """
 import contextlib, sys
-import flags_world as train
-train.register_tiny()
+import flags_world as train, tiny
+tiny.register_tiny()
 with contextlib.ExitStack() as cleanup:
     config = train.train_recognizer.config_from(train.train_recognizer.parse_args(sys.argv[1:]))
     made = train.build_recipe(config, train.model_zoo.model_card(config.model), [train.mx.cpu()], cleanup)

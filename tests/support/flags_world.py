@@ -1,6 +1,5 @@
 """What flags are tried on: data, lists, weights, a tiny network; and the kinds of rows that tell what a flag does."""
 import functools
-import hashlib
 import json
 import os
 import re
@@ -10,60 +9,20 @@ from contextlib import ExitStack
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import gluon
 from PIL import Image
+from tiny import NAME, save_tiny
 from weights_server import row_of, write_index
 
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer
 from gluon_action.cli.command import run
 from gluon_action.errors import UsageError
-from gluon_action.model_zoo import registry
-from gluon_action.model_zoo.tsn import ActionRec, over_segments
 from gluon_action.train.recipes import config as train_config
 from gluon_action.train.recipes import recognizer as trainer
 from gluon_action.train.recipes.parts import build_recipe, open_datasets
 
-NAME = 'tiny_ucf101'
 RESNET = ('--model', 'resnet18_v1b_ucf101')
 TEACHER = ('--teacher', NAME, '--teacher-params', '{weights}')
-
-
-class Tiny(ActionRec):
-    """Two convolutions: every option of a run can be tried on it in no time."""
-
-    def __init__(self, nclass, dropout_ratio=0.5, **head):
-        super().__init__(nclass, feat_dim=16, **head)
-        self.layers = gluon.nn.HybridSequential()
-        for channels in (8, 16):
-            self.layers.add(gluon.nn.Conv2D(channels, 3, 2, use_bias=False), gluon.nn.BatchNorm(),
-                            gluon.nn.Activation('relu'))
-        self.layers.add(gluon.nn.GlobalAvgPool2D(), gluon.nn.Flatten(), gluon.nn.Dropout(dropout_ratio))
-        self._add_head()
-
-    def body(self, x):
-        return self.layers(x)
-
-
-def build_tiny(nclass, *, tsn, num_segments, num_crop, consensus, **options):
-    return over_segments(Tiny(nclass, **options), tsn, num_segments, num_crop, consensus)
-
-
-def save_tiny(folder, nclass, seed):
-    """The parameters of a random network of 2 convolutions, and their SHA-1."""
-    mx.random.seed(seed)
-    net = Tiny(nclass, init_std=0.5)
-    net.initialize(mx.init.Xavier())
-    net(mx.nd.zeros((1, 3, 32, 32)))
-    path = folder / f'{nclass}-{seed}.params'
-    net.save_parameters(str(path))
-    return path, hashlib.sha1(path.read_bytes()).hexdigest()
-
-
-def register_tiny():
-    registry.register_model(model_zoo.ModelCard.of_2d(
-        NAME, family='Tiny', dataset='ucf101', supports=('partial_bn', 'bn_frozen'), dropout_ratio=0.5, init_std=0.1))(
-        build_tiny)
 
 
 class World:

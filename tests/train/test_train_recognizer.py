@@ -15,6 +15,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+import tiny
 
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer as command
@@ -29,17 +30,24 @@ from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.folder import check_same_data
 from gluon_action.train.run.run import TrainResult
 
-SCRIPT = Path(__file__).parents[2] / 'scripts' / 'train_recognizer.py'
-MODEL = 'resnet18_v1b_custom'
+TRAIN = Path(__file__).parents[1] / 'support' / 'tiny.py'  # scripts/train_recognizer.py with a network of no time
+MODEL = tiny.OF_RUNS
 LAST = f'custom-{MODEL}-001.params'
 STEPS = 12  # 2 epochs of 24 videos, 4 a step
 
 
 def disposable():
-    """An empty folder for a run, which leaves hundreds of megabytes: in memory where there is plenty, and removed."""
+    """An empty folder for a run, which leaves megabytes: in memory where there is plenty, and removed."""
     memory = Path('/dev/shm')
     plenty = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4e9
     return tempfile.TemporaryDirectory(prefix='run-', dir=memory if plenty else None)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def network():
+    tiny.register_of_runs()
+    yield
+    tiny.forget(MODEL)
 
 
 @pytest.fixture
@@ -67,14 +75,14 @@ def whole(flags):
         yield Path(folder), output
 
 
-def start(*flags):
-    """The command as a process at the head of a group of its own."""
+def start(*flags, pause=0.):
+    """The command as a process at the head of a group of its own; a pause before each batch leaves time to stop it."""
     # A single thread each: the tests of a machine with few cores do not wait for one another, and sums that are
     # compared to the last bit are added up in one order.
     flat = [str(item) for part in flags for item in (part if isinstance(part, list) else [part])]
-    return subprocess.Popen([sys.executable, str(SCRIPT), *flat], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    return subprocess.Popen([sys.executable, str(TRAIN), *flat], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, start_new_session=True, env={**os.environ, 'OMP_NUM_THREADS': '1',
-                                                                    '_GLUON_ACTION_OMP': ''})
+                                                                    '_GLUON_ACTION_OMP': '', 'PAUSE': str(pause)})
 
 
 def finish(*flags):
@@ -209,7 +217,7 @@ def test_eval_scores_what_the_run_scored(whole, flags, tmp_path, caplog, batch_s
 
 def test_dry_run_writes_nothing(flags, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert here(flags, '--dry-run') == 0
+    assert here(flags, '--dry-run', '--model', 'resnet18_v1b_custom') == 0
     assert list(tmp_path.iterdir()) == []
     said = capsys.readouterr().out
     assert '8 classes' in said and '24 training videos in 6 batches of 4, 16 validation videos' in said
@@ -225,7 +233,7 @@ def test_print_config_says_what_would_run_and_writes_nothing(flags, tmp_path, mo
 def test_killed_within_an_epoch_with_workers_and_resumed_without(whole, flags, folder):
     rng = np.random.default_rng(0)
     flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1]
-    killed = start(flags, '-j', 2)
+    killed = start(flags, '-j', 2, pause=0.1)
     stop(killed, after_step(folder, int(rng.integers(1, 5))), delay=rng.uniform(0, 0.2))
     assert killed.returncode == -signal.SIGKILL and not (folder / LAST).exists()
     assert 'Going on from' in finish(flags, '--resume', 'auto')
@@ -236,13 +244,13 @@ def test_killed_within_an_epoch_with_workers_and_resumed_without(whole, flags, f
 def test_killed_in_a_validation_and_again_with_a_torn_checkpoint(whole, flags, folder):
     """Without workers from end to end, and equal to the run that had two."""
     flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1, '--resume']
-    stop(start(flags), in_validation(folder, epoch=0, batch=2))
+    stop(start(flags, pause=0.3), in_validation(folder, epoch=0, batch=2))
     assert [record['epoch'] for record in metrics(folder) if record['kind'] == 'epoch'] == []
-    stop(start(flags), after_step(folder, 9))
+    stop(start(flags, pause=0.1), after_step(folder, 9))
     newest, before, *_ = sorted(folder.glob('checkpoints/step-*'), reverse=True)
-    os.truncate(newest / 'params.params', 1_000_000)
+    os.truncate(newest / 'params.params', 100_000)
     output = finish(flags)
-    assert f'{newest} is refused: params.params has 1000000 bytes' in output
+    assert f'{newest} is refused: params.params has 100000 bytes' in output
     assert f'Going on from {before}' in output
     assert_same(folder, whole[0])
 
@@ -252,7 +260,7 @@ def test_killed_with_several_devices_and_gathered_gradients(flags, folder):
     flags = [*flags, '--num-cpus', 2, '--batch-size', 2, '--accumulate', 2, '--checkpoint-steps', 1]
     finish(flags, '--save-dir', folder / 'whole')
     killed = folder / 'killed'
-    stop(start(flags, '--save-dir', killed), after_step(killed, 4), delay=0.1)
+    stop(start(flags, '--save-dir', killed, pause=0.1), after_step(killed, 4), delay=0.1)
     finish(flags, '--save-dir', killed, '--resume')
     assert_same(killed, folder / 'whole')
 
@@ -263,14 +271,14 @@ def test_killed_three_times_at_random_moments(whole, flags, folder, seed):
     rng = np.random.default_rng(seed)
     flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1, '--resume']
     for step in sorted(rng.choice(np.arange(1, STEPS), 3, replace=False)):
-        stop(start(flags, '-j', int(rng.integers(3))), after_step(folder, step), delay=rng.uniform(0, 0.5))
+        stop(start(flags, '-j', int(rng.integers(3)), pause=0.2), after_step(folder, step), delay=rng.uniform(0, 0.5))
     finish(flags)
     assert_same(folder, whole[0])
 
 
 def test_interrupted_from_the_keyboard(whole, flags, folder):
     flags = [*flags, '--save-dir', folder]
-    process = start(flags, '-j', 2)
+    process = start(flags, '-j', 2, pause=0.1)
     output = stop(process, lambda: 'Epoch[001] Batch [0001]' in said(folder), signal.SIGINT)
     assert process.returncode == 130
     assert 'Traceback' not in output
@@ -461,7 +469,7 @@ def test_a_full_disk_keeps_the_last_good_state(one_epoch, flags, spoilt, capsys)
     """A limit on the size of files stands for the disk: no file of parameters can be written."""
     before = {path.name: path.read_bytes() for path in spoilt.glob('checkpoints/*/*')}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
         assert here(flags, '--save-dir', spoilt, '--resume', '--checkpoint-steps', 2) == 1
     finally:
@@ -479,8 +487,8 @@ def test_a_full_disk_keeps_the_last_good_state(one_epoch, flags, spoilt, capsys)
 
 @pytest.fixture
 def small_disk(mount_disk):
-    """A file system of 150 MB; a checkpoint takes 90."""
-    return mount_disk('150m')
+    """A file system of 1 MB; a checkpoint takes 660 KB."""
+    return mount_disk('1m')
 
 
 def remount(place, option):
@@ -497,7 +505,7 @@ def test_a_disk_that_fills_up_and_one_that_turns_read_only(whole, flags, small_d
     assert [path.name for path in small_disk.glob('checkpoints/*')] == ['step-00000001']
     remount(small_disk, 'ro')
     assert here(flags) == 1
-    remount(small_disk, 'rw,size=600m')
+    remount(small_disk, 'rw,size=16m')
     assert 'Going on from' in finish(flags)
     assert_same(small_disk, whole[0])
 
