@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-if 'PYTEST_XDIST_WORKER' in os.environ:
-    os.environ['OMP_NUM_THREADS'] = '1'  # as many processes as cores; before MXNet takes a thread a core
+# Before MXNet takes a thread a core: there are as many processes as cores, and what is compared to the last bit is
+# added up in one order, here and in the programs that tests start.
+os.environ['OMP_NUM_THREADS'] = '1'
 
 # isort: split
 import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)

@@ -41,6 +41,7 @@ from flags_world import (
     train_here,
     validated_clip,
 )
+from inception import few_blocks
 from tiny import forget, register_tiny
 
 from gluon_action import model_zoo
@@ -58,7 +59,7 @@ from gluon_action.train.recipes import config as train_config
 def world(demo_appearance, tmp_path_factory):
     folder = tmp_path_factory.mktemp('flags')
     made = World(folder, demo_appearance)
-    with pytest.MonkeyPatch.context() as patch, made.cleanup:
+    with pytest.MonkeyPatch.context() as patch, made.cleanup, few_blocks():
         register_tiny()
         patch.setenv('GLUON_ACTION_INDEX', str(made.index))
         patch.setenv('MXNET_HOME', str(folder))

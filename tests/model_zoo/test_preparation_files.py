@@ -7,7 +7,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 # isort: split
 import mxnet as mx
 import pytest
-from flags_world import Tiny
+from tiny import Tiny
 
 from gluon_action.errors import WeightsError
 from gluon_action.model_zoo import ModelCard, load_weights

@@ -1,15 +1,20 @@
 """What shows each flag of the commands for two streams: fuse-scores and evaluate-sample."""
+import functools
 import json
 import os
 import shutil
 
 import numpy as np
+import pytest
 from flags_world import changes, same, seen, traceback_row
+from inception import Thin
 
 from gluon_action import model_zoo
 from gluon_action.cli import evaluate_sample, fuse_scores
 from gluon_action.cli.command import run
 from gluon_action.evaluate.reports import write_report
+from gluon_action.model_zoo import registry
+from gluon_action.model_zoo.i3d import I3D
 
 # Fusing scores.
 
@@ -85,10 +90,22 @@ MODELS = {'rgb_imagenet': 'i3d_rgb_kinetics400', 'rgb_scratch': 'i3d_rgb_kinetic
           'flow_imagenet': 'i3d_flow_kinetics400', 'rgb_scratch_kin600': 'i3d_rgb_kinetics600'}
 
 
+def make_thin(world):
+    """Put few channels into the networks that score a sample."""
+    patch = world.cleanup.enter_context(pytest.MonkeyPatch.context())
+
+    def build(channels, nclass, *, tsn, consensus, **options):
+        return I3D(nclass, channels=channels, parts=Thin(), **options)
+
+    for model in MODELS.values():
+        patch.setitem(registry._BUILDERS, model, functools.partial(build, model_zoo.model_card(model).channels))
+
+
 def sample(world):
     """Random weights, arrays and a label map, made once."""
     if 'checkpoints' in world.paths:
         return
+    make_thin(world)
     folder = world.folder / 'i3d'
     for name, model in MODELS.items():
         (folder / 'checkpoints').mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from clips import CLASSES, estimator_clips, newest, small_config
 from events import events_of, scalars_of
+from inception import few_blocks
 
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
@@ -27,6 +28,12 @@ from gluon_action.train.recipes.clip_estimator_data import open_loader
 from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 
 SCRIPTS = Path(__file__).parents[2] / 'scripts'
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_networks():
+    with few_blocks():
+        yield
 
 
 @pytest.fixture(scope='module')

@@ -8,6 +8,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from events import events_of
+from inception import few_blocks
 from loops import Batches, FailingBatches, make_loop, make_net, same, weights
 from PIL import Image
 from tensorboardX.proto.event_pb2 import SessionLog
@@ -256,15 +257,20 @@ def test_outputs_of_i3d_are_those_of_its_stages(net):
     assert (net(clip).asnumpy() == scores).all()
 
 
+@pytest.fixture
+def small_networks():
+    with few_blocks():
+        yield
+
+
 @pytest.mark.parametrize('stream', ['rgb', 'flow'])
-def test_i3d_trains_on_with_pictures_of_clips(tmp_path, net, stream):
+def test_i3d_trains_on_with_pictures_of_clips(tmp_path, small_networks, stream):
     class Clips(Batches):
         def __init__(self):
             super().__init__(count=2, size=2)
             self.data = np.random.default_rng(3).uniform(-1, 1, (2, 1, 3 if stream == 'rgb' else 2, 8, 32, 32))
 
-    net = net if stream == 'rgb' else i3d(stream)
-    loop = make_loop(net, optimizer_params={}, schedule=lambda update: 1e-4)
+    loop = make_loop(net := i3d(stream), optimizer_params={}, schedule=lambda update: 1e-4)
     keep, records = Keep(), RunLog(tmp_path, log_interval=0, bar=False)
     loop.fit(Clips(), epochs=1, hooks=[records, Summaries(records.events), keep])
     values = values_of(tmp_path)
