@@ -116,13 +116,8 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
     OutputError
         When the file cannot be written.
     """
-    from matplotlib.figure import Figure
     epochs = list(epochs)
-    # Figure without pyplot: no display, no global state, safe in threads.
-    figure = Figure(figsize=(15, 4.4), layout='constrained')
-    accuracy, loss, rate = figure.subplots(1, 3)
-    if title:
-        figure.suptitle(title)
+    figure, (accuracy, loss, rate) = _three_panels(title)
     _curve(accuracy, epochs, 'accuracy', 'train', _TRAIN, scale=100)
     _curve(accuracy, epochs, 'val_top5', 'validation, top-5', _TOP5, scale=100, linestyle=':')
     _curve(accuracy, epochs, 'val_top1', 'validation', _VALIDATION, scale=100, best=True)
@@ -164,12 +159,7 @@ def plot_run_by_steps(history: Sequence[Mapping], path: str | os.PathLike, *, ti
     OutputError
         When the file cannot be written.
     """
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(15, 4.4))
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.12, top=0.86, wspace=0.18)
-    if title:
-        figure.suptitle(title)
-    loss, scores, rate = figure.subplots(1, 3)
+    figure, (loss, scores, rate) = _three_panels(title)
     _curve_by_steps(loss, history, 'loss', 'train', _TRAIN)
     _curve_by_steps(loss, history, 'val_loss', 'evaluation', _VALIDATION)
     loss.set(title='loss, without regularisation', ylim=(0, None))
@@ -200,6 +190,17 @@ def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=Fals
         label = f'{label} (best {ys[top]:.1f} after epoch {xs[top]})'
         axes.plot(xs[top], ys[top], marker='*', markersize=13, color=color, zorder=3, clip_on=False)
     axes.plot(xs, ys, color=color, label=label, linewidth=2, linestyle=linestyle, marker=_marker(len(xs)), markersize=4)
+
+
+def _three_panels(title: str):
+    # Figure without pyplot: no display, no global state, safe in threads. It is drawn after every epoch, and margins
+    # that matplotlib finds by itself double the time that takes.
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(15, 4.4))
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.12, top=0.86, wspace=0.18)
+    if title:
+        figure.suptitle(title)
+    return figure, figure.subplots(1, 3)
 
 
 def _curve_by_steps(axes, history, key, label, color, linestyle='-') -> None:
