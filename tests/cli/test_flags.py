@@ -42,6 +42,7 @@ from flags_world import (
     validated_clip,
 )
 from inception import few_blocks
+from structure import structure_of
 from tiny import forget, register_tiny
 
 from gluon_action import model_zoo
@@ -413,6 +414,6 @@ def test_the_commands_of_gluoncvs_tutorial_run(world, capsys, extra, kind):
     assert run(train_recognizer.parse_args, train_recognizer.main, [*argv, *small.split()]) == 0
     told = capsys.readouterr().out
     assert '101 classes' in told and '8 training videos in 4 batches of 2' in told and 'learning rate 0.001' in told
-    net = model_zoo.get_model('vgg16_ucf101', pretrained_base=False, input_size=32, use_tsn=config.use_tsn,
-                              num_segments=config.num_segments)
+    net = structure_of('vgg16_ucf101', pretrained_base=False, input_size=32, use_tsn=config.use_tsn,
+                       num_segments=config.num_segments)
     assert type(net).__name__ == kind

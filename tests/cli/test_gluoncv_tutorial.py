@@ -114,7 +114,7 @@ def home(demo_appearance, tmp_path_factory):
 
 
 @pytest.mark.parametrize('model, side, learns', [
-    ('resnet18_v1b_ucf101', 96, True),  # the tutorial's VGG16 at 224 takes a minute
+    ('resnet18_v1b_ucf101', 48, True),  # the tutorial's VGG16 at 224 takes a minute
     # Three steps at its dropout of 0.9 do not lead VGG16 away from guessing.
     pytest.param('vgg16_ucf101', 224, False, marks=pytest.mark.slow)])
 def test_the_tutorial_runs_line_for_line(home, tmp_path, model, side, learns):

@@ -401,11 +401,19 @@ def test_memory_is_flat_over_20_epochs(source, num_workers, videos):
 
 
 RUN = '''
-import sys, time
-sys.path.insert(0, {tests!r})
-from test_dataloader import Samples, VideoLoader
-with VideoLoader(Samples(size=2000, faults={{i: lambda _: time.sleep(0.02) for i in range(2000)}}), 4,
-                 num_workers=3) as loader:
+import time
+import numpy as np
+from gluon_action.data.loading.loader import VideoLoader
+
+class Samples:
+    samples = range(2000)
+    def __len__(self):
+        return 2000
+    def load(self, index, **_):
+        time.sleep(0.02)
+        return np.zeros((3, 2, 5, 4), np.float32), index
+
+with VideoLoader(Samples(), 4, num_workers=3) as loader:
     print(*loader._pool.pids, flush=True)
     for batch in loader.epoch(0):
         batch.data * 2
@@ -414,8 +422,7 @@ with VideoLoader(Samples(size=2000, faults={{i: lambda _: time.sleep(0.02) for i
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_after_ctrl_c_or_a_kill(signal_number):
-    code = RUN.format(tests=os.path.dirname(__file__))
-    parent = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    parent = subprocess.Popen([sys.executable, '-c', RUN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               start_new_session=True)
     pids = set(map(int, parent.stdout.readline().split()))
     assert len(pids) == 3

@@ -8,6 +8,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+import tiny
 
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer as command
@@ -21,8 +22,15 @@ from gluon_action.evaluate import recognizer
 from gluon_action.evaluate.config import TestConfig, check_config
 from gluon_action.evaluate.network import build_network
 
-MODEL = 'resnet18_v1b_ucf101'
+MODEL = tiny.NAME
 SPREAD = ('--model', 'i3d_rgb_custom', '--new-length', '8', '--clip-sampling', 'spread')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def network():
+    tiny.register_tiny()
+    yield
+    tiny.forget(MODEL)
 
 
 @pytest.fixture(scope='module')
@@ -337,7 +345,6 @@ def _actions():
     (['--input-5d'], 2, 'takes frames (N, C, H, W)'),
     (['--batch-norm'], 2, 'no batch-normalised variant'),
     (['--use_se'], 2, 'no squeeze-and-excitation'),
-    (['--use-gn'], 1, 'net.params'),
     (['--dtype', 'float16'], 2, 'needs --num-gpus'),
     (['--resume-params', '', '--deploy'], 2, 'needs --model-prefix'),
     (['--model-prefix', 'x'], 2, 'add --deploy'),
@@ -369,6 +376,15 @@ def test_what_cannot_be_is_refused_with_the_way_out(flags, capsys, extra, code, 
     assert start([*flags, *extra]) == code
     error = capsys.readouterr().err
     assert told in error and 'Traceback' not in error
+
+
+def test_weights_of_a_network_with_another_normalisation_are_refused(flags, tmp_path, capsys):
+    resnet = ['--model', 'resnet18_v1b_ucf101', '--resume-params', str(tmp_path / 'resnet.params')]
+    net = model_zoo.get_model(resnet[1], nclass=8, pretrained_base=False, input_size=32)
+    net.save_parameters(resnet[3])
+    assert start([*flags, *resnet, '--use-gn']) == 1
+    assert 'resnet.params is not of a resnet18_v1b_ucf101' in (told := capsys.readouterr().err)
+    assert 'running_mean' in told and 'Traceback' not in told
 
 
 def test_a_weighted_consensus_asks_for_its_segments(flags, tmp_path, capsys):

@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -20,6 +19,7 @@ from gluoncv.model_zoo.googlenet import googlenet
 from gluoncv.model_zoo.inception import inception_v3
 from gluoncv.model_zoo.resnetv1b import resnet50_v1b
 from mxnet import autograd, gluon
+from structure import structure_only
 from weights_server import index_of_file
 
 from gluon_action.cli import test_recognizer as score_recognizer
@@ -46,14 +46,6 @@ FAMILIES = {
 }
 FAST = [name if '101' not in name and 'v3' not in name else pytest.param(name, marks=pytest.mark.slow)
         for name in FAMILIES]
-
-
-@contextmanager
-def structure_only():
-    """Build networks without values, which takes most of the time and memory."""
-    with mock.patch.object(gluon.Parameter, 'initialize', lambda *args, **kwargs: None), \
-            mock.patch.object(gluon.Parameter, 'reset_ctx', lambda *args, **kwargs: None):
-        yield
 
 
 def theirs_of(name, **options):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 from reference_i3d import forward, random_parameters
+from structure import structure_of
 
 from gluon_action.errors import ModelError
 from gluon_action.model_zoo import get_model, model_card
@@ -19,8 +20,16 @@ BLOCKS = tuple(name for name in ENDPOINTS if name.startswith('Mixed'))
 STAGES = {'Conv3d_1a_7x7': (28_288, 0), 'Conv3d_2b_1x1': (4_160, 0), 'Conv3d_2c_3x3': (258_432, 36_864)}
 
 
+SMALL = {'pretrained_base': False, 'input_size': 32, 'clip_length': 8, 'nclass': 5}
+
+
 def small(name='s3dg_custom', **options):
-    return get_model(name, **{'pretrained_base': False, 'input_size': 32, 'clip_length': 8, 'nclass': 5, **options})
+    return get_model(name, **{**SMALL, **options})
+
+
+def bare(name='s3dg_custom', **options):
+    """A small network without values."""
+    return structure_of(name, **{**SMALL, **options})
 
 
 def clips(rows=1, frames=8, height=32, width=32):
@@ -51,11 +60,11 @@ def block_count(in_channels, widths):
     ('s3dg_kinetics400', {}, 9_518_848), ('s3dg_kinetics400', {'gating_startat': 'none'}, 9_518_848 - 1_219_328),
     ('s3d_kinetics400', {}, 8_320_048)])
 def test_as_many_parameters_are_trained_as_published(name, options, count):
-    assert trainable(small(name, nclass=None, **options)) == count
+    assert trainable(bare(name, nclass=None, **options)) == count
 
 
 def test_every_stage_of_slims_network_has_its_parameters():
-    net = small()
+    net = bare()
     for name, (count, gates) in STAGES.items():
         stage = getattr(net, name)
         assert (trainable(stage), trainable(stage, 'gating')) == (count, gates), name
@@ -70,7 +79,7 @@ def test_every_stage_of_slims_network_has_its_parameters():
     ('s3dg_custom', 'null', {'temporal.bias', 'gating.weight'}),
     ('s3d_custom', 'write', {f'temporal_bn.{key}' for key in NORM})])
 def test_keys_say_what_a_unit_is_made_of(name, gamma, rest):
-    net = small(name)
+    net = bare(name)
     unit = net.Mixed_4b.Branch_1.Conv3d_0b_3x3._collect_params_with_prefix()
     assert set(unit) == {'conv.weight', 'temporal.weight', *(f'bn.{key}' for key in NORM), *rest}
     assert {layer.gamma.grad_req for layer in net.batch_norms()} == {gamma}
@@ -154,19 +163,19 @@ def test_gates_start_nearly_open_by_half():
 
 
 def test_no_layer_has_fewer_than_16_channels_unless_told():
-    net = small(depth_multiplier=0.1)
+    net = bare(depth_multiplier=0.1)
     widths = {key: parameter.shape[0] for key, parameter in net._collect_params_with_prefix().items()
               if key.endswith('conv.weight')}
     assert min(widths.values()) == 16 and max(widths.values()) == 38
-    assert small().Conv3d_1a_7x7.conv.weight.shape == (64, 3, 3, 7, 7)
+    assert bare().Conv3d_1a_7x7.conv.weight.shape == (64, 3, 3, 7, 7)
 
 
 @pytest.mark.parametrize('start', ['Conv3d_2c_3x3', 'Conv2d_2c_3x3', 'Mixed_3b', 'Mixed_4f', 'Mixed_5c', 'none'])
 def test_time_and_gates_start_where_they_are_told(start):
     stages = ('Conv3d_2c_3x3', *BLOCKS)
     first = len(stages) if start == 'none' else stages.index(start.replace('2d', '3d'))
-    net = small(temporal_conv_startat=start, gating_startat='none')
-    gated = small(temporal_conv_startat='none', gating_startat=start)
+    net = bare(temporal_conv_startat=start, gating_startat='none')
+    gated = bare(temporal_conv_startat='none', gating_startat=start)
     for number, name in enumerate(stages):
         temporal = [key for key in getattr(net, name)._collect_params_with_prefix() if 'temporal.weight' in key]
         gates = [key for key in getattr(gated, name)._collect_params_with_prefix() if 'gating' in key]
@@ -178,14 +187,14 @@ def test_time_and_gates_start_where_they_are_told(start):
 
 @pytest.mark.parametrize('taps', [1, 3, 5, 7])
 def test_the_stem_sees_as_many_frames_as_asked_for(taps):
-    assert small(first_temporal_kernel_size=taps).Conv3d_1a_7x7.conv.weight.shape == (64, 3, taps, 7, 7)
-    torch = small('s3d_custom', first_temporal_kernel_size=taps).Conv3d_1a_7x7
+    assert bare(first_temporal_kernel_size=taps).Conv3d_1a_7x7.conv.weight.shape == (64, 3, taps, 7, 7)
+    torch = bare('s3d_custom', first_temporal_kernel_size=taps).Conv3d_1a_7x7
     assert torch.conv.weight.shape == (64, 3, 1, 7, 7)
     assert (torch.temporal.weight.shape == (64, 64, taps, 1, 1)) if taps > 1 else torch.temporal is None
 
 
 def test_layers_are_as_wide_as_the_multiplier_says_and_no_narrower_than_the_least():
-    net = small(depth_multiplier=0.3, min_depth=24)
+    net = bare(depth_multiplier=0.3, min_depth=24)
     assert net.Conv3d_2c_3x3.conv.weight.shape[:2] == (57, 24)
     assert net.Mixed_3b.Branch_2.Conv3d_0a_1x1.conv.weight.shape[0] == 24
     assert net.feat_dim == 115 + 115 + 38 + 38
