@@ -57,7 +57,7 @@ def test_scores_load_without_pickle_and_are_keyed_by_video(tmp_path, meter):
     assert scores['classes'].tolist() == CLASSES
 
 
-@pytest.mark.parametrize('num_classes, narrowest', [(1, 300), (4, 400), (101, 1700), (140, 1000)])
+@pytest.mark.parametrize('num_classes, narrowest', [(1, 300), (4, 400), (45, 1100), (140, 1000)])
 def test_plots_grow_with_the_number_of_classes(tmp_path, num_classes, narrowest):
     meter = ClassificationMeter(num_classes)
     meter.update(np.eye(num_classes), np.arange(num_classes))
