@@ -9,6 +9,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 import tiny
+from inception import few_blocks
 
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer as command
@@ -435,7 +436,13 @@ def test_exported_network_scores_like_the_one_of_the_zoo(flags, weights, tmp_pat
         assert results['protocol']['views_per_score'] == segments
 
 
-def test_an_exported_clip_network_scores_clips_of_its_own_size_only(flags, tmp_path, capsys):
+@pytest.fixture
+def small_networks():
+    with few_blocks():
+        yield
+
+
+def test_an_exported_clip_network_scores_clips_of_its_own_size_only(flags, small_networks, tmp_path, capsys):
     net = model_zoo.get_model('i3d_rgb_custom', nclass=8, pretrained_base=False, clip_length=8, input_size=32)
     net.hybridize()
     net(mx.nd.zeros((1, 3, 8, 32, 32)))

@@ -5,6 +5,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 import mxnet as mx
 import numpy as np
 import pytest
+from inception import few_blocks
 from mxnet import autograd, gluon
 from reference_i3d import forward, random_parameters
 from structure import structure_of
@@ -109,8 +110,14 @@ def test_scores_at_full_size_are_those_of_an_independent_forward(name, frames, s
     agree(net(mx.nd.array(data)), forward(data, arrays, torch=name == 's3d_custom')['Logits'])
 
 
+@pytest.fixture
+def small_networks():
+    with few_blocks():
+        yield
+
+
 @pytest.mark.parametrize('name', ['s3dg_custom', 's3d_custom'])
-def test_it_trains_and_follows_sizes(name):
+def test_it_trains_and_follows_sizes(name, small_networks):
     """Compiled for several sizes it has the loss and the gradients that it has layer by layer, and every weight one."""
     net, plain = (small(name, dropout_ratio=0, depth_multiplier=0.3, min_depth=4) for _ in range(2))
     for one in (net, plain):
