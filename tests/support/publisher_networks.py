@@ -105,7 +105,9 @@ def mmaction2(name, classes=400):
         if full not in sys.modules:
             sys.modules[full] = types.ModuleType(full)
             sys.modules[full].__path__ = [str(Path(package.__file__).parent / part.replace('.', '/'))]
-    importlib.import_module('mmaction.models.common.transformer')  # registers what TimeSformer's blocks are made of
+    # TimeSformer's blocks are looked up by name among what is registered.
+    importlib.import_module('mmengine.registry').init_default_scope('mmaction')
+    importlib.import_module('mmaction.models.common.transformer')
     backbone = getattr(importlib.import_module(f'mmaction.models.backbones.{file}'), kind)
 
     class Network(torch.nn.Module):
