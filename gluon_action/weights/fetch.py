@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ..errors import OutputError, WeightsError
 from ..files import put_file, replacing, sync, to_json, write_file
 from .index import Row, WeightsFile
-from .transfer import AddressError, discard, download, offline
+from .transfer import AddressError, discard, download, offline, on_terminal
 
 #: Where GluonCV and MXNet published. The project is retired: it may not answer, so nobody waits long for it.
 REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
@@ -28,7 +29,6 @@ PACKAGED = Path(__file__).with_name('files')
 RECORDS = 'verified.json'
 _LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 20
-_PATIENCE = 30.
 _PATIENCE_WITH_THE_RETIRED = 5.
 
 
@@ -216,7 +216,12 @@ class _Address:
 
     shown: str
     way: str  # 'file', 'folder', 'zip' or 'hub'
-    patience: float = _PATIENCE
+    retired: bool = False
+
+    @property
+    def manners(self) -> dict[str, float]:
+        """How long, and how often, it is waited for."""
+        return {'patience': _PATIENCE_WITH_THE_RETIRED, 'attempts': 1} if self.retired else {}
 
 
 def _addresses(file: WeightsFile, hub: bool) -> list[_Address]:
@@ -233,8 +238,7 @@ def _address(url: str, hub: bool) -> _Address:
     scheme, rest = url.split('://', 1)
     if scheme == 'mxnet':
         server = os.environ.get('MXNET_GLUON_REPO')
-        return _Address(f'{(server or REPOSITORY).rstrip("/")}/gluon/models/{rest}', 'zip',
-                        _PATIENCE if server else _PATIENCE_WITH_THE_RETIRED)
+        return _Address(f'{(server or REPOSITORY).rstrip("/")}/gluon/models/{rest}', 'zip', retired=not server)
     if scheme == 'hf':
         if hub and _hub() and not offline():
             return _Address(url, 'hub')
@@ -319,7 +323,7 @@ def _from_somewhere(file: WeightsFile, path: Path, records: Records, there: str,
 def _by_request(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
     part = path.with_name(f'{path.name}.part')
     resumed = part.exists()
-    download(address.shown, part, size=file.bytes, patience=address.patience, progress=progress)
+    download(address.shown, part, size=file.bytes, progress=progress, **address.manners)
     digests = _digests(part, file)
     if cause := _wrong(file, digests, records):
         # A part that another version of the file left behind spoils the whole: only a fresh download is proof.
@@ -340,9 +344,8 @@ def _by_copy(file: WeightsFile, path: Path, address: _Address, records: Records,
     digests = _digests(source, file)
     if cause := _wrong(file, digests, records):
         raise AddressError(cause)
-    if not (path.exists() and path.samefile(source)):
-        with replacing(path) as copy:
-            shutil.copyfile(source, copy)
+    with replacing(path) as copy:
+        shutil.copyfile(source, copy)
     return digests['sha256']
 
 
@@ -350,7 +353,7 @@ def _by_archive(file: WeightsFile, path: Path, address: _Address, records: Recor
     archive = path.with_suffix('.zip.part')
     resumed = archive.exists()
     try:
-        download(address.shown, archive, patience=address.patience, progress=progress)
+        download(address.shown, archive, progress=progress, **address.manners)
         sha256 = _unpack(archive, path, file, records)
     except _BadArchiveError as error:
         discard(archive)
@@ -395,8 +398,9 @@ def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, 
     cause = ''
     for again in (False, True):
         try:
-            source = Path(hub.hf_hub_download(f'{owner}/{repository}', name, revision=commit, endpoint=_hub_server(),
-                                              force_download=again))
+            with _bars_of(hub, progress):
+                source = Path(hub.hf_hub_download(f'{owner}/{repository}', name, revision=commit,
+                                                  endpoint=_hub_server(), force_download=again))
         except Exception as error:  # of the library, of what it connects with, and of the disk
             told = str(error).strip().splitlines() or ['']
             raise AddressError(f'{type(error).__name__}: {told[0]}') from error
@@ -414,6 +418,20 @@ def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, 
     os.replace(link, path)
     sync(path.parent)
     return digests['sha256']
+
+
+@contextlib.contextmanager
+def _bars_of(hub, wanted: bool) -> Iterator[None]:
+    """Let the library draw its bars where ours are drawn: it draws them into files too."""
+    utils = importlib.import_module(f'{hub.__name__}.utils')
+    if (wanted and on_terminal()) or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()
 
 
 _WAYS = {'file': _by_request, 'folder': _by_copy, 'zip': _by_archive, 'hub': _by_hub}

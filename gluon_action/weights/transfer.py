@@ -41,7 +41,7 @@ class _BrokenTransferError(Exception):
 
 
 def download(url: str, part: Path, *, size: int | None = None, patience: float = _STALL_SECONDS,
-             progress: bool = True) -> None:
+             attempts: int = _ATTEMPTS, progress: bool = True) -> None:
     """Append to `part` until it is whole.
 
     Parameters
@@ -54,6 +54,8 @@ def download(url: str, part: Path, *, size: int | None = None, patience: float =
         Bytes that the file must have.
     patience : float
         Seconds to wait for a connection, or for the next bytes.
+    attempts : int
+        How often the server is asked when it is busy or the connection breaks.
     progress : bool
         Draw a bar on a terminal.
 
@@ -64,20 +66,25 @@ def download(url: str, part: Path, *, size: int | None = None, patience: float =
     OutputError
         When the disk refuses; of a full disk the part is given back.
     """
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(attempts):
         try:
             return _download_rest(url, part, size, patience, progress)
         except _BrokenTransferError as error:
             cause = error
-            if attempt + 1 < _ATTEMPTS:
+            if attempt + 1 < attempts:
                 _LOG.warning('%s: %s; going on from byte %d', url, cause, _size(part))
                 time.sleep(_PAUSE * 2 ** attempt)
-    raise AddressError(f'{cause}, after {_ATTEMPTS} attempts')
+    raise AddressError(f'{cause}, after {attempts} attempts' if attempts > 1 else str(cause))
 
 
 def offline() -> bool:
     """Return whether ``$GLUON_ACTION_OFFLINE`` forbids to ask any server."""
     return os.environ.get('GLUON_ACTION_OFFLINE', '0') not in ('', '0')
+
+
+def on_terminal() -> bool:
+    """Return whether somebody watches: bars are drawn for nobody else."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def discard(part: Path) -> None:
@@ -240,7 +247,7 @@ def _on_disk(part: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _bar(part: Path, offset: int, total: int | None, wanted: bool) -> Iterator:
     """Yield what is called with the number of bytes that have come."""
-    if not wanted or sys.stderr is None or not sys.stderr.isatty():
+    if not wanted or not on_terminal():
         yield lambda count: None
         return
     try:

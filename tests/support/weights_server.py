@@ -21,7 +21,8 @@ class WeightsServer(http.server.ThreadingHTTPServer):
 
     ``cuts`` holds how many bytes the next answers send before they end, ``failures`` the status of the next answers.
     ``tags`` and ``types`` are the ETag and the content type of a path, ``moved`` where a path leads; ``requests`` notes
-    the Range that each request came with, ``paths`` what it asked for. ``commit`` is for Hugging Face's library.
+    the Range that each request came with, ``conditions`` the If-Range, ``paths`` what it asked for. The next range
+    begins ``shift`` bytes late. ``commit`` is for Hugging Face's library.
     """
 
     daemon_threads = True
@@ -29,8 +30,8 @@ class WeightsServer(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(('127.0.0.1', 0), Handler)
         self.files, self.tags, self.types, self.moved = {}, {}, {}, {}
-        self.cuts, self.failures, self.ranges, self.lengths = [], [], True, True
-        self.requests, self.paths, self.commit = [], [], ''
+        self.cuts, self.failures, self.ranges, self.shift = [], [], True, 0
+        self.requests, self.conditions, self.paths, self.commit = [], [], [], ''
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -53,6 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server, start = self.server, 0
         wanted = self.headers.get('Range')
         server.requests.append(wanted)
+        server.conditions.append(self.headers.get('If-Range'))
         server.paths.append(self.path)
         path = self.path.split('?')[0]
         if path in server.moved:
@@ -67,11 +69,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             start = int(re.fullmatch(r'bytes=(\d+)-', wanted)[1])
             if start >= len(body):
                 return self.send_error(416)
+            start, server.shift = start + server.shift, 0
         self.send_response(206 if start else 200)
         if start:
             self.send_header('Content-Range', f'bytes {start}-{len(body) - 1}/{len(body)}')
-        if server.lengths:
-            self.send_header('Content-Length', str(len(body) - start))
+        self.send_header('Content-Length', str(len(body) - start))
         if tag:
             self.send_header('ETag', tag)
         if path in server.types:

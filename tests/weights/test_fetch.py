@@ -1,8 +1,10 @@
 """Fetching: over a real connection that breaks in every way, from the first address that has the file."""
 import fcntl
 import hashlib
+import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from weights_server import WeightsServer
 
 from gluon_action.errors import WeightsError
 from gluon_action.weights import Row, WeightsFile, transfer
-from gluon_action.weights.fetch import fetch, weights_root
+from gluon_action.weights.fetch import fetch, state_of, weights_root
 
 CONTENT = np.random.RandomState(0).bytes(300_000)
 SHA1 = hashlib.sha1(CONTENT).hexdigest()
@@ -219,6 +221,35 @@ def test_a_part_of_another_version_is_not_gone_on_with(server, tmp_path):
     assert names(tmp_path) == ['net.lock', FILE, 'verified.json', 'verified.lock']
 
 
+def test_a_weak_tag_promises_nothing_and_is_not_asked_for(server, tmp_path):
+    server.tags[f'/there/{FILE}'], server.cuts = 'W/"about this"', [100_000]
+    assert plain(tmp_path, server).read_bytes() == CONTENT
+    assert (server.requests, server.conditions) == ([None, 'bytes=100000-'], [None, None])
+
+
+def test_bytes_from_another_place_than_asked_for_are_not_put_together(server, tmp_path):
+    server.cuts, server.shift = [100_000], 10
+    assert plain(tmp_path, server).read_bytes() == CONTENT
+    assert server.requests == [None, 'bytes=100000-', None]
+
+
+def test_a_whole_part_needs_no_request(server, tmp_path):
+    (tmp_path / f'{FILE}.part').write_bytes(CONTENT)
+    assert plain(tmp_path, server, size=len(CONTENT)).read_bytes() == CONTENT
+    assert not server.requests
+
+
+@pytest.mark.timeout(20)  # with the patience that others get it would take minutes
+def test_the_server_of_the_retired_project_is_not_waited_for(tmp_path, monkeypatch):
+    fetching = importlib.import_module('gluon_action.weights.fetch')
+    monkeypatch.delenv('MXNET_GLUON_REPO', raising=False)
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        monkeypatch.setattr(fetching, 'REPOSITORY', f'http://127.0.0.1:{silent.getsockname()[1]}/')
+        monkeypatch.setattr(fetching, '_PATIENCE_WITH_THE_RETIRED', 0.2)
+        with pytest.raises(WeightsError, match=r'zip: the connection broke \(timed out\); with the file'):
+            got(tmp_path)
+
+
 def test_a_part_is_gone_on_with_at_another_address(server, tmp_path):
     server.files['/first'] = CONTENT
     server.cuts = [100_000, 1000, 1000, 1000]
@@ -274,6 +305,12 @@ def test_a_verified_file_is_not_read_again(server, tmp_path, monkeypatch):
     plain(tmp_path, server)
     monkeypatch.setattr(hashlib, 'sha256', None)  # whoever hashes fails
     assert plain(tmp_path, server) == tmp_path / FILE
+
+
+def test_a_file_is_verified_anew_against_another_digest(server, tmp_path):
+    plain(tmp_path, server)
+    with pytest.raises(WeightsError, match=f'{FILE} is there, but its SHA-1 is {SHA1} instead of 00000000'):
+        plain(tmp_path, server, 'sha1:00000000')
 
 
 def test_a_file_that_has_changed_is_read_again_and_replaced(server, tmp_path, caplog):
@@ -371,6 +408,8 @@ def test_a_read_only_cache_serves_what_it_has(server, tmp_path, mount_disk):
     subprocess.run(['mount', '-o', 'remount,ro', str(folder)], check=True)
     assert plain(folder, server).read_bytes() == CONTENT
     assert got(folder).read_bytes() == CONTENT
+    known = WeightsFile(FILE, ('https://nowhere/x',), f'sha256:{SHA256}')
+    assert state_of(known, folder, read=True) == 'verified'
     with pytest.raises(WeightsError, match='Read-only file system; name another folder with root= or MXNET_HOME'):
         got(folder, 'other')
 
