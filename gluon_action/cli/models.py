@@ -97,7 +97,7 @@ def main(args: argparse.Namespace) -> int | None:
     if args.action == 'publish':
         return _publish(args)
     return {'list': _list, 'info': _info, 'download': _download, 'verify': _verify, 'purge': _purge,
-            'mirror': _mirror}[args.action](args, read_index(args.weights_index))
+            'mirror': _mirror}[args.action](args, read_index(args.weights_index or None))
 
 
 def _list(args: argparse.Namespace, index: Index) -> None:
