@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from ..weights import Index, Row, read_index
+from ..weights import Index, Row, bundled_index, read_index
 from .costs import ModelCost, ZooCosts, read_costs
 from .registry import ModelCard, list_models, model_card
 
@@ -97,7 +97,7 @@ def markdown(index: Index | None = None, costs: ZooCosts | None = None) -> str:
     costs : ZooCosts, optional
         By default the package's.
     """
-    index, costs = index or read_index(''), costs or read_costs()
+    index, costs = index or bundled_index(), costs or read_costs()
     cards = [model_card(name) for name in list_models()]
     parts = [_HEAD.format(measured=_measured(costs),
                           here='; ours on the generated videos, which `test_recognizer.py` measured')]
@@ -127,7 +127,7 @@ def table(cards: Iterable[ModelCard], index: Index | None = None) -> str:
 def views_of(name: str, index: Index | None = None) -> list[View]:
     """Return what is to be counted of a model: views as its card and its weights want them, and as they were scored."""
     card = model_card(name)
-    rows = (index or read_index('')).rows_of(name)
+    rows = (index or bundled_index()).rows_of(name)
     used = [View(card.input_shape()[1:]), *(_view(card, row) for row in rows)]
     scored = [replace(view, used=False) for view in (_view(card, row, scored=True) for row in rows if row.measured)]
     kept: dict[tuple, View] = {}
@@ -141,7 +141,7 @@ def points(dataset: str, index: Index | None = None, costs: ZooCosts | None = No
 
     It is of the best weights that can be had, or of the best of those in the old bucket.
     """
-    index, costs = index or read_index(''), costs or read_costs()
+    index, costs = index or bundled_index(), costs or read_costs()
     found = []
     for card in (model_card(name) for name in list_models()):
         rows = [row for row in index.rows_of(card.name) if row.top1 and re.fullmatch(r'\d+x\d+', row.protocol or '')]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import WeightsError
-from .fetch import NotFetchedError, Records, fetch, weights_root
+from .fetch import NotFetchedError, Records, fetch, packaged, weights_root
 from .index import Index, Row, WeightsFile
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,8 @@ def row_by_tag(index: Index, model: str, tag: str, kind: str = 'actions') -> Row
 
 
 def _told(row: Row, root: str | os.PathLike | None, towards: str) -> str:
-    source = Records(weights_root(root)).source(row.files[0].name) or weights_root(root)
+    source = 'the package' if packaged(row.files[0]) else \
+        Records(weights_root(root)).source(row.files[0].name) or weights_root(root)
     score = f'published {row.score}' if row.score else 'no published score'
     return f'Weights of {row.model}{towards and f" for {towards}"}: {row.tag}, by {row.publisher}, from {source}; ' \
            f'{score}; licence {row.licence}'

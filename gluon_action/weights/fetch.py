@@ -109,6 +109,8 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
 def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: bool = False) -> str:
     """Return what is in the cache of a file: ``'verified'``, ``'not there'``, ``'not verified'``, or what is wrong.
 
+    Of one that this package brings it is ``'in the package'``.
+
     Parameters
     ----------
     file : WeightsFile
@@ -125,8 +127,8 @@ def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: 
     """
     folder = weights_root(root)
     path, records = folder / file.name, Records(folder)
-    if _packaged(file):
-        return 'verified'
+    if packaged(file):
+        return 'in the package'
     if not path.exists():
         return 'not there'
     if not read:
@@ -269,7 +271,7 @@ def _hub():
 
 def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: bool, hub: bool, hear: Hear) -> Path:
     path = folder / file.name
-    if own := _packaged(file):
+    if own := packaged(file):
         return own
     if records.vouch(file):
         return path
@@ -296,8 +298,11 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
                            'MXNET_HOME') from error
 
 
-def _packaged(file: WeightsFile) -> Path | None:
-    """Return where the package has a file; it is used there, so that an unwritable home does not matter."""
+def packaged(file: WeightsFile) -> Path | None:
+    """Return where this package has a file, verified; it is used there, so that an unwritable home does not matter.
+
+    None where it has none; a `WeightsError` where it is not whole.
+    """
     path = next((PACKAGED / url.removeprefix('package://') for url in file.urls if url.startswith('package://')), None)
     if path is not None and not (path.is_file() and _digests(path, file)[file.algorithm] == file.digits):
         raise WeightsError(f'{path}: is not the file that belongs there ({_expected(file)}); install the package again')

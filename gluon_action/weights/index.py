@@ -219,15 +219,15 @@ def read_index(extra: str | os.PathLike | None = None) -> Index:
     Parameters
     ----------
     extra : str or path, optional
-        File or address of the other index; by default what ``$GLUON_ACTION_INDEX`` names, and ``''`` for none. Its
-        rows come first, and one with model and tag of a row of the package's takes that one's place.
+        File or address of the other index; by default what ``$GLUON_ACTION_INDEX`` names. Its rows come first, and one
+        with model and tag of a row of the package's takes that one's place.
 
     Raises
     ------
     WeightsError
         When an index cannot be read or is not valid; file, row and field are named.
     """
-    extra = os.environ.get('GLUON_ACTION_INDEX') if extra is None else extra
+    extra = extra or os.environ.get('GLUON_ACTION_INDEX')
     bundled = _bundled()
     if not extra:
         return Index(bundled)
@@ -241,6 +241,11 @@ def read_index(extra: str | os.PathLike | None = None) -> Index:
                 raise WeightsError(f"{extra}: {row.model} {row.tag}: files: {file.name} is the name of another file in "
                                    "the package's index; give it another one")
     return Index([*own, *rest])
+
+
+def bundled_index() -> Index:
+    """Return the index of the package alone, whatever the user has."""
+    return Index(_bundled())
 
 
 @cache

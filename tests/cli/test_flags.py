@@ -85,6 +85,14 @@ def listing(*flags):
     return row
 
 
+@seen('--pictures')
+def pictures_are_drawn(world, output, flag):
+    code, said = in_process('list-models', [flag, str(world.new_folder())], output)
+    paths = [Path(line.removeprefix('written: ')) for line in said.splitlines()]
+    assert code == 0 and {'zoo_kinetics400.svg', 'zoo_ucf101.svg'} <= {path.name for path in paths}
+    assert all(path.read_text().lstrip().startswith('<?xml') for path in paths)
+
+
 MADE = ('demo_motion', '--train-per-class', '1', '--val-per-class', '1', '--size', '32', '--num-frames', '4')
 
 
@@ -158,7 +166,7 @@ ROWS = {
     **PREDICT_ROWS,
     'doctor': {'--debug': a_failing_check_shows_where},
     'list-models': {'--debug': small('list_models', 'no_such_*'), 'pattern': listing('tiny*'),
-                    '--markdown': listing('--markdown')},
+                    '--markdown': listing('--markdown'), '--pictures': pictures_are_drawn},
     'make-demo-data': {
         '--debug': small('make_demo_data', '--root', '{videos}/x', '--size', '31'),
         'names': the_named_data_are_made,

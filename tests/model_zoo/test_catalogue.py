@@ -42,6 +42,8 @@ def test_every_view_of_every_model_has_its_cost():
     wanted = [(name, view) for name in list_models() for view in views_of(name)]
     costs = [COSTS.of(name, view.shape, view.options) for name, view in wanted]
     assert None not in costs, 'run: python benchmarks/zoo_costs.py'
+    assert all(cost.latency_ms for cost, (_, view) in zip(costs, wanted) if view.used), \
+        'run: python benchmarks/zoo_costs.py'
     assert len(COSTS.models) == len(wanted), 'what is left over is of models or weights that are gone'
     assert {'date', 'processor', 'threads', 'runtime'} <= set(COSTS.measured)
 
@@ -85,6 +87,10 @@ def test_the_flags_of_a_row_are_understood_and_go_together(row):
     scored = card.prepared({**row.input, **row.measured})
     assert (config.frames_per_clip, config.input_size) == (scored.clip_length, scored.input_size)
     assert [config.new_height, config.new_width] == row.measured.get('resize', [0, 0])
+    of_clips = card.input.takes('clip_length')
+    assert (config.clip_sampling == 'dense') == (of_clips and clips > 1)
+    if of_clips and not config.slowfast:
+        assert scored.clip_stride == config.new_step or config.clip_sampling == 'spread'
 
 
 def test_what_only_the_old_bucket_has_is_marked():
@@ -104,6 +110,7 @@ def test_a_point_is_of_the_best_weights_that_can_be_had():
     assert (found['i3d_resnet50_v1'].top1, found['i3d_resnet50_v1'].living) == (73.77, True)
     assert found['i3d_resnet101_v1'].living is False
     assert found['i3d_resnet101_v1'].gmacs == pytest.approx(30 * 51.7, rel=2e-3)
+    assert found['slowfast_8x8_resnet50'].gmacs == pytest.approx(30 * 65.7, rel=2e-3)  # crops of 256 pixels
 
 
 def test_a_picture_says_which_points_it_is_of(tmp_path):

@@ -16,8 +16,9 @@ from gluon_action.cli.main import main
 from gluon_action.compute.on_mxnet.tracing import run
 from gluon_action.data.demo.make import make_demo, render_motion
 from gluon_action.deploy.bundle.what_is_exported import open_source
+from gluon_action.errors import WeightsError
 from gluon_action.model_zoo import get_model, model_card
-from gluon_action.weights import read_index
+from gluon_action.weights import fetch, read_index
 
 ROOT = Path(__file__).parents[2]
 NAME = 's3dg_small_demo_motion'
@@ -51,6 +52,19 @@ def test_it_names_the_direction_and_the_speed_of_clips_that_are_one_set_of_pictu
             backwards.append(run(net, preprocess.apply(video[:frames][::-1])).argmax() == turned)
     assert np.mean(answers) >= 0.95 and np.mean(backwards) >= 0.95
     assert not (fresh_machine / 'home').exists(), 'nothing is copied out of the package'
+
+
+def test_its_file_is_told_to_be_in_the_package_and_refused_where_it_is_damaged(fresh_machine, capsys, caplog,
+                                                                               monkeypatch):
+    row, = read_index().rows_of(NAME)
+    assert main(['models', 'info', NAME]) == 0 and 'in the package)' in capsys.readouterr().out
+    with caplog.at_level('INFO'):
+        assert main(['models', 'download', NAME]) == 0
+    assert Path(capsys.readouterr().out.splitlines()[-1]).parent == fetch.PACKAGED
+    assert 'from the package;' in caplog.text
+    monkeypatch.setattr(fetch, 'PACKAGED', fresh_machine)
+    with pytest.raises(WeightsError, match='is not the file that belongs there .*; install the package again'):
+        fetch.fetch(row)
 
 
 def test_predict_names_the_class_of_a_video(fresh_machine, capsys):
