@@ -328,7 +328,8 @@ def _from_somewhere(file: WeightsFile, path: Path, records: Records, there: str,
 def _by_request(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
     part = path.with_name(f'{path.name}.part')
     resumed = part.exists()
-    download(address.shown, part, size=file.bytes, progress=progress, **address.manners)
+    download(address.shown, part, size=file.bytes, progress=progress, checked=_is_checked(file, records),
+             **address.manners)
     digests = _digests(part, file)
     if cause := _wrong(file, digests, records):
         # A part that another version of the file left behind spoils the whole: only a fresh download is proof.
@@ -358,7 +359,7 @@ def _by_archive(file: WeightsFile, path: Path, address: _Address, records: Recor
     archive = path.with_suffix('.zip.part')
     resumed = archive.exists()
     try:
-        download(address.shown, archive, progress=progress, **address.manners)
+        download(address.shown, archive, progress=progress, checked=_is_checked(file, records), **address.manners)
         sha256 = _unpack(archive, path, file, records)
     except _BadArchiveError as error:
         discard(archive)
@@ -497,6 +498,10 @@ def _wrong(file: WeightsFile, found: dict[str, str], records: Records) -> str:
         return (f'its SHA-256 is {found["sha256"]}, and {noted} was noted at its first download; if the publisher '
                 f'has really exchanged it, remove its line from {RECORDS}')
     return ''
+
+
+def _is_checked(file: WeightsFile, records: Records) -> bool:
+    return bool(file.digest or records.sha256(file.name))
 
 
 def _expected(file: WeightsFile) -> str:

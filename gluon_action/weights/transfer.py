@@ -41,7 +41,7 @@ class _BrokenTransferError(Exception):
 
 
 def download(url: str, part: Path, *, size: int | None = None, patience: float = _STALL_SECONDS,
-             attempts: int = _ATTEMPTS, progress: bool = True) -> None:
+             attempts: int = _ATTEMPTS, progress: bool = True, checked: bool = True) -> None:
     """Append to `part` until it is whole.
 
     Parameters
@@ -58,6 +58,9 @@ def download(url: str, part: Path, *, size: int | None = None, patience: float =
         How often the server is asked when it is busy or the connection breaks.
     progress : bool
         Draw a bar on a terminal.
+    checked : bool
+        Whether the whole is compared with a hash afterwards. Otherwise a part is gone on with only where it is known to
+        be of the version that the address has now: nothing else would tell that two files were put together.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def download(url: str, part: Path, *, size: int | None = None, patience: float =
     """
     for attempt in range(attempts):
         try:
-            return _download_rest(url, part, size, patience, progress)
+            return _download_rest(url, part, size, patience, progress, checked)
         except _BrokenTransferError as error:
             cause = error
             if attempt + 1 < attempts:
@@ -114,14 +117,18 @@ def read_small(url: str, *, limit: int, patience: float = 10) -> bytes:
     return content
 
 
-def _download_rest(url: str, part: Path, size: int | None, patience: float, progress: bool) -> None:
-    offset = _size(part)
+def _download_rest(url: str, part: Path, size: int | None, patience: float, progress: bool, checked: bool) -> None:
+    offset, version = _size(part), _version_of(part, url)
+    if offset and not (checked or version):
+        _LOG.info('%s: whether what is there is of the same version is not known; downloading it from the start', url)
+        discard(part)
+        offset = 0
     if size is not None and offset == size:
         return
     headers = {}
     if offset:
         headers['Range'] = f'bytes={offset}-'
-        if version := _version_of(part, url):
+        if version:
             headers['If-Range'] = version
     try:
         with _answer(url, headers, patience) as answer:
@@ -136,8 +143,8 @@ def _download_rest(url: str, part: Path, size: int | None, patience: float, prog
             if not offset:
                 _refuse_page(answer, first)
             with _on_disk(part):
-                _note_version(part, url, answer)
                 file = open(part, 'r+b' if offset else 'wb')
+                _note_version(part, url, answer)  # of what is in the file now, not of what was there before
             with file, _bar(part, offset, total, progress) as bar:
                 file.seek(offset)
                 block = first

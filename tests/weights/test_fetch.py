@@ -221,6 +221,44 @@ def test_a_part_of_another_version_is_not_gone_on_with(server, tmp_path):
     assert names(tmp_path) == ['net.lock', FILE, 'verified.json', 'verified.lock']
 
 
+# Without a digest nothing would tell that two files were put together.
+
+def untold(folder, server, **options):
+    return plain(folder, server, '', trust_first_use=True, **options).read_bytes()
+
+
+def test_without_a_digest_a_part_of_unknown_version_is_thrown_away(server, tmp_path):
+    (tmp_path / f'{FILE}.part').write_bytes(bytes(100_000))
+    server.tags[f'/there/{FILE}'] = '"new"'
+    assert untold(tmp_path, server) == CONTENT
+    assert server.requests == [None]
+    (tmp_path / 'whole').mkdir()
+    (tmp_path / 'whole' / f'{FILE}.part').write_bytes(bytes(300_000))  # whole, by its size
+    assert untold(tmp_path / 'whole', server, size=300_000) == CONTENT
+
+
+def test_without_a_digest_a_part_is_not_gone_on_with_at_another_address(server, tmp_path):
+    server.files['/first'], server.tags['/first'] = bytes(300_000), '"first"'
+    server.tags[f'/there/{FILE}'], server.cuts = '"second"', [100_000, 0, 0, 0]
+    assert untold(tmp_path, server, urls=(f'{server.address}/first', f'{server.address}/there/{FILE}')) == CONTENT
+    assert server.requests == [None, *['bytes=100000-'] * 3, None]
+
+
+@pytest.mark.parametrize('tag, asked', [('"known"', 'bytes=100000-'), ('W/"about this"', None), (None, None)])
+def test_without_a_digest_a_part_is_gone_on_with_where_the_server_tells_its_version(server, tmp_path, tag, asked):
+    server.tags[f'/there/{FILE}'], server.cuts = tag, [100_000]
+    assert untold(tmp_path, server) == CONTENT
+    assert (server.requests, server.conditions) == ([None, asked], [None, asked and tag])
+
+
+def test_what_was_noted_at_the_first_download_lets_any_part_be_gone_on_with(server, tmp_path):
+    untold(tmp_path, server)
+    (tmp_path / FILE).unlink()
+    (tmp_path / f'{FILE}.part').write_bytes(CONTENT[:100_000])
+    assert untold(tmp_path, server) == CONTENT
+    assert server.requests == [None, 'bytes=100000-']
+
+
 def test_a_weak_tag_promises_nothing_and_is_not_asked_for(server, tmp_path):
     server.tags[f'/there/{FILE}'], server.cuts = 'W/"about this"', [100_000]
     assert plain(tmp_path, server).read_bytes() == CONTENT
