@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import WeightsError
-from .fetch import NotFetchedError, Records, fetch, packaged, weights_root
+from .fetch import NotFetchedError, Records, UntrustedError, fetch, packaged, weights_root
 from .index import Index, Row, WeightsFile
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ def fetch_best(rows: Sequence[Row], root: str | os.PathLike | None = None, *, tr
     Raises
     ------
     WeightsError
-        When none can be had: every address and what happened there.
+        When none can be had: every address and what happened there. Also when it is this machine that refuses, its disk
+        or another process that holds a file: no other set is taken then, for the next start would take the first one
+        again, with its preparation.
     """
     errors = []
     for row in rows:
@@ -44,7 +46,7 @@ def fetch_best(rows: Sequence[Row], root: str | os.PathLike | None = None, *, tr
             _log.warning('%s: their licence, %s, does not allow commercial use', name, row.licence)
         try:
             paths = fetch(row, root, trust_first_use=trust_first_use)
-        except WeightsError as error:
+        except (NotFetchedError, UntrustedError) as error:
             errors.append((row, error))
             if len(rows) > 1:
                 _log.warning('%s is passed over: %s', name, _cause(error))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib
@@ -29,6 +30,7 @@ PACKAGED = Path(__file__).with_name('files')
 RECORDS = 'verified.json'
 _LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 20
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _PATIENCE_WITH_THE_RETIRED = 5.
 
 
@@ -49,6 +51,10 @@ class NotFetchedError(WeightsError):
         tried = ', nor from '.join(f'{address}: {cause}' for address, cause in causes)
         super().__init__(f'{file.name} cannot be downloaded from {tried}' + (f'; {path} is there, but {there}' if there
                          else '') + f'; with the file from elsewhere ({_expected(file)}), put it at {path}')
+
+
+class UntrustedError(WeightsError):
+    """Files that nothing is known of to check a download against, and nobody said that they are to be trusted."""
 
 
 #: Called with a file, an address that was asked for it, and what happened there; empty when it gave the file.
@@ -81,9 +87,13 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
 
     Raises
     ------
-    WeightsError
+    NotFetchedError
         With every address and what happened there, when a file cannot be had. A file that was there before is left
         alone.
+    UntrustedError
+        When nothing is known of a file to check it against, and `trust_first_use` does not say that it is to be taken.
+    WeightsError
+        When it is this machine that refuses: its disk, another process that holds the file, damaged records.
 
     Notes
     -----
@@ -100,9 +110,9 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
     records = Records(folder)
     strangers = [file.name for file in row.files if not file.digest and records.sha256(file.name) is None]
     if strangers and not trust_first_use:
-        raise WeightsError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be checked '
-                           'against; pass --trust-first-use (trust_first_use=True) to take what comes, which later '
-                           'downloads are held to')
+        raise UntrustedError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be checked '
+                             'against; pass --trust-first-use (trust_first_use=True) to take what comes, which later '
+                             'downloads are held to')
     return [_fetch_file(file, folder, records, progress, hub, hear or (lambda *_: None)) for file in row.files]
 
 
@@ -408,6 +418,8 @@ def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, 
                 source = Path(hub.hf_hub_download(f'{owner}/{repository}', name, revision=commit,
                                                   endpoint=_hub_server(), force_download=again))
         except Exception as error:  # of the library, of what it connects with, and of the disk
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                raise WeightsError(f'the cache of huggingface_hub: {error}; name another folder with HF_HOME') from error
             told = str(error).strip().splitlines() or ['']
             raise AddressError(f'{type(error).__name__}: {told[0]}') from error
         digests = _digests(source, file)

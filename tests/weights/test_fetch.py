@@ -480,3 +480,15 @@ def test_the_hub_fills_its_own_cache_and_ours_points_there(server, tmp_path, mon
     assert not server.paths
     path.resolve().write_bytes(b'damaged')
     assert plain(tmp_path / 'models', server, urls=(f'hf://owner/name@{commit}/model.bin',)).read_bytes() == CONTENT
+
+
+@pytest.mark.filterwarnings('ignore:Not enough free disk space')
+def test_a_disk_that_refuses_the_cache_of_the_hub_is_named_with_the_way_out(server, tmp_path, monkeypatch, mount_disk):
+    constants = pytest.importorskip('huggingface_hub.constants')
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(mount_disk('100k') / 'hub'))
+    monkeypatch.setenv('HF_ENDPOINT', server.address)
+    server.commit = '0123456789' * 4
+    path = f'/owner/name/resolve/{server.commit}/model.bin'
+    server.files[path], server.tags[path] = CONTENT, f'"{SHA256}"'
+    with pytest.raises(WeightsError, match='cache of huggingface_hub: .*No space left.*name another folder with HF_H'):
+        plain(tmp_path / 'models', server, urls=(f'hf://owner/name@{server.commit}/model.bin',))
