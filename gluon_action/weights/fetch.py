@@ -9,13 +9,13 @@ import importlib
 import json
 import logging
 import os
-import shutil
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import OutputError, WeightsError
@@ -57,6 +57,8 @@ class UntrustedError(WeightsError):
     """Files that nothing is known of to check a download against, and nobody said that they are to be trusted."""
 
 
+#: SHA-256 of a file, and the state of it that has that.
+_Verified = tuple[str, os.stat_result]
 #: Called with a file, an address that was asked for it, and what happened there; empty when it gave the file.
 Hear = Callable[[WeightsFile, str, str], None]
 
@@ -110,9 +112,9 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
     records = Records(folder)
     strangers = [file.name for file in row.files if not file.digest and records.sha256(file.name) is None]
     if strangers and not trust_first_use:
-        raise UntrustedError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be checked '
-                             'against; pass --trust-first-use (trust_first_use=True) to take what comes, which later '
-                             'downloads are held to')
+        raise UntrustedError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be '
+                             'checked against; pass --trust-first-use (trust_first_use=True) to take what comes, which '
+                             'later downloads are held to')
     return [_fetch_file(file, folder, records, progress, hub, hear or (lambda *_: None)) for file in row.files]
 
 
@@ -147,12 +149,12 @@ def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: 
     if not file.digest and noted is None:
         return 'not verified'
     try:
-        found = _digests(path, file)
+        found, state = _digests(path, file)
     except OSError as error:
         raise WeightsError(f'{path}: cannot be read: {error.strerror or error}') from error
     if cause := _wrong(file, found, records):
         return cause
-    records.add(file, found['sha256'])
+    records.add(file, found['sha256'], state)
     return 'verified'
 
 
@@ -192,16 +194,24 @@ class Records:
         except OSError:
             return False
         same = record['digest'] == file.digest or file.algorithm == 'sha256' and record['sha256'] == file.digits
-        return same and (state.st_size, state.st_mtime_ns) == (record['size'], record['mtime_ns'])
+        return same and _noted(state).items() <= record.items()
 
-    def add(self, file: WeightsFile, sha256: str, source: str | None = None) -> None:
-        """Note that a file has been verified; where the folder is read-only, nothing is noted."""
-        state = (self._folder / file.name).stat()
+    def add(self, file: WeightsFile, sha256: str, state: os.stat_result, source: str | None = None) -> None:
+        """Note that a file has been verified; where the folder is read-only, nothing is noted.
+
+        Parameters
+        ----------
+        file : WeightsFile
+        sha256 : str
+        state : os.stat_result
+            Of the file, from before it was hashed: a change since then is not vouched for.
+        source : str, optional
+            The address that it came from; by default what is noted already.
+        """
         with contextlib.suppress(OSError), _locked(self._folder / 'verified.lock', _lock_timeout()):
             records = self._read()
             source = records.get(file.name, {}).get('from', '') if source is None else source
-            records[file.name] = {'sha256': sha256, 'size': state.st_size, 'mtime_ns': state.st_mtime_ns,
-                                  'digest': file.digest, 'from': source}
+            records[file.name] = {'sha256': sha256, **_noted(state), 'digest': file.digest, 'from': source}
             write_file(self._path, to_json(dict(sorted(records.items()))))
 
     def _read(self) -> dict[str, dict]:
@@ -220,6 +230,11 @@ class Records:
         return records
 
     _way_out = 'remove it: the files are verified again then, but what was trusted at its first download is not known'
+
+
+def _noted(state: os.stat_result) -> dict[str, int]:
+    # Whoever exchanges the content can set st_mtime, but not st_ctime.
+    return {'size': state.st_size, 'mtime_ns': state.st_mtime_ns, 'ctime_ns': state.st_ctime_ns, 'inode': state.st_ino}
 
 
 @dataclass(frozen=True)
@@ -286,7 +301,7 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
     if records.vouch(file):
         return path
     try:
-        if path.exists() and not os.access(folder, os.W_OK) and not _wrong(file, _digests(path, file), records):
+        if path.exists() and not os.access(folder, os.W_OK) and not _wrong(file, _digests(path, file)[0], records):
             return path
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix('.lock'), _lock_timeout()):
@@ -294,10 +309,10 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
                 return path
             there = ''
             if path.exists():
-                digests = _digests(path, file)
+                digests, state = _digests(path, file)
                 there = _wrong(file, digests, records)
                 if not there:
-                    records.add(file, digests['sha256'])
+                    records.add(file, digests['sha256'], state)
                     return path
                 _LOG.warning('%s: %s: downloading it again', path, there)
             return _from_somewhere(file, path, records, there, progress, hub, hear)
@@ -314,7 +329,7 @@ def packaged(file: WeightsFile) -> Path | None:
     None where it has none; a `WeightsError` where it is not whole.
     """
     path = next((PACKAGED / url.removeprefix('package://') for url in file.urls if url.startswith('package://')), None)
-    if path is not None and not (path.is_file() and _digests(path, file)[file.algorithm] == file.digits):
+    if path is not None and not (path.is_file() and _digests(path, file)[0][file.algorithm] == file.digits):
         raise WeightsError(f'{path}: is not the file that belongs there ({_expected(file)}); install the package again')
     return path
 
@@ -324,23 +339,23 @@ def _from_somewhere(file: WeightsFile, path: Path, records: Records, there: str,
     causes = []
     for address in _addresses(file, hub):
         try:
-            sha256 = _WAYS[address.way](file, path, address, records, progress)
+            sha256, state = _WAYS[address.way](file, path, address, records, progress)
         except AddressError as error:
             causes.append((address.shown, str(error)))
             hear(file, *causes[-1])
             continue
         hear(file, address.shown, '')
-        records.add(file, sha256, address.shown)
+        records.add(file, sha256, state, address.shown)
         return path
     raise NotFetchedError(file, path, causes, there)
 
 
-def _by_request(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+def _by_request(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> _Verified:
     part = path.with_name(f'{path.name}.part')
     resumed = part.exists()
     download(address.shown, part, size=file.bytes, progress=progress, checked=_is_checked(file, records),
              **address.manners)
-    digests = _digests(part, file)
+    digests, state = _digests(part, file)
     if cause := _wrong(file, digests, records):
         # A part that another version of the file left behind spoils the whole: only a fresh download is proof.
         discard(part)
@@ -350,27 +365,44 @@ def _by_request(file: WeightsFile, path: Path, address: _Address, records: Recor
         return _by_request(file, path, address, records, progress)
     put_file(part, path)
     discard(part)
-    return digests['sha256']
+    return digests['sha256'], _named(path, state)
 
 
-def _by_copy(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+def _by_copy(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> _Verified:
     source = Path(address.shown)
     if not source.is_file():
         raise AddressError('no such file')
-    digests = _digests(source, file)
-    if cause := _wrong(file, digests, records):
-        raise AddressError(cause)
-    with replacing(path) as copy:
-        shutil.copyfile(source, copy)
-    return digests['sha256']
+    digests = _Digests(file)
+    try:
+        stream = open(source, 'rb')
+    except OSError as error:
+        raise AddressError(f'cannot be read: {error.strerror or error}') from error
+    with stream, replacing(path) as copy:
+        digests.begin(os.fstat(stream.fileno()).st_size)
+        # What is hashed is what is written: the source may be exchanged meanwhile.
+        with open(copy, 'wb') as target:
+            while block := _block_of(stream):
+                digests.update(block)
+                target.write(block)
+        found, state = digests.found(), copy.stat()
+        if cause := _wrong(file, found, records):
+            raise AddressError(cause)
+    return found['sha256'], _named(path, state)
 
 
-def _by_archive(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+def _block_of(stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(_BLOCK)
+    except OSError as error:  # not of the disk that is written to
+        raise AddressError(f'cannot be read: {error.strerror or error}') from error
+
+
+def _by_archive(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> _Verified:
     archive = path.with_suffix('.zip.part')
     resumed = archive.exists()
     try:
         download(address.shown, archive, progress=progress, checked=_is_checked(file, records), **address.manners)
-        sha256 = _unpack(archive, path, file, records)
+        verified = _unpack(archive, path, file, records)
     except _BadArchiveError as error:
         discard(archive)
         if not resumed:
@@ -378,14 +410,14 @@ def _by_archive(file: WeightsFile, path: Path, address: _Address, records: Recor
         _LOG.warning('%s: %s; downloading it from the start', path.name, error)
         return _by_archive(file, path, address, records, progress)
     discard(archive)
-    return sha256
+    return verified
 
 
 class _BadArchiveError(AddressError):
     """The downloaded archive does not hold the published file."""
 
 
-def _unpack(archive: Path, path: Path, file: WeightsFile, records: Records) -> str:
+def _unpack(archive: Path, path: Path, file: WeightsFile, records: Records) -> _Verified:
     """Copy the one member that is wanted out of the archive, under its own name only when its hash is right."""
     digests = _Digests(file)
     try:
@@ -398,17 +430,17 @@ def _unpack(archive: Path, path: Path, file: WeightsFile, records: Records) -> s
                 while block := member.read(_BLOCK):
                     digests.update(block)
                     target.write(block)
-            found = digests.found()
+            found, state = digests.found(), copy.stat()
             if cause := _wrong(file, found, records):
                 raise _BadArchiveError(cause)
-            return found['sha256']
+        return found['sha256'], _named(path, state)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, WeightsError):
             raise
         raise _BadArchiveError(f'what came is not a whole zip archive ({error})') from error
 
 
-def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> str:
+def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> _Verified:
     owner, repository, commit, name = _parts_on_hub(address.shown)
     hub = _hub()
     cause = ''
@@ -419,10 +451,11 @@ def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, 
                                                   endpoint=_hub_server(), force_download=again))
         except Exception as error:  # of the library, of what it connects with, and of the disk
             if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-                raise WeightsError(f'the cache of huggingface_hub: {error}; name another folder with HF_HOME') from error
+                raise WeightsError(f'the cache of huggingface_hub: {error}; name another folder with '
+                                   'HF_HOME') from error
             told = str(error).strip().splitlines() or ['']
             raise AddressError(f'{type(error).__name__}: {told[0]}') from error
-        digests = _digests(source, file)
+        digests, state = _digests(source, file)
         cause = _wrong(file, digests, records)
         if not cause:
             break
@@ -435,7 +468,7 @@ def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, 
     link.symlink_to(source.resolve())
     os.replace(link, path)
     sync(path.parent)
-    return digests['sha256']
+    return digests['sha256'], state
 
 
 @contextlib.contextmanager
@@ -480,14 +513,22 @@ class _Digests:
         return found
 
 
-def _digests(path: Path, file: WeightsFile) -> dict[str, str]:
-    """Return algorithm -> digest of what is at `path`, for SHA-256 and what `file` is known by."""
+def _digests(path: Path, file: WeightsFile) -> tuple[dict[str, str], os.stat_result]:
+    """Return algorithm -> digest of what `path` holds, for SHA-256 and what `file` is known by; its state before."""
     digests = _Digests(file)
-    digests.begin(path.stat().st_size)
     with open(path, 'rb') as stream:
+        state = os.fstat(stream.fileno())
+        digests.begin(state.st_size)
         while block := stream.read(_BLOCK):
             digests.update(block)
-    return digests.found()
+    return digests.found(), state
+
+
+def _named(path: Path, state: os.stat_result) -> os.stat_result:
+    """Return the state of a file that got its name just now, where it is the one of `state`: naming sets st_ctime."""
+    now = path.stat()
+    same = all(getattr(now, name) == getattr(state, name) for name in ('st_size', 'st_mtime_ns', 'st_ino'))
+    return now if same else state
 
 
 def is_published(path: str | os.PathLike, row: Row) -> bool | None:
@@ -495,7 +536,7 @@ def is_published(path: str | os.PathLike, row: Row) -> bool | None:
     path, file = Path(path), row.files[0]
     if len(row.files) > 1 or not path.is_file() or not file.digest:
         return None
-    return _digests(path, file)[file.algorithm].startswith(file.digits)
+    return _digests(path, file)[0][file.algorithm].startswith(file.digits)
 
 
 _NAMES = {'sha256': 'SHA-256', 'sha1': 'SHA-1', 'git-blob': "git's hash of it"}

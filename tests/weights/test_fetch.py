@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from weights_server import WeightsServer
 
 from gluon_action.errors import WeightsError
 from gluon_action.weights import Row, WeightsFile, transfer
-from gluon_action.weights.fetch import fetch, state_of, weights_root
+from gluon_action.weights.fetch import Records, fetch, state_of, weights_root
 
 CONTENT = np.random.RandomState(0).bytes(300_000)
 SHA1 = hashlib.sha1(CONTENT).hexdigest()
@@ -358,6 +359,60 @@ def test_a_file_that_has_changed_is_read_again_and_replaced(server, tmp_path, ca
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
     assert plain(tmp_path, server).read_bytes() == CONTENT
     assert 'downloading it again' in caplog.text
+
+
+@pytest.mark.parametrize('exchange', [
+    lambda path, content: path.write_bytes(content),
+    lambda path, content: (path.with_name('other').write_bytes(content), os.replace(path.with_name('other'), path))])
+def test_a_change_that_restores_the_times_is_noticed(server, tmp_path, exchange):
+    path = plain(tmp_path, server)
+    state = path.stat()
+    time.sleep(.02)  # longer than the steps of a file system's clock
+    exchange(path, b'?' + CONTENT[1:])
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert plain(tmp_path, server).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('digest', [f'sha256:{SHA256}', f'git-blob:{BLOB}'])
+def test_however_a_file_came_it_is_not_read_again(server, tmp_path, monkeypatch, digest):
+    (tmp_path / FILE).write_bytes(CONTENT)
+    (tmp_path / 'hand').mkdir()
+    (tmp_path / 'hand' / FILE).write_bytes(CONTENT)
+    monkeypatch.setenv('GLUON_ACTION_REPO', str(tmp_path))
+    for name in ('copied', 'hand'):
+        plain(tmp_path / name, server, digest)
+    got(tmp_path / 'archive')
+    assert server.paths == [f'/gluon/models/net-{TAG}.zip']
+    with monkeypatch.context() as context:
+        context.setattr(hashlib, 'sha256', None)  # whoever hashes fails
+        for name in ('copied', 'hand'):
+            plain(tmp_path / name, server, digest)
+        got(tmp_path / 'archive')
+
+
+@pytest.fixture
+def exchanged(monkeypatch):
+    """Returns a function: the file at the path is exchanged as soon as a hash is known."""
+    fetching = importlib.import_module('gluon_action.weights.fetch')
+    compare = fetching._wrong
+
+    def exchange(path):
+        monkeypatch.setattr(fetching, '_wrong', lambda *given: (path.write_bytes(bytes(300_001)), compare(*given))[1])
+    return exchange
+
+
+def test_a_change_after_it_was_hashed_is_not_vouched_for(server, tmp_path, exchanged):
+    (tmp_path / FILE).write_bytes(CONTENT)
+    exchanged(tmp_path / FILE)
+    plain(tmp_path, server)
+    assert not Records(tmp_path).vouch(WeightsFile(FILE, (), f'sha256:{SHA256}'))
+
+
+def test_what_is_copied_from_a_folder_is_what_was_hashed(server, tmp_path, monkeypatch, exchanged):
+    (tmp_path / FILE).write_bytes(CONTENT)
+    monkeypatch.setenv('GLUON_ACTION_REPO', str(tmp_path))
+    exchanged(tmp_path / FILE)
+    assert plain(tmp_path / 'a', server).read_bytes() == CONTENT
 
 
 def test_a_file_that_was_put_there_by_hand_is_verified_and_kept(server, tmp_path):
