@@ -99,7 +99,7 @@ def _told(row: Row, root: str | os.PathLike | None, towards: str) -> str:
 def _cause(error: WeightsError) -> str:
     if not isinstance(error, NotFetchedError):
         return str(error)
-    return ', '.join(f'{address}: {cause}' for address, cause in error.causes)
+    return ', '.join(f'{address}: {cause}' for address, cause in error.causes) + error.differs
 
 
 def _why_none(errors: list[tuple[Row, WeightsError]], folder: Path) -> str:

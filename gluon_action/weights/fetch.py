@@ -44,13 +44,20 @@ class NotFetchedError(WeightsError):
         Where to put it.
     causes : list of (str, str)
         Address and what happened there.
+    there : str
+        What speaks against the file that is at `path`; empty where there is none.
     """
 
     def __init__(self, file: WeightsFile, path: Path, causes: list[tuple[str, str]], there: str):
-        self.file, self.path, self.causes = file, path, causes
+        self.file, self.path, self.causes, self.there = file, path, causes, there
         tried = ', nor from '.join(f'{address}: {cause}' for address, cause in causes)
-        super().__init__(f'{file.name} cannot be downloaded from {tried}' + (f'; {path} is there, but {there}' if there
-                         else '') + f'; with the file from elsewhere ({_expected(file)}), put it at {path}')
+        super().__init__(f'{file.name} cannot be downloaded from {tried}{self.differs}; with the file from elsewhere '
+                         f'({_expected(file)}), put it at {path}')
+
+    @property
+    def differs(self) -> str:
+        """A clause about the file that is in its place and is another one; empty where there is none."""
+        return f'; {self.path} is there, but {self.there}' if self.there else ''
 
 
 class UntrustedError(WeightsError):

@@ -1,6 +1,7 @@
 """Which of several sets of weights is taken, and what no other set stands in for."""
 import fcntl
 import hashlib
+import re
 import subprocess
 
 import pytest
@@ -58,3 +59,15 @@ def test_other_weights_are_not_taken_because_of_the_disk(server, tmp_path, mount
     subprocess.run(['mount', '-o', 'remount,ro', str(folder)], check=True)
     with pytest.raises(WeightsError, match='first.*Read-only file system'):
         taken(server, folder)
+
+
+def test_a_wrong_file_in_its_place_is_told_whichever_set_it_is_of(server, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv('GLUON_ACTION_OFFLINE', '1')
+    (tmp_path / 'first.pth').write_bytes(b'torn')
+    told = rf'{tmp_path}/first.pth is there, but its SHA-256 is [0-9a-f]{{64}} instead of {DIGEST[7:]}'
+    with pytest.raises(WeightsError, match=told):
+        taken(server, tmp_path)
+    (tmp_path / 'second.pth').write_bytes(CONTENT)
+    caplog.clear()
+    assert taken(server, tmp_path) == 'second'
+    assert any(re.search(f'net first is passed over: .*{told}', text) for text in caplog.messages)
