@@ -11,7 +11,6 @@ from ..model_zoo import ModelCard
 from ..model_zoo.preparation import describe_row, prepared_for, read_preparation
 from ..model_zoo.pretrained import Start, find_start
 from ..model_zoo.registry import base_of
-from ..run_config import read_run_config
 from ..weights.options import looking
 from .recognizer_options import RecognizerOptions
 
@@ -115,8 +114,7 @@ def prepared_for_file(config: RecognizerOptions, card: ModelCard, path: str | os
     if found is None:
         return Prepared(config.settled(), card)
     card = prepared_for(card, found, path)
-    run = read_run_config(path)
-    said = _sizes_of_run(config, run) if run else sizes_of(card)
+    said = _sizes_of_run(found.run) if found.run else sizes_of(card)
     return Prepared(_settled(config, said), card, row=found.row, published=found.published)
 
 
@@ -136,7 +134,7 @@ def sizes_of(card: ModelCard) -> dict[str, Any]:
     return {**size, 'new_length': card.clip_length, 'new_step': card.clip_stride}
 
 
-def _sizes_of_run(config: RecognizerOptions, run: Mapping[str, Any]) -> dict[str, int]:
+def _sizes_of_run(run: Mapping[str, Any]) -> dict[str, int]:
     said = {name: value for name in RecognizerOptions.UNSAID
             if isinstance(value := run['config'].get(name), int) and value > 0}
     if run['config'].get('clip_sampling') == 'spread' and run.get('clip_stride'):

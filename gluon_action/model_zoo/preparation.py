@@ -1,7 +1,7 @@
 """How the weights of a file want their input prepared: what lies beside the file says it, and a network's card follows.
 
-Beside parameters of a run lies its ``config.json``. Beside others lies ``FILE.params.json``, unless the zoo's card of
-the network says the same.
+Beside parameters of a run lies its ``config.json``. Beside others lies ``FILE.params.json``, unless they come from no
+published weights and the zoo's card of the network says the same. Where both are there, the file's own note counts.
 """
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ class Preparation:
         Published weights that they are, or that training started from; see `describe_row`.
     published : bool
         Whether they are the published ones themselves.
+    run : dict or None
+        What ``config.json`` of their run says, where it was that which was asked; see `read_run_config`.
     """
 
     input: dict[str, Any]
     row: dict[str, Any] | None = None
     published: bool = False
+    run: dict[str, Any] | None = None
 
 
 def describe_row(row) -> dict[str, Any]:
@@ -60,7 +63,9 @@ def file_beside(path: str | os.PathLike) -> Path:
 
 def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | None = None, *,
                       published: bool = False) -> None:
-    """Note beside a file of parameters what a card says otherwise than the zoo's; a note that is there goes else.
+    """Note beside a file of parameters whose weights they are and what their card says otherwise than the zoo's.
+
+    Where there is nothing of that to say, a note that is there goes.
 
     Parameters
     ----------
@@ -69,7 +74,7 @@ def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | No
     card : ModelCard or None
         Of the network that was saved.
     row, published
-        As in `Preparation`. Published weights get their note in any case.
+        As in `Preparation`. With a row there is a note in any case: it has the options that the network needs.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | No
         When it cannot be written.
     """
     beside = file_beside(path)
-    if card is not None and (card.preparation or row and published):
+    if card is not None and (card.preparation or row):
         write_file(beside, to_json({'model': card.name, 'preparation': card.preparation, 'row': row,
                                     'published': published}))
         return
@@ -102,18 +107,16 @@ def read_preparation(path: str | os.PathLike) -> Preparation | None:
         if beside.is_file():
             return _read(beside)
     about = read_run_config(path)
-    if about is None:
-        return None
-    return preparation_of_run(about.get('model'), path)
+    return None if about is None else preparation_of_run(about, path)
 
 
-def preparation_of_run(model: Any, path: str | os.PathLike) -> Preparation:
-    """Return how the weights of a run want their input.
+def preparation_of_run(about: dict[str, Any], path: str | os.PathLike) -> Preparation:
+    """Return how the weights of a run want their input: as it took its own, and else as those that it started from.
 
     Parameters
     ----------
-    model : dict
-        What ``config.json`` of the run, or a checkpoint, says about its network.
+    about : dict
+        What ``config.json`` of the run, or a checkpoint, says.
     path : path
         What is of the run, for messages.
 
@@ -122,10 +125,24 @@ def preparation_of_run(model: Any, path: str | os.PathLike) -> Preparation:
     WeightsError
         When it cannot be understood.
     """
-    model = model if isinstance(model, dict) else {}
-    row = model.get('row') if isinstance(model.get('row'), dict) else None
-    input = {**((row or {}).get('input') or {}), **{name: model[name] for name in ('mean', 'std') if name in model}}
-    return Preparation(_checked(input, f'config.json of the run of {path}'), row)
+    row = _part(_part(about, 'model'), 'row') or None
+    input = {**_part(row or {}, 'input'), **input_of_run(about)}
+    return Preparation(_checked(input, f'config.json of the run of {path}'), row, run=about)
+
+
+def input_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run says of its input, as rows of the index name it; see `preparation_of_run`."""
+    config, model = _part(about, 'config'), _part(about, 'model')
+    said = {'mean': model.get('mean'), 'std': model.get('std'), 'input_size': config.get('input_size')}
+    if not config.get('slowfast'):  # of which --new-length is what both pathways look at
+        said |= {'clip_length': config.get('new_length'), 'clip_stride': config.get('new_step')}
+    if config.get('clip_sampling') == 'spread':
+        said['clip_stride'] = about.get('clip_stride')  # as far apart as the frames usually lay
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _part(of: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return of[name] if isinstance(of.get(name), dict) else {}
 
 
 def adopt_preparation(net, path: str | os.PathLike) -> None:

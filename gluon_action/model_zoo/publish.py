@@ -16,6 +16,7 @@ from ..run_config import read_run_config
 from ..weights import Row, WeightsFile
 from ..weights.index import parse_index
 from .params_file import read_parameters
+from .preparation import input_of_run
 from .registry import ModelCard, model_card
 
 _VARIANTS = ('use_gn', 'use_se', 'batch_norm')
@@ -147,14 +148,8 @@ def _options(about: dict[str, Any]) -> dict[str, Any]:
 
 def _input(about: dict[str, Any], card: ModelCard) -> dict[str, Any]:
     """Return the preparation that the run trained with."""
-    config, model = about['config'], about['model'] if isinstance(about.get('model'), dict) else {}
-    given = {name: tuple(model[name]) for name in ('mean', 'std') if name in model}
-    if isinstance(config.get('input_size'), int):
-        given['input_size'] = config['input_size']
-    if card.input.takes('clip_length') and not config.get('slowfast'):
-        given |= {name: config[flag] for name, flag in (('clip_length', 'new_length'), ('clip_stride', 'new_step'))
-                  if isinstance(config.get(flag), int)}
-    return given
+    clip = {name for name in ('clip_length', 'clip_stride') if not card.input.takes(name)}
+    return {name: value for name, value in input_of_run(about).items() if name not in clip}
 
 
 def _score(run: Path, report: str | os.PathLike | None) -> dict[str, Any]:

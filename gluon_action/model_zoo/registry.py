@@ -37,6 +37,7 @@ _OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 
 
 #: What weights may want other than the zoo's card says: how pixels become numbers, and which of them are seen.
 PREPARATION = ('mean', 'std', 'clip_length', 'clip_stride', 'input_size')
+_OF_CLIPS = ('clip_length', 'clip_stride')
 
 _BUILDERS: dict[str, Callable[..., Recognizer]] = {}
 _CARDS: dict[str, ModelCard] = {}
@@ -152,7 +153,8 @@ class ModelCard:
         Parameters
         ----------
         input : mapping
-            Any of `PREPARATION`; what is left out is as on the zoo's own card. Other keys say nothing about a card.
+            Any of `PREPARATION`; what is left out is as on the zoo's own card. Other keys say nothing about a card, and
+            neither do those of clips where the input is none.
 
         Returns
         -------
@@ -165,7 +167,8 @@ class ModelCard:
             For a mean or std of another number of channels.
         """
         own = self.of or self
-        values = {name: input[name] for name in PREPARATION if input.get(name) is not None}
+        values = {name: input[name] for name in PREPARATION if input.get(name) is not None
+                  and (name not in _OF_CLIPS or self.input.takes(name))}
         for name in ('mean', 'std'):
             if name in values:
                 values[name] = tuple(map(float, values[name]))

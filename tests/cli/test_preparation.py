@@ -333,6 +333,17 @@ def test_clips_of_epic_kitchens_are_as_the_checkpoint_wants_them(saved, run):
         assert (recipe.card.mean, recipe.card.std) == (ROW['mean'], ROW['std'])
 
 
+def test_the_note_beside_a_file_comes_before_a_run_in_whose_folder_it_lies(saved, run, tested, tmp_path):
+    about = json.loads((run / 'config.json').read_text())
+    about['config'] |= {'new_length': 3, 'new_step': 1, 'input_size': 30}
+    (tmp_path / 'config.json').write_text(json.dumps(about))
+    for name in (saved.name, f'{saved.name}.json'):
+        shutil.copyfile(saved.with_name(name), tmp_path / name)
+    wanted = {**ROW, **{name: pytest.approx(ROW[name]) for name in ('mean', 'std')}}
+    assert of_test(TestConfig(model=NAME, resume_params=str(tmp_path / saved.name), **tested)) == wanted
+    assert of_preprocess(open_source(tmp_path / saved.name).preprocess) == wanted
+
+
 def test_a_model_is_timed_on_clips_as_its_weights_want(run):
     assert open_subject(str(run)).row == (3, 6, 24, 24)
 

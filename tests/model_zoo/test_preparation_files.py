@@ -70,6 +70,39 @@ def test_weights_of_a_run_are_prepared_as_its_config_says(tmp_path):
     assert net.card.preparation == {'mean': (.1, .2, .3), 'std': (.5, .5, .5), 'input_size': 96}
 
 
+def test_a_run_wants_clips_as_it_was_trained_on_them_whatever_it_started_from(tmp_path):
+    card = ModelCard.of_clips('tiny', family='Tiny', dataset='ucf101', clip_length=8, dropout_ratio=0., input_size=56)
+    row, look = {**ROW, 'input': {'clip_length': 4, 'clip_stride': 8}}, {'mean': [.1, .2, .3], 'std': [.5, .5, .5]}
+    network().save_parameters(str(tmp_path / 'best.params'))
+
+    def found(stride=None, **config):
+        about = {'config': {'new_length': 16, 'new_step': 3, 'input_size': 64, **config}, 'clip_stride': stride,
+                 'model': {'name': 'tiny', 'row': row, **look}}
+        (tmp_path / 'config.json').write_text(json.dumps(about))
+        net = network(card)
+        load_weights(net, tmp_path / 'best.params')
+        return net.card.clip_length, net.card.clip_stride, net.card.input_size
+
+    assert found() == (16, 3, 64)
+    assert found(5, new_step=1, clip_sampling='spread') == (16, 5, 64)
+    assert found(None, new_step=1, clip_sampling='spread') == (16, 8, 64)
+    assert found(slowfast=True) == (4, 8, 64)  # its --new-length is not the frames of a clip
+    with pytest.raises(WeightsError, match='config.json of the run of .*: clip_length cannot be -1'):
+        found(new_length=-1)
+
+
+def test_a_file_of_published_weights_keeps_whose_they_are_where_the_card_says_the_same(tmp_path):
+    path, net = tmp_path / 'same.params', network()
+    net.row = {**ROW, 'input': {}, 'options': {'sub_sample': True}}
+    net.save_parameters(str(path))
+    again = network()
+    again.options = {'sub_sample': True}
+    load_weights(again, path)
+    assert again.row == net.row and again.card is CARD
+    with pytest.raises(WeightsError, match='of a tiny with sub_sample=True'):
+        load_weights(network(), path)
+
+
 @pytest.mark.parametrize('junk', ['', '[1]', '{"preparation": 3}', '{"preparation": {"std": [0.5, 0, 1]}}',
                                   '{"preparation": {"mean": ["a"]}}', '{"preparation": {"input_size": -3}}',
                                   '[' * 9999])

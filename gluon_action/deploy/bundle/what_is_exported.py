@@ -181,6 +181,7 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
         raise UsageError('--num-classes: the parameters say how many classes they are for; leave it out')
     if about:
         run = _record(TrainConfig, about['config'])
+        run = dataclasses.replace(run, **dict.fromkeys(run.UNSAID))  # a note beside the file comes before the run's
         own = model_zoo.model_card(run.model)
     else:
         own = model_zoo.model_card(model)
@@ -188,6 +189,7 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
     prepared = prepared_for_file(run, own, parameters)
     card = prepared.card
     if about:
+        run = prepared.config
         if run.clip_sampling == 'spread':  # a prediction takes frames as far apart as they usually lay in training
             wanted = dataclasses.replace(wanted, clip_stride=wanted.clip_stride or about['clip_stride'])
         _apply_choices(run, card, wanted)

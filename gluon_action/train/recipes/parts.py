@@ -128,7 +128,7 @@ def prepare_restored(config: TrainConfig, card: ModelCard, checkpoint: Checkpoin
     """
     before, model = checkpoint.state['config'], checkpoint.state.get('model')
     config = config.settled({name: before.get(name) for name in config.unsaid})
-    found = preparation_of_run(model, checkpoint.path) if model else read_preparation(checkpoint.path)
+    found = preparation_of_run(checkpoint.state, checkpoint.path) if model else read_preparation(checkpoint.path)
     return Prepared(config, prepared_for(card, found, checkpoint.path), row=found.row) if found else \
         Prepared(config, card)
 
