@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import platform
 import time
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import OutputError, WeightsError
+from ..errors import OutputError, UsageError, WeightsError
 from ..files import put_file, replacing, sync, to_json, write_file
 from .index import Row, WeightsFile
 from .transfer import AddressError, discard, download, offline, on_terminal
@@ -103,6 +104,8 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
         When nothing is known of a file to check it against, and `trust_first_use` does not say that it is to be taken.
     WeightsError
         When it is this machine that refuses: its disk, another process that holds the file, damaged records.
+    UsageError
+        When ``$GLUON_MODEL_LOCK_TIMEOUT`` is no number of seconds.
 
     Notes
     -----
@@ -570,13 +573,20 @@ def _expected(file: WeightsFile) -> str:
 
 
 def _lock_timeout() -> float:
-    return float(os.environ.get('GLUON_MODEL_LOCK_TIMEOUT', 300))
+    told = os.environ.get('GLUON_MODEL_LOCK_TIMEOUT') or '300'
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = -1
+    if not seconds >= 0:
+        raise UsageError(f'GLUON_MODEL_LOCK_TIMEOUT: a number of seconds, 0 or more, is wanted, got {told!r}')
+    return seconds
 
 
 @contextlib.contextmanager
 def _locked(path: Path, timeout: float) -> Iterator[None]:
-    # The system lets go of the lock when its holder dies, so the file may stay.
-    with open(path, 'a') as file:
+    # The system lets go of the lock when its holder dies, so the file may stay; it says whose it is, or was at last.
+    with open(path, 'a+') as file:
         start = time.monotonic()
         told = False
         while True:
@@ -586,9 +596,16 @@ def _locked(path: Path, timeout: float) -> Iterator[None]:
             except BlockingIOError:
                 waited = time.monotonic() - start
                 if waited > timeout:
-                    raise WeightsError(f'another process has held {path} for {timeout:.0f} s') from None
+                    file.seek(0)
+                    holder = file.read().strip()
+                    raise WeightsError(f'another process has held {path} for {timeout:g} s'
+                                       + (f' ({holder})' if holder else '') + '; wait until it has finished, or let '
+                                       'this one wait longer with GLUON_MODEL_LOCK_TIMEOUT=SECONDS') from None
                 if waited > 1 and not told:
                     _LOG.info('waiting for the process that holds %s', path)
                     told = True
                 time.sleep(0.1)
+        with contextlib.suppress(OSError):  # on a full disk nobody learns who holds it
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f'process {os.getpid()} on {platform.node()}\n'.encode())
         yield

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from weights_server import WeightsServer
 
-from gluon_action.errors import WeightsError
+from gluon_action.errors import UsageError, WeightsError
 from gluon_action.weights import Row, WeightsFile, transfer
 from gluon_action.weights.fetch import Records, fetch, state_of, weights_root
 
@@ -162,6 +162,23 @@ def test_a_lock_that_is_never_released_is_named(server, tmp_path, monkeypatch):
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(WeightsError, match=r'another process has held .*\.lock'):
             got(tmp_path)
+
+
+def test_who_holds_a_lock_is_named_with_the_way_out(server, tmp_path, monkeypatch):
+    locked = importlib.import_module('gluon_action.weights.fetch')._locked
+    (tmp_path / 'net.lock').write_text('process 1 on a machine that held it before')
+    monkeypatch.setenv('GLUON_MODEL_LOCK_TIMEOUT', '0.1')
+    with locked(tmp_path / 'net.lock', 0), pytest.raises(WeightsError) as caught:
+        plain(tmp_path, server)
+    assert f'net.lock for 0.1 s (process {os.getpid()} on ' in str(caught.value)
+    assert '; wait until it has finished, or let this one wait longer with GLUON_MODEL_LOCK_TIME' in str(caught.value)
+
+
+@pytest.mark.parametrize('told', ['soon', 'nan', '-1'])
+def test_a_patience_that_is_no_number_of_seconds_is_named(server, tmp_path, monkeypatch, told):
+    monkeypatch.setenv('GLUON_MODEL_LOCK_TIMEOUT', told)
+    with pytest.raises(UsageError, match=f"GLUON_MODEL_LOCK_TIMEOUT: a number of seconds.*got '{told}'"):
+        plain(tmp_path, server)
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(server, tmp_path):
