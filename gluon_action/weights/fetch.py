@@ -207,7 +207,9 @@ class Records:
         return same and _noted(state).items() <= record.items()
 
     def add(self, file: WeightsFile, sha256: str, state: os.stat_result, source: str | None = None) -> None:
-        """Note that a file has been verified; where the folder is read-only, nothing is noted.
+        """Note that a file has been verified; where that cannot be noted, a warning says so, and the file is good still.
+
+        In a folder that is read-only nothing is noted, and nothing said.
 
         Parameters
         ----------
@@ -218,11 +220,15 @@ class Records:
         source : str, optional
             The address that it came from; by default what is noted already.
         """
-        with contextlib.suppress(OSError), _locked(self._folder / 'verified.lock', _lock_timeout()):
-            records = self._read()
-            source = records.get(file.name, {}).get('from', '') if source is None else source
-            records[file.name] = {'sha256': sha256, **_noted(state), 'digest': file.digest, 'from': source}
-            write_file(self._path, to_json(dict(sorted(records.items()))))
+        try:
+            with _locked(self._folder / 'verified.lock', _lock_timeout()):
+                records = self._read()
+                source = records.get(file.name, {}).get('from', '') if source is None else source
+                records[file.name] = {'sha256': sha256, **_noted(state), 'digest': file.digest, 'from': source}
+                write_file(self._path, to_json(dict(sorted(records.items()))))
+        except (OSError, WeightsError) as error:
+            if os.access(self._folder, os.W_OK):
+                _LOG.warning('%s is verified, but that cannot be noted: %s', file.name, error)
 
     def _read(self) -> dict[str, dict]:
         try:

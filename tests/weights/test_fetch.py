@@ -1,4 +1,5 @@
 """Fetching: over a real connection that breaks in every way, from the first address that has the file."""
+import contextlib
 import fcntl
 import hashlib
 import importlib
@@ -464,6 +465,25 @@ def test_damaged_records_are_named_with_the_way_out(server, tmp_path, text):
     (tmp_path / 'verified.json').write_text(text)
     with pytest.raises(WeightsError, match='verified.json: is damaged .* remove it'):
         plain(tmp_path, server)
+
+
+def test_a_file_is_good_also_where_that_cannot_be_noted(server, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv('GLUON_MODEL_LOCK_TIMEOUT', '0.1')
+    with open(tmp_path / 'verified.lock', 'a') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert plain(tmp_path, server).read_bytes() == CONTENT
+    assert f'{FILE} is verified, but that cannot be noted: another process has held' in caplog.text
+
+
+def test_a_file_is_good_also_where_its_note_has_no_room(server, mount_disk, caplog):
+    folder = mount_disk('304k')  # 296k are the file's; its part and the notes about that are gone by then
+    (folder / FILE).write_bytes(CONTENT)
+    (folder / 'rest').write_bytes(bytes(4096))
+    (folder / 'net.lock').touch()
+    with contextlib.suppress(OSError):
+        (folder / 'last').write_bytes(bytes(4096))
+    assert plain(folder, server).read_bytes() == CONTENT
+    assert f'{FILE} is verified, but that cannot be noted: ' in caplog.text and 'No space left' in caplog.text
 
 
 # Mirrors and no network
