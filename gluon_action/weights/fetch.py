@@ -207,7 +207,7 @@ class Records:
         return same and _noted(state).items() <= record.items()
 
     def add(self, file: WeightsFile, sha256: str, state: os.stat_result, source: str | None = None) -> None:
-        """Note that a file has been verified; where that cannot be noted, a warning says so, and the file is good still.
+        """Note that a file has been verified; a warning says where that cannot be noted, and the file is good still.
 
         In a folder that is read-only nothing is noted, and nothing said.
 

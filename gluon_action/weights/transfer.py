@@ -155,9 +155,12 @@ def _download_rest(url: str, part: Path, size: int | None, patience: float, prog
                     bar(len(block))
                     block = _read(answer, _BLOCK)
     except _HttpStatusError as error:
-        if error.code == 416:  # we hold more than there is
+        if error.code == 416 and offset:  # nothing comes behind what we hold
+            if error.whole == offset or error.whole is None and checked:
+                return  # whoever called hashes it: most likely it is the file
             discard(part)
-        if error.code == 416 or error.code in _BUSY or error.code >= 500:
+            return _download_rest(url, part, size, patience, progress, checked)
+        if error.code in _BUSY or error.code >= 500:
             raise _BrokenTransferError(str(error)) from error
         raise AddressError(str(error)) from error
     if total is not None and _size(part) < total:
@@ -165,9 +168,12 @@ def _download_rest(url: str, part: Path, size: int | None, patience: float, prog
 
 
 class _HttpStatusError(AddressError):
-    def __init__(self, code: int, cause: str):
+    """An answer that is none; `whole` is how many bytes the file has, where that is told."""
+
+    def __init__(self, code: int, cause: str, told: str):
         super().__init__(cause)
-        self.code = code
+        length = re.fullmatch(r'bytes \*/(\d+)', told)
+        self.code, self.whole = code, int(length[1]) if length else None
 
 
 @contextlib.contextmanager
@@ -180,7 +186,8 @@ def _answer(url: str, headers: dict[str, str], patience: float) -> Iterator[http
         error.close()
         if 300 <= error.code < 400:
             raise AddressError(f'HTTP {error.code}: it leads in a circle, or to no address') from error
-        raise _HttpStatusError(error.code, f'HTTP {error.code} {error.reason}') from error
+        raise _HttpStatusError(error.code, f'HTTP {error.code} {error.reason}',
+                               error.headers.get('Content-Range', '')) from error
     except urllib.error.URLError as error:
         raise AddressError(f'no connection ({error.reason})') from error
     except (ConnectionError, TimeoutError, http.client.HTTPException) as error:

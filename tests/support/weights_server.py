@@ -22,7 +22,8 @@ class WeightsServer(http.server.ThreadingHTTPServer):
     ``cuts`` holds how many bytes the next answers send before they end, ``failures`` the status of the next answers.
     ``tags`` and ``types`` are the ETag and the content type of a path, ``moved`` where a path leads; ``requests`` notes
     the Range that each request came with, ``conditions`` the If-Range, ``paths`` what it asked for. The next range
-    begins ``shift`` bytes late. ``commit`` is for Hugging Face's library.
+    begins ``shift`` bytes late. ``tells_size``: who asks behind the end of a file is told how long it is; ``careless``:
+    If-Range is not heeded. ``commit`` is for Hugging Face's library.
     """
 
     daemon_threads = True
@@ -30,7 +31,7 @@ class WeightsServer(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(('127.0.0.1', 0), Handler)
         self.files, self.tags, self.types, self.moved = {}, {}, {}, {}
-        self.cuts, self.failures, self.ranges, self.shift = [], [], True, 0
+        self.cuts, self.failures, self.ranges, self.shift, self.tells_size = [], [], True, 0, True
         self.requests, self.conditions, self.paths, self.commit = [], [], [], ''
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -68,7 +69,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if wanted and server.ranges and self.headers.get('If-Range') in (None, tag):
             start = int(re.fullmatch(r'bytes=(\d+)-', wanted)[1])
             if start >= len(body):
-                return self.send_error(416)
+                self.send_response(416)
+                if server.tells_size:
+                    self.send_header('Content-Range', f'bytes */{len(body)}')
+                self.send_header('Content-Length', '0')
+                return self.end_headers()
             start, server.shift = start + server.shift, 0
         self.send_response(206 if start else 200)
         if start:

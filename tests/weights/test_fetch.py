@@ -1,5 +1,4 @@
 """Fetching: over a real connection that breaks in every way, from the first address that has the file."""
-import contextlib
 import fcntl
 import hashlib
 import importlib
@@ -88,9 +87,26 @@ def test_a_server_without_ranges_sends_everything_again(server, tmp_path):
 
 
 @pytest.mark.parametrize('rest', [b'left by another version', b'x' * 400_000])
-def test_a_part_that_does_not_belong_is_thrown_away(server, tmp_path, rest):
+@pytest.mark.parametrize('tells_size', [True, False])
+def test_a_part_that_does_not_belong_is_thrown_away(server, tmp_path, rest, tells_size):
+    server.tells_size = tells_size
     (tmp_path / f'net-{TAG}.zip.part').write_bytes(rest)
     assert got(tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('tells_size', [True, False])
+def test_a_whole_part_whose_size_nobody_knew_is_the_file(server, tmp_path, tells_size):
+    server.tells_size = tells_size
+    (tmp_path / f'{FILE}.part').write_bytes(CONTENT)
+    (tmp_path / f'net-{TAG}.zip.part').write_bytes(server.files[f'/gluon/models/net-{TAG}.zip'])
+    assert plain(tmp_path, server).read_bytes() == got(tmp_path).read_bytes() == CONTENT
+    assert len(server.requests) == 2 and None not in server.requests
+
+
+def test_a_part_that_is_too_long_does_not_use_up_the_only_attempt(server, tmp_path):
+    (tmp_path / 'part').write_bytes(b'x' * 400_000)
+    transfer.download(f'{server.address}/there/{FILE}', tmp_path / 'part', attempts=1)
+    assert (tmp_path / 'part').read_bytes() == CONTENT
 
 
 def test_a_server_that_is_busy_is_asked_again(server, tmp_path):
@@ -261,6 +277,16 @@ def test_without_a_digest_a_part_is_not_gone_on_with_at_another_address(server, 
     server.tags[f'/there/{FILE}'], server.cuts = '"second"', [100_000, 0, 0, 0]
     assert untold(tmp_path, server, urls=(f'{server.address}/first', f'{server.address}/there/{FILE}')) == CONTENT
     assert server.requests == [None, *['bytes=100000-'] * 3, None]
+
+
+@pytest.mark.parametrize('tells_size, asked', [(True, ['bytes=300000-']), (False, ['bytes=300000-', None])])
+def test_without_a_digest_a_whole_part_is_taken_where_version_and_size_are_told(server, tmp_path, tells_size, asked):
+    server.tags[f'/there/{FILE}'], server.tells_size = '"known"', tells_size
+    (tmp_path / f'{FILE}.part').write_bytes(CONTENT)
+    (tmp_path / f'{FILE}.part.version').write_text(json.dumps({'url': f'{server.address}/there/{FILE}',
+                                                              'version': '"known"'}))
+    assert untold(tmp_path, server) == CONTENT
+    assert server.requests == asked
 
 
 @pytest.mark.parametrize('tag, asked', [('"known"', 'bytes=100000-'), ('W/"about this"', None), (None, None)])
@@ -476,12 +502,8 @@ def test_a_file_is_good_also_where_that_cannot_be_noted(server, tmp_path, monkey
 
 
 def test_a_file_is_good_also_where_its_note_has_no_room(server, mount_disk, caplog):
-    folder = mount_disk('304k')  # 296k are the file's; its part and the notes about that are gone by then
-    (folder / FILE).write_bytes(CONTENT)
-    (folder / 'rest').write_bytes(bytes(4096))
-    (folder / 'net.lock').touch()
-    with contextlib.suppress(OSError):
-        (folder / 'last').write_bytes(bytes(4096))
+    folder = mount_disk('296k')
+    (folder / FILE).write_bytes(CONTENT)  # 74 pages of 4k: the disk is full
     assert plain(folder, server).read_bytes() == CONTENT
     assert f'{FILE} is verified, but that cannot be noted: ' in caplog.text and 'No space left' in caplog.text
 
