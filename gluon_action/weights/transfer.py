@@ -132,7 +132,7 @@ def _download_rest(url: str, part: Path, size: int | None, patience: float, prog
             headers['If-Range'] = version
     try:
         with _answer(url, headers, patience) as answer:
-            offset = _start_of(answer, offset, part)
+            offset = _start_of(answer, offset, part, version)
             length = answer.headers.get('Content-Length', '')
             total = offset + int(length) if length.isdecimal() else None
             if size is not None and total not in (None, size):
@@ -205,7 +205,7 @@ def _read(answer: http.client.HTTPResponse, size: int) -> bytes:
         raise _BrokenTransferError(f'the connection broke ({error})') from error
 
 
-def _start_of(answer: http.client.HTTPResponse, offset: int, part: Path) -> int:
+def _start_of(answer: http.client.HTTPResponse, offset: int, part: Path, version: str) -> int:
     """Return which byte of the file comes first."""
     if answer.status != 206:  # the server sends everything again
         return 0
@@ -213,6 +213,9 @@ def _start_of(answer: http.client.HTTPResponse, offset: int, part: Path) -> int:
     if told and int(told[1]) != offset:
         discard(part)
         raise _BrokenTransferError(f'byte {told[1]} came instead of {offset}')
+    if version and answer.headers.get('ETag', version) != version:  # some pass If-Range over
+        discard(part)
+        raise _BrokenTransferError('the rest of another version came')
     return offset
 
 

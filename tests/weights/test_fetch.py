@@ -279,6 +279,17 @@ def test_without_a_digest_a_part_is_not_gone_on_with_at_another_address(server, 
     assert server.requests == [None, *['bytes=100000-'] * 3, None]
 
 
+def test_without_a_digest_the_rest_of_another_version_is_not_taken(server, tmp_path):
+    path = f'/there/{FILE}'
+    server.careless, server.tags[path], server.files[path] = True, '"old"', bytes(300_000)
+    server.cuts = [100_000, 0, 0, 0]
+    with pytest.raises(WeightsError, match='after 4 attempts'):
+        untold(tmp_path, server)
+    server.tags[path], server.files[path] = '"new"', CONTENT
+    assert untold(tmp_path, server) == CONTENT
+    assert server.requests[-2:] == ['bytes=100000-', None]
+
+
 @pytest.mark.parametrize('tells_size, asked', [(True, ['bytes=300000-']), (False, ['bytes=300000-', None])])
 def test_without_a_digest_a_whole_part_is_taken_where_version_and_size_are_told(server, tmp_path, tells_size, asked):
     server.tags[f'/there/{FILE}'], server.tells_size = '"known"', tells_size
