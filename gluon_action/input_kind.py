@@ -67,7 +67,8 @@ class InputKind:
 #: Single pictures.
 FRAMES = InputKind('frames', 'NCHW', frozenset({'input_size', 'segments'}))
 #: Pictures, or optical flow, behind each other.
-CLIPS = InputKind('clips', 'NCTHW', frozenset({'input_size', 'segments', 'clip_length', 'clip_stride'}))
+CLIPS = InputKind('clips', 'NCTHW', frozenset({'input_size', 'segments', 'clip_length', 'clip_stride',
+                                               'clip_sampling'}))
 #: For each frame of a video D numbers that another network has made of it: float32, T frames in a row.
 #:
 #: A video of fewer than T frames ends in zeros, and its length travels in them: a frame counts unless all its D

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..options import option
 from .by_name import DEMOS, PRESETS, open_dataset
@@ -75,11 +75,12 @@ class VideoOptions:
         None, 'stride of the slow pathway; by default as of --new-length, and 16 without weights', least=1)
     fast_temporal_stride: int | None = _data(
         None, 'stride of the fast pathway; by default as of --new-length, and 2 without weights', least=1)
-    clip_sampling: str = _data(
-        'consecutive', 'where clips lie: consecutive takes one, of frames --new-step apart, from each of '
+    clip_sampling: str | None = _data(
+        None, 'where clips lie: consecutive takes one, of frames --new-step apart, from each of '
         '--num-segments equal parts of the video; dense takes as many from anywhere in it, in a test evenly from its '
         'beginning to its end (ten clips by three crops: --num-segments 10 --three-crop); spread takes one clip, a '
-        'frame from each of --new-length equal parts, in training a random one and otherwise its middle',
+        'frame from each of --new-length equal parts, in training a random one and otherwise its middle. By '
+        'default as of --new-length, and consecutive without weights',
         choices=CLIP_SAMPLINGS)
     val_list: str | None = _data(None, 'list of validation videos')
     val_data_dir: str | None = _data(None, 'folder of the validation list; by default --data-dir')
@@ -89,20 +90,20 @@ class VideoOptions:
     num_crop: int = _data(1, 'crops of a validation frame', choices=(1, 3, 10))
 
     #: Options that the weights decide where nobody else does, and their values where there are no weights: GluonCV's.
-    UNSAID: ClassVar[dict[str, int]] = {'new_length': 1, 'new_step': 1, 'input_size': 224, 'slow_temporal_stride': 16,
-                                        'fast_temporal_stride': 2}
+    UNSAID: ClassVar[dict[str, Any]] = {'new_length': 1, 'new_step': 1, 'input_size': 224, 'slow_temporal_stride': 16,
+                                        'fast_temporal_stride': 2, 'clip_sampling': 'consecutive'}
 
     @property
     def unsaid(self) -> list[str]:
         """Those of `UNSAID` that nobody has decided yet."""
         return [name for name in self.UNSAID if getattr(self, name) is None]
 
-    def settled(self, said: Mapping[str, int] = MappingProxyType({})):
+    def settled(self, said: Mapping[str, Any] = MappingProxyType({})):
         """Return these options with every one of `UNSAID` decided.
 
         Parameters
         ----------
-        said : mapping of str to int
+        said : mapping
             What the weights say; options that were given come first, GluonCV's defaults last.
         """
         unsaid = {name: said.get(name) or self.UNSAID[name] for name in self.unsaid}

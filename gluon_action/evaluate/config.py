@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..options import changed, option
 from .recognizer_options import RecognizerOptions, raise_first, shared_rules
@@ -90,9 +90,9 @@ class TestConfig(RecognizerOptions):
         'naive', 'ranges from extremes of the calibration data, or by least information lost; not none',
         choices=('none', 'naive', 'entropy'))
 
-    UNSAID: ClassVar[dict[str, int]] = {**RecognizerOptions.UNSAID, 'new_height': 256, 'new_width': 340}
+    UNSAID: ClassVar[dict[str, Any]] = {**RecognizerOptions.UNSAID, 'new_height': 256, 'new_width': 340}
 
-    def settled(self, said: Mapping[str, int] = MappingProxyType({})):
+    def settled(self, said: Mapping[str, Any] = MappingProxyType({})):
         """Return these options with every one of `UNSAID` decided; frames are as much larger as the crop is."""
         if self.input_size is None and 'input_size' in said:
             scale = said['input_size'] / self.UNSAID['input_size']

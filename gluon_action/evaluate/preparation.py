@@ -131,19 +131,19 @@ def sizes_of(card: ModelCard) -> dict[str, Any]:
         slow, stride = map(int, pathways.groups())
         return {**size, 'slowfast': True, 'slow_temporal_stride': stride, 'fast_temporal_stride': _FAST_STRIDE,
                 'new_length': slow * stride, 'new_step': 1}
-    return {**size, 'new_length': card.clip_length, 'new_step': card.clip_stride}
+    return {**size, 'new_length': card.clip_length, 'new_step': card.clip_stride, 'clip_sampling': card.clip_sampling}
 
 
-def _sizes_of_run(run: Mapping[str, Any]) -> dict[str, int]:
-    said = {name: value for name in RecognizerOptions.UNSAID
-            if isinstance(value := run['config'].get(name), int) and value > 0}
+def _sizes_of_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, default in RecognizerOptions.UNSAID.items()
+            if isinstance(value := run['config'].get(name), type(default)) and value}
     if run['config'].get('clip_sampling') == 'spread' and run.get('clip_stride'):
         said['new_step'] = run['clip_stride']  # as far apart as the frames usually lay
     return said
 
 
-def _settled(config: RecognizerOptions, said: Mapping[str, int]) -> RecognizerOptions:
+def _settled(config: RecognizerOptions, said: Mapping[str, Any]) -> RecognizerOptions:
     # Frames of a clip that is spread over a video are as far apart as that allows, and SlowFast has strides of its own.
-    if config.clip_sampling == 'spread' or config.slowfast:
+    if (config.clip_sampling or said.get('clip_sampling')) == 'spread' or config.slowfast:
         said = {**said, 'new_step': 1}
     return config.settled(said)

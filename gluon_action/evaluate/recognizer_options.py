@@ -153,10 +153,11 @@ def _frame_rules(c: RecognizerOptions) -> Iterator[tuple]:
     if c.clip_sampling == 'spread':
         yield c.slowfast, '--clip-sampling spread', 'contradicts --slowfast, which takes its own strides'
         yield (c.segments != 1, '--clip-sampling spread',
-               f'takes one clip from the whole video, got --num-segments {c.segments}; leave it out')
+               f'takes one clip from the whole video, got --num-segments {c.segments}; leave it out, or pass '
+               '--clip-sampling consecutive or dense')
         yield (c.new_step != 1, '--clip-sampling spread',
                'takes one clip whose frames are as far apart as the video allows, got --new-step '
-               f'{c.new_step}; leave it out')
+               f'{c.new_step}; leave it out, or pass --clip-sampling consecutive')
     yield (not c.slowfast and (c.slow_temporal_stride, c.fast_temporal_stride) != (16, 2),
            '--slow-temporal-stride and --fast-temporal-stride', 'mean something with --slowfast only')
     yield c.use_decord and c.decoder == 'pyav', '--use-decord', 'contradicts --decoder pyav'

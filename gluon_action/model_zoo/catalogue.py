@@ -197,7 +197,7 @@ def clip_flags(card: ModelCard) -> str:
         frames, stride = slow
         return f'--slowfast --new-length {frames * stride} --slow-temporal-stride {stride} ' \
                f'--fast-temporal-stride {_FAST_STRIDE} {size}'.rstrip()
-    spread = card.dataset == 'somethingsomethingv2' and card.family == 'TimeSformer'
+    spread = card.clip_sampling == 'spread'
     stride = '--clip-sampling spread' if spread else f'--new-step {card.clip_stride}' if card.clip_stride > 1 else ''
     return ' '.join(filter(None, [f'--new-length {card.clip_length}', stride, size]))
 

@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import ModelError, OutputError, WeightsError
 from ..files import to_json, write_file
 from ..run_config import read_run_config
+from ..weights.index import SAMPLINGS
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +134,8 @@ def preparation_of_run(about: dict[str, Any], path: str | os.PathLike) -> Prepar
 def input_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run says of its input, as rows of the index name it; see `preparation_of_run`."""
     config, model = _part(about, 'config'), _part(about, 'model')
-    said = {'mean': model.get('mean'), 'std': model.get('std'), 'input_size': config.get('input_size')}
+    said = {'mean': model.get('mean'), 'std': model.get('std'), 'input_size': config.get('input_size'),
+            'clip_sampling': config.get('clip_sampling')}
     if not config.get('slowfast'):  # of which --new-length is what both pathways look at
         said |= {'clip_length': config.get('new_length'), 'clip_stride': config.get('new_step')}
     if config.get('clip_sampling') == 'spread':
@@ -192,7 +194,7 @@ def said(card, other) -> str:
     """Say in words what of a card's preparation differs from another's."""
     def words(value):
         return ' '.join(f'{number:g}' for number in value) if isinstance(value, tuple) else str(value)
-    names = ('mean', 'std', 'clip_length', 'clip_stride', 'input_size')
+    names = ('mean', 'std', 'clip_length', 'clip_stride', 'clip_sampling', 'input_size')
     return ', '.join(f'{name.replace("_", " ")} {words(getattr(card, name))} instead of {words(getattr(other, name))}'
                      for name in names if getattr(card, name) != getattr(other, name))
 
@@ -219,6 +221,8 @@ def _checked(input: Mapping[str, Any], where: str | os.PathLike) -> dict[str, An
                 for number in value)
         elif name in ('clip_length', 'clip_stride', 'input_size'):
             right = isinstance(value, int) and value > 0
+        elif name == 'clip_sampling':
+            right = value in SAMPLINGS
         else:
             continue
         if not right:

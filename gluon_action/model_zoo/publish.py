@@ -148,8 +148,9 @@ def _options(about: dict[str, Any]) -> dict[str, Any]:
 
 def _input(about: dict[str, Any], card: ModelCard) -> dict[str, Any]:
     """Return the preparation that the run trained with."""
-    clip = {name for name in ('clip_length', 'clip_stride') if not card.input.takes(name)}
-    return {name: value for name, value in input_of_run(about).items() if name not in clip}
+    prepared = card.prepared(input_of_run(about))
+    return {name: getattr(prepared, name) for name in input_of_run(about)
+            if not name.startswith('clip_') or card.input.takes(name)}
 
 
 def _score(run: Path, report: str | os.PathLike | None) -> dict[str, Any]:

@@ -36,8 +36,8 @@ _OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 
             'temporal_conv_startat', 'gating_startat', 'depth_multiplier', 'min_depth', 'sub_sample')
 
 #: What weights may want other than the zoo's card says: how pixels become numbers, and which of them are seen.
-PREPARATION = ('mean', 'std', 'clip_length', 'clip_stride', 'input_size')
-_OF_CLIPS = ('clip_length', 'clip_stride')
+PREPARATION = ('mean', 'std', 'clip_length', 'clip_stride', 'clip_sampling', 'input_size')
+_OF_CLIPS = ('clip_length', 'clip_stride', 'clip_sampling')
 
 _BUILDERS: dict[str, Callable[..., Recognizer]] = {}
 _CARDS: dict[str, ModelCard] = {}
@@ -63,6 +63,10 @@ class ModelCard:
         What the channels are.
     input_size : int
         Height and width in pixels that the published weights were trained at.
+    clip_length, clip_stride : int
+        Frames of a clip, and how far apart they are.
+    clip_sampling : str
+        Where clips lie in a video, as ``--clip-sampling`` names it.
     mean, std : tuple of float
         Per channel, for pixels in 0..1.
     source : str
@@ -94,6 +98,7 @@ class ModelCard:
     input_size: int = 224
     clip_length: int = 1
     clip_stride: int = 1
+    clip_sampling: str = 'consecutive'
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     source: str = ''

@@ -24,6 +24,8 @@ FORMATS = ('params', 'timm-resnet', 'torchvision-googlenet', 'torchvision-incept
            'huggingface-timesformer', 'timesformer', 'vit', 'deepmind-i3d', 'slim')
 KINDS = ('actions', 'base')
 AVERAGES = ('probabilities', 'scores', 'features', '')
+#: Where the clips of a video lie, as --clip-sampling names it.
+SAMPLINGS = ('consecutive', 'dense', 'spread')
 #: algorithm of a digest -> its hexadecimal digits when it is whole
 ALGORITHMS = {'sha256': 64, 'sha1': 40, 'git-blob': 40}
 _VERSION = 1
@@ -99,7 +101,7 @@ class Row:
         Whether the head for the model's classes is in the file.
     input : dict
         Preparation: any of `mean` and `std` (a number for each channel, of values in 0..1), `clip_length`,
-        `clip_stride`, `input_size`, `segments`. What is not given is as on the model's card.
+        `clip_stride`, `clip_sampling` (one of `SAMPLINGS`), `input_size`. What is not given is as on the model's card.
     classes : dict
         Index -> name of the class, where the publisher's order differs from the data set's here; names of all classes
         where they are not those of the data set in the model's name.
@@ -170,11 +172,6 @@ class Row:
         row['files'] = [{name: value for name, value in asdict(file).items() if value not in ('', None)}
                         for file in self.files]
         return row
-
-    def result(self) -> dict[str, Any]:
-        """Return what is published of the accuracy, as reports keep it."""
-        return {'tag': self.tag, 'publisher': self.publisher, 'top1': self.top1, 'top5': self.top5,
-                'protocol': self.protocol, 'average': self.average}
 
 
 class Index:
@@ -445,7 +442,8 @@ _FILE = {
 _INPUT = {
     'mean': (_numbers, 'a list of numbers'),
     'std': (lambda value: _numbers(value) and all(number > 0 for number in value), 'a list of numbers above 0'),
-    **{name: (_count, 'a whole number from 1') for name in ('clip_length', 'clip_stride', 'input_size', 'segments')}}
+    'clip_sampling': _one_of(SAMPLINGS),
+    **{name: (_count, 'a whole number from 1') for name in ('clip_length', 'clip_stride', 'input_size')}}
 _MEASURED = {
     'clip_length': _INPUT['clip_length'], 'input_size': _INPUT['input_size'],
     'resize': (lambda value: isinstance(value, list) and len(value) == 2 and all(map(_count, value)),

@@ -13,11 +13,12 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 import mxnet as mx
 import numpy as np
 import pytest
-from tiny_clips import CARD, CLASSES, CUSTOM, NAME, ROW, TAG, TinyClips, published  # noqa: F401  (a fixture)
+from tiny_clips import CARD, CLASSES, CUSTOM, NAME, ROW, TAG, TinyClips, published, write_index  # noqa: F401  (a fixture)
 
 from gluon_action.cli import main as commands
 from gluon_action.cli import video_action_classifier as classifier
 from gluon_action.data.preprocess import Preprocess
+from gluon_action.data.reading.sampling import CLIP_SAMPLINGS
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.predict.open_predictor import open_predictor
 from gluon_action.deploy.speed.timing import open_subject
@@ -35,6 +36,7 @@ from gluon_action.train.recipes.lr_finder import RangeTest, find_for
 from gluon_action.train.recipes.parts import build_recipe, check_training
 from gluon_action.train.recipes.recognizer import RecognizerRecipe, train_recognizer
 from gluon_action.train.run.warm_start import warm_start
+from gluon_action.weights.index import SAMPLINGS
 
 HALF = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.5]}
 #: One card for each mean and deviation in the zoo, and one that weights have changed.
@@ -56,7 +58,7 @@ def test_training_and_validation_make_the_same_numbers_of_a_colour(card, data_au
 
 def test_weights_change_a_card_and_the_card_knows_what():
     own = model_card('i3d_resnet50_v1_kinetics400')
-    card = own.prepared({**HALF, 'clip_length': 8, 'clip_stride': 8, 'input_size': 224, 'segments': 3})
+    card = own.prepared({**HALF, 'clip_length': 8, 'clip_stride': 8, 'input_size': 224, 'unknown': 3})
     assert (card.mean, card.std, card.clip_length, card.clip_stride) == ((.5,) * 3, (.5,) * 3, 8, 8)
     assert card.preparation == {'mean': (.5,) * 3, 'std': (.5,) * 3, 'clip_length': 8, 'clip_stride': 8}
     assert (card.of, card.name, card.num_classes) == (own, own.name, own.num_classes)
@@ -248,6 +250,30 @@ def test_without_weights_sizes_are_gluoncvs():
     assert (settled.new_length, settled.new_step, settled.input_size) == (1, 1, 224)
     with pytest.raises(UsageError, match='--new-length: i3d_rgb_custom takes clips; pass the frames of one'):
         check_training(TrainConfig(model='i3d_rgb_custom', pretrained_base=False), model_card('i3d_rgb_custom'))
+
+
+def test_weights_of_frames_that_are_spread_over_a_video_are_given_such(published, data, tested, tmp_path,  # noqa: F811
+                                                                       monkeypatch):
+    assert SAMPLINGS == CLIP_SAMPLINGS
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(write_index(
+        tmp_path, input={**ROW, 'clip_stride': 7, 'clip_sampling': 'spread'})))
+    saved, folder = tmp_path / 'mine.params', tmp_path / 'run'
+    get_model(NAME, pretrained=TAG).save_parameters(str(saved))
+    train_recognizer(training(data, save_dir=str(folder)))
+
+    def tests_of(**weights):
+        config = check_test(TestConfig(model=NAME, **weights, **tested)).config
+        return config.clip_sampling, config.new_length, config.new_step
+
+    for weights in ({'use_pretrained': True}, {'resume_params': str(saved)},
+                    {'resume_params': str(folder / 'best.params')}):
+        assert tests_of(**weights) == ('spread', 6, 1)
+        assert tests_of(**weights, clip_sampling='consecutive')[:2] == ('consecutive', 6)
+        with pytest.raises(UsageError, match='--num-segments 3; leave it out, or pass --clip-sampling consecutive'):
+            tests_of(**weights, num_segments=3)
+    stride = json.loads((folder / 'config.json').read_text())['clip_stride']
+    assert open_source(saved, model=NAME).preprocess.offsets[1] == 7 != stride
+    assert open_source(folder).preprocess.offsets[1] == stride
 
 
 def test_a_resumed_run_with_another_size_is_refused(run, data):

@@ -190,8 +190,6 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
     card = prepared.card
     if about:
         run = prepared.config
-        if run.clip_sampling == 'spread':  # a prediction takes frames as far apart as they usually lay in training
-            wanted = dataclasses.replace(wanted, clip_stride=wanted.clip_stride or about['clip_stride'])
         _apply_choices(run, card, wanted)
     else:
         run = published_run(card, wanted)
@@ -254,7 +252,7 @@ def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
         run.slow_temporal_stride = run.slow_temporal_stride // fast * wanted.clip_stride
         run.new_length = wanted.clip_length or run.new_length // fast * wanted.clip_stride
     elif wanted.clip_stride or run.clip_sampling == 'spread':
-        # Where the run could not say how far apart frames lay, the network's usual stride is the best guess.
+        # A prediction takes frames as far apart as they usually lay in training, which the card says of a run.
         run.new_step, run.clip_sampling = wanted.clip_stride or card.clip_stride, 'consecutive'
 
 
