@@ -14,6 +14,7 @@ from gluon_action.deploy.speed.timing import open_subject
 from gluon_action.errors import BundleError, ModelError, UsageError
 from gluon_action.evaluate import config as tests_of
 from gluon_action.evaluate.network import clip_option
+from gluon_action.evaluate.preparation import Prepared
 from gluon_action.input_kind import CLIPS, FEATURES, FRAMES, KINDS, kind_of_layout, kind_of_shape
 from gluon_action.model_zoo import registry
 from gluon_action.train.recipes import config as training
@@ -80,7 +81,7 @@ def refusals(card):
             card, Choices(clip_stride=2)),
         'preprocessing': lambda: preprocess_of(run, card), 'export': lambda: open_source(NAME, no_weights=True),
         'timing': lambda: open_subject(NAME), 'a teacher': lambda: build_teacher(
-            training.TrainConfig(model='i3d_rgb_custom', teacher=NAME), 4, [])}
+            Prepared(training.TrainConfig(teacher=NAME), model_zoo.model_card('i3d_rgb_custom')), 4, [])}
 
 
 @pytest.mark.parametrize('what', refusals(None))

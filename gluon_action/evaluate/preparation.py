@@ -35,6 +35,8 @@ class Prepared:
         :func:`gluon_action.model_zoo.preparation.describe_row`.
     published : bool
         Whether the weights are the published ones themselves.
+    teacher : dict or None
+        Published weights that the run which is resumed distils from.
     """
 
     config: RecognizerOptions
@@ -42,6 +44,7 @@ class Prepared:
     start: Start | None = None
     row: dict[str, Any] | None = None
     published: bool = False
+    teacher: dict[str, Any] | None = None
 
     @property
     def average(self) -> str:

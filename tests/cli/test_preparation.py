@@ -1,6 +1,7 @@
 """Whose weights run decides how their input is prepared, in every command."""
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -323,6 +324,30 @@ def test_a_teacher_is_given_the_numbers_that_it_was_trained_on(published, data):
     wanted = get_model(NAME, pretrained=True)(mx.nd.array(as_teacher)).asnumpy()
     np.testing.assert_allclose(learner.teacher(mx.nd.array(as_student)).asnumpy(), wanted, rtol=1e-4, atol=1e-5)
     assert np.abs(get_model(NAME, pretrained=True)(mx.nd.array(as_student)).asnumpy() - wanted).max() > 1e-3
+
+
+def test_a_resumed_run_distils_from_the_weights_that_it_began_with(published, data, tmp_path, monkeypatch,  # noqa: F811
+                                                                   caplog):
+    options = {'use_pretrained': False, 'pretrained_base': False, 'teacher': NAME, 'save_dir': str(tmp_path / 'run'),
+               'new_length': 6, 'new_step': 2, 'input_size': 24}
+    train_recognizer(training(data, **options))
+    index = json.loads(published.read_text())
+    file = index['rows'][0]['files'][0]
+    better = {**index['rows'][0], 'tag': 'better', 'files': [{**file, 'name': 'better.params'}]}
+    (tmp_path / 'index.json').write_text(json.dumps({**index, 'rows': [better, *index['rows']]}))
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(tmp_path / 'index.json'))
+    with caplog.at_level('INFO'):
+        train_recognizer(training(data, **options, resume='auto', num_epochs=2))
+    assert f'Weights of {NAME}: {TAG}' in caplog.text and 'better' not in caplog.text
+    assert json.loads((tmp_path / 'run' / 'config.json').read_text())['model']['teacher']['tag'] == TAG
+    net, other = get_model(NAME, pretrained=TAG), tmp_path / 'other.params'
+    net.output.bias.set_data(mx.nd.ones(CLASSES))
+    net.save_parameters(str(other))
+    file = {'name': other.name, 'urls': [other.as_uri()]}
+    (tmp_path / 'index.json').write_text(json.dumps({**index, 'rows': [{**better, 'tag': TAG, 'files': [
+        {**file, 'digest': f'sha256:{hashlib.sha256(other.read_bytes()).hexdigest()}'}]}]}))
+    with pytest.raises(WeightsError, match='--teacher tinyclips: the run was started with other weights of the tag'):
+        train_recognizer(training(data, **options, resume='auto', num_epochs=3))
 
 
 # What has no way to prepare frames otherwise says so.

@@ -15,7 +15,7 @@ from ...compute.on_mxnet.renormalised import Renormalised
 from ...compute.on_mxnet.trainer import machines, open_store
 from ...compute.optimizers import takes_momentum
 from ...data.loading.loader import VideoLoader
-from ...errors import UsageError
+from ...errors import UsageError, WeightsError
 from ...evaluate.network import clip_option
 from ...evaluate.preparation import Prepared, by_card, prepare, weights_decide
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
@@ -129,8 +129,8 @@ def prepare_restored(config: TrainConfig, card: ModelCard, checkpoint: Checkpoin
     before, model = checkpoint.state['config'], checkpoint.state.get('model')
     config = config.settled({name: before.get(name) for name in config.unsaid})
     found = preparation_of_run(checkpoint.state, checkpoint.path) if model else read_preparation(checkpoint.path)
-    return Prepared(config, prepared_for(card, found, checkpoint.path), row=found.row) if found else \
-        Prepared(config, card)
+    return Prepared(config, prepared_for(card, found, checkpoint.path) if found else card,
+                    row=found and found.row, teacher=(model or {}).get('teacher'))
 
 
 def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStack) -> RunData:
@@ -248,21 +248,28 @@ def _chosen(config: TrainConfig, net) -> list[str]:
 def build_teacher(prepared: Prepared, num_classes: int, contexts: list):
     """Return the network that is distilled from: published weights, or those of --teacher-params.
 
-    It sees what the student sees, in the numbers that it was trained on.
+    It sees what the student sees, in the numbers that it was trained on. That of a run which is resumed has the weights
+    that it had.
     """
     config, student, card = prepared.config, prepared.card, model_card(prepared.config.teacher)
     if (card.input, card.modality) != (student.input, student.modality):
         raise UsageError(f'--teacher {card.name} looks at other input than {student.name}: {card.input} of '
                          f'{card.modality} against {student.input} of {student.modality}')
+    before = prepared.teacher or {}
     teacher = get_model(config.teacher, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
-                        pretrained=not config.teacher_params, pretrained_base=False, ctx=contexts,
-                        input_size=config.input_size, **looking(config), **clip_option(card, config))
+                        pretrained=not config.teacher_params and (before.get('tag') or True), pretrained_base=False,
+                        ctx=contexts, input_size=config.input_size, **looking(config), **clip_option(card, config))
     if config.teacher_params:
         load_weights(teacher, config.teacher_params, ctx=contexts)
-    card = teacher.card
+    elif not all(now.startswith(then) or then.startswith(now)
+                 for now, then in zip(teacher.row['digests'], before.get('digests') or ())):
+        raise WeightsError(f'--teacher {card.name}: the run was started with other weights of the tag {before["tag"]}, '
+                           f'{", ".join(before["digests"])}; name them with --index, or start a new run')
+    card, row = teacher.card, teacher.row
     if (card.mean, card.std) != (student.mean, student.std):
         log.info('The teacher %s was trained on frames of another mean and deviation than the student sees: its input '
                  'is normalised anew.', card.name)
         teacher = Renormalised(teacher, student, card, contexts)
+        teacher.row = row
     teacher.hybridize(static_alloc=True)
     return teacher

@@ -82,6 +82,7 @@ class RecognizerRecipe(Recipe):
     messages = MESSAGES
 
     _prepared: Prepared | None = None
+    _teacher: dict[str, Any] | None = None
 
     @property
     def card(self):
@@ -126,7 +127,13 @@ class RecognizerRecipe(Recipe):
 
     def build_loop(self, data, contexts, *, restored=False):
         """Return the loop."""
-        return build_loop(self._prepared, data, contexts, restored=restored)
+        loop = build_loop(self._prepared, data, contexts, restored=restored)
+        self._teacher = getattr(loop.learner.teacher, 'row', None)
+        return loop
+
+    def about_model(self):
+        """Return the usual, and which published weights are distilled from."""
+        return {**super().about_model(), **({'teacher': self._teacher} if self._teacher else {})}
 
     def start(self, loop, data, folder):
         """Take over the optimizer's state, and stand at the epoch that was asked for."""
