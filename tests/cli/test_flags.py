@@ -374,12 +374,15 @@ OTHER_IN_TRAIN = {
     '--data-dir': 'every data set has a folder of its own', '--val-data-dir': 'that of --data-dir',
     '--train-list': 'every data set has its list', '--val-list': 'every data set has its list',
     '--num-classes': "the data set's, so that a list with others cannot be trained by accident",
-    '--clip-grad': 'a fraction as well'}
+    '--clip-grad': 'a fraction as well',
+    **dict.fromkeys(('--input-size', '--new-length', '--new-step', '--slow-temporal-stride', '--fast-temporal-stride'),
+                    "what the weights were trained with; GluonCV's where nobody knows")}
 OTHER_IN_TEST = {
     **{flag: reason for flag, reason in OTHER_IN_TRAIN.items() if flag != '--clip-grad'},
     '--train-list': 'only calibration reads it', '--num-segments': '25 with --use-tsn, which GluonCV never read',
     '--crop-ratio': 'tells what was given from what was not, since resized frames are not scaled to it',
-    '--save-dir': 'results are no parameters; named after model, data and views', '--logging-file': 'test.log'}
+    '--save-dir': 'results are no parameters; named after model, data and views', '--logging-file': 'test.log',
+    **dict.fromkeys(('--new-height', '--new-width'), 'larger with the crop that weights were trained with')}
 
 
 @pytest.mark.parametrize('command, table, others', [('train', GLUONCV_TRAIN, OTHER_IN_TRAIN),
@@ -394,6 +397,10 @@ def test_gluoncvs_flags_have_its_types_and_defaults_except_where_we_say(command,
             elif (action.type or str, action.default) != (kind, flags[flag]):
                 differing.add(flag)
     assert differing == set(others)
+    settled = {'train': train_config.TrainConfig, 'test': test_config.TestConfig}[command]().settled()
+    unsaid = {'--' + name.replace('_', '-'): getattr(settled, name) for name in settled.UNSAID}
+    theirs = {flag: value for flag, value in table[int].items() if flag in unsaid}
+    assert '--input-size' in theirs and unsaid.items() >= theirs.items()
 
 
 def test_gluoncvs_short_name_for_workers_works(world):
