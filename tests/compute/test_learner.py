@@ -47,6 +47,15 @@ def test_scores_are_those_of_the_network_outside_of_training():
     assert (np.concatenate([shard.label for shard in shards]) == batch.label).all()
 
 
+def test_mixed_precision_hands_float32_to_the_loss():
+    """Whatever the network gives: a loss is a logarithm of a sum, for which half the digits are too few."""
+    learner, batch = make_learner(make_net(dropout=0.)), batch_of()
+    expected, net = learner.scores(batch)[0].logits, learner.net
+    learner.net, learner.amp = lambda x: net(x).astype('float16'), True
+    found = learner.scores(batch)[0].logits
+    assert found.dtype == np.float32 and np.allclose(found, expected, atol=1e-2)
+
+
 def test_draws_are_given_by_the_seed_alone():
     learner, batch = make_learner(make_net(dropout=0.5)), batch_of()
     found = {seed: learner.gradients(batch, seed)[0].logits.tobytes() for seed in ((0, 1), (0, 2), (1, 1))}

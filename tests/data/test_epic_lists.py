@@ -153,6 +153,11 @@ def test_times_that_do_not_end_after_they_start_are_refused(tmp_path, end):
 
 # ---------------------------------------------------------------- frames
 
+def test_frames_may_be_counted_from_0(tmp_path):
+    videos.write_frames(tmp_path / 'P01' / 'P01_01', range(6), pattern='frame_%010d.jpg')
+    assert numbers(tmp_path, tmp_path, HEADER + 'P01,P01_01,0,4,open bag\n', new_length=5) == [0, 1, 2, 3, 4]
+
+
 def test_a_row_means_its_own_frames_both_ends_included(kitchen, tmp_path):
     text = HEADER + 'P01,P01_01,15,20,open bag\nP01,P01_01,30,40,take bag\n'
     assert numbers(kitchen, tmp_path, text, new_length=6) == [15, 16, 17, 18, 19, 20]

@@ -3,6 +3,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
 # isort: split
 import json
+import sys
 import weakref
 
 import mxnet as mx
@@ -419,6 +420,13 @@ def test_what_cannot_be_quantised_is_refused(bundles, clips, tmp_path, capsys):
         error = capsys.readouterr().err
         assert told in error and 'Traceback' not in error
     assert not (tmp_path / 'new').exists() and not list(tmp_path.glob('.part*'))
+
+
+def test_a_missing_package_is_named_before_anything_is_calibrated(bundles, tmp_path, monkeypatch):
+    model = read_bundle(bundles('frames')).model
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(UsageError, match=r"int8 needs onnxruntime.quantization .*pip install 'gluon_action\[onnx\]'"):
+        Calibration(model, [], tmp_path)
 
 
 def test_nothing_is_left_when_it_fails(bundles, clips, tmp_path, monkeypatch):

@@ -85,6 +85,7 @@ def test_results_carry_numbers_and_their_protocol(flags, val_list, weights, capl
     assert results['n_expected'] == results['n_scored'] == len(labels)
     protocol = results['protocol']
     assert (protocol['views'], protocol['resize'], protocol['average']) == ('3x10', '64x48', 'scores')
+    assert protocol['sampling'] == '3 segment centres, 1 frames at stride 1 each'
     digest = subprocess.run(['sha256sum', weights, val_list], capture_output=True, text=True)
     sums = [line.split()[0] for line in digest.stdout.splitlines()]
     assert [protocol['weights']['sha256'], protocol['list_sha256']] == sums
