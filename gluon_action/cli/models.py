@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import OutputError, UsageError, WeightsError
+from ..errors import OutputError, UsageError
 from ..files import check_folder_takes_files, output_errors
 from ..options import add_options
 from ..weights import Index, Row, read_index
 from ..weights.choice import fetch_best, row_by_tag
-from ..weights.fetch import NotFetchedError, fetch, state_of, weights_root
+from ..weights.fetch import NotFetchedError, UntrustedError, fetch, state_of, weights_root
 from ..weights.options import WeightsOptions
 from .command import HelpFormatter, make_parser
 
@@ -210,15 +210,12 @@ def _mirror(args: argparse.Namespace, index: Index) -> int:
     for row in index.rows:
         if not fnmatch.fnmatch(row.model, args.pattern.lower()):
             continue
-        if not row.trusted and not args.trust_first_use:
-            left_out.append(f'{row.model} {row.tag}')
-            continue
         try:
-            fetch(row, folder, trust_first_use=args.trust_first_use, hub=False, hear=hear)
+            fetch(row, folder, trust_first_use=args.trust_first_use, own_copy=True, hear=hear)
             whole += 1
-        except WeightsError as error:
-            if not isinstance(error, NotFetchedError):  # the disk refuses: it will for all that follow
-                raise
+        except UntrustedError:
+            left_out.append(f'{row.model} {row.tag}')
+        except NotFetchedError:
             missing.append(f'{row.model} {row.tag}')
     print(f'\n{folder}: {whole} sets of weights are there and verified, {len(missing)} could not be had')
     for server, causes in answers.items():
@@ -248,7 +245,7 @@ def _publish(args: argparse.Namespace) -> None:
 
 
 def _rows_of(index: Index, model: str) -> list[Row]:
-    rows = index.rows_of(model.lower())
+    rows = index.rows_of(model)
     if not rows:
         import difflib
         close = difflib.get_close_matches(model.lower(), index.models(), n=3)

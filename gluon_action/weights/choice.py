@@ -80,8 +80,8 @@ def row_by_tag(index: Index, model: str, tag: str, kind: str = 'actions') -> Row
     except WeightsError:
         if not 8 <= len(digits) <= 40 or set(digits) - set('0123456789abcdef'):
             raise
-        name = f'{model}-{digits[:8]}'  # the published files are named in small letters
-        return Row(model, digits[:8], 'GluonCV', (WeightsFile(f'{name}.params', (f'mxnet://{name}.zip',),
+        name = f'{model.lower()}-{digits[:8]}'  # the published files are named in small letters
+        return Row(model.lower(), digits[:8], 'GluonCV', (WeightsFile(f'{name}.params', (f'mxnet://{name}.zip',),
                                                               f'sha1:{digits}'),), 'params', 'not known', kind=kind)
     return replace(row, files=tuple(
         replace(file, digest=f'{file.algorithm}:{digits}') if file.digits and digits.startswith(file.digits) else file

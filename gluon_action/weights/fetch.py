@@ -14,7 +14,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ..errors import OutputError, UsageError, WeightsError
 from ..files import put_file, replacing, sync, to_json, write_file
 from .index import Row, WeightsFile
-from .transfer import AddressError, discard, download, offline, on_terminal
+from .transfer import AddressError, discard, download, offline, on_terminal, read_small
 
 #: Where GluonCV and MXNet published. The project is retired: it may not answer, so nobody waits long for it.
 REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
@@ -31,6 +31,7 @@ PACKAGED = Path(__file__).with_name('files')
 RECORDS = 'verified.json'
 _LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 20
+_LARGEST_RECORDS = 4 << 20
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _PATIENCE_WITH_THE_RETIRED = 5.
 
@@ -72,7 +73,7 @@ Hear = Callable[[WeightsFile, str, str], None]
 
 
 def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: bool = False, progress: bool = True,
-          hub: bool = True, hear: Hear | None = None) -> list[Path]:
+          own_copy: bool = False, hear: Hear | None = None) -> list[Path]:
     """Return the files of a set of weights, downloading what is not there or not whole.
 
     Parameters
@@ -85,8 +86,9 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
         Take a file whose publisher gives no digest as it comes the first time.
     progress : bool
         Draw a bar on a terminal.
-    hub : bool
-        Leave what is on Hugging Face to `huggingface_hub` and its cache, where that is installed.
+    own_copy : bool
+        Put a copy of every file into the folder. Otherwise what is on Hugging Face is left to `huggingface_hub` and its
+        cache, where that is installed, and what this package brings is used where it is.
     hear : callable, optional
         See `Hear`.
 
@@ -109,7 +111,8 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
 
     Notes
     -----
-    ``$GLUON_ACTION_REPO``, a folder or an address, is asked first for a file of the same name. ``$MXNET_GLUON_REPO``
+    ``$GLUON_ACTION_REPO``, a folder or an address, is asked first for a file of the same name, and for the hash of one
+    whose publisher gives no digest: whoever made the mirror has trusted it. ``$MXNET_GLUON_REPO``
     names another server of GluonCV's files, ``$HF_ENDPOINT`` one of Hugging Face's. With ``$GLUON_ACTION_OFFLINE``
     only folders are asked. A download that breaks is resumed where it stopped, by this call and by the next. Processes
     that want the same file wait for each other (``$GLUON_MODEL_LOCK_TIMEOUT`` seconds, 300).
@@ -120,18 +123,19 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
     """
     folder = weights_root(root)
     records = Records(folder)
-    strangers = [file.name for file in row.files if not file.digest and records.sha256(file.name) is None]
+    files = [file if _is_checked(file, records) else _as_mirrored(file) for file in row.files]
+    strangers = [file.name for file in files if not _is_checked(file, records)]
     if strangers and not trust_first_use:
         raise UntrustedError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be '
                              'checked against; pass --trust-first-use (trust_first_use=True) to take what comes, which '
                              'later downloads are held to')
-    return [_fetch_file(file, folder, records, progress, hub, hear or (lambda *_: None)) for file in row.files]
+    return [_fetch_file(file, folder, records, progress, own_copy, hear or (lambda *_: None)) for file in files]
 
 
 def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: bool = False) -> str:
     """Return what is in the cache of a file: ``'verified'``, ``'not there'``, ``'not verified'``, or what is wrong.
 
-    Of one that this package brings it is ``'in the package'``.
+    Of one that this package brings it is ``'in the package'``, where the folder has no copy of its own.
 
     Parameters
     ----------
@@ -149,10 +153,8 @@ def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: 
     """
     folder = weights_root(root)
     path, records = folder / file.name, Records(folder)
-    if packaged(file):
-        return 'in the package'
     if not path.exists():
-        return 'not there'
+        return 'in the package' if packaged(file) else 'not there'
     if not read:
         return 'verified' if records.vouch(file) else 'not verified'
     noted = records.sha256(file.name)
@@ -203,7 +205,8 @@ class Records:
             state = (self._folder / file.name).stat()
         except OSError:
             return False
-        same = record['digest'] == file.digest or file.algorithm == 'sha256' and record['sha256'] == file.digits
+        # One without a digest is held to what was noted.
+        same = file.digest in ('', record['digest'], f'sha256:{record["sha256"]}')
         return same and _noted(state).items() <= record.items()
 
     def add(self, file: WeightsFile, sha256: str, state: os.stat_result, source: str | None = None) -> None:
@@ -238,14 +241,35 @@ class Records:
         except (OSError, UnicodeDecodeError) as error:
             raise WeightsError(f'{self._path}: cannot be read: {error}; {self._way_out}') from error
         try:
-            records = json.loads(text)
-            if not all({'sha256', 'size', 'mtime_ns', 'digest'} <= record.keys() for record in records.values()):
-                raise ValueError('fields are missing')
-        except (ValueError, AttributeError) as error:
+            return _parsed(text)
+        except ValueError as error:
             raise WeightsError(f'{self._path}: is damaged ({error}); {self._way_out}') from error
-        return records
 
     _way_out = 'remove it: the files are verified again then, but what was trusted at its first download is not known'
+
+
+def _parsed(text: str) -> dict[str, dict]:
+    records = json.loads(text)
+    if not isinstance(records, dict) or not all(
+            isinstance(record, dict) and {'sha256', 'size', 'mtime_ns', 'digest'} <= record.keys()
+            for record in records.values()):
+        raise ValueError('fields are missing')
+    return records
+
+
+def _as_mirrored(file: WeightsFile) -> WeightsFile:
+    """Return a file without a digest with the one that it had when the mirror was made, where that is known."""
+    repository = _mirror()
+    if not repository:
+        return file
+    try:
+        told = read_small(f'{repository.rstrip("/")}/{RECORDS}', limit=_LARGEST_RECORDS).decode() \
+            if _is_address(repository) else Path(repository, RECORDS).read_text()
+        record = _parsed(told).get(file.name)
+    except (AddressError, OSError, ValueError) as error:
+        _LOG.warning('%s does not tell the hash of %s: %s: %s', repository, file.name, RECORDS, error)
+        return file
+    return replace(file, digest=f'sha256:{record["sha256"]}') if record else file
 
 
 def _noted(state: os.stat_result) -> dict[str, int]:
@@ -267,13 +291,23 @@ class _Address:
         return {'patience': _PATIENCE_WITH_THE_RETIRED, 'attempts': 1} if self.retired else {}
 
 
+def _mirror() -> str:
+    """Return the folder or address that is asked first; empty without one."""
+    repository = os.environ.get('GLUON_ACTION_REPO', '')
+    return repository if _is_address(repository) else os.path.expanduser(repository)
+
+
+def _is_address(place: str) -> bool:
+    return urlsplit(place).scheme in ('http', 'https')
+
+
 def _addresses(file: WeightsFile, hub: bool) -> list[_Address]:
-    repository = os.environ.get('GLUON_ACTION_REPO')
+    repository = _mirror()
     first = []
-    if repository and urlsplit(repository).scheme in ('http', 'https'):
+    if _is_address(repository):
         first.append(_Address(f'{repository.rstrip("/")}/{quote(file.name)}', 'file'))
     elif repository:
-        first.append(_Address(str(Path(repository).expanduser() / file.name), 'folder'))
+        first.append(_Address(str(Path(repository, file.name)), 'folder'))
     return first + [_address(url, hub) for url in file.urls]
 
 
@@ -287,6 +321,8 @@ def _address(url: str, hub: bool) -> _Address:
             return _Address(url, 'hub')
         owner, repository, commit, path = _parts_on_hub(url)
         return _Address(f'{_hub_server()}/{owner}/{repository}/resolve/{commit}/{path}', 'file')
+    if scheme == 'package':
+        return _Address(str(PACKAGED / rest), 'folder')
     if scheme == 'file':
         return _Address(unquote(urlsplit(url).path), 'folder')
     return _Address(url, 'file')
@@ -310,10 +346,11 @@ def _hub():
     return huggingface_hub
 
 
-def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: bool, hub: bool, hear: Hear) -> Path:
+def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: bool, own_copy: bool,
+                hear: Hear) -> Path:
     path = folder / file.name
-    if own := packaged(file):
-        return own
+    if not own_copy and (shipped := packaged(file)):
+        return shipped
     if records.vouch(file):
         return path
     try:
@@ -331,7 +368,7 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
                     records.add(file, digests['sha256'], state)
                     return path
                 _LOG.warning('%s: %s: downloading it again', path, there)
-            return _from_somewhere(file, path, records, there, progress, hub, hear)
+            return _from_somewhere(file, path, records, there, progress, not own_copy, hear)
     except OutputError as error:
         raise WeightsError(f'{error}; name another folder with root= or MXNET_HOME') from error
     except OSError as error:

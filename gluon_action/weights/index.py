@@ -182,7 +182,7 @@ class Index:
 
     def rows_of(self, model: str) -> list[Row]:
         """Return the rows of a model or an ImageNet network, best first; none for one without published weights."""
-        return [row for row in self.rows if row.model == model]
+        return [row for row in self.rows if row.model == model.lower()]
 
     def row(self, model: str, tag: str) -> Row:
         """Return the row that a tag, or the first 8 or more digits of a file's digest, names.
@@ -317,6 +317,7 @@ def _check_unique(rows: list[Row], source: str) -> None:
 
 def _row(given: Any, where: str, source: str) -> Row:
     values = _fields(given, where, _ROW, _required(Row))
+    values['model'] = values['model'].lower()
     values['files'] = tuple(_file(file, f'{where}: files', source) for file in values['files'])
     if len({file.name for file in values['files']}) < len(values['files']):
         raise WeightsError(f'{where}: files: two have one name')

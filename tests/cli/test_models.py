@@ -122,6 +122,67 @@ def test_a_mirror_serves_a_machine_without_a_network(server, index, capsys, tmp_
     assert fetch(read_index().row('net_a', 'best'), tmp_path / 'other')[0].read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize('as_address', [True, False])
+def test_what_a_mirror_trusted_is_not_trusted_blindly_again(server, tmp_path, monkeypatch, as_address, capsys):
+    mirror, index = tmp_path / 'mirror', write_index(tmp_path / 'index.json', [
+        row_of('net', 'new', CONTENT, f'{server.address}/a.params', digest='')])
+    row, = read_index(index).rows_of('net')
+    server.files['/a.params'] = CONTENT
+    assert call('mirror', mirror, '--index', index, '--pattern', 'net') == 0
+    assert '1 have no published digest and were left out' in capsys.readouterr().out
+    assert call('mirror', mirror, '--index', index, '--pattern', 'net', '--trust-first-use') == 0
+    assert call('mirror', mirror, '--index', index, '--pattern', 'net') == 0  # it is known there by now
+    assert '1 sets of weights are there and verified' in capsys.readouterr().out
+
+    monkeypatch.setenv('GLUON_ACTION_REPO', f'{server.address}/mirror' if as_address else str(mirror))
+    server.files = {f'/mirror/{path.name}': path.read_bytes() for path in mirror.iterdir()}
+    path, = fetch(row, tmp_path / 'home')
+    assert path.read_bytes() == CONTENT
+    (mirror / 'a.params').write_bytes(b'exchanged')
+    server.files['/mirror/a.params'] = b'exchanged'
+    with pytest.raises(WeightsError, match='a.params: its SHA-256 is .* instead of'):
+        fetch(row, tmp_path / 'other', trust_first_use=True)
+    monkeypatch.delenv('GLUON_ACTION_REPO')
+    server.paths.clear()
+    assert fetch(row, tmp_path / 'home') == [path] and not server.paths
+
+
+@pytest.mark.parametrize('told', [None, '{', '{"a.params": 1}'])
+def test_a_mirror_that_knows_nothing_leaves_the_decision(server, tmp_path, monkeypatch, told):
+    index = write_index(tmp_path / 'index.json', [row_of('net', 'new', CONTENT, 'a.params', digest='')])
+    (tmp_path / 'a.params').write_bytes(CONTENT)
+    if told:
+        (tmp_path / 'verified.json').write_text(told)
+    monkeypatch.setenv('GLUON_ACTION_REPO', str(tmp_path))
+    row, = read_index(index).rows_of('net')
+    with pytest.raises(WeightsError, match='us gives no digest'):
+        fetch(row, tmp_path / 'home')
+    assert fetch(row, tmp_path / 'home', trust_first_use=True)[0].read_bytes() == CONTENT
+
+
+def test_a_mirror_has_what_the_package_brings_and_verify_reads_the_copy(server, tmp_path, capsys):
+    assert call('mirror', tmp_path / 'mirror', '--pattern', 's3dg_small_demo_motion') == 0
+    copy, = (tmp_path / 'mirror').glob('*.params')
+    assert copy.stat().st_size == 2375908
+    copy.write_bytes(b'damaged')
+    capsys.readouterr()
+    assert call('verify', '--root', tmp_path / 'mirror') == 1
+    assert f'{copy.name}: its SHA-256 is' in capsys.readouterr().out
+    assert call('verify', '--root', tmp_path / 'empty') == 0
+    assert '0 files of weights, 0 of them wrong' in capsys.readouterr().out
+
+
+def test_small_and_capital_letters_of_a_model_are_one(server, tmp_path, capsys):
+    index = write_index(tmp_path / 'index.json', [row_of('Net_C', 'best', CONTENT, f'{server.address}/c.params')])
+    server.files['/c.params'] = CONTENT
+    for argv in (['list', 'NET_c*'], ['info', 'nEt_c'], ['download', 'NET_C'], ['download', 'Net_C', '--tag', 'best'],
+                 ['verify', 'NET_C'], ['mirror', tmp_path / 'mirror', '--pattern', 'NET_C'],
+                 ['purge', 'NET_C', '--yes']):
+        assert call(*argv, '--index', index) == 0, argv
+    text = capsys.readouterr().out
+    assert 'net_c best, by us' in text and '1 files of weights, 0 of them wrong' in text and 'removed 1 files' in text
+
+
 def test_a_mirror_goes_on_where_it_was_interrupted(server, index, tmp_path):
     server.cuts = [100] * 4
     assert call('mirror', tmp_path / 'mirror', '--pattern', 'net_b') == 1

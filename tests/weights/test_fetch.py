@@ -384,7 +384,7 @@ def test_every_address_and_what_happened_there_is_in_the_message(server, tmp_pat
     os.environ['HF_ENDPOINT'] = f'{server.address}/hub'
     try:
         with pytest.raises(WeightsError) as caught:
-            plain(tmp_path, server, urls=urls, size=300_000, hub=False)
+            plain(tmp_path, server, urls=urls, size=300_000, own_copy=True)
     finally:
         del os.environ['HF_ENDPOINT']
     for part in (f'{server.address}/gone: HTTP 404', 'nor from http://127.0.0.1:9/closed: no connection',
