@@ -217,7 +217,7 @@ def _from_zoo(prepared: Prepared, num_classes: int | None, contexts: Sequence):
     head = arrays.get(card.head)
     nclass = config.num_classes or (len(head) if head is not None else None) or num_classes
     if start:
-        nclass = config.num_classes or card.num_classes
+        nclass = config.num_classes or start.num_classes
     variants = {option: True for option in ('use_gn', 'use_se', 'batch_norm') if getattr(config, option)}
     if config.consensus != 'avg':
         variants['consensus'] = config.consensus

@@ -72,6 +72,11 @@ class Start:
         """Whether they bring no head for the network: an ImageNet network's, or those of other classes."""
         return self.row.kind == 'base' or not self.row.head or self.row.model != self.card.name
 
+    @property
+    def num_classes(self) -> int:
+        """Classes of their head, as far as the row says: those that it names, or the model's."""
+        return len(self.row.class_names or ()) or self.card.num_classes
+
 
 def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | str = False,
                kinetics: bool | None = None, replace_head: bool = False, base: str | None = None,
@@ -91,8 +96,8 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
     pretrained_base : bool or str
         Weights of an ImageNet network for the body, or those with this tag.
     kinetics : bool, optional
-        Whether the body of a ``*_custom`` model starts from the Kinetics weights of the same network; by default what
-        `pretrained_base` says.
+        Whether the body of a ``*_custom`` model starts from the Kinetics weights of the same network, those with the
+        tag of `pretrained_base` if it is one; by default where `pretrained_base` is True.
     replace_head : bool
         With the tag of weights without a head: they will do. True takes weights with one in any case.
     base : str, optional
@@ -114,8 +119,9 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
     """
     if pretrained:
         return _start(card, card.name, pretrained, read_index(index), root, trust_first_use, _WITHOUT, replace_head)
-    if kinetics or (kinetics is None and card.starts_from and pretrained_base):
-        return _start(card, card.starts_from, True, read_index(index), root, trust_first_use, _WITHOUT_KINETICS)
+    if kinetics or (kinetics is None and card.starts_from and pretrained_base is True):
+        tag = pretrained_base if isinstance(pretrained_base, str) and pretrained_base else True
+        return _start(card, card.starts_from, tag, read_index(index), root, trust_first_use, _WITHOUT_KINETICS)
     base = card.base if base is None else base
     if not pretrained_base:
         return None

@@ -244,8 +244,8 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
         consensus : {'avg', 'max', 'weighted'}; dropout_ratio, init_std : float, by default the model's; input_size :
         int, pixels; feat_ext : bool, return features instead of scores; batch_norm : bool, variant of VGG16;
         use_gn, last_gamma : bool, variants of ResNet; use_kinetics_pretrain : bool, start ``*_custom`` models from
-        Kinetics400 weights, by default what `pretrained_base` says; sub_sample : bool, non-local blocks look at one of
-        four places; final_endpoint : str, where I3D and S3D stop;
+        Kinetics400 weights, by default where `pretrained_base` is True; sub_sample : bool, non-local blocks look at one
+        of four places; final_endpoint : str, where I3D and S3D stop;
         those of S3D, see :class:`gluon_action.model_zoo.s3dg.S3D`.
 
     Returns
@@ -272,7 +272,8 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     if settings.get('last_gamma') and (pretrained or pretrained_base):
         raise ModelError(f'{card.name}: last_gamma is a start from nothing, pretrained weights would overwrite it; '
                          'use it with pretrained_base=False')
-    start = next((given for given in (pretrained, pretrained_base) if isinstance(given, Start)), None) or find_start(
+    given = pretrained or pretrained_base
+    start = given if isinstance(given, Start) else find_start(
         card, pretrained=pretrained, pretrained_base=pretrained_base, kinetics=kinetics, replace_head=replace_head,
         base=base_of(card, settings), root=root, trust_first_use=trust_first_use, index=index)
     if start:
@@ -280,8 +281,8 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
             raise ModelError(f'{card.name}: cannot start from what was found for {start.card.name}')
         card = start.card
         settings |= {option: value for option, value in start.row.options.items() if options.get(option) is None}
-        if nclass is None and not (replace_head or start.body_only) and start.row.class_names:
-            nclass = len(start.row.class_names)
+        if nclass is None and not (replace_head or start.body_only):
+            nclass = start.num_classes
     nclass = card.num_classes if nclass is None else nclass
     size = settings.pop('input_size', card.input_size)
     frames = card.clip_length if clip_length is None else clip_length

@@ -31,9 +31,11 @@ from gluon_action.evaluate.recognizer import open_test_set
 from gluon_action.evaluate.recognizer import test_recognizer as run_test
 from gluon_action.input_kind import FEATURES
 from gluon_action.model_zoo import get_model, list_models, model_card
+from gluon_action.model_zoo.publish import publish_run
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.epic_classifier import ClassifierRecipe, LightningRun
 from gluon_action.train.recipes.lr_finder import RangeTest, find_for
+from gluon_action.train.recipes.parts import build_network as build_trained
 from gluon_action.train.recipes.parts import build_recipe, check_training
 from gluon_action.train.recipes.recognizer import RecognizerRecipe, train_recognizer
 from gluon_action.train.run.warm_start import warm_start
@@ -308,6 +310,28 @@ def test_a_test_averages_as_the_published_score_did(published, tested, tmp_path,
 def test_weights_of_a_run_are_averaged_as_always(run, tested):
     config = check_test(TestConfig(model=NAME, resume_params=str(run / 'best.params'), **tested)).config
     assert config.averaged == 'scores'
+
+
+# What a run of other classes than the zoo's card says was published as.
+
+def test_weights_of_other_classes_are_tested_exported_and_evaluated(published, data, tested, tmp_path,  # noqa: F811
+                                                                    monkeypatch):
+    folder, names = tmp_path / 'run', ['wave', 'clap', 'jump']
+    folder.mkdir()
+    net = TinyClips(len(names))
+    net.initialize()
+    net(mx.nd.zeros((1, 3, 6, 24, 24)))
+    net.save_parameters(str(folder / 'best.params'))
+    (folder / 'config.json').write_text(json.dumps({'config': {'model': NAME}, 'classes': names, 'model': NAME}))
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(publish_run(folder, tmp_path / 'out', tag='three').index))
+    chosen = {'use_pretrained': True, 'hashtag': 'three'}
+    prepared = check_test(TestConfig(model=NAME, **chosen, **tested))
+    assert build_network(prepared.config, None, [mx.cpu()], prepared=prepared).classes == names
+    assert open_source(NAME, **chosen).labels == names
+    assert open_predictor(NAME, use_pretrained=True).labels == names
+    config = training(data, **chosen, eval=True)
+    evaluated = build_trained(check_training(config, model_card(NAME)), len(names), [mx.cpu()])
+    assert (evaluated.output.weight.data() == net.output.weight.data()).asnumpy().all()
 
 
 # A teacher that was trained on other numbers than its student sees.

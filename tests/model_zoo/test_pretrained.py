@@ -245,6 +245,16 @@ def test_a_start_is_loaded_into_a_network_that_holds_values_already(repository, 
     assert (values(other, 'conv1.weight') == values(net, 'conv1.weight')).all()
 
 
+def test_the_tag_of_a_base_is_heeded_by_models_that_start_from_others(repository, trained, tmp_path):
+    _, path, sha1 = trained
+    card, tag = model_card('resnet18_v1b_custom'), sha1[:8]
+    for name in ('resnet18_v1b', card.starts_from):
+        repository.publish(name, tag, path.read_bytes())
+    for kinetics, model in ((None, 'resnet18_v1b'), (False, 'resnet18_v1b'), (True, card.starts_from)):
+        row = find_start(card, pretrained_base=tag, kinetics=kinetics, root=tmp_path).row
+        assert (row.model, row.tag) == (model, tag)
+
+
 # What is taken, and what is said of it
 
 NAME = 'resnet18_v1b_kinetics400'
@@ -278,6 +288,13 @@ def test_the_first_row_that_can_be_had_is_taken_and_said(sources, trained, tmp_p
     assert told in caplog.messages
     assert (net.start.row.tag, net.row['tag'], net.card.mean) == ('third', 'third', (.5, .4, .3))
     assert net.card.of == model_card(NAME) and net.classes == net.card.labels()
+
+
+def test_weights_that_are_asked_for_come_before_a_start_of_the_body(sources, tmp_path):
+    for tag in ('first', 'second'):
+        sources.files[f'/{tag}.params'] = sources.content
+    base = find_start(model_card(NAME), pretrained='first', root=tmp_path)
+    assert get_model(NAME, pretrained='second', pretrained_base=base, root=tmp_path).start.row.tag == 'second'
 
 
 def test_a_licence_without_commercial_use_is_said_before_the_download(sources, tmp_path, caplog):

@@ -198,7 +198,7 @@ def build_network(prepared: Prepared, num_classes: int, contexts: list, *, resto
     net = get_model(
         config.model, nclass=num_classes, tsn=config.use_tsn, num_segments=config.num_segments,
         partial_bn=config.partial_bn, bn_frozen=config.freeze_bn, ctx=contexts, pretrained=start or False,
-        replace_head=num_classes != card.num_classes, pretrained_base=False, **options)
+        replace_head=num_classes != (start or card).num_classes, pretrained_base=False, **options)
     net.card, net.row = card, prepared.row
     if config.resume_params and not restored:
         load_weights(net, config.resume_params, ctx=contexts, ignore_head=config.new_head)
