@@ -16,6 +16,11 @@ def class_names(dataset: str) -> list[str] | None:
     return path.read_text(encoding='utf-8').splitlines() if path.is_file() else None
 
 
+def letters_of(name: str) -> str:
+    """Return what tells one name of a class from another: letter case and signs do not matter."""
+    return ''.join(letter for letter in name.casefold() if letter.isalnum())
+
+
 class KnownClasses:
     """`classes` and `num_class` of a data set, which GluonCV's users read from its ``...Attr``."""
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import glob
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from .command import make_parser
 if TYPE_CHECKING:
     from ..model_zoo.importers import Conversion
     from ..model_zoo.recognizer import Recognizer
+    from ..weights import Row
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--tag', default=None, metavar='ROW',
                         help='published weights that SOURCE is, by their tag (gluon-action models list): how it is '
                              'read and how frames are prepared for it are known then, and noted beside --out')
+    parser.add_argument('--index', default=None, metavar='FILE',
+                        help='with --tag: file or address of an index of weights that comes before the own one; by '
+                             'default $GLUON_ACTION_INDEX')
     parser.add_argument('--format', default=None, metavar='NAME',
                         help='whose names SOURCE has, instead of recognising them; a wrong one names all')
     parser.add_argument('--channels', choices=('rgb', 'bgr'), default='rgb',
@@ -87,6 +93,8 @@ def main(args: argparse.Namespace) -> None:
     from ..model_zoo.params_file import replace_arrays
     from ..model_zoo.preparation import write_preparation
     engine.seed(0)  # a new head is the same each time
+    if args.index and not args.tag:
+        raise UsageError('--index: is about published weights; name those that SOURCE is with --tag')
     if args.tag:
         net, conversion, published = _by_row(args)
     else:
@@ -108,23 +116,34 @@ def _by_row(args: argparse.Namespace) -> tuple[Recognizer, Conversion, bool]:
     from ..model_zoo.preparation import describe_row
     from ..model_zoo.pretrained import reading_of
     from ..weights import read_index
-    from ..weights.fetch import is_published
     for flag, given in (('--format', args.format), ('--channels', args.channels != 'rgb'),
                         ('--class-names', args.class_names)):
         if given:
             raise UsageError(f'{flag}: --tag {args.tag} says it; leave it out')
-    row = read_index().row(args.model, args.tag)
+    row = read_index(args.index).row(args.model, args.tag)
     if not (row.head or args.new_head):
         raise UsageError(f'--tag {args.tag}: these weights have no head; add --new-head')
-    net = get_model(args.model, nclass=args.num_classes, pretrained_base=False, **row.options)
+    named = None if args.new_head else len(row.class_names or ()) or None
+    net = get_model(args.model, nclass=args.num_classes or named, pretrained_base=False, **row.options)
     own = net.card
     conversion = load_any(net, args.source, ignore_head=args.new_head, **reading_of(row, own))
     net.card, net.row = own.prepared(row.input), describe_row(row)
-    same = is_published(args.source, row)
+    same = _is_published(args.source, row)
     if same is False:
         _log.warning('%s is not the file that %s is published as: it is read and prepared as that one all the same',
                      args.source, args.tag)
-    return net, conversion, bool(same) and not args.new_head
+    return net, conversion, same is not False and not args.new_head
+
+
+def _is_published(source: str, row: Row) -> bool | None:
+    """Whether a source is what a row says, by all digests there are; None where the row has none."""
+    from ..model_zoo.importers.tensorflow import find_prefix
+    from ..weights.fetch import is_published
+    prefix = find_prefix(source) if len(row.files) > 1 else None
+    paths = sorted(prefix.parent.glob(f'{glob.escape(prefix.name)}.*')) if prefix else [source]
+    found = [{is_published(path, dataclasses.replace(row, files=(file,))) for path in paths} for file in row.files]
+    known = [answers for answers in found if answers != {None}]
+    return all(True in answers for answers in known) if known else None
 
 
 def _by_flags(args: argparse.Namespace) -> tuple[Recognizer, Conversion]:

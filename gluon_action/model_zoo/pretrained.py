@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..class_names import letters_of
 from ..errors import WeightsError
 from ..weights import Index, Row, read_index
 from ..weights.choice import fetch_best, row_by_tag
@@ -157,7 +158,8 @@ def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=
         When the files are of another network; nothing has been loaded then.
     """
     from . import importers  # they know the networks, which are registered where this is asked for
-    row, source = start.row, start.paths[0]
+    row, source, ignore_head = start.row, start.paths[0], ignore_head or start.body_only
+    reading = reading_of(row, start.card)
     if row.kind == 'base':
         try:
             base = importers.convert_base(row.model, source, format=row.format, channels=row.channels)
@@ -165,15 +167,17 @@ def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=
         except WeightsError as error:
             raise WeightsError(f'ImageNet weights {row.model}: {error}; {_WITHOUT_BASE}') from error
     elif row.format == 'params':
-        assign(net, read_parameters(source), source, ctx=ctx, ignore_head=ignore_head or start.body_only)
+        arrays = read_parameters(source)
+        if reading['classes'] and not ignore_head:
+            importers.order_classes(source, arrays, net.head_prefixes, *reading['classes'])
+        assign(net, arrays, source, ctx=ctx, ignore_head=ignore_head)
     else:
-        ignore_head = ignore_head or start.body_only
-        conversion = importers.convert(source, net, ignore_head=ignore_head, **reading_of(row, start.card))
+        conversion = importers.convert(source, net, ignore_head=ignore_head, **reading)
         assign(net, conversion.arrays, source, ctx=ctx, ignore_head=ignore_head)
     net.card, net.row, net.start = start.card, describe_row(row), start
-    if not (ignore_head or start.body_only):
-        # Rows of others' heads are put where the classes are here; a file of our own is loaded as it is.
-        net.classes = row.format == 'params' and row.class_names or start.card.labels()
+    if not ignore_head:
+        # Rows of the head are where the classes are here, unless they are of other classes.
+        net.classes = start.card.labels() if reading['classes'] else row.class_names or start.card.labels()
 
 
 def reading_of(row: Row, card) -> dict[str, Any]:
@@ -189,11 +193,12 @@ def reading_of(row: Row, card) -> dict[str, Any]:
     -------
     dict
         `format`, `channels` and `classes`: the names of the classes in the publisher's order and in the model's, where
-        the row says that they differ.
+        the row says that the order differs; None also where it names other classes than the model's.
     """
-    ours = card.labels()
-    theirs = [row.classes.get(str(number), name) for number, name in enumerate(ours or ())]
-    differ = row.classes and not row.class_names and ours
+    ours, named = card.labels(), row.class_names
+    theirs = named or [row.classes.get(str(number), name) for number, name in enumerate(ours or ())]
+    others = named and sorted(map(letters_of, named)) != sorted(map(letters_of, ours or ()))
+    differ = row.classes and ours and not others
     return {'format': row.format, 'channels': row.channels, 'classes': (theirs, ours) if differ else None}
 
 

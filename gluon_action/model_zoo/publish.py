@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +89,10 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
         raise WeightsError(f'{source}: has no {card.head}, it is not of {card.name}')
     num_classes = len(arrays[card.head])
 
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    content = source.read_bytes()  # once: training may put the file of a better epoch there
+    digest = hashlib.sha256(content).hexdigest()
     stem = f'{card.name}-{tag}-{digest[:8]}'
-    file = WeightsFile(f'{stem}.params', (f'{stem}.params',), f'sha256:{digest}', source.stat().st_size)
+    file = WeightsFile(f'{stem}.params', (f'{stem}.params',), f'sha256:{digest}', len(content))
     names = about['classes'] or None
     own = names is not None and len(names) == num_classes and names != card.labels()
     row = Row(card.name, tag, publisher, (file,), 'params', licence, **_score(run, report),
@@ -105,7 +105,7 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with replacing(out / file.name) as part:
-        shutil.copyfile(source, part)
+        Path(part).write_bytes(content)
     text = out / f'{stem}.md'
     write_file(text, _card(row, about, names, num_classes))
     write_file(index, _as_text([*rows, row.as_json()]))

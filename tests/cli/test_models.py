@@ -1,4 +1,5 @@
 """``gluon-action models``: fast without MXNet, a mirror for machines without a network, weights of one's own."""
+import hashlib
 import json
 import os
 import shutil
@@ -252,6 +253,17 @@ def test_a_run_is_published_and_taken_by_name(server, run_dir, tmp_path, capsys)
                     root=tmp_path / 'models')
     assert (net.classes, net.num_classes, net.card.mean) == (['wave', 'clap', 'jump'], 3, (.5,) * 3)
     assert f'/{row.files[0].name}' in server.paths
+
+
+def test_what_is_published_is_what_was_hashed_whatever_training_writes_meanwhile(run_dir, tmp_path, monkeypatch):
+    from gluon_action.model_zoo import publish
+    run = shutil.copytree(run_dir, tmp_path / 'run')
+    others = publish._others
+    monkeypatch.setattr(publish, '_others',
+                        lambda *given: (run / 'best.params').write_bytes(b'a better epoch') and others(*given))
+    path = publish.publish_run(run, tmp_path / 'out').parameters
+    assert path.read_bytes() == (run_dir / 'best.params').read_bytes()
+    assert hashlib.sha256(path.read_bytes()).hexdigest()[:8] in path.name
 
 
 def test_publishing_adds_to_an_index_and_replaces_its_own_row(run_dir, tmp_path, server, capsys):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from tiny_clips import CARD, CLASSES, CUSTOM, NAME, ROW, TAG, TinyClips, published, write_index  # noqa: F401  (a fixture)
 
+from gluon_action.cli import import_weights
 from gluon_action.cli import main as commands
 from gluon_action.cli import video_action_classifier as classifier
 from gluon_action.data.preprocess import Preprocess
@@ -39,6 +40,7 @@ from gluon_action.train.recipes.parts import build_network as build_trained
 from gluon_action.train.recipes.parts import build_recipe, check_training
 from gluon_action.train.recipes.recognizer import RecognizerRecipe, train_recognizer
 from gluon_action.train.run.warm_start import warm_start
+from gluon_action.weights import Row, WeightsFile, read_index
 from gluon_action.weights.index import SAMPLINGS
 
 HALF = {'mean': [0.5, 0.5, 0.5], 'std': [0.5, 0.5, 0.5]}
@@ -322,8 +324,12 @@ def test_weights_of_other_classes_are_tested_exported_and_evaluated(published, d
     net.initialize()
     net(mx.nd.zeros((1, 3, 6, 24, 24)))
     net.save_parameters(str(folder / 'best.params'))
-    (folder / 'config.json').write_text(json.dumps({'config': {'model': NAME}, 'classes': names, 'model': NAME}))
+    (folder / 'config.json').write_text(json.dumps({
+        'config': {'model': NAME, 'new_length': 6, 'new_step': 1, 'input_size': 24, 'clip_sampling': 'spread'},
+        'classes': names, 'model': NAME, 'clip_stride': 5}))
     monkeypatch.setenv('GLUON_ACTION_INDEX', str(publish_run(folder, tmp_path / 'out', tag='three').index))
+    assert read_index().row(NAME, 'three').input == {'clip_length': 6, 'clip_stride': 5, 'clip_sampling': 'spread',
+                                                     'input_size': 24}
     chosen = {'use_pretrained': True, 'hashtag': 'three'}
     prepared = check_test(TestConfig(model=NAME, **chosen, **tested))
     assert build_network(prepared.config, None, [mx.cpu()], prepared=prepared).classes == names
@@ -332,6 +338,20 @@ def test_weights_of_other_classes_are_tested_exported_and_evaluated(published, d
     config = training(data, **chosen, eval=True)
     evaluated = build_trained(check_training(config, model_card(NAME)), len(names), [mx.cpu()])
     assert (evaluated.output.weight.data() == net.output.weight.data()).asnumpy().all()
+
+
+def test_a_checkpoint_of_several_files_is_the_published_one_when_all_of_them_are(tmp_path):
+    parts = {f'model.ckpt.{ending}': ending.encode() for ending in ('data-00000-of-00001', 'index')}
+    row = Row(NAME, TAG, 'us', tuple(WeightsFile(f'i3d.{name}', ('https://x',),
+                                                 f'sha256:{hashlib.sha256(content).hexdigest()}')
+                                     for name, content in parts.items()), 'slim', 'MIT')
+    for name, content in parts.items():
+        (tmp_path / name).write_bytes(content)
+    assert import_weights._is_published(tmp_path / 'model.ckpt', row) is True
+    (tmp_path / 'model.ckpt.data-00000-of-00001').write_bytes(b'other')
+    assert import_weights._is_published(tmp_path / 'model.ckpt.index', row) is False
+    unknown = dataclasses.replace(row, files=tuple(dataclasses.replace(file, digest='') for file in row.files))
+    assert import_weights._is_published(tmp_path / 'model.ckpt', unknown) is None
 
 
 # A teacher that was trained on other numbers than its student sees.

@@ -297,6 +297,23 @@ def test_weights_that_are_asked_for_come_before_a_start_of_the_body(sources, tmp
     assert get_model(NAME, pretrained='second', pretrained_base=base, root=tmp_path).start.row.tag == 'second'
 
 
+@pytest.mark.parametrize('format', ['params', 'mmaction2-resnet2d'])
+def test_a_head_whose_classes_are_all_named_is_put_in_order_or_keeps_their_names(trained, tmp_path, format):
+    net, path, _ = trained
+    if format != 'params':
+        path = tmp_path / 'net.pth'
+        write_torch_file(path, {'state_dict': {as_mmaction2_has_it(key): parameter.data().asnumpy() for key, parameter
+                                               in net._collect_params_with_prefix().items()}})
+    head, ours = values(net, 'output.weight'), net.card.labels()
+    for theirs, rows, classes in (([name.upper() for name in ours[::-1]], head[::-1], ours),
+                                  ([f'class {number}' for number in range(400)], head, None)):
+        index = write_index(tmp_path / 'index.json', [row_of(
+            NAME, 'theirs', path.read_bytes(), path.as_uri(), format=format,
+            classes={str(number): name for number, name in enumerate(theirs)})])
+        got = get_model(NAME, pretrained='theirs', root=tmp_path, index=str(index))
+        assert (values(got, 'output.weight') == rows).all() and got.classes == (classes or theirs)
+
+
 def test_a_licence_without_commercial_use_is_said_before_the_download(sources, tmp_path, caplog):
     sources.files['/second.params'] = sources.content
     with caplog.at_level('INFO'):

@@ -1,5 +1,7 @@
 """What shows each flag of the command that imports weights."""
+import dataclasses
 import json
+import os
 
 import mxnet as mx
 from flags_world import NAME, changes, save_tiny, seen, traceback_row
@@ -8,6 +10,7 @@ from gluon_action.class_names import class_names
 from gluon_action.cli import import_weights
 from gluon_action.cli.command import run
 from gluon_action.model_zoo.preparation import file_beside
+from gluon_action.weights import read_index
 
 EIGHT = ('--num-classes', '8')
 
@@ -74,7 +77,21 @@ def the_row_of_published_weights_goes_along(world, output, *flags):
     assert import_them([*argv, '--overwrite', flag, tag, '--format', 'params']) == 2
     assert f'--format: --tag {tag} says it' in output.readouterr().err
     assert import_them([*argv, '--overwrite', flag, world.published[0][1][:8]]) == 0
-    assert 'is not the file that' in output.logs.text and not file_beside(out).exists()
+    assert 'is not the file that' in output.logs.text
+    assert json.loads(file_beside(out).read_text())['published'] is False
+    row = dataclasses.asdict(read_index().row(NAME, tag))
+    file, where = {**row['files'][0], 'digest': ''}, world.new_folder() / 'index.json'
+    where.write_text(json.dumps({'version': 1, 'rows': [{**row, 'tag': 'elsewhere', 'files': [file]}]}))
+    assert import_them([*argv, '--overwrite', flag, 'elsewhere', '--index', str(where)]) == 0
+    note = json.loads(file_beside(out).read_text())
+    assert (note['row']['tag'], note['published']) == ('elsewhere', True)
+
+
+@seen('--index', os.devnull)
+def an_index_is_about_published_weights(world, output, *flags):
+    argv = [*argv_of(world, '{weights}', *EIGHT, *flags), '--out', str(world.new_folder() / 'x.params')]
+    assert import_them(argv) == 2
+    assert '--index: is about published weights' in output.readouterr().err
 
 
 @seen('--format', 'timm-resnet')
@@ -120,6 +137,7 @@ IMPORT_ROWS = {
     '--out': the_file_is_written_where_told,
     '--num-classes': weights_of_other_classes_fit_when_they_are_named,
     '--tag': the_row_of_published_weights_goes_along,
+    '--index': an_index_is_about_published_weights,
     '--format': a_format_that_is_named_is_not_recognised,
     '--channels': filters_of_the_input_are_turned,
     '--class-names': rows_of_the_head_go_where_their_class_is,

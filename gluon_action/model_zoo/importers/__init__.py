@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gluoncv import model_zoo as gluoncv_zoo
 
+from ...class_names import letters_of
 from ...errors import WeightsError
 from ..fit import assign, check_fit, few
 from ..params_file import read_parameters
@@ -26,7 +27,7 @@ from .torch_file import read_file
 if TYPE_CHECKING:
     from ..recognizer import Recognizer
 
-__all__ = ['FORMATS', 'Conversion', 'convert', 'convert_arrays', 'convert_base', 'load_any']
+__all__ = ['FORMATS', 'Conversion', 'convert', 'convert_arrays', 'convert_base', 'load_any', 'order_classes']
 
 PARAMS = Family('params', 'parameters of MXNet', '', (), (('{name:**}', '{name}'),))
 _FAMILIES = (*transformers.FAMILIES, *inception_i3d.FAMILIES, *clip_networks.FAMILIES, *image_networks.FAMILIES)
@@ -144,7 +145,7 @@ def convert_arrays(variables: Mapping[str, np.ndarray], net: Recognizer, source:
     check_fit(net, arrays, source, ignore_head=ignore_head,
               hint=f'; {family.title} is for {family.models}' if family.models else '')
     if classes and not ignore_head:
-        notes.append(_order_classes(source, arrays, net.head_prefixes, *classes))
+        notes.append(order_classes(source, arrays, net.head_prefixes, *classes))
     rows = [(name, shape, key, '; '.join(filter(None, (note, *(told.get(key) for told in notes)))))
             for name, shape, key, note in rows]
     by_parameter = {id(params[key]): array for key, array in arrays.items()}
@@ -285,11 +286,33 @@ def _turn_colours(source: str | os.PathLike, arrays: dict[str, np.ndarray], chan
     return dict.fromkeys(stems, 'turned from BGR to RGB')
 
 
-def _order_classes(source: str | os.PathLike, arrays: dict[str, np.ndarray], heads: tuple[str, ...],
-                   theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
-    """Put the rows of the head where their classes are here."""
-    places = {_letters(name): row for row, name in enumerate(theirs)}
-    strange = [name for name in ours if _letters(name) not in places]
+def order_classes(source: str | os.PathLike, arrays: dict[str, np.ndarray], heads: tuple[str, ...],
+                  theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
+    """Put the rows of the head where their classes are here.
+
+    Parameters
+    ----------
+    source : str or path
+        Where the arrays came from, for messages.
+    arrays : dict
+        Key -> array; those of the head are replaced.
+    heads : tuple of str
+        How keys of the head begin.
+    theirs, ours : list of str
+        As `classes` of `convert`.
+
+    Returns
+    -------
+    dict
+        Key -> what became of it, where anything did.
+
+    Raises
+    ------
+    WeightsError
+        When the names are of other classes.
+    """
+    places = {letters_of(name): row for row, name in enumerate(theirs)}
+    strange = [name for name in ours if letters_of(name) not in places]
     keys = [key for key in arrays if key.startswith(heads)]
     rows = {len(arrays[key]) for key in keys}
     if strange or len(places) != len(ours) or rows - {len(ours)}:
@@ -297,14 +320,10 @@ def _order_classes(source: str | os.PathLike, arrays: dict[str, np.ndarray], hea
             f'the weights have {", ".join(map(str, rows))} rows, and {len(ours)} are wanted'
         raise WeightsError(f'{source}: the names of its {len(theirs)} classes are not those of the network: {told}; '
                            'give the names of both in their order, or leave the head out (--new-head)')
-    order = [places[_letters(name)] for name in ours]
+    order = [places[letters_of(name)] for name in ours]
     if order == list(range(len(ours))):
         return {}
     moved = sum(row != place for place, row in enumerate(order))
     for key in keys:
         arrays[key] = arrays[key][order]
     return dict.fromkeys(keys, f'{moved} rows moved to where their classes are here')
-
-
-def _letters(name: str) -> str:
-    return ''.join(letter for letter in name.casefold() if letter.isalnum())
