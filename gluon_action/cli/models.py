@@ -12,7 +12,8 @@ from ..files import check_folder_takes_files, output_errors
 from ..options import add_options
 from ..weights import Index, Row, read_index
 from ..weights.choice import fetch_best, row_by_tag
-from ..weights.fetch import NotFetchedError, UntrustedError, fetch, state_of, weights_root
+from ..weights.environment import weights_root
+from ..weights.fetch import NotFetchedError, UntrustedError, fetch, state_of
 from ..weights.options import WeightsOptions
 from .command import HelpFormatter, make_parser
 

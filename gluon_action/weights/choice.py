@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import WeightsError
-from .fetch import NotFetchedError, Records, UntrustedError, fetch, packaged, weights_root
+from .environment import weights_root
+from .fetch import NotFetchedError, Records, UntrustedError, fetch, packaged
 from .index import Index, Row, WeightsFile
 
 _log = logging.getLogger(__name__)

@@ -21,8 +21,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import OutputError, UsageError, WeightsError
 from ..files import put_file, replacing, sync, to_json, write_file
+from .environment import is_address, mirror, offline, weights_root
 from .index import Row, WeightsFile
-from .transfer import AddressError, discard, download, offline, on_terminal, read_small
+from .transfer import AddressError, discard, download, on_terminal, read_small
 
 #: Where GluonCV and MXNet published. The project is retired: it may not answer, so nobody waits long for it.
 REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
@@ -114,8 +115,8 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
     ``$GLUON_ACTION_REPO``, a folder or an address, is asked first for a file of the same name, and for the hash of one
     whose publisher gives no digest: whoever made the mirror has trusted it. ``$MXNET_GLUON_REPO``
     names another server of GluonCV's files, ``$HF_ENDPOINT`` one of Hugging Face's. With ``$GLUON_ACTION_OFFLINE``
-    only folders are asked. A download that breaks is resumed where it stopped, by this call and by the next. Processes
-    that want the same file wait for each other (``$GLUON_MODEL_LOCK_TIMEOUT`` seconds, 300).
+    only folders and that mirror are asked. A download that breaks is resumed where it stopped, by this call and by the
+    next. Processes that want the same file wait for each other (``$GLUON_MODEL_LOCK_TIMEOUT`` seconds, 300).
 
     ``verified.json`` in the folder notes what has been verified, so that a file which has not changed since is not read
     again, and the SHA-256 of each file's first good download: where the index knows only its beginning, or nothing of
@@ -168,13 +169,6 @@ def state_of(file: WeightsFile, root: str | os.PathLike | None = None, *, read: 
         return cause
     records.add(file, found['sha256'], state)
     return 'verified'
-
-
-def weights_root(root: str | os.PathLike | None = None) -> Path:
-    """Return the folder of weights: `root`, or ``$MXNET_HOME/models``, or ``~/.mxnet/models``."""
-    if root is None:
-        root = Path(os.environ.get('MXNET_HOME') or '~/.mxnet', 'models')
-    return Path(root).expanduser()
 
 
 class Records:
@@ -259,12 +253,12 @@ def _parsed(text: str) -> dict[str, dict]:
 
 def _as_mirrored(file: WeightsFile) -> WeightsFile:
     """Return a file without a digest with the one that it had when the mirror was made, where that is known."""
-    repository = _mirror()
+    repository = mirror()
     if not repository:
         return file
     try:
         told = read_small(f'{repository.rstrip("/")}/{RECORDS}', limit=_LARGEST_RECORDS).decode() \
-            if _is_address(repository) else Path(repository, RECORDS).read_text()
+            if is_address(repository) else Path(repository, RECORDS).read_text()
         record = _parsed(told).get(file.name)
     except (AddressError, OSError, ValueError) as error:
         _LOG.warning('%s does not tell the hash of %s: %s: %s', repository, file.name, RECORDS, error)
@@ -291,20 +285,10 @@ class _Address:
         return {'patience': _PATIENCE_WITH_THE_RETIRED, 'attempts': 1} if self.retired else {}
 
 
-def _mirror() -> str:
-    """Return the folder or address that is asked first; empty without one."""
-    repository = os.environ.get('GLUON_ACTION_REPO', '')
-    return repository if _is_address(repository) else os.path.expanduser(repository)
-
-
-def _is_address(place: str) -> bool:
-    return urlsplit(place).scheme in ('http', 'https')
-
-
 def _addresses(file: WeightsFile, hub: bool) -> list[_Address]:
-    repository = _mirror()
+    repository = mirror()
     first = []
-    if _is_address(repository):
+    if is_address(repository):
         first.append(_Address(f'{repository.rstrip("/")}/{quote(file.name)}', 'file'))
     elif repository:
         first.append(_Address(str(Path(repository, file.name)), 'folder'))

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import WeightsError
+from .environment import is_address
 from .transfer import AddressError, read_small
 
 BUNDLED = Path(__file__).with_name('index.json')
@@ -253,7 +254,7 @@ def _bundled() -> tuple[Row, ...]:
 def _source(place: str) -> tuple[str, str]:
     """Return the text of an index and where it is."""
     try:
-        if _is_address(place):
+        if is_address(place):
             return read_small(place, limit=_LARGEST).decode('utf-8'), place
         return Path(place).read_text(encoding='utf-8'), str(Path(place).absolute())
     except UnicodeDecodeError as error:
@@ -264,10 +265,6 @@ def _source(place: str) -> tuple[str, str]:
     except OSError as error:
         raise WeightsError(f'the index {place} cannot be read: {error.strerror or error}; GLUON_ACTION_INDEX and '
                            '--index take a file or an address') from error
-
-
-def _is_address(place: str) -> bool:
-    return urlsplit(place).scheme in ('http', 'https')
 
 
 def parse_index(text: str, source: str) -> tuple[Row, ...]:
@@ -352,7 +349,7 @@ def _address(url: str, where: str, source: str) -> str:
         return url
     if scheme or not source:
         raise WeightsError(f'{where}: an address is https://..., hf://... or mxnet://..., got {url!r}')
-    return urljoin(source, url) if _is_address(source) else Path(source).parent.joinpath(url).absolute().as_uri()
+    return urljoin(source, url) if is_address(source) else Path(source).parent.joinpath(url).absolute().as_uri()
 
 
 def _fields(given: Any, where: str, checks: dict[str, tuple[Callable, str]],

@@ -10,7 +10,6 @@ import errno
 import http.client
 import json
 import logging
-import os
 import re
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from ..errors import OutputError, WeightsError
 from ..files import output_errors, space_left
+from .environment import may_be_asked
 
 _LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 20
@@ -78,11 +78,6 @@ def download(url: str, part: Path, *, size: int | None = None, patience: float =
                 _LOG.warning('%s: %s; going on from byte %d', url, cause, _size(part))
                 time.sleep(_PAUSE * 2 ** attempt)
     raise AddressError(f'{cause}, after {attempts} attempts' if attempts > 1 else str(cause))
-
-
-def offline() -> bool:
-    """Return whether ``$GLUON_ACTION_OFFLINE`` forbids to ask any server."""
-    return os.environ.get('GLUON_ACTION_OFFLINE', '0') not in ('', '0')
 
 
 def on_terminal() -> bool:
@@ -178,10 +173,10 @@ class _HttpStatusError(AddressError):
 
 @contextlib.contextmanager
 def _answer(url: str, headers: dict[str, str], patience: float) -> Iterator[http.client.HTTPResponse]:
-    if offline():
-        raise AddressError('GLUON_ACTION_OFFLINE is set')
+    _check_may_be_asked(url)
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers={**_AGENT, **headers}), timeout=patience)
+        request = urllib.request.Request(url, headers={**_AGENT, **headers})
+        answer = urllib.request.build_opener(_Redirects).open(request, timeout=patience)
     except urllib.error.HTTPError as error:
         error.close()
         if 300 <= error.code < 400:
@@ -196,6 +191,19 @@ def _answer(url: str, headers: dict[str, str], patience: float) -> Iterator[http
         raise AddressError(f'it is no address ({error})') from error
     with answer:
         yield answer
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows where an address leads, to whom that may be asked."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _check_may_be_asked(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check_may_be_asked(url: str) -> None:
+    if not may_be_asked(url):
+        raise AddressError('GLUON_ACTION_OFFLINE is set')
 
 
 def _read(answer: http.client.HTTPResponse, size: int) -> bytes:

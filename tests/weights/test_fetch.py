@@ -17,7 +17,8 @@ from weights_server import WeightsServer
 
 from gluon_action.errors import UsageError, WeightsError
 from gluon_action.weights import Row, WeightsFile, transfer
-from gluon_action.weights.fetch import Records, fetch, state_of, weights_root
+from gluon_action.weights.environment import weights_root
+from gluon_action.weights.fetch import Records, fetch, state_of
 
 CONTENT = np.random.RandomState(0).bytes(300_000)
 SHA1 = hashlib.sha1(CONTENT).hexdigest()
@@ -553,6 +554,28 @@ def test_offline_nobody_is_asked_and_the_message_says_what_to_put_where(server, 
         plain(tmp_path, server)
     (tmp_path / FILE).write_bytes(CONTENT)
     assert plain(tmp_path, server) == tmp_path / FILE
+
+
+def test_offline_the_sites_own_mirror_is_asked_and_nobody_else(server, tmp_path, monkeypatch):
+    elsewhere = f'http://localhost:{server.server_address[1]}'  # another name is another server
+    monkeypatch.setenv('GLUON_ACTION_OFFLINE', '1')
+    monkeypatch.setenv('GLUON_ACTION_REPO', f'{server.address}/mirror')
+    with pytest.raises(WeightsError, match=f'mirror/{FILE}: HTTP 404 .*localhost.*: GLUON_ACTION_OFFLINE is set'):
+        plain(tmp_path, server, urls=(f'{elsewhere}/there/{FILE}',))
+    assert server.paths == [f'/mirror/{FILE}']
+    server.moved = {f'/mirror/{FILE}': f'{elsewhere}/there/{FILE}'}
+    with pytest.raises(WeightsError, match=f'mirror/{FILE}: GLUON_ACTION_OFFLINE is set'):
+        plain(tmp_path, server, urls=(f'{elsewhere}/there/{FILE}',))
+    server.moved = {f'/mirror/{FILE}': f'/there/{FILE}'}
+    assert plain(tmp_path, server, urls=(f'{elsewhere}/there/{FILE}',)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('told, meant', [('localhost:8766', '; did you mean http://localhost:8766'), ('ftp://x/y', ''),
+                                         ('file:///x', ''), ('10.0.0.1:80/weights', '; did you mean http://10')])
+def test_a_mirror_that_is_neither_folder_nor_address_is_refused(server, tmp_path, monkeypatch, told, meant):
+    monkeypatch.setenv('GLUON_ACTION_REPO', told)
+    with pytest.raises(UsageError, match=f"REPO: a folder, or an address that begins with http.*got '{told}'{meant}"):
+        plain(tmp_path, server)
 
 
 # Disks and processes
