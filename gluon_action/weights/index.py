@@ -1,8 +1,11 @@
 """The index of published weights: whose they are, where, under which licence, how good, and for which preparation."""
 from __future__ import annotations
 
+import contextlib
 import difflib
+import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -13,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import WeightsError
-from .environment import is_address
+from ..errors import OutputError, WeightsError
+from ..files import write_file
+from .environment import is_address, weights_root
 from .transfer import AddressError, read_small
 
 BUNDLED = Path(__file__).with_name('index.json')
@@ -29,6 +33,7 @@ AVERAGES = ('probabilities', 'scores', 'features', '')
 SAMPLINGS = ('consecutive', 'dense', 'spread')
 #: algorithm of a digest -> its hexadecimal digits when it is whole
 ALGORITHMS = {'sha256': 64, 'sha1': 40, 'git-blob': 40}
+_LOG = logging.getLogger(__name__)
 _VERSION = 1
 _LARGEST = 16 << 20
 
@@ -218,7 +223,8 @@ def read_index(extra: str | os.PathLike | None = None) -> Index:
     ----------
     extra : str or path, optional
         File or address of the other index; by default what ``$GLUON_ACTION_INDEX`` names. Its rows come first, and one
-        with model and tag of a row of the package's takes that one's place.
+        with model and tag of a row of the package's takes that one's place. What came from an address is kept in the
+        folder of weights: where the address does not answer later, that is taken, with a warning.
 
     Raises
     ------
@@ -229,7 +235,7 @@ def read_index(extra: str | os.PathLike | None = None) -> Index:
     bundled = _bundled()
     if not extra:
         return Index(bundled)
-    own = parse_index(*_source(str(extra)))
+    own = _rows_at(str(extra))
     taken = {(row.model, row.tag) for row in own}
     rest = [row for row in bundled if (row.model, row.tag) not in taken]
     digests = {file.name: file.digest for row in rest for file in row.files}
@@ -251,20 +257,44 @@ def _bundled() -> tuple[Row, ...]:
     return parse_index(BUNDLED.read_text(encoding='utf-8'), str(BUNDLED))
 
 
-def _source(place: str) -> tuple[str, str]:
-    """Return the text of an index and where it is."""
+def _rows_at(place: str) -> tuple[Row, ...]:
+    """Return the rows of an index in a file or at an address."""
     try:
         if is_address(place):
-            return read_small(place, limit=_LARGEST).decode('utf-8'), place
-        return Path(place).read_text(encoding='utf-8'), str(Path(place).absolute())
+            return _rows_at_address(place)
+        return parse_index(Path(place).read_text(encoding='utf-8'), str(Path(place).absolute()))
     except UnicodeDecodeError as error:
         raise WeightsError(f'{place}: is not an index of weights: no text in UTF-8 ({error})') from error
-    except AddressError as error:
-        raise WeightsError(f'the index {place} cannot be read: {error}; GLUON_ACTION_INDEX and --index take a file or '
-                           'an address') from error
     except OSError as error:
         raise WeightsError(f'the index {place} cannot be read: {error.strerror or error}; GLUON_ACTION_INDEX and '
                            '--index take a file or an address') from error
+
+
+def _rows_at_address(place: str) -> tuple[Row, ...]:
+    """Return the rows of an index at an address; those that it had last, where it does not answer."""
+    copy = weights_root() / f'.index-{hashlib.sha256(place.encode()).hexdigest()[:16]}.json'
+    try:
+        text = read_small(place, limit=_LARGEST).decode('utf-8')
+    except AddressError as error:
+        try:
+            rows = parse_index(copy.read_text(encoding='utf-8'), place)
+        except (OSError, ValueError, WeightsError):  # nor is there a good copy
+            raise WeightsError(f'the index {place} cannot be read: {error}, and no copy of it was kept; save it to a '
+                               'file where it can be read, and name that file in GLUON_ACTION_INDEX or --index'
+                               ) from error
+        _warn_once(f'the index {place} cannot be read: {error}; the copy of it in {copy} is taken')
+        return rows
+    rows = parse_index(text, place)
+    with contextlib.suppress(OSError, OutputError):  # the copy is for later; what is asked for now needs none
+        if not copy.is_file() or copy.read_text(encoding='utf-8') != text:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_file(copy, text)
+    return rows
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _LOG.warning('%s', text)
 
 
 def parse_index(text: str, source: str) -> tuple[Row, ...]:

@@ -18,8 +18,10 @@ GOOD = row_of('resnet50_v1b_kinetics400', 'mine', b'content', 'https://example.o
 
 
 @pytest.fixture(autouse=True)
-def no_index(monkeypatch):
-    monkeypatch.delenv('GLUON_ACTION_INDEX', raising=False)
+def no_index(monkeypatch, tmp_path):
+    for name in ('GLUON_ACTION_INDEX', 'GLUON_ACTION_OFFLINE', 'GLUON_ACTION_REPO'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('MXNET_HOME', str(tmp_path / 'home'))
 
 
 def without(name, inside=None):
@@ -156,6 +158,44 @@ def test_an_index_may_lie_at_an_address_with_its_files_beside_it(tmp_path):
         server.close()
     got = read(tmp_path, row).rows_of('x')[0].files[0]
     assert got.urls == ((tmp_path / 'files' / 'mine.pth').as_uri(),)
+
+
+def test_an_index_whose_address_does_not_answer_is_as_it_was_last(monkeypatch, caplog):
+    server = WeightsServer()
+    place = f'{server.address}/index.json'
+    monkeypatch.setenv('GLUON_ACTION_INDEX', place)
+    try:
+        monkeypatch.setenv('GLUON_ACTION_OFFLINE', '1')
+        with pytest.raises(WeightsError, match='OFFLINE is set, and no copy of it was kept; save it to a file where'):
+            read_index()
+        monkeypatch.delenv('GLUON_ACTION_OFFLINE')
+        for tag in ('old', 'new'):
+            server.files['/index.json'] = json.dumps({'version': 1, 'rows': [row_of('x', tag, b'', 'x.pth')]}).encode()
+            read_index()
+        server.files['/index.json'] = b'{"version": 1'
+        with pytest.raises(WeightsError, match='no JSON'):  # it answers: what is wrong with it is told
+            read_index()
+        monkeypatch.setenv('GLUON_ACTION_OFFLINE', '1')
+        for _ in range(2):
+            row, = read_index().rows_of('x')
+            assert (row.tag, row.files[0].urls) == ('new', (f'{server.address}/x.pth',))
+    finally:
+        server.close()
+    assert [text.split(';')[0] for text in caplog.messages] == [
+        f'the index {place} cannot be read: GLUON_ACTION_OFFLINE is set']
+    monkeypatch.delenv('GLUON_ACTION_OFFLINE')
+    assert read_index().rows_of('x') == [row] and 'no connection' in caplog.messages[-1]
+
+
+def test_an_index_at_an_address_needs_no_folder_to_keep_it_in(tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('MXNET_HOME', str(tmp_path / 'file'))
+    server = WeightsServer()
+    server.files['/index.json'] = b'{"version": 1, "rows": []}'
+    try:
+        assert read_index(f'{server.address}/index.json').rows == INDEX.rows
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize('text, message', [
