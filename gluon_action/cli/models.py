@@ -13,7 +13,7 @@ from ..options import add_options
 from ..weights import Index, Row, read_index
 from ..weights.choice import fetch_best, row_by_tag
 from ..weights.environment import weights_root
-from ..weights.fetch import NotFetchedError, UntrustedError, fetch, state_of
+from ..weights.fetch import RECORDS, NotFetchedError, Records, UntrustedError, fetch, state_of
 from ..weights.options import WeightsOptions
 from .command import HelpFormatter, make_parser
 
@@ -62,6 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     purge = add('purge', 'remove weights from the cache')
     purge.add_argument('model', metavar='MODEL', nargs='?', default='', help='of one model only')
+    purge.add_argument('--forget', action='store_true',
+                       help='forget their SHA-256 too, which later downloads are held to otherwise')
     purge.add_argument('--yes', action='store_true', help='do not ask')
 
     mirror = add('mirror', 'fetch all weights into a folder, for machines without a network')
@@ -174,16 +176,19 @@ def _purge(args: argparse.Namespace, index: Index) -> None:
     parts = {part for name in names for part in (f'{name}.part', f'{name}.part.version')} | {
         f'{name.removesuffix(".params")}.zip.part{version}' for name in names for version in ('', '.version')}
     there = [path for path in (folder / name for name in sorted(names | parts)) if path.is_symlink() or path.exists()]
-    if not there:
+    noted = [name for name in sorted(names) if Records(folder).sha256(name)]
+    if not there and not (args.forget and noted):
         print(f'{folder} has nothing of that')
         return
     for path in there:
         print(f'{path} ({path.lstat().st_size:,} bytes'
               + (', a link: the file stays in the cache of huggingface_hub)' if path.is_symlink() else ')'))
+    wanted = ' and '.join(filter(None, (there and f'remove {_count(len(there), "file")}', args.forget and noted and
+                                        f'forget the SHA-256 of {_count(len(noted), "file")}')))
     if not args.yes:
         if not sys.stdin.isatty():
             raise UsageError('purge asks before it removes, and there is nobody to ask; pass --yes')
-        if input(f'remove these {len(there)} files? [y/N] ').strip().lower() not in ('y', 'yes'):
+        if input(f'{wanted}? [y/N] ').strip().lower() not in ('y', 'yes'):
             print('nothing was removed')
             return
     total = 0
@@ -194,7 +199,18 @@ def _purge(args: argparse.Namespace, index: Index) -> None:
         except OSError as error:
             raise OutputError(f'{path}: cannot be removed: {error.strerror or error}') from error
         total += size
-    print(f'removed {len(there)} files, {total:,} bytes')
+    print(f'removed {_count(len(there), "file")}, {total:,} bytes')
+    if args.forget:
+        with output_errors(folder):
+            Records(folder).forget(noted)
+        print(f'forgot the SHA-256 of {_count(len(noted), "file")}')
+    elif noted:
+        print(f'the SHA-256 of {_count(len(noted), "file")} is noted in {folder / RECORDS} still, and later downloads '
+              'are held to it; --forget removes that too')
+
+
+def _count(number: int, noun: str) -> str:
+    return f'{number} {noun}' + ('' if number == 1 else 's')
 
 
 def _mirror(args: argparse.Namespace, index: Index) -> int:

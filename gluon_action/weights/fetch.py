@@ -13,7 +13,7 @@ import platform
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,7 @@ from ..errors import OutputError, UsageError, WeightsError
 from ..files import put_file, replacing, sync, to_json, write_file
 from .environment import is_address, mirror, offline, weights_root
 from .index import Row, WeightsFile
-from .transfer import AddressError, discard, download, on_terminal, read_small
+from .transfer import AddressError, discard, download, on_terminal, read_small, web_page
 
 #: Where GluonCV and MXNet published. The project is retired: it may not answer, so nobody waits long for it.
 REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
@@ -227,6 +227,23 @@ class Records:
             if os.access(self._folder, os.W_OK):
                 _LOG.warning('%s is verified, but that cannot be noted: %s', file.name, error)
 
+    def forget(self, names: Iterable[str]) -> list[str]:
+        """Remove what is noted of files; return the names of those that were noted.
+
+        Raises
+        ------
+        WeightsError
+            When the records cannot be read, or another process holds them.
+        OutputError, OSError
+            When they cannot be written.
+        """
+        known = sorted(set(names) & self._read().keys())
+        if known:
+            with _locked(self._folder / 'verified.lock', _lock_timeout()):
+                write_file(self._path, to_json({name: record for name, record in self._read().items()
+                                                if name not in known}))
+        return known
+
     def _read(self) -> dict[str, dict]:
         try:
             text = self._path.read_text()
@@ -338,7 +355,8 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
     if records.vouch(file):
         return path
     try:
-        if path.exists() and not os.access(folder, os.W_OK) and not _wrong(file, _digests(path, file)[0], records):
+        if path.exists() and not os.access(folder, os.W_OK) and not (
+                _wrong(file, _digests(path, file)[0], records) or _is_page(path, file, records)):
             return path
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix('.lock'), _lock_timeout()):
@@ -347,7 +365,7 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
             there = ''
             if path.exists():
                 digests, state = _digests(path, file)
-                there = _wrong(file, digests, records)
+                there = _wrong(file, digests, records) or _is_page(path, file, records)
                 if not there:
                     records.add(file, digests['sha256'], state)
                     return path
@@ -422,7 +440,7 @@ def _by_copy(file: WeightsFile, path: Path, address: _Address, records: Records,
                 digests.update(block)
                 target.write(block)
         found, state = digests.found(), copy.stat()
-        if cause := _wrong(file, found, records):
+        if cause := _wrong(file, found, records) or _is_page(copy, file, records):
             raise AddressError(cause)
     return found['sha256'], _named(path, state)
 
@@ -585,9 +603,20 @@ def _wrong(file: WeightsFile, found: dict[str, str], records: Records) -> str:
         return f'its {_NAMES[file.algorithm]} is {found[file.algorithm]} instead of {file.digits}'
     noted = None if file.whole else records.sha256(file.name)
     if noted and found['sha256'] != noted:
-        return (f'its SHA-256 is {found["sha256"]}, and {noted} was noted at its first download; if the publisher '
-                f'has really exchanged it, remove its line from {RECORDS}')
+        source = records.source(file.name)
+        first = f'it first came from {source}' if source else 'one that had been put there by hand was first taken'
+        return (f'its SHA-256 is {found["sha256"]}, and {noted} was noted when {first}; if that one is not wanted any '
+                'more, gluon-action models purge MODEL --forget removes it and the note')
     return ''
+
+
+def _is_page(path: Path, file: WeightsFile, records: Records) -> str:
+    """Return that a file is a web page, where there is no digest that would tell; empty when it is none."""
+    if _is_checked(file, records):
+        return ''
+    with open(path, 'rb') as stream:
+        page = web_page(stream.read(_BLOCK))
+    return f'it is {page}' if page else ''
 
 
 def _is_checked(file: WeightsFile, records: Records) -> bool:

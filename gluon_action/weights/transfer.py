@@ -91,6 +91,14 @@ def discard(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
+def web_page(start: bytes) -> str:
+    """Return what content that begins so is, where that is a web page; empty of others."""
+    if not _PAGE.match(start):
+        return ''
+    title = re.search(rb'<title[^>]*>(.*?)</title>', start, re.I | re.S)
+    return 'a web page' + (f' "{" ".join(title[1].decode("utf-8", "replace").split())}"' if title else '')
+
+
 def read_small(url: str, *, limit: int, patience: float = 10) -> bytes:
     """Return the content of an address, at most `limit` bytes.
 
@@ -228,12 +236,10 @@ def _start_of(answer: http.client.HTTPResponse, offset: int, part: Path, version
 
 
 def _refuse_page(answer: http.client.HTTPResponse, start: bytes) -> None:
-    if answer.headers.get_content_type() != 'text/html' and not _PAGE.match(start):
-        return
-    title = re.search(rb'<title[^>]*>(.*?)</title>', start, re.I | re.S)
-    told = f' "{" ".join(title[1].decode("utf-8", "replace").split())}"' if title else ''
-    raise AddressError(f"a web page{told} came instead of the file: a proxy's login, or a page of {answer.geturl()} "
-                       'that has to be opened in a browser first')
+    page = web_page(start)
+    if page or answer.headers.get_content_type() == 'text/html':
+        raise AddressError(f"{page or 'a web page'} came instead of the file: a proxy's login, or a page of "
+                           f'{answer.geturl()} that has to be opened in a browser first')
 
 
 def _note(part: Path) -> Path:

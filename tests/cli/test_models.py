@@ -105,6 +105,10 @@ def test_purge_names_what_it_removes_and_holds_to_the_first_download(server, ind
     assert f'removed 2 files, {len(CONTENT) + 4:,} bytes' in text
     left = {path.name for path in (tmp_path / 'home' / 'models').iterdir()}
     assert {'mine.params', 'verified.json'} <= left and 'a.params' not in left
+    assert 'the SHA-256 of 1 file is noted in' in text and '--forget' in text
+    assert call('purge', 'net_a', '--forget', '--yes') == 0
+    assert 'removed 0 files, 0 bytes\nforgot the SHA-256 of 1 file\n' in capsys.readouterr().out
+    assert call('purge', '--forget', '--yes') == 0 and 'has nothing of that' in capsys.readouterr().out
 
 
 def test_a_mirror_serves_a_machine_without_a_network(server, index, capsys, tmp_path, monkeypatch):
@@ -181,7 +185,7 @@ def test_small_and_capital_letters_of_a_model_are_one(server, tmp_path, capsys):
                  ['purge', 'NET_C', '--yes']):
         assert call(*argv, '--index', index) == 0, argv
     text = capsys.readouterr().out
-    assert 'net_c best, by us' in text and '1 files of weights, 0 of them wrong' in text and 'removed 1 files' in text
+    assert 'net_c best, by us' in text and '1 files of weights, 0 of them wrong' in text and 'removed 1 file,' in text
 
 
 def test_a_mirror_goes_on_where_it_was_interrupted(server, index, tmp_path):

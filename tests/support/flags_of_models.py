@@ -129,6 +129,16 @@ def nothing_is_removed_unasked(world, output, *flags):
     assert call('purge', NAME, '--root', root, *flags) == 0 and not list(root.glob('*.params'))
 
 
+@seen('--forget')
+def what_was_noted_is_forgotten_when_asked(world, output, *flags):
+    root = world.new_folder()
+    index = other_index(world)
+    argv = ('purge', 'other', '--yes', '--root', root, '--index', index)
+    assert call('download', 'other', '--index', index, '--root', root, '--trust-first-use') == call(*argv) == 0
+    assert 'open.params' in (root / 'verified.json').read_text()
+    assert call(*argv, *flags) == 0 and 'open.params' not in (root / 'verified.json').read_text()
+
+
 def mirrored(world, output, *flags):
     """Names of the files of a mirror of a small index, and what was printed."""
     index = other_index(world)
@@ -226,6 +236,7 @@ MODELS_ROWS = {
     'verify --index': of_another_index('verify'),
     'verify --root': under_another_root('verify', ': 0 files'),
     'purge model': only_its_files_are_removed,
+    'purge --forget': what_was_noted_is_forgotten_when_asked,
     'purge --yes': nothing_is_removed_unasked,
     'purge --index': of_another_index('purge', '--yes'),
     'purge --root': under_another_root('purge', 'has nothing of that', '--yes'),

@@ -486,7 +486,8 @@ def test_the_first_good_download_is_held_to(server, tmp_path, digest):
     records = json.loads((tmp_path / 'verified.json').read_text())
     records[FILE]['sha256'] = SHA256[:8] + '0' * 56
     (tmp_path / 'verified.json').write_text(json.dumps(records))
-    with pytest.raises(WeightsError, match='was noted at its first download; if the publisher.* remove its line'):
+    told = f'was noted when it first came from {server.address}/.*purge MODEL --forget'
+    with pytest.raises(WeightsError, match=told):
         plain(tmp_path, server, digest, **trust)
     assert not (tmp_path / FILE).exists()
 
@@ -495,6 +496,27 @@ def test_a_row_without_a_digest_is_refused_unless_trusted(server, tmp_path):
     with pytest.raises(WeightsError, match='net.pth: somebody gives no digest .*--trust-first-use'):
         plain(tmp_path, server, '')
     assert not server.paths
+    assert plain(tmp_path, server, '', trust_first_use=True).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('in_mirror', [True, False])
+def test_a_web_page_is_not_trusted_wherever_it_lies(server, tmp_path, monkeypatch, in_mirror):
+    place = tmp_path / 'mirror' if in_mirror else tmp_path
+    monkeypatch.setenv('GLUON_ACTION_REPO', str(tmp_path / 'mirror'))
+    place.mkdir(exist_ok=True)
+    (place / FILE).write_bytes(b'<!DOCTYPE html><title>Log in</title>')
+    with pytest.raises(WeightsError, match='it is a web page "Log in"'):
+        plain(tmp_path, server, '', urls=(f'{server.address}/gone',), trust_first_use=True)
+    assert Records(tmp_path).sha256(FILE) is None
+    assert plain(tmp_path, server, '', trust_first_use=True).read_bytes() == CONTENT
+
+
+def test_what_was_put_there_by_hand_is_not_called_a_download(server, tmp_path):
+    (tmp_path / FILE).write_bytes(b'mine')
+    plain(tmp_path, server, '', trust_first_use=True).unlink()
+    with pytest.raises(WeightsError, match='was noted when one that had been put there by hand was first taken; if'):
+        plain(tmp_path, server, '')
+    assert Records(tmp_path).forget([FILE, 'other']) == [FILE]
     assert plain(tmp_path, server, '', trust_first_use=True).read_bytes() == CONTENT
 
 
