@@ -105,19 +105,17 @@ def main(args: argparse.Namespace) -> int | None:
 
 def _list(args: argparse.Namespace, index: Index) -> None:
     rows = [('model', 'best weights', 'of', 'top-1', 'protocol', 'licence')]
-    for model in fnmatch.filter(index.models(), args.pattern.lower()):
+    for model in _models_like(index, args.pattern):
         best = index.rows_of(model)
         row = best[0]
         rows.append((model, row.tag, str(len(best)), '-' if row.top1 is None else f'{row.top1:g}', row.protocol or '-',
                      row.licence))
-    if len(rows) == 1:
-        raise UsageError(f'weights of no model that is named like {args.pattern!r} are published; gluon-action models '
-                         'list names them all, gluon-action list-models all networks')
     widths = [max(map(len, column)) for column in zip(*rows)]
     print('\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows))
 
 
 def _info(args: argparse.Namespace, index: Index) -> None:
+    _check_is_folder(weights_root(args.root))
     for number, row in enumerate(_rows_of(index, args.model)):
         print(('\n' if number else '') + '\n'.join(_about(row, args.root)))
 
@@ -156,9 +154,12 @@ def _download(args: argparse.Namespace, index: Index) -> None:
 
 
 def _verify(args: argparse.Namespace, index: Index) -> int:
+    _check_is_folder(weights_root(args.root))
     wrong = found = 0
+    named = set()
     for row in _rows_of(index, args.model) if args.model else index.rows:
         for file in row.files:
+            named.add(file.name)
             state = state_of(file, args.root, read=True)
             if state in ('not there', 'in the package'):
                 continue
@@ -166,12 +167,27 @@ def _verify(args: argparse.Namespace, index: Index) -> int:
             wrong += state not in ('verified', 'not verified')
             print(f'{file.name}: ' + ('no digest is published, and none was noted at a download' if
                                       state == 'not verified' else state))
-    print(f'{weights_root(args.root)}: {found} files of weights, {wrong} of them wrong')
+    for file in [] if args.model else Records(weights_root(args.root)).files():
+        if file.name in named or (state := state_of(file, args.root, read=True)) == 'not there':
+            continue
+        found += 1
+        wrong += state != 'verified'
+        print(f'{file.name}: {state} (the index does not name it; by its hash when it was first taken)')
+    print(f'{weights_root(args.root)}: {_count(found, "file")} of weights, {wrong} of them wrong')
     return 1 if wrong else 0
+
+
+def _check_is_folder(folder: Path) -> None:
+    """Raise an error where a file stands in the way; a folder that is not there yet has no files."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f'{folder}: {there} is a file and no folder of weights; name another one with --root or '
+                         'MXNET_HOME')
 
 
 def _purge(args: argparse.Namespace, index: Index) -> None:
     folder = weights_root(args.root)
+    _check_is_folder(folder)
     names = {file.name for row in (_rows_of(index, args.model) if args.model else index.rows) for file in row.files}
     parts = {part for name in names for part in (f'{name}.part', f'{name}.part.version')} | {
         f'{name.removesuffix(".params")}.zip.part{version}' for name in names for version in ('', '.version')}
@@ -214,6 +230,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _mirror(args: argparse.Namespace, index: Index) -> int:
+    models = set(_models_like(index, args.pattern))
     folder = Path(args.folder).expanduser()
     with output_errors(folder):
         check_folder_takes_files(folder)
@@ -225,7 +242,7 @@ def _mirror(args: argparse.Namespace, index: Index) -> int:
         print(f'{file.name}: {address}: {cause or "fetched"}', flush=True)
 
     for row in index.rows:
-        if not fnmatch.fnmatch(row.model, args.pattern.lower()):
+        if row.model not in models:
             continue
         try:
             fetch(row, folder, trust_first_use=args.trust_first_use, own_copy=True, hear=hear)
@@ -234,18 +251,32 @@ def _mirror(args: argparse.Namespace, index: Index) -> int:
             left_out.append(f'{row.model} {row.tag}')
         except NotFetchedError:
             missing.append(f'{row.model} {row.tag}')
-    print(f'\n{folder}: {whole} sets of weights are there and verified, {len(missing)} could not be had')
+    print(f'\n{folder}: {_sets(whole)} there and verified, {len(missing)} could not be had')
     for server, causes in answers.items():
         failed = [cause for cause in causes if cause]
-        print(f'  {server}: ' + (f'answered {len(causes) - len(failed)} of {len(causes)} times' if len(failed) <
-                                 len(causes) else f'did not give any of {len(causes)} files: {failed[0]}'))
+        gave = len(causes) - len(failed)
+        print(f'  {server}: ' + (f'answered {gave} of {_count(len(causes), "time")}' if gave else
+                                 f'did not give any of {_count(len(causes), "file")}: {failed[0]}'))
     if left_out:
-        print(f'{len(left_out)} have no published digest and were left out; --trust-first-use takes them as they come: '
+        print(f'{_sets(len(left_out))} left out without a published digest; --trust-first-use takes what comes: '
               f'{", ".join(left_out)}')
     if missing:
         print(f'missing: {", ".join(missing)}; the same command tries them again')
-    print(f'Machines without a network find them by GLUON_ACTION_REPO={folder.absolute()}')
-    return 1 if missing else 0
+    if whole:
+        print(f'Machines without a network find them by GLUON_ACTION_REPO={folder.absolute()}')
+    return 1 if missing or not whole else 0
+
+
+def _models_like(index: Index, pattern: str) -> list[str]:
+    models = fnmatch.filter(index.models(), pattern.lower())
+    if not models:
+        raise UsageError(f'weights of no model that is named like {pattern!r} are published; gluon-action models '
+                         'list names them all, gluon-action list-models all networks')
+    return models
+
+
+def _sets(number: int) -> str:
+    return f'{_count(number, "set")} of weights {"is" if number == 1 else "are"}'
 
 
 def _server_of(address: str) -> str:

@@ -35,6 +35,7 @@ _BLOCK = 1 << 20
 _LARGEST_RECORDS = 4 << 20
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _PATIENCE_WITH_THE_RETIRED = 5.
+_OTHER_FOLDER = 'name another folder with MXNET_HOME, --root of gluon-action models, or root= in Python'
 
 
 class NotFetchedError(WeightsError):
@@ -127,9 +128,11 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
     files = [file if _is_checked(file, records) else _as_mirrored(file) for file in row.files]
     strangers = [file.name for file in files if not _is_checked(file, records)]
     if strangers and not trust_first_use:
+        there = [str(folder / name) for name in strangers if (folder / name).exists()]
         raise UntrustedError(f'{", ".join(strangers)}: {row.publisher} gives no digest that a download could be '
-                             'checked against; pass --trust-first-use (trust_first_use=True) to take what comes, which '
-                             'later downloads are held to')
+                             'checked against; pass --trust-first-use (trust_first_use=True) to take '
+                             + (f'{", ".join(there)}, put there already' if len(there) == len(strangers) else
+                                'what comes') + ', which later downloads are held to')
     return [_fetch_file(file, folder, records, progress, own_copy, hear or (lambda *_: None)) for file in files]
 
 
@@ -185,6 +188,10 @@ class Records:
     def sha256(self, name: str) -> str | None:
         """Return the SHA-256 that a file had when it was first verified."""
         return self._read().get(name, {}).get('sha256')
+
+    def files(self) -> list[WeightsFile]:
+        """Return every file that is noted, with the SHA-256 that it had then."""
+        return [WeightsFile(name, (), f'sha256:{record["sha256"]}') for name, record in self._read().items()]
 
     def source(self, name: str) -> str:
         """Return the address that a file came from; empty where it was put there by hand."""
@@ -369,13 +376,13 @@ def _fetch_file(file: WeightsFile, folder: Path, records: Records, progress: boo
                 if not there:
                     records.add(file, digests['sha256'], state)
                     return path
-                _LOG.warning('%s: %s: downloading it again', path, there)
+                _LOG.warning('%s: %s: %s', path, there,
+                             'looking for it elsewhere' if offline() else 'downloading it again')
             return _from_somewhere(file, path, records, there, progress, not own_copy, hear)
     except OutputError as error:
-        raise WeightsError(f'{error}; name another folder with root= or MXNET_HOME') from error
+        raise WeightsError(f'{error}; {_OTHER_FOLDER}') from error
     except OSError as error:
-        raise WeightsError(f'{path}: {error.strerror or error}; name another folder with root= or '
-                           'MXNET_HOME') from error
+        raise WeightsError(f'{path}: {error.strerror or error}; {_OTHER_FOLDER}') from error
 
 
 def packaged(file: WeightsFile) -> Path | None:

@@ -56,9 +56,11 @@ def test_listing_loads_neither_mxnet_nor_numpy():
     assert any(line.split()[:2] == ['resnet50_v1b_kinetics400', 'mmaction2-8seg'] for line in lines)
 
 
-def test_a_pattern_that_fits_nothing_says_where_names_are(server, capsys):
-    assert call('list', 'no*such') == 2
-    assert 'gluon-action list-models all networks' in capsys.readouterr().err
+def test_a_pattern_that_fits_nothing_says_where_names_are(server, tmp_path, capsys):
+    for argv in (['list', 'no*such'], ['mirror', tmp_path / 'mirror', '--pattern', 'no*such']):
+        assert call(*argv) == 2
+        assert 'gluon-action list-models all networks' in capsys.readouterr().err
+    assert not (tmp_path / 'mirror').exists()
 
 
 def test_info_says_what_is_known_and_what_is_there(server, index, capsys):
@@ -95,6 +97,26 @@ def test_verify_finds_what_has_changed_whatever_was_noted(server, index, capsys,
     assert 'files of weights, 1 of them wrong' in text
 
 
+def test_verify_reads_what_no_row_names_but_was_taken_once(server, index, capsys, tmp_path, monkeypatch):
+    assert call('download', 'net_a') == call('download', 'net_b') == 0
+    monkeypatch.delenv('GLUON_ACTION_INDEX')
+    capsys.readouterr()
+    assert call('verify') == 0
+    assert 'b.params: verified (the index does not name it' in capsys.readouterr().out
+    (tmp_path / 'home' / 'models' / 'b.params').write_bytes(b'other')
+    (tmp_path / 'home' / 'models' / 'a.params').unlink()
+    assert call('verify') == 1
+    text = capsys.readouterr().out
+    assert 'b.params: its SHA-256 is' in text and '1 file of weights, 1 of them wrong' in text and 'a.par' not in text
+
+
+@pytest.mark.parametrize('action', [['verify'], ['info', 'net_a'], ['purge', '--yes']])
+def test_a_file_where_the_folder_of_weights_belongs_is_an_error(server, index, capsys, tmp_path, action):
+    (tmp_path / 'home').write_text('')
+    assert call(*action) == 2
+    assert f'{tmp_path}/home is a file and no folder of weights; name another one' in capsys.readouterr().err
+
+
 def test_purge_names_what_it_removes_and_holds_to_the_first_download(server, index, capsys, tmp_path):
     assert call('download', 'net_a') == 0
     (tmp_path / 'home' / 'models' / 'b.params.part').write_bytes(b'half')
@@ -117,7 +139,7 @@ def test_a_mirror_serves_a_machine_without_a_network(server, index, capsys, tmp_
     text = capsys.readouterr().out
     assert f'{mirror}: 2 sets of weights are there and verified, 1 could not be had' in text
     assert f'{server.address}: answered 2 of 2 times' in text
-    assert 'http://127.0.0.1:9: did not give any of 1 files: no connection' in text
+    assert 'http://127.0.0.1:9: did not give any of 1 file: no connection' in text
     assert 'missing: net_a gone' in text
     server.paths.clear()
     assert call('mirror', mirror, '--pattern', 'net_*') == 1 and not server.paths  # what is there stays
@@ -133,11 +155,13 @@ def test_what_a_mirror_trusted_is_not_trusted_blindly_again(server, tmp_path, mo
         row_of('net', 'new', CONTENT, f'{server.address}/a.params', digest='')])
     row, = read_index(index).rows_of('net')
     server.files['/a.params'] = CONTENT
-    assert call('mirror', mirror, '--index', index, '--pattern', 'net') == 0
-    assert '1 have no published digest and were left out' in capsys.readouterr().out
+    assert call('mirror', mirror, '--index', index, '--pattern', 'net') == 1  # there is nothing in it
+    text = capsys.readouterr().out
+    assert '0 sets of weights are there' in text and 'GLUON_ACTION_REPO' not in text
+    assert '1 set of weights is left out without a published digest' in text
     assert call('mirror', mirror, '--index', index, '--pattern', 'net', '--trust-first-use') == 0
     assert call('mirror', mirror, '--index', index, '--pattern', 'net') == 0  # it is known there by now
-    assert '1 sets of weights are there and verified' in capsys.readouterr().out
+    assert '1 set of weights is there and verified' in capsys.readouterr().out
 
     monkeypatch.setenv('GLUON_ACTION_REPO', f'{server.address}/mirror' if as_address else str(mirror))
     server.files = {f'/mirror/{path.name}': path.read_bytes() for path in mirror.iterdir()}
@@ -185,7 +209,7 @@ def test_small_and_capital_letters_of_a_model_are_one(server, tmp_path, capsys):
                  ['purge', 'NET_C', '--yes']):
         assert call(*argv, '--index', index) == 0, argv
     text = capsys.readouterr().out
-    assert 'net_c best, by us' in text and '1 files of weights, 0 of them wrong' in text and 'removed 1 file,' in text
+    assert 'net_c best, by us' in text and '1 file of weights, 0 of them wrong' in text and 'removed 1 file,' in text
 
 
 def test_a_mirror_goes_on_where_it_was_interrupted(server, index, tmp_path):

@@ -201,7 +201,7 @@ def test_a_patience_that_is_no_number_of_seconds_is_named(server, tmp_path, monk
 
 def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(server, tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(WeightsError, match='name another folder with root= or MXNET_HOME'):
+    with pytest.raises(WeightsError, match='name another folder with MXNET_HOME, --root'):
         got(tmp_path / 'file' / 'models')
 
 
@@ -499,6 +499,14 @@ def test_a_row_without_a_digest_is_refused_unless_trusted(server, tmp_path):
     assert plain(tmp_path, server, '', trust_first_use=True).read_bytes() == CONTENT
 
 
+def test_a_file_without_a_digest_that_is_there_waits_to_be_trusted(server, tmp_path, monkeypatch):
+    monkeypatch.setenv('GLUON_ACTION_OFFLINE', '1')
+    (tmp_path / FILE).write_bytes(CONTENT)
+    with pytest.raises(WeightsError, match=f'--trust-first-use .* to take {tmp_path / FILE}, put there already'):
+        plain(tmp_path, server, '')
+    assert plain(tmp_path, server, '', trust_first_use=True) == tmp_path / FILE
+
+
 @pytest.mark.parametrize('in_mirror', [True, False])
 def test_a_web_page_is_not_trusted_wherever_it_lies(server, tmp_path, monkeypatch, in_mirror):
     place = tmp_path / 'mirror' if in_mirror else tmp_path
@@ -564,7 +572,7 @@ def test_a_wrong_file_in_a_mirror_is_passed_over(server, tmp_path, monkeypatch):
     assert (tmp_path / FILE).read_bytes() == b'wrong'
 
 
-def test_offline_nobody_is_asked_and_the_message_says_what_to_put_where(server, tmp_path, monkeypatch):
+def test_offline_nobody_is_asked_and_the_message_says_what_to_put_where(server, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv('GLUON_ACTION_OFFLINE', '1')
     with pytest.raises(WeightsError) as caught:
         plain(tmp_path, server)
@@ -574,6 +582,7 @@ def test_offline_nobody_is_asked_and_the_message_says_what_to_put_where(server, 
     (tmp_path / FILE).write_bytes(b'not it')
     with pytest.raises(WeightsError, match=f'net.pth is there, but its SHA-256 is .* instead of {SHA256}'):
         plain(tmp_path, server)
+    assert 'looking for it elsewhere' in caplog.text and 'downloading' not in caplog.text
     (tmp_path / FILE).write_bytes(CONTENT)
     assert plain(tmp_path, server) == tmp_path / FILE
 
@@ -604,7 +613,7 @@ def test_a_mirror_that_is_neither_folder_nor_address_is_refused(server, tmp_path
 
 def test_a_full_disk_is_named_and_no_part_is_left(server, tmp_path, mount_disk):
     folder = mount_disk('100k')
-    with pytest.raises(WeightsError, match='No space left.*MB are free.*name another folder with root= or MXNET_HOME'):
+    with pytest.raises(WeightsError, match='No space left.*MB are free.*name another folder with MXNET_HOME, --root'):
         plain(folder, server)
     assert FILE not in names(folder) and not [name for name in names(folder) if 'part' in name]
 
@@ -618,7 +627,7 @@ def test_a_read_only_cache_serves_what_it_has(server, tmp_path, mount_disk):
     assert got(folder).read_bytes() == CONTENT
     known = WeightsFile(FILE, ('https://nowhere/x',), f'sha256:{SHA256}')
     assert state_of(known, folder, read=True) == 'verified'
-    with pytest.raises(WeightsError, match='Read-only file system; name another folder with root= or MXNET_HOME'):
+    with pytest.raises(WeightsError, match='Read-only file system; name another folder with MXNET_HOME, --root'):
         got(folder, 'other')
 
 
