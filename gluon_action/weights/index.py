@@ -36,6 +36,7 @@ ALGORITHMS = {'sha256': 64, 'sha1': 40, 'git-blob': 40}
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
 _LARGEST = 16 << 20
+_LONGEST_PREFIX = 16
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class WeightsFile:
         Hugging Face; ``mxnet://NAME.zip`` of GluonCV's server, an archive whose one member is the file;
         ``package://NAME`` of this package. In an index of one's own also a path from where the index is.
     digest : str
-        ``algorithm:digits``, see `ALGORITHMS`, all digits or the first 8 or more; empty where the publisher gives none.
+        ``algorithm:digits``, see `ALGORITHMS`, all digits or the first 8 to 16; empty where the publisher gives none.
     bytes : int or None
         Its size, where that is known exactly.
     """
@@ -316,6 +317,9 @@ def parse_index(text: str, source: str) -> tuple[Row, ...]:
         content = json.loads(text)
     except ValueError as error:
         raise WeightsError(f'{source}: is not an index of weights: no JSON ({error})') from error
+    if isinstance(content, dict) and content.get('version', _VERSION) != _VERSION:
+        raise WeightsError(f'{source}: is not an index of weights of version {_VERSION}, the only one that this '
+                           f'gluon_action knows, but of version {content["version"]!r}; a newer one may read it')
     if not isinstance(content, dict) or content.get('version') != _VERSION or not isinstance(content.get('rows'), list):
         raise WeightsError(f'{source}: is not an index of weights of version {_VERSION}: '
                            '{"version": 1, "rows": [...]} is wanted')
@@ -357,6 +361,9 @@ def _row(given: Any, where: str, source: str) -> Row:
 
 
 def _file(given: Any, where: str, source: str) -> WeightsFile:
+    digest = given.get('digest') if isinstance(given, dict) else None
+    if isinstance(digest, str) and not _digest(digest) and _digest(digest.lower()):
+        raise WeightsError(f'{where}: digest: small letters are wanted, got capitals: {digest!r}')
     values = _fields(given, where, _FILE, _required(WeightsFile))
     own = source != str(BUNDLED)
     values['urls'] = tuple(_address(url, f'{where}: urls', source if own else '') for url in values['urls'])
@@ -430,8 +437,10 @@ def _count(value: Any) -> bool:
 
 
 def _digest(value: Any) -> bool:
-    match = re.fullmatch(r'([a-z0-9-]+):([0-9a-f]{8,})', value) if isinstance(value, str) else None
-    return value == '' or bool(match) and len(match[2]) <= ALGORITHMS.get(match[1], 0)
+    match = re.fullmatch(r'([a-z0-9-]+):([0-9a-f]+)', value) if isinstance(value, str) else None
+    # A number of digits between the two is that of a digest that was torn in copying.
+    return value == '' or bool(match) and match[1] in ALGORITHMS and (
+        8 <= len(match[2]) <= _LONGEST_PREFIX or len(match[2]) == ALGORITHMS[match[1]])
 
 
 def _numbers(value: Any) -> bool:
@@ -464,8 +473,9 @@ _FILE = {
     'name': (lambda value: isinstance(value, str) and bool(re.fullmatch(r'[\w+-][\w.+-]*', value))
              and value != 'verified.json', 'the name of a file, without a folder'),
     'urls': (lambda value: isinstance(value, list) and bool(value) and all(map(_text, value)), 'a list of addresses'),
-    'digest': (_digest, 'algorithm:digits, of ' + ', '.join(f'{name} 8 to {digits}'
-                                                           for name, digits in ALGORITHMS.items())),
+    'digest': (_digest, 'algorithm:digits, all digits (' + ', '.join(f'{name} {digits}' for name, digits
+                                                                      in ALGORITHMS.items())
+               + f') or the first 8 to {_LONGEST_PREFIX}, 0-9 and a-f,'),
     'bytes': (lambda value: value is None or _count(value), 'a whole number from 1')}
 _INPUT = {
     'mean': (_numbers, 'a list of numbers'),

@@ -200,7 +200,8 @@ def test_an_index_at_an_address_needs_no_folder_to_keep_it_in(tmp_path, monkeypa
 
 @pytest.mark.parametrize('text, message', [
     ('', 'no JSON'), ('{"version": 1, "rows": [}', 'no JSON'), ('[]', 'of version 1'), ('{"rows": []}', 'of version 1'),
-    ('{"version": 2, "rows": []}', 'of version 1'), ('{"version": 1, "rows": {}}', 'of version 1')])
+    ('{"version": 2, "rows": []}', 'of version 1, the only one that .* knows, but of version 2'),
+    ('{"version": 1, "rows": {}}', 'of version 1')])
 def test_what_is_no_index_is_refused(tmp_path, text, message):
     (tmp_path / 'index.json').write_text(text)
     with pytest.raises(WeightsError, match=f'index.json: is not an index of weights.*{message}'):
@@ -238,7 +239,10 @@ def test_an_index_that_is_not_there_or_no_text_is_named(tmp_path):
     (changed(input={'mean': [], 'std': []}), 'input: mean: a list of numbers'),
     (changed(input={'clip_length': '8'}), 'input: clip_length: a whole number from 1'),
     (changed(input={'cliplength': 8}), r'input: cliplength: there is no such field; did you mean clip_length\?'),
-    (of_file(digest='sha256:1234567'), "files: digest: algorithm:digits, of sha256 8 to 64, .*got 'sha256:1234567'"),
+    (of_file(digest='sha256:1234567'), r"files: digest: algorithm:digits, all digits \(sha256 64, .*got 'sha256:12345"),
+    (of_file(digest='sha256:' + 'a' * 50), 'files: digest: .* or the first 8 to 16'),
+    (of_file(digest='sha256:' + 'a' * 17), 'files: digest'), (of_file(digest='sha256:1234567g'), 'files: digest'),
+    (of_file(digest='sha256:ABCDEF12'), "files: digest: small letters are wanted, got capitals: 'sha256:ABC"),
     (of_file(digest='sha256:' + 'a' * 65), 'files: digest'), (of_file(digest='sha1:' + 'a' * 41), 'files: digest'),
     (of_file(digest='md5:12345678'), 'files: digest'), (of_file(digest='ABCDEF12'), 'files: digest'),
     (of_file(digest=None), 'files: digest'), (of_file(bytes=0), 'files: bytes'), (of_file(bytes=1.5), 'files: bytes'),
@@ -263,6 +267,11 @@ def test_a_tag_or_a_file_that_is_there_twice_is_refused(tmp_path):
     taken = INDEX.row('resnet50_v1b_kinetics400', 'mmaction2-8seg').files[0].name
     with pytest.raises(WeightsError, match="mine: files: .*2692d16c.pth is the name of another file in the package's"):
         read(tmp_path, of_file(name=taken))
+
+
+def test_the_first_8_to_16_digits_of_a_digest_are_enough(tmp_path):
+    for digits in ('a' * 8, 'a' * 16, 'a' * 64):
+        assert read(tmp_path, of_file(digest=f'sha256:{digits}')).rows[0].files[0].digits == digits
 
 
 # Speed
