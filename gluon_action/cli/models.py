@@ -77,8 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
     publish.add_argument('--licence', default='not stated', help='licence that you give them, as SPDX names it')
     publish.add_argument('--publisher', default='not stated', help='whose they are')
     publish.add_argument('--report', default=None, metavar='DIR',
-                         help="folder of a test's report, whose accuracy and protocol are published")
-    publish.add_argument('--overwrite', action='store_true', help='replace other weights of this tag')
+                         help='folder of the report of a test of its best.params, whose accuracy and protocol are '
+                              'published')
+    publish.add_argument('--overwrite', action='store_true',
+                         help='replace other weights of this tag, or what is said of them')
 
     for command in (download, mirror):
         add_options(command, WeightsOptions, 'weights')

@@ -58,15 +58,15 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
     licence, publisher : str
         What the row says of them.
     report : path, optional
-        Folder of a test's report: its accuracy is published with its protocol. By default it is that of the best
-        epoch's validation.
+        Folder of the report of a test of ``best.params``: its accuracy is published with its protocol. By default it
+        is that of the best epoch's validation.
     overwrite : bool
-        Replace a row of this model and tag that has other weights.
+        Replace a row of this model and tag that has other weights, or says something else of these.
 
     Raises
     ------
     UsageError
-        When the folder is no run's, or the tag is taken.
+        When the folder is no run's, the report is none of these weights, or the tag is taken.
     WeightsError
         When its parameters cannot be read.
     OutputError
@@ -95,7 +95,8 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
     file = WeightsFile(f'{stem}.params', (f'{stem}.params',), f'sha256:{digest}', len(content))
     names = about['classes'] or None
     own = names is not None and len(names) == num_classes and names != card.labels()
-    row = Row(card.name, tag, publisher, (file,), 'params', licence, **_score(run, report),
+    row = Row(card.name, tag, publisher, (file,), 'params', licence,
+              **(_best_validation(run) if report is None else _reported(report, card, source, digest)),
               segments=config.get('num_segments') if card.input.takes('segments') else None,
               input=_input(about, card), options=_options(about),
               classes={str(number): name for number, name in enumerate(names)} if own else {},
@@ -125,12 +126,17 @@ def _others(index: Path, row: Row, overwrite: bool) -> list[dict]:
     if not index.exists():
         return []
     text = index.read_text(encoding='utf-8')
-    for there in parse_index(text, str(index.absolute())):
-        if (there.model, there.tag) == (row.model, row.tag) and there.files[0].digest != row.files[0].digest \
-                and not overwrite:
-            raise UsageError(f'{index} has other weights of {row.model} under the tag {row.tag}; give another --tag, '
-                             'or pass --overwrite')
-    return [there for there in json.loads(text)['rows'] if (there['model'], there['tag']) != (row.model, row.tag)]
+    parse_index(text, str(index.absolute()))
+    rows, new = json.loads(text)['rows'], json.loads(json.dumps(row.as_json()))
+    for there in rows:
+        if (there['model'], there['tag']) != (row.model, row.tag) or overwrite:
+            continue
+        differ = [name for name in sorted({*there, *new}) if there.get(name) != new.get(name)]
+        if differ:
+            what = 'other weights of' if 'files' in differ else f'another {" and ".join(differ)} for'
+            raise UsageError(f'{index} has {what} {row.model} under the tag {row.tag}; give another --tag, or pass '
+                             '--overwrite')
+    return [there for there in rows if (there['model'], there['tag']) != (row.model, row.tag)]
 
 
 def _as_text(rows: list[dict]) -> str:
@@ -153,19 +159,31 @@ def _input(about: dict[str, Any], card: ModelCard) -> dict[str, Any]:
             if not name.startswith('clip_') or card.input.takes(name)}
 
 
-def _score(run: Path, report: str | os.PathLike | None) -> dict[str, Any]:
-    if report is not None:
-        path = Path(report).expanduser() / 'results.json'
-        try:
-            found = json.loads(path.read_text(encoding='utf-8'))
-            protocol = found['protocol']
-            return {**_percents(found.get('top1'), found.get('top5')), 'protocol': str(protocol['views']),
-                    'average': protocol['average'] if protocol['average'] in ('probabilities', 'scores', 'features')
-                    else ''}
-        except OSError as error:
-            raise UsageError(f'--report: {path} cannot be read: {error.strerror or error}') from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UsageError(f'--report: {path} is not the report of a test ({error})') from error
+def _reported(report: str | os.PathLike, card: ModelCard, source: Path, digest: str) -> dict[str, Any]:
+    """Return accuracy and protocol of a test's report, which is one of the file `source` with this SHA-256."""
+    path = Path(report).expanduser() / 'results.json'
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+        protocol, tested = found['protocol'], found['protocol'].get('weights') or {}
+        score = {**_percents(found.get('top1'), found.get('top5')), 'protocol': str(protocol['views']),
+                 'average': protocol['average'] if protocol['average'] in ('probabilities', 'scores', 'features')
+                 else ''}
+        model, of = protocol.get('model'), tested.get('sha256')
+    except OSError as error:
+        raise UsageError(f'--report: {path} cannot be read: {error.strerror or error}') from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(f'--report: {path} is not the report of a test ({error})') from error
+    again = f'test them: --model {card.name} --resume-params {source}'
+    if str(model).lower() != card.name:
+        raise UsageError(f'--report: {path} is of a test of {model or "a network without a name"}, and these are '
+                         f'weights of {card.name}; {again}')
+    if of != digest:
+        raise UsageError(f'--report: {path} is of other weights ({tested.get("source", "it does not say which")}, '
+                         f'SHA-256 {of}) than {source} (SHA-256 {digest}); {again}')
+    return score
+
+
+def _best_validation(run: Path) -> dict[str, Any]:
     try:
         records = [json.loads(line) for line in (run / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()]
         best = max((record for record in records if record.get('val_top1') is not None),

@@ -325,6 +325,44 @@ def test_a_report_that_is_none_is_refused(run_dir, tmp_path, content, told):
         publish_run(run_dir, tmp_path / 'out', report=tmp_path)
 
 
+def _report(folder, run_dir, **changes):
+    digest = hashlib.sha256((run_dir / 'best.params').read_bytes()).hexdigest()
+    folder.mkdir()
+    (folder / 'results.json').write_text(json.dumps({'top1': .75, 'top5': 1., 'protocol': {
+        'model': 'resnet18_v1b_custom', 'views': '25x10', 'average': 'probabilities',
+        'weights': {'source': 'best.params', 'sha256': digest, 'sha256_of': 'file'}, **changes}}))
+    return folder
+
+
+def test_the_report_of_a_test_of_these_weights_gives_accuracy_and_protocol(run_dir, tmp_path):
+    from gluon_action.model_zoo.publish import publish_run
+    published = publish_run(run_dir, tmp_path / 'out', report=_report(tmp_path / 'report', run_dir))
+    row, = read_index(published.index).rows_of('resnet18_v1b_custom')
+    assert (row.top1, row.top5, row.protocol, row.average) == (75, 100, '25x10', 'probabilities')
+
+
+@pytest.mark.parametrize('changes, told', [
+    ({'model': 'i3d_rgb_custom'}, 'is of a test of i3d_rgb_custom, and these are weights of resnet18_v1b_custom'),
+    ({'weights': {'source': 'x.params', 'sha256': 'ab' * 32, 'sha256_of': 'file'}},
+     r'is of other weights \(x.params, SHA-256 abab'),
+    ({'weights': None}, 'is of other weights .it does not say which')])
+def test_the_report_of_other_weights_is_refused(run_dir, tmp_path, changes, told):
+    from gluon_action.model_zoo.publish import publish_run
+    with pytest.raises(UsageError, match=f'{told}.*--resume-params .*best.params'):
+        publish_run(run_dir, tmp_path / 'out', report=_report(tmp_path / 'report', run_dir, **changes))
+    assert not (tmp_path / 'out').exists()
+
+
+def test_what_is_said_of_published_weights_changes_with_overwrite_only(run_dir, tmp_path, server, capsys):
+    out = tmp_path / 'out'
+    assert call('publish', run_dir, '--out', out, '--licence', 'MIT') == 0
+    assert call('publish', run_dir, '--out', out, '--licence', 'CC0-1.0') == 2
+    assert 'has another licence for resnet18_v1b_custom under the tag my-run; give' in capsys.readouterr().err
+    assert [row.licence for row in read_index(out / 'index.json').rows_of('resnet18_v1b_custom')] == ['MIT']
+    assert call('publish', run_dir, '--out', out, '--licence', 'CC0-1.0', '--overwrite') == 0
+    assert [row.licence for row in read_index(out / 'index.json').rows_of('resnet18_v1b_custom')] == ['CC0-1.0']
+
+
 def test_parameters_of_another_network_are_not_published(run_dir, tmp_path):
     from gluon_action.model_zoo.publish import publish_run
     copy = tmp_path / 'run'
