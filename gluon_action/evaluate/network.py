@@ -227,6 +227,7 @@ def _from_zoo(prepared: Prepared, num_classes: int | None, contexts: Sequence):
     net.card, net.row = card, prepared.row
     if config.resume_params:
         assign(net, arrays, config.resume_params, ctx=list(contexts))
+        net.classes = prepared.classes if len(prepared.classes or ()) == net.num_classes else None
         _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)
         return net, config.resume_params, config.resume_params
     if start:

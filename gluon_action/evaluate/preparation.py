@@ -37,6 +37,8 @@ class Prepared:
         Whether the weights are the published ones themselves.
     teacher : dict or None
         Published weights that the run which is resumed distils from.
+    classes : list of str or None
+        Names of the classes of the weights in a file, where its note says them.
     """
 
     config: RecognizerOptions
@@ -45,6 +47,7 @@ class Prepared:
     row: dict[str, Any] | None = None
     published: bool = False
     teacher: dict[str, Any] | None = None
+    classes: list[str] | None = None
 
     @property
     def average(self) -> str:
@@ -118,7 +121,7 @@ def prepared_for_file(config: RecognizerOptions, card: ModelCard, path: str | os
         return Prepared(config.settled(), card)
     card = prepared_for(card, found, path)
     said = _sizes_of_run(found.run) if found.run else sizes_of(card)
-    return Prepared(_settled(config, said), card, row=found.row, published=found.published)
+    return Prepared(_settled(config, said), card, row=found.row, published=found.published, classes=found.classes)
 
 
 def by_card(config: RecognizerOptions, card: ModelCard) -> RecognizerOptions:

@@ -23,6 +23,7 @@ from . import views
 from .config import TestConfig
 from .exported import Exported
 from .network import Network, build_network, card_of, check_test
+from .preparation import Prepared
 from .reports import open_report, write_report
 from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores
 
@@ -79,10 +80,10 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
         network = build_network(config, dataset.num_classes, contexts, open_exported, prepared)
         known = getattr(network.block, 'num_classes', None)
         _check_labels(dataset.samples, known)
-        _check_names(config, dataset, known)
+        _check_names(prepared, dataset, known)
         scores, meter = _score(config, network, dataset, contexts)
         if known is None:  # an exported network tells by its scores only
-            _check_names(config, dataset, scores.scores.shape[1])
+            _check_names(prepared, dataset, scores.scores.shape[1])
         results = _summary(config, dataset, network, scores, meter)
         results['seconds'] = round(time.time() - start, 1)
         files = write_report(
@@ -131,16 +132,17 @@ def _run_of(config: TestConfig) -> dict:
     return (read_run_config(config.resume_params) if config.resume_params else None) or {}
 
 
-def _check_names(config: TestConfig, dataset, num_classes: int | None) -> None:
+def _check_names(prepared: Prepared, dataset, num_classes: int | None) -> None:
     """Refuse a list whose class names number the classes in another way than the network does."""
-    names, run = dataset.classes, _run_of(config).get('classes')
+    config, names = prepared.config, dataset.classes
+    run = prepared.classes or _run_of(config).get('classes')
     if names is None or num_classes is None or config.dataset in DEMOS:
         return
     if run is not None:
         known = ClassNames(run)
         moved = next((name for number, name in enumerate(names) if known.find(name) != number), None)
         if moved is not None:
-            raise AnnotationError(f'{dataset.setting}: numbers its classes in another way than config.json beside '
+            raise AnnotationError(f'{dataset.setting}: numbers its classes in another way than what lies beside '
                                   f'{config.resume_params}: {moved!r} is {names.index(moved)} in the list and '
                                   f'{known.find(moved)} there; check --val-list and --resume-params')
     elif len(names) != num_classes and (dataset.PRESET is None or names != list(dataset.PRESET.classes)):

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,15 @@ class Preparation:
         Whether they are the published ones themselves.
     run : dict or None
         What ``config.json`` of their run says, where it was that which was asked; see `read_run_config`.
+    classes : list of str or None
+        Names of the classes of their head, where the file's own note says them.
     """
 
     input: dict[str, Any]
     row: dict[str, Any] | None = None
     published: bool = False
     run: dict[str, Any] | None = None
+    classes: list[str] | None = None
 
 
 def describe_row(row) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def file_beside(path: str | os.PathLike) -> Path:
 
 
 def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | None = None, *,
-                      published: bool = False) -> None:
+                      published: bool = False, classes: Sequence[str] | None = None) -> None:
     """Note beside a file of parameters whose weights they are and what their card says otherwise than the zoo's.
 
     Where there is nothing of that to say, a note that is there goes.
@@ -74,7 +77,7 @@ def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | No
         The file of parameters.
     card : ModelCard or None
         Of the network that was saved.
-    row, published
+    row, published, classes
         As in `Preparation`. With a row there is a note in any case: it has the options that the network needs.
 
     Raises
@@ -85,7 +88,7 @@ def write_preparation(path: str | os.PathLike, card, row: Mapping[str, Any] | No
     beside = file_beside(path)
     if card is not None and (card.preparation or row):
         write_file(beside, to_json({'model': card.name, 'preparation': card.preparation, 'row': row,
-                                    'published': published}))
+                                    'published': published, **({'classes': list(classes)} if classes else {})}))
         return
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -147,7 +150,7 @@ def _part(of: Mapping[str, Any], name: str) -> dict[str, Any]:
     return of[name] if isinstance(of.get(name), dict) else {}
 
 
-def adopt_preparation(net, path: str | os.PathLike) -> None:
+def adopt_preparation(net, path: str | os.PathLike, *, head: bool = True) -> None:
     """Give a network that has taken over a file of parameters the card that goes with them; says so where it changes.
 
     Parameters
@@ -155,6 +158,8 @@ def adopt_preparation(net, path: str | os.PathLike) -> None:
     net : Recognizer
     path : path
         The file.
+    head : bool
+        Whether the network's head is the file's too, and so are the names of its classes.
 
     Raises
     ------
@@ -174,6 +179,8 @@ def adopt_preparation(net, path: str | os.PathLike) -> None:
                      said(card, net.card))
         net.card = card
     net.row = found.row
+    if head and found.classes and len(found.classes) == net.num_classes:
+        net.classes = found.classes
 
 
 def prepared_for(card, found: Preparation, path: str | os.PathLike):
@@ -203,12 +210,19 @@ def _read(beside: Path) -> Preparation:
     try:
         found = json.loads(beside.read_text(encoding='utf-8'))
         row = found['row'] if isinstance(found.get('row'), dict) else None
-        return Preparation(_checked(found['preparation'], beside), row, bool(row and found.get('published')))
+        return Preparation(_checked(found['preparation'], beside), row, bool(row and found.get('published')),
+                           classes=_names(found.get('classes')))
     except OSError as error:
         raise WeightsError(f'{beside}: cannot be read: {error.strerror or error}') from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f'{beside}: does not say how the weights beside it were prepared ({error}); restore it, or '
                            "remove it if they want what the zoo's card says") from error
+
+
+def _names(classes: Any) -> list[str] | None:
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError(f'classes cannot be {classes!r}')
+    return classes
 
 
 def _checked(input: Mapping[str, Any], where: str | os.PathLike) -> dict[str, Any]:

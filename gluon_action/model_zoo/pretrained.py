@@ -47,7 +47,7 @@ def load_weights(net: Recognizer, path: str | os.PathLike, ctx=None, ignore_head
     What lies beside the file says how its weights want frames prepared; the network's card follows it.
     """
     assign(net, read_parameters(path), path, ctx=ctx, ignore_head=ignore_head)
-    adopt_preparation(net, path)
+    adopt_preparation(net, path, head=not ignore_head)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..run_config import read_run_config
 from ..weights import Row, WeightsFile
 from ..weights.index import parse_index
 from .params_file import read_parameters
-from .preparation import input_of_run
+from .preparation import describe_row, input_of_run, write_preparation
 from .registry import ModelCard, model_card
 
 _VARIANTS = ('use_gn', 'use_se', 'batch_norm')
@@ -44,7 +44,8 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
                 overwrite: bool = False) -> Published:
     """Make file, row and card of a training run.
 
-    The file is named by tag and SHA-256. The row goes into ``index.json`` of the folder, which
+    The file is named by tag and SHA-256; a note beside it, ``FILE.params.json``, says how frames are prepared and names
+    the classes, for whoever takes the file as it is. The row goes into ``index.json`` of the folder, which
     ``$GLUON_ACTION_INDEX`` or ``--index`` may name, as it lies there or from a server.
 
     Parameters
@@ -107,6 +108,8 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
         out.mkdir(parents=True, exist_ok=True)
     with replacing(out / file.name) as part:
         Path(part).write_bytes(content)
+    write_preparation(out / file.name, card.prepared(row.input), describe_row(row), published=True,
+                      classes=names if len(names or ()) == num_classes else None)
     text = out / f'{stem}.md'
     write_file(text, _card(row, about, names, num_classes))
     write_file(index, _as_text([*rows, row.as_json()]))

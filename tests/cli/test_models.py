@@ -264,7 +264,7 @@ def test_a_run_is_published_and_taken_by_name(server, run_dir, tmp_path, capsys)
     row, = read_index(out / 'index.json').rows_of('resnet18_v1b_custom')
     digest = row.files[0].digits
     assert {path.name for path in out.iterdir()} == {
-        'index.json', f'resnet18_v1b_custom-my-run-{digest[:8]}.params', f'resnet18_v1b_custom-my-run-{digest[:8]}.md'}
+        'index.json', *(f'resnet18_v1b_custom-my-run-{digest[:8]}{end}' for end in ('.params', '.params.json', '.md'))}
     assert (row.tag, row.licence, row.publisher) == ('my-run', 'MIT', 'us')
     assert (row.segments, row.options) == (3, {'use_gn': True})
     assert (row.top1, row.top5, row.protocol) == (50, 100, 'best validation in training')

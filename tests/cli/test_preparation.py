@@ -32,6 +32,7 @@ from gluon_action.evaluate.recognizer import open_test_set
 from gluon_action.evaluate.recognizer import test_recognizer as run_test
 from gluon_action.input_kind import FEATURES
 from gluon_action.model_zoo import get_model, list_models, model_card
+from gluon_action.model_zoo.pretrained import load_weights
 from gluon_action.model_zoo.publish import publish_run
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.epic_classifier import ClassifierRecipe, LightningRun
@@ -327,7 +328,8 @@ def test_weights_of_other_classes_are_tested_exported_and_evaluated(published, d
     (folder / 'config.json').write_text(json.dumps({
         'config': {'model': NAME, 'new_length': 6, 'new_step': 1, 'input_size': 24, 'clip_sampling': 'spread'},
         'classes': names, 'model': NAME, 'clip_stride': 5}))
-    monkeypatch.setenv('GLUON_ACTION_INDEX', str(publish_run(folder, tmp_path / 'out', tag='three').index))
+    made = publish_run(folder, tmp_path / 'out', tag='three')
+    monkeypatch.setenv('GLUON_ACTION_INDEX', str(made.index))
     assert read_index().row(NAME, 'three').input == {'clip_length': 6, 'clip_stride': 5, 'clip_sampling': 'spread',
                                                      'input_size': 24}
     chosen = {'use_pretrained': True, 'hashtag': 'three'}
@@ -335,6 +337,18 @@ def test_weights_of_other_classes_are_tested_exported_and_evaluated(published, d
     assert build_network(prepared.config, None, [mx.cpu()], prepared=prepared).classes == names
     assert open_source(NAME, **chosen).labels == names
     assert open_predictor(NAME, use_pretrained=True).labels == names
+    # The file as it lies there says the same.
+    alone = check_test(TestConfig(model=NAME, resume_params=str(made.parameters), **tested))
+    assert (alone.config.new_length, alone.config.clip_sampling, alone.config.input_size) == (6, 'spread', 24)
+    assert build_network(alone.config, None, [mx.cpu()], prepared=alone).classes == names
+    assert open_source(made.parameters, model=NAME).preprocess == open_source(NAME, **chosen).preprocess
+    assert open_source(made.parameters, model=NAME).labels == names
+    loaded = get_model(NAME, nclass=3, pretrained_base=False)
+    loaded.load_parameters(str(made.parameters))
+    assert (loaded.classes, loaded.card, loaded.row['tag']) == (names, prepared.card, 'three')
+    started = get_model(NAME, nclass=3, pretrained_base=False)
+    load_weights(started, made.parameters, ignore_head=True)
+    assert started.classes is None
     config = training(data, **chosen, eval=True)
     evaluated = build_trained(check_training(config, model_card(NAME)), len(names), [mx.cpu()])
     assert (evaluated.output.weight.data() == net.output.weight.data()).asnumpy().all()

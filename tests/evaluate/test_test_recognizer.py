@@ -210,7 +210,7 @@ def test_a_list_that_numbers_its_names_in_another_way_than_the_run_is_refused(fl
     (tmp_path / 'labels.json').write_text(json.dumps({name: number for number, name in enumerate(backwards)}))
     (tmp_path / 'val.json').write_text(json.dumps([{'id': 'a', 'template': backwards[0]}]))
     assert start([*flags, '--val-list', tmp_path / 'val.json', '--resume-params', linked]) == 1
-    assert 'numbers its classes in another way than config.json' in capsys.readouterr().err
+    assert 'numbers its classes in another way than what lies beside' in capsys.readouterr().err
 
 
 def test_existing_results_are_kept_unless_overwritten(flags, capsys):

@@ -198,7 +198,7 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
             run.consensus, run.num_segments = 'weighted', weights.shape[1]
     net, weights = _build(prepared, run, resume_params=str(parameters))
     notes = {'Weights': f'{parameters}, SHA-256 {weights["sha256"]}', **_notes_of_run(parameters, about, run)}
-    labels = list(wanted.labels) if wanted.labels else about['classes'] if about else None
+    labels = list(wanted.labels) if wanted.labels else net.classes or (about['classes'] if about else None)
     return _source(run, prepared, wanted, net, labels, notes)
 
 

@@ -66,7 +66,7 @@ def load_any(net: Recognizer, source: str | os.PathLike, ctx=None, ignore_head: 
     """
     conversion = convert(source, net, ignore_head=ignore_head, **reading)
     assign(net, conversion.arrays, source, ctx=ctx, ignore_head=ignore_head)
-    adopt_preparation(net, source)
+    adopt_preparation(net, source, head=not ignore_head)
     return conversion
 
 
