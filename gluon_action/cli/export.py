@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import engine
-from ..options import add_options
+from ..evaluate.recognizer_options import RecognizerOptions
+from ..options import add_options, options_of
 from ..weights.options import WeightsOptions
 from .command import make_parser
 
@@ -41,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group('weights')
     group.add_argument('--model', default=None, help='network of a FILE.params that lies outside of its run')
     group.add_argument('--use-pretrained', action='store_true', help='published weights of a model of the zoo')
-    group.add_argument('--hashtag', default='', help='with --use-pretrained: tag of other published weights')
+    options_of(RecognizerOptions)['hashtag'].add_to(group)
     add_options(group, WeightsOptions, 'weights')
     group.add_argument('--no-weights', action='store_true', help='random weights, to try out a model of the zoo')
     group.add_argument('--num-classes', type=int, default=None, help='with --no-weights: classes')

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..options import add_options
+from ..evaluate.recognizer_options import RecognizerOptions
+from ..options import add_options, options_of
 from ..weights.options import WeightsOptions
 from .command import make_parser
 
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
                              'input; for a model of optical flow also a folder of gluon-action extract-flow')
     parser.add_argument('--model', default=None, help='network of a FILE.params that lies outside of its run')
     parser.add_argument('--use-pretrained', action='store_true', help='published weights of a model of the zoo')
+    options_of(RecognizerOptions)['hashtag'].add_to(parser)
     add_options(parser, WeightsOptions, 'weights')
     group = parser.add_argument_group('what is written', 'For several videos a folder, or a name with {name} or '
                                       '{number} in it.')
@@ -88,9 +90,9 @@ def main(args: argparse.Namespace) -> int:
     jobs = plan_jobs(args.videos, overlay=args.overlay, timeline=args.timeline, json=args.json,
                      overwrite=args.overwrite)
     predictor = open_predictor(args.bundle, model=args.model, use_pretrained=args.use_pretrained,
-                               weights_index=args.weights_index, trust_first_use=args.trust_first_use,
-                               stride=args.stride,
-                               batch_size=args.batch_size, rolling=args.rolling, vote=args.vote, threads=args.threads,
+                               hashtag=args.hashtag, weights_index=args.weights_index,
+                               trust_first_use=args.trust_first_use, stride=args.stride, batch_size=args.batch_size,
+                               rolling=args.rolling, vote=args.vote, threads=args.threads,
                                flow_method=args.flow_method)
     results = []
     try:

@@ -28,7 +28,8 @@ class RecognizerOptions(VideoOptions):
     model: str = _model('', 'name in the model zoo; gluon-action list-models shows them', required=True)
     use_tsn: bool = _model(False, 'wrap the network in temporal segment consensus')
     use_pretrained: bool = _model(False, "download the model's published weights")
-    hashtag: str = _model('', 'which published weights, with --use-pretrained')
+    hashtag: str = _model('', 'which published weights, by their tag, with --use-pretrained', '--hashtag', '--tag',
+                          metavar='TAG')
     weights_index: str = changed(WeightsOptions, 'weights_index', group='model')
     trust_first_use: bool = changed(WeightsOptions, 'trust_first_use', group='model')
     resume_params: str = _model('', 'parameters to start from', metavar='FILE')

@@ -266,6 +266,15 @@ def test_contradictions_are_refused(world, flags, told):
         configured(world, *flags)
 
 
+@pytest.mark.parametrize('command, argv', [
+    ('train_recognizer', ('--model', NAME)), ('test_recognizer', ('--model', NAME)),
+    ('export', (NAME, '--out', 'x')), ('predict', (NAME, 'x.mp4'))])
+def test_published_weights_are_named_by_their_tag_under_both_names(command, argv):
+    parse_args = importlib.import_module(f'gluon_action.cli.{command}').parse_args
+    found = [parse_args([*argv, '--use-pretrained', flag, 'mmaction2-8seg']) for flag in ('--hashtag', '--tag')]
+    assert {(got[0] if isinstance(got, tuple) else got).hashtag for got in found} == {'mmaction2-8seg'}
+
+
 def test_last_gamma_does_not_silently_take_the_imagenet_weights_away(world):
     argv = world.train_argv(*RESNET, '--last-gamma')
     argv.remove('--no-pretrained-base')

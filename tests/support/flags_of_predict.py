@@ -299,6 +299,7 @@ PREDICT_ROWS = {'predict': {
     '--debug': traceback_row(lambda world: [predict, '/nowhere/x', '/nowhere/y']),
     '--model': parameters_need_the_name_of_their_network,
     '--use-pretrained': published_weights_are_taken,
+    '--hashtag': changes(of_the_zoo, '--hashtag', '{tag}'),
     '--index': changes(of_the_zoo, '--index', '{own_index}'),
     '--trust-first-use': changes(of_the_zoo, '--trust-first-use', given=('--index', '{open_predict}')),
     '--overlay': an_overlay_is_written,

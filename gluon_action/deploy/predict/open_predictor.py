@@ -12,7 +12,7 @@ from .predictor import Predictor
 
 
 def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_pretrained: bool = False,
-                   weights_index: str = '', trust_first_use: bool = False, **options) -> Predictor:
+                   hashtag: str = '', weights_index: str = '', trust_first_use: bool = False, **options) -> Predictor:
     """Open whatever can predict.
 
     Parameters
@@ -24,6 +24,8 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
         Of a file of parameters without the ``config.json`` of its run beside it: the network.
     use_pretrained : bool
         Of a model of the zoo: take the published weights.
+    hashtag : str
+        With `use_pretrained`: those with this tag; by default the best that can be had.
     weights_index, trust_first_use
         Where these are looked for, see :class:`gluon_action.weights.options.WeightsOptions`.
     **options
@@ -38,8 +40,8 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
     """
     path = Path(source).expanduser()
     if path.suffix == '.onnx' or path.is_dir() and ((path / MANIFEST).exists() or (path / MODEL).exists()):
-        for flag, given in (('--model', model), ('--use-pretrained', use_pretrained), ('--index', weights_index),
-                            ('--trust-first-use', trust_first_use)):
+        for flag, given in (('--model', model), ('--use-pretrained', use_pretrained), ('--hashtag', hashtag),
+                            ('--index', weights_index), ('--trust-first-use', trust_first_use)):
             if given:
                 raise UsageError(f'{flag}: {path} holds its network and its weights; leave it out')
         return Predictor(path, **options)
@@ -57,8 +59,8 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
         raise UsageError('--threads: is for models in ONNX Runtime; for a network in MXNet set OMP_NUM_THREADS')
     _need_mxnet(source)
     from ..bundle.what_is_exported import open_source
-    opened = open_source(source, model=model, use_pretrained=use_pretrained, weights_index=weights_index,
-                         trust_first_use=trust_first_use)
+    opened = open_source(source, model=model, use_pretrained=use_pretrained, hashtag=hashtag,
+                         weights_index=weights_index, trust_first_use=trust_first_use)
     return Predictor(opened, model=MxnetModel(opened.net), **options)
 
 
