@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import OutputError, UsageError
+from ..errors import OutputError, UsageError, WeightsError
 from ..files import check_folder_takes_files, output_errors
 from ..options import add_options
 from ..weights import Index, Row, read_index
@@ -149,7 +149,11 @@ def _in_cache(state: str) -> str:
 
 
 def _download(args: argparse.Namespace, index: Index) -> None:
-    rows = [row_by_tag(index, args.model, args.tag)] if args.tag else _rows_of(index, args.model)
+    try:
+        rows = [row_by_tag(index, args.model, args.tag)] if args.tag else _rows_of(index, args.model)
+    except WeightsError:
+        _rows_of(index, args.model)  # of a model that there is not, its name is what is wrong
+        raise
     _, paths = fetch_best(rows, args.root, trust_first_use=args.trust_first_use)
     for path in paths:
         print(path)

@@ -82,6 +82,8 @@ def test_a_download_prints_where_the_file_is_and_whose_it_is(server, index, capf
     assert 'does not allow commercial use' in caplog.text and 'by us, from' in caplog.text
     assert call('download', 'net_a', '--tag', 'bets') == 1
     assert 'did you mean best?' in capfd.readouterr().err
+    assert call('download', 'ner_a', '--tag', 'best') == 2
+    assert 'no weights of ner_a are published; did you mean net_a' in capfd.readouterr().err
 
 
 def test_verify_finds_what_has_changed_whatever_was_noted(server, index, capsys, tmp_path):
