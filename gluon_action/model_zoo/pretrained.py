@@ -18,8 +18,9 @@ from .recognizer import Recognizer
 
 _log = logging.getLogger(__name__)
 _WITHOUT_BASE = 'pass pretrained_base=False (--no-pretrained-base) to start from random weights'
-_WITHOUT_KINETICS = ('start from ImageNet with use_kinetics_pretrain=False, or from random weights with '
-                     'pretrained_base=False (--no-pretrained-base)')
+_WITHOUT_KINETICS = ('start from random weights with pretrained_base=False (--no-pretrained-base), from a file with '
+                     'load_weights (--resume-params FILE --new-head), or, in Python, from ImageNet with '
+                     'use_kinetics_pretrain=False')
 _WITHOUT = 'use pretrained=False to do without'
 
 
@@ -85,8 +86,8 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
                index: str | os.PathLike | None = None) -> Start | None:
     """Fetch published weights: the best of the model's that can be had, or those of a tag.
 
-    A line in the log says what is taken, from where, its published score and its licence, and one for each set that was
-    passed over, why.
+    A line in the log (logger ``gluon_action``, level INFO) says what is taken, from where, its published score and its
+    licence. Warnings say which sets were passed over, why, and that a licence forbids commercial use.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
     try:
         return _start(card, base, pretrained_base, found, root, trust_first_use, _WITHOUT_BASE)
     except WeightsError as error:
-        raise WeightsError(f'ImageNet weights {base}: {error}') from error
+        raise WeightsError(f'ImageNet weights {base}: {error}') from None  # its text says every cause
 
 
 def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=None) -> None:
@@ -223,8 +224,11 @@ def _start(card, model: str, tag: bool | str, index: Index, root: str | os.PathL
     if not (rows[0].head or replace_head):
         raise WeightsError(f'{model} {rows[0].tag}: these weights have no head; start a new one: replace_head=True, or '
                            'train on another number of classes')
-    row, paths = fetch_best(rows, root, trust_first_use=trust_first_use, way_out=way_out,
-                            towards=card.name if model != card.name else '')
+    try:
+        row, paths = fetch_best(rows, root, trust_first_use=trust_first_use, way_out=way_out,
+                                towards=card.name if model != card.name else '')
+    except WeightsError as error:
+        raise error from None  # its text says every cause
     return Start(row, tuple(paths), card.prepared(_input_of(row, card)))
 
 

@@ -200,6 +200,22 @@ def _percents(top1: float | None, top5: float | None) -> dict[str, float]:
     return {name: round(100 * value, 3) for name, value in (('top1', top1), ('top5', top5)) if value is not None}
 
 
+def _beginning(about: dict[str, Any]) -> str:
+    """Say in words which weights a run started from."""
+    config, model = about['config'], about['model'] if isinstance(about.get('model'), dict) else {}
+    row, file = model.get('row'), config.get('resume_params')
+    published = f'`{row.get("model")}`, tag `{row.get("tag")}`, by {row.get("publisher")}, licence ' \
+                f'{row.get("licence")}' if isinstance(row, dict) and row else ''
+    if about.get('started_from'):
+        return str(about['started_from'])
+    if file:
+        return f'the file `{Path(file).name}`' + (f', of {published}' if published else '')
+    if published:
+        return published
+    # A run that started from published weights notes them; None is noted where there were none.
+    return 'random weights' if 'row' in model or config.get('pretrained_base') is False else 'not noted'
+
+
 def _card(row: Row, about: dict[str, Any], names: list[str] | None, num_classes: int) -> str:
     """Return the card in Markdown: what the weights are, for whoever finds the file."""
     file = row.files[0]
@@ -207,7 +223,7 @@ def _card(row: Row, about: dict[str, Any], names: list[str] | None, num_classes:
     facts = {'Model': f'`{row.model}`, tag `{row.tag}`', 'File': f'`{file.name}`, {file.bytes:,} bytes',
              'SHA-256': f'`{file.digits}`', 'Publisher': row.publisher, 'Licence': row.licence,
              'Accuracy': row.score or 'not measured',
-             'Started from': str(about.get('started_from') or 'random weights, or weights of images')}
+             'Started from': _beginning(about)}
     data = [f'- {name}: `{Path(str(entry.get("file"))).name}`, {entry.get("videos")} videos, SHA-256 '
             f'`{entry.get("sha256")}`' for name, entry in lists.items() if isinstance(entry, dict)]
     preparation = [f'- {name.replace("_", " ")}: {value}' for name, value in row.input.items()]

@@ -36,7 +36,7 @@ class Recognizer(gluon.HybridBlock):
         GluonCV's name of the ImageNet network that the body can start from; empty for none.
     card : ModelCard or None
         What the zoo knows about it, and how its weights want frames prepared; set by `get_model`, and by whatever loads
-        weights.
+        weights. Its classes are those of the data set in the model's name, whatever the head was trained on.
     row : dict or None
         Where the weights came from, as the index of published weights says it; None for others.
     start : Start or None

@@ -54,7 +54,8 @@ class ModelCard:
     dataset : str
         Data set that the head is for, as in ``--dataset``.
     num_classes : int
-        Classes of that data set.
+        Classes of that data set. A network, or published weights, may have others: a network's own are its
+        ``num_classes`` and ``classes``.
     input : InputKind
         Frames; clips of `clip_length` frames `clip_stride` apart; or features of at most `clip_length` frames.
     channels : int
@@ -190,7 +191,7 @@ class ModelCard:
                 if self.of is not None and getattr(self, name) != getattr(self.of, name)}
 
     def labels(self) -> list[str] | None:
-        """Return the names of the classes in order, or None where the data set is the user's."""
+        """Return the names of the data set's classes in order, or None where it is the user's; see `num_classes`."""
         return class_names(self.dataset)
 
     def input_shape(self, rows: int = 1, size: int | None = None, frames: int | None = None) -> tuple[int, ...]:
@@ -215,6 +216,7 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
         Classes; by default those of the data set in the name.
     pretrained : bool, str or Start
         Load published weights of this model: the best that can be had, those with this tag, or what `find_start` found.
+        The logger ``gluon_action`` says at level INFO which were taken.
         Needs the `nclass` they were trained with, unless `replace_head`. The network's card has their preparation then.
     pretrained_base : bool, str or Start
         Start the body from ImageNet weights (of this tag). False starts at random: nothing is downloaded.

@@ -365,6 +365,25 @@ def test_what_is_said_of_published_weights_changes_with_overwrite_only(run_dir, 
     assert [row.licence for row in read_index(out / 'index.json').rows_of('resnet18_v1b_custom')] == ['CC0-1.0']
 
 
+PUBLISHED = {'model': 'resnet18_v1b', 'tag': 'tv', 'publisher': 'torchvision', 'licence': 'BSD-3-Clause'}
+
+
+@pytest.mark.parametrize('config, model, told', [
+    ({}, {}, 'not noted'), ({}, {'row': None}, 'random weights'), ({'pretrained_base': False}, {}, 'random weights'),
+    ({}, {'row': PUBLISHED}, '`resnet18_v1b`, tag `tv`, by torchvision, licence BSD-3-Clause'),
+    ({'resume_params': 'a/b.params'}, {'row': None}, 'the file `b.params`'),
+    ({'resume_params': 'a/b.params'}, {'row': PUBLISHED}, 'the file `b.params`, of `resnet18_v1b`, tag `tv`, by '
+                                                          'torchvision, licence BSD-3-Clause')])
+def test_a_card_says_which_weights_the_run_started_from(run_dir, tmp_path, config, model, told):
+    from gluon_action.model_zoo.publish import publish_run
+    run = shutil.copytree(run_dir, tmp_path / 'run')
+    about = json.loads((run / 'config.json').read_text())
+    about['config'] |= config
+    about['model'] |= model
+    (run / 'config.json').write_text(json.dumps(about))
+    assert f'- Started from: {told}\n' in publish_run(run, tmp_path / 'out').card.read_text()
+
+
 def test_parameters_of_another_network_are_not_published(run_dir, tmp_path):
     from gluon_action.model_zoo.publish import publish_run
     copy = tmp_path / 'run'

@@ -252,6 +252,15 @@ def test_a_file_of_no_known_format_is_refused(content, told, tmp_path, thin_unto
         convert(tmp_path / 'weights', thin_untouched)
 
 
+@pytest.mark.parametrize('name, told', [
+    ('nosuch.pth', 'no such file$'), ('nosuch.safetensors', 'no such file$'),
+    ('model.ckpt', 'no checkpoint of TensorFlow'), ('model.ckpt-100', 'no checkpoint of TensorFlow'),
+    ('nosuch', 'no checkpoint of TensorFlow')])
+def test_what_does_not_exist_is_called_so(name, told, tmp_path, thin_untouched):
+    with pytest.raises(WeightsError, match=f'{name}: {told}'):
+        convert(tmp_path / name, thin_untouched)
+
+
 def test_weights_of_an_unknown_network_are_refused(tmp_path, thin_untouched):
     with pytest.raises(WeightsError, match='2 variables .a.weight, b.weight. with the names of no known network'):
         convert(write_torch_file(tmp_path / 'x.pth', {'a.weight': np.ones(2), 'b.weight': np.ones(3)}), thin_untouched)

@@ -22,6 +22,7 @@ from gluon_action.cli import train_recognizer as command
 from gluon_action.cli.command import run
 from gluon_action.data import by_name
 from gluon_action.data.loading.loader import VideoLoader
+from gluon_action.engine import mxnet_distribution
 from gluon_action.errors import UsageError
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.parts import build_recipe, open_datasets
@@ -185,6 +186,7 @@ def test_config_json_holds_choices_classes_lists_and_versions(whole, demo_appear
     assert about['num_classes'] == 8 and about['lists']['val']['videos'] == 16
     assert about['lists']['train']['file'] == str(demo_appearance.train_list)
     assert about['versions']['numpy'] == np.__version__
+    assert about['versions'][mxnet_distribution()] == mx.__version__
 
 
 def test_parameters_of_a_run_load_into_the_network_of_the_zoo(whole):

@@ -83,6 +83,8 @@ def find_prefix(path: str | os.PathLike) -> Path:
     if prefix.is_file():
         raise WeightsError(f'{path}: there is no {prefix.name}.index beside it; TensorFlow before 0.12 wrote a '
                            'checkpoint as one file: restore it and save it again with tf.compat.v1.train.Saver')
+    if re.fullmatch(r'\.[A-Za-z]\w*', path.suffix) and path.suffix not in ('.ckpt', '.index', '.data'):
+        raise WeightsError(f'{path}: no such file')
     raise WeightsError(f'{path}: no checkpoint of TensorFlow, which is {prefix.name}.index and '
                        f'{prefix.name}.data-00000-of-00001 in {prefix.parent}')
 

@@ -55,7 +55,8 @@ class TrainConfig(RecognizerOptions):
     max_skip_share: float = _data(0.1, 'stop when more than this share of the videos was skipped')
 
     pretrained_base: bool = _model(
-        True, 'start the body at random instead of from ImageNet weights, which are downloaded',
+        True, 'start the body at random instead of from weights that are downloaded: those of an ImageNet network, '
+        'and for *_custom the Kinetics400 weights of the same network',
         '--no-pretrained-base')
     new_head: bool = _model(
         False, 'take the body of --resume-params only: its weights were trained on other classes')

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...engine import mxnet_distribution
 from ...errors import VideoReadError
 from ..hook import Hook
 from .folder import RunFolder, versions
@@ -192,7 +193,8 @@ class Recipe:
         return {'config': dataclasses.asdict(self.config), 'num_classes': data.num_classes, 'classes': data.classes,
                 'model': self.about_model(),
                 'lists': {name: self.about_list(name, loader.dataset) for name, loader in data.loaders.items()},
-                **self.more_about(data, started_from), 'versions': versions(self.packages)}
+                **self.more_about(data, started_from),
+                'versions': versions([*self.packages, *filter(None, [mxnet_distribution()])])}
 
     def about_model(self) -> dict[str, Any]:
         """Return what ``config.json`` says about the network: how it wants frames, whose weights it started from."""
