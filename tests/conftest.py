@@ -21,6 +21,7 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
 for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     os.environ[name] = 'http://127.0.0.1:9'
 os.environ['no_proxy'] = os.environ['NO_PROXY'] = '127.0.0.1,localhost'
+os.environ['HF_HUB_OFFLINE'] = '1'  # its library would try for minutes
 
 # A shell starts background jobs with Ctrl-C ignored, and so would be the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -646,6 +646,7 @@ def test_two_processes_download_once(server, tmp_path):
 
 def test_the_hub_fills_its_own_cache_and_ours_points_there(server, tmp_path, monkeypatch):
     constants = pytest.importorskip('huggingface_hub.constants')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
     monkeypatch.setenv('HF_ENDPOINT', server.address)
     commit = '0123456789' * 4
@@ -664,6 +665,7 @@ def test_the_hub_fills_its_own_cache_and_ours_points_there(server, tmp_path, mon
 @pytest.mark.filterwarnings('ignore:Not enough free disk space')
 def test_a_disk_that_refuses_the_cache_of_the_hub_is_named_with_the_way_out(server, tmp_path, monkeypatch, mount_disk):
     constants = pytest.importorskip('huggingface_hub.constants')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(mount_disk('100k') / 'hub'))
     monkeypatch.setenv('HF_ENDPOINT', server.address)
     server.commit = '0123456789' * 4
