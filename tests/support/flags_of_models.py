@@ -2,12 +2,14 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 from flags_world import NAME, changes, ran, seen, traceback_row
 from weights_server import row_of, write_index
 
 from gluon_action.cli import models
 from gluon_action.cli.command import run
+from gluon_action.files import file_sha256
 
 
 def call(*argv):
@@ -189,8 +191,9 @@ def field(name):
 def percent(world, *flags):
     folder = world.folder / 'a_report'
     folder.mkdir(exist_ok=True)
-    (folder / 'results.json').write_text(json.dumps(
-        {'top1': 0.125, 'top5': 0.5, 'protocol': {'views': '25x10', 'average': 'scores'}}))
+    tested = {'sha256': file_sha256(Path(ran(world)) / 'best.params')}
+    (folder / 'results.json').write_text(json.dumps({'top1': 0.125, 'top5': 0.5, 'protocol': {
+        'model': NAME, 'weights': tested, 'views': '25x10', 'average': 'scores'}}))
     row = published(world, *flags)
     return row['top1'], row['protocol'], row.get('average')
 
@@ -206,7 +209,7 @@ def the_named_run_is_published(world, output, *flags):
 def it_is_published_where_told(world, output, *flags):
     out = world.new_folder()
     assert call('publish', ran(world), *flags, out) == 0
-    assert sorted(path.suffix for path in out.iterdir()) == ['.json', '.md', '.params']
+    assert sorted(path.suffix for path in out.iterdir()) == ['.json', '.json', '.md', '.params']
 
 
 @seen('--overwrite')
