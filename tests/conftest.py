@@ -17,7 +17,8 @@ import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
 os.environ['PYTHONPATH'] = os.pathsep.join(
     [str(Path(__file__).parent / 'support'), *filter(None, [os.environ.get('PYTHONPATH')])])
 
-# Weights have addresses all over the world; a test asks servers on this machine only.
+# Weights have addresses all over the world; a test asks servers on this machine only, unless it installs something.
+AS_FOUND = dict(os.environ)
 for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     os.environ[name] = 'http://127.0.0.1:9'
 os.environ['no_proxy'] = os.environ['NO_PROXY'] = '127.0.0.1,localhost'
@@ -26,6 +27,12 @@ os.environ['HF_HUB_OFFLINE'] = '1'  # its library would try for minutes
 # A shell starts background jobs with Ctrl-C ignored, and so would be the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def as_found():
+    """The environment with the machine's own way to other machines, for pip."""
+    return dict(AS_FOUND)
 
 
 @pytest.fixture(scope='session')

@@ -100,11 +100,12 @@ for attempt in (lambda: Overlay(['o.mp4']), import_matplotlib, lambda: Predictor
 
 
 @pytest.mark.slow
-def test_a_bare_environment_predicts(place, tmp_path):
+def test_a_bare_environment_predicts(place, tmp_path, as_found):
     """``pip install .[runtime]`` into a new environment, as on a machine that only runs exported models."""
     venv.create(tmp_path / 'env', with_pip=True)
     python = tmp_path / 'env' / 'bin' / 'python'
-    done = subprocess.run([python, '-m', 'pip', 'install', '-q', f'{ROOT}[runtime]'], capture_output=True, text=True)
+    done = subprocess.run([python, '-m', 'pip', 'install', '-q', f'{ROOT}[runtime]'], env=as_found, capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr
     listed = subprocess.run([python, '-m', 'pip', 'list', '--format', 'json'], capture_output=True, text=True)
     names = {entry['name'].lower() for entry in json.loads(listed.stdout)}
