@@ -24,7 +24,8 @@ TRAIN = ('train', '--dataset', 'demo_motion', '--data-dir', 'videos', '--model',
 @pytest.fixture
 def old(tmp_path, monkeypatch):
     with tarfile.open(Path(__file__).parent / 'data' / 'version_0_1.tar.xz') as archive:
-        archive.extractall(tmp_path, filter='data')
+        # Debian 12's Python 3.11.2 has no filters yet.
+        archive.extractall(tmp_path, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
