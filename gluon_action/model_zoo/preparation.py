@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from ..errors import ModelError, OutputError, WeightsError
 from ..files import to_json, write_file
 from ..run_config import read_run_config
-from ..weights.index import SAMPLINGS
+from ..weights.index import INPUT
 
 _log = logging.getLogger(__name__)
 
@@ -129,14 +128,14 @@ def preparation_of_run(about: dict[str, Any], path: str | os.PathLike) -> Prepar
     WeightsError
         When it cannot be understood.
     """
-    row = _part(_part(about, 'model'), 'row') or None
-    input = {**_part(row or {}, 'input'), **input_of_run(about)}
+    row = part_of(part_of(about, 'model'), 'row') or None
+    input = {**part_of(row or {}, 'input'), **input_of_run(about)}
     return Preparation(_checked(input, f'config.json of the run of {path}'), row, run=about)
 
 
 def input_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run says of its input, as rows of the index name it; see `preparation_of_run`."""
-    config, model = _part(about, 'config'), _part(about, 'model')
+    config, model = part_of(about, 'config'), part_of(about, 'model')
     said = {'mean': model.get('mean'), 'std': model.get('std'), 'input_size': config.get('input_size'),
             'clip_sampling': config.get('clip_sampling')}
     if not config.get('slowfast'):  # of which --new-length is what both pathways look at
@@ -146,7 +145,8 @@ def input_of_run(about: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _part(of: Mapping[str, Any], name: str) -> dict[str, Any]:
+def part_of(of: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an object inside another one that was read; {} where there is none."""
     return of[name] if isinstance(of.get(name), dict) else {}
 
 
@@ -201,9 +201,8 @@ def said(card, other) -> str:
     """Say in words what of a card's preparation differs from another's."""
     def words(value):
         return ' '.join(f'{number:g}' for number in value) if isinstance(value, tuple) else str(value)
-    names = ('mean', 'std', 'clip_length', 'clip_stride', 'clip_sampling', 'input_size')
     return ', '.join(f'{name.replace("_", " ")} {words(getattr(card, name))} instead of {words(getattr(other, name))}'
-                     for name in names if getattr(card, name) != getattr(other, name))
+                     for name in INPUT if getattr(card, name) != getattr(other, name))
 
 
 def _read(beside: Path) -> Preparation:
@@ -229,17 +228,10 @@ def _checked(input: Mapping[str, Any], where: str | os.PathLike) -> dict[str, An
     """Refuse numbers that no preparation has."""
     found = {}
     for name, value in input.items():
-        if name in ('mean', 'std'):
-            right = isinstance(value, (list, tuple)) and value and all(
-                isinstance(number, (int, float)) and math.isfinite(number) and (name == 'mean' or number > 0)
-                for number in value)
-        elif name in ('clip_length', 'clip_stride', 'input_size'):
-            right = isinstance(value, int) and value > 0
-        elif name == 'clip_sampling':
-            right = value in SAMPLINGS
-        else:
+        if name not in INPUT:
             continue
-        if not right:
+        right, _ = INPUT[name]
+        if not right(value):
             raise WeightsError(f'{where}: {name} cannot be {value!r}')
         found[name] = value
     return found

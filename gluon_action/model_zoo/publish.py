@@ -15,7 +15,7 @@ from ..run_config import read_run_config
 from ..weights import Row, WeightsFile
 from ..weights.index import parse_index
 from .params_file import read_parameters
-from .preparation import describe_row, input_of_run, write_preparation
+from .preparation import describe_row, input_of_run, part_of, write_preparation
 from .registry import ModelCard, model_card
 
 _VARIANTS = ('use_gn', 'use_se', 'batch_norm')
@@ -147,7 +147,7 @@ def _as_text(rows: list[dict]) -> str:
 
 
 def _options(about: dict[str, Any]) -> dict[str, Any]:
-    config, model = about['config'], about['model'] if isinstance(about.get('model'), dict) else {}
+    config, model = about['config'], part_of(about, 'model')
     started_with = (model.get('row') or {}).get('options') or {}
     options = started_with | {name: True for name in _VARIANTS if config.get(name)}
     if config.get('consensus', 'avg') != 'avg':
@@ -202,7 +202,7 @@ def _percents(top1: float | None, top5: float | None) -> dict[str, float]:
 
 def _beginning(about: dict[str, Any]) -> str:
     """Say in words which weights a run started from."""
-    config, model = about['config'], about['model'] if isinstance(about.get('model'), dict) else {}
+    config, model = about['config'], part_of(about, 'model')
     row, file = model.get('row'), config.get('resume_params')
     published = f'`{row.get("model")}`, tag `{row.get("tag")}`, by {row.get("publisher")}, licence ' \
                 f'{row.get("licence")}' if isinstance(row, dict) and row else ''
@@ -219,7 +219,7 @@ def _beginning(about: dict[str, Any]) -> str:
 def _card(row: Row, about: dict[str, Any], names: list[str] | None, num_classes: int) -> str:
     """Return the card in Markdown: what the weights are, for whoever finds the file."""
     file = row.files[0]
-    lists = about.get('lists') if isinstance(about.get('lists'), dict) else {}
+    lists = part_of(about, 'lists')
     facts = {'Model': f'`{row.model}`, tag `{row.tag}`', 'File': f'`{file.name}`, {file.bytes:,} bytes',
              'SHA-256': f'`{file.digits}`', 'Publisher': row.publisher, 'Licence': row.licence,
              'Accuracy': row.score or 'not measured',
@@ -229,7 +229,7 @@ def _card(row: Row, about: dict[str, Any], names: list[str] | None, num_classes:
     preparation = [f'- {name.replace("_", " ")}: {value}' for name, value in row.input.items()]
     if row.segments:
         preparation.append(f'- segments in training: {row.segments}')
-    versions = about.get('versions') if isinstance(about.get('versions'), dict) else {}
+    versions = part_of(about, 'versions')
     parts = [f'# {row.model} {row.tag}', '\n'.join(f'- {name}: {value}' for name, value in facts.items()),
              '## Use', f'```python\nfrom gluon_action.model_zoo import get_model\n\nnet = get_model({row.model!r}, '
              f"pretrained={row.tag!r}, index='index.json')\n```",

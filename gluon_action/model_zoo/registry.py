@@ -14,6 +14,7 @@ from ..class_names import class_names
 from ..errors import ModelError
 from ..input_kind import CLIPS, FRAMES, InputKind
 from ..nn import freeze_batch_norms
+from ..weights.index import INPUT
 from .pretrained import Start, find_start, load_start
 from .recognizer import Recognizer, initialize_rest, settle_shapes
 
@@ -36,7 +37,7 @@ _OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 
             'temporal_conv_startat', 'gating_startat', 'depth_multiplier', 'min_depth', 'sub_sample')
 
 #: What weights may want other than the zoo's card says: how pixels become numbers, and which of them are seen.
-PREPARATION = ('mean', 'std', 'clip_length', 'clip_stride', 'clip_sampling', 'input_size')
+PREPARATION = tuple(INPUT)
 _OF_CLIPS = ('clip_length', 'clip_stride', 'clip_sampling')
 
 _BUILDERS: dict[str, Callable[..., Recognizer]] = {}

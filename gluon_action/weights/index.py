@@ -413,7 +413,7 @@ def _required(cls: type) -> list[str]:
 
 
 def _input(given: dict, where: str) -> dict:
-    values = _fields(given, where, _INPUT)
+    values = _fields(given, where, INPUT)
     if ('mean' in values) != ('std' in values) or len(values.get('mean', ())) != len(values.get('std', ())):
         raise WeightsError(f'{where}: mean and std: both are wanted, with a number for each channel, got '
                            f'{values.get("mean")} and {values.get("std")}')
@@ -444,7 +444,7 @@ def _digest(value: Any) -> bool:
 
 
 def _numbers(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_number, value))
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(_number, value))
 
 
 def _names(value: Any) -> bool:
@@ -477,12 +477,13 @@ _FILE = {
                                                                       in ALGORITHMS.items())
                + f') or the first 8 to {_LONGEST_PREFIX}, 0-9 and a-f,'),
     'bytes': (lambda value: value is None or _count(value), 'a whole number from 1')}
-_INPUT = {
+#: The preparation that weights want, which is told by rows and beside files of weights.
+INPUT = {
     'mean': (_numbers, 'a list of numbers'),
     'std': (lambda value: _numbers(value) and all(number > 0 for number in value), 'a list of numbers above 0'),
-    'clip_sampling': _one_of(SAMPLINGS),
-    **{name: (_count, 'a whole number from 1') for name in ('clip_length', 'clip_stride', 'input_size')}}
+    **{name: (_count, 'a whole number from 1') for name in ('clip_length', 'clip_stride')},
+    'clip_sampling': _one_of(SAMPLINGS), 'input_size': (_count, 'a whole number from 1')}
 _MEASURED = {
-    'clip_length': _INPUT['clip_length'], 'input_size': _INPUT['input_size'],
+    'clip_length': INPUT['clip_length'], 'input_size': INPUT['input_size'],
     'resize': (lambda value: isinstance(value, list) and len(value) == 2 and all(map(_count, value)),
                'height and width')}
