@@ -20,7 +20,8 @@ import gluon_action  # noqa: F401  (prepares MXNet)
 
 # isort: split
 from gluon_action.data.demo.moving_texture import CLASSES, render_two_stream
-from gluon_action.data.tfrecords.framing import RecordWriter, make_example
+from gluon_action.data.tfrecords.examples import make_example
+from gluon_action.data.tfrecords.framing import RecordWriter
 from gluon_action.train.recipes.clip_estimator import train
 from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
 

@@ -21,7 +21,7 @@ from gluon_action.data.loading.workers import WorkerPool
 from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.data.tfrecords import cutting
 from gluon_action.data.tfrecords.clips import ClipRecords
-from gluon_action.data.tfrecords.framing import parse_example
+from gluon_action.data.tfrecords.examples import parse_example
 from gluon_action.data.tfrecords.manifest import Manifest
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_clip_records.py'

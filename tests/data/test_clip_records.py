@@ -7,7 +7,8 @@ import pytest
 
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.tfrecords.clips import ClipRecords
-from gluon_action.data.tfrecords.framing import RecordWriter, make_example
+from gluon_action.data.tfrecords.examples import make_example
+from gluon_action.data.tfrecords.framing import RecordWriter
 from gluon_action.data.transforms import color
 from gluon_action.errors import RecordError, TrainingError, UsageError
 
@@ -157,7 +158,7 @@ def test_a_flipped_bit_is_told_by_file_and_byte(folder):
     content[record + 100] ^= 4
     path.write_bytes(content)
     records = ClipRecords(folder, **GEOMETRY)
-    with pytest.raises(RecordError, match=rf'a.tfrecord, byte {record}: the record of {record - 16} bytes .* damaged'):
+    with pytest.raises(RecordError, match=rf'a.tfrecord, byte {record}: record 1 of {record - 16} bytes, .* damaged'):
         records.load(1)
     assert records.load(2)[0].shape == (1, 3, 4, 6, 8)
 

@@ -10,14 +10,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from records import records_in
 from tensorboardX.record_writer import RecordWriter as TensorboardWriter
 
-from gluon_action.data.tfrecords.framing import (
-    FOOTER,
-    HEADER,
-    RecordFile,
-    RecordWriter,
-    make_example,
-    parse_example,
-)
+from gluon_action.data.tfrecords.examples import make_example, parse_example
+from gluon_action.data.tfrecords.framing import FOOTER, HEADER, RecordFile, RecordWriter
 from gluon_action.errors import OutputError, RecordError, UsageError, VideoReadError
 from gluon_action.wire import masked_crc32c
 
@@ -122,7 +116,7 @@ def test_the_other_records_of_a_damaged_file_can_be_read(tmp_path):
     path.write_bytes(path.read_bytes().replace(b'second', b'secund'))
     file = RecordFile(path)
     assert (file.read(0), file.read(2)) == (b'first', b'third')
-    with pytest.raises(RecordError, match=r'byte 21: the record of 6 bytes that begins here is damaged'):
+    with pytest.raises(RecordError, match=r'byte 21: record 1 of 6 bytes, which begins here, is damaged'):
         file.read(1)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import gluon_action  # noqa: F401  (prepares MXNet)
 
 # isort: split
-from gluon_action.data.tfrecords.framing import RecordWriter, make_example
+from gluon_action.data.tfrecords.examples import make_example
+from gluon_action.data.tfrecords.framing import RecordWriter
 from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
 from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 

@@ -1,8 +1,6 @@
 """Clips with their labels in TFRecords, as a data set that `VideoLoader` reads."""
 from __future__ import annotations
 
-import glob
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import RecordError, UsageError
+from ...errors import UsageError
 from ..reading.sampling import sample_rng
 from ..transforms.functional import opencv
-from .framing import RecordFile, parse_example
+from .examples import parse_example
+from .record_sets import Where, counted, digest_of, find_records, open_records
 
 #: File beside the records that names the classes, one a line.
 CLASSES_FILE = 'classes.txt'
@@ -28,7 +27,8 @@ class ClipRecords:
     Parameters
     ----------
     setting : str or path
-        A folder, whose ``*.tfrecord`` are taken, a pattern such as ``clips/train-*.tfrecord``, or one file.
+        A folder, whose ``*.tfrecord`` are taken, a pattern such as ``clips/train-*.tfrecord``, one file, or several of
+        them with commas between.
     num_classes : int
         K.
     clip_length, height, width, channels : int
@@ -79,13 +79,13 @@ class ClipRecords:
         if augment is not None and channels != 3:
             raise UsageError(f'colours are changed in clips of 3 channels, these have {channels}; leave augment out')
         paths = find_records(self.setting)
-        files = _open_all(paths)
+        files = open_records(paths)
         self._files = {file.path: file for file in files}
         self.samples = [Record(file.path, index) for file in files for index in range(len(file))]
         if not self.samples:
-            raise UsageError(f'{self.setting}: no clips; {_count(paths, "file")} without any record')
+            raise UsageError(f'{self.setting}: no clips; {counted(paths, "file")} without any record')
         self.classes = _read_classes(os.path.dirname(paths[0]), num_classes)
-        self.list_sha256 = _digest(files)
+        self.list_sha256 = digest_of(files)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -121,7 +121,7 @@ class ClipRecords:
         """
         sample = self.samples[index]
         file = self._files[sample.path]
-        where = _Where(sample.path, int(file.offsets[sample.index]), sample.index)
+        where = Where(file, sample.index)
         features = parse_example(file.read(sample.index), where.path, where.offset)
         pixels = where.only(features, 'feature')
         if len(pixels) != np.prod(self.shape):
@@ -131,13 +131,13 @@ class ClipRecords:
             return clip, None
         label = where.only(features, 'label')
         if len(label) != self.num_classes:
-            raise where.error(f'its label has {_count(label, "byte")}, expected one for each of {self.num_classes} '
+            raise where.error(f'its label has {counted(label, "byte")}, expected one for each of {self.num_classes} '
                               f'classes; are there {len(label)}? pass --num_classes {len(label)}')
         hot = np.frombuffer(label, np.uint8)
         if hot.max() > 1:
             raise where.error(f'its label holds {hot.max()} for class {hot.argmax()}; zeros and ones are expected')
         if not self.multi_label and hot.sum() != 1:
-            raise where.error(f'its label names {_count(np.flatnonzero(hot), "class")}, expected exactly one; train '
+            raise where.error(f'its label names {counted(np.flatnonzero(hot), "class")}, expected exactly one; train '
                               'with several labels, or leave the clip out')
         return clip, hot
 
@@ -160,54 +160,6 @@ class Record:
         return f'{self.path} record {self.index}'
 
 
-def find_records(setting: str) -> list[str]:
-    """Files that a folder, a pattern or the name of one file means, sorted.
-
-    Raises
-    ------
-    UsageError
-        When there is none.
-    """
-    if os.path.isdir(setting):
-        pattern = os.path.join(glob.escape(setting), '*.tfrecord')
-    else:
-        pattern = setting
-    paths = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
-    if paths:
-        return paths
-    if os.path.isfile(setting):  # a name with brackets in it
-        return [setting]
-    shown = os.path.join(setting, '*.tfrecord') if os.path.isdir(setting) else setting
-    folder = os.path.dirname(shown)
-    while folder and not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    there = sorted(os.listdir(folder or '.'))
-    holds = f'holds {", ".join(there[:6])}{" ..." * (len(there) > 6)}' if there else 'is empty'
-    raise UsageError(f'no file is called {shown}; {folder or "."} {holds}; pass a folder of .tfrecord files or '
-                     'a pattern in quotes')
-
-
-class _Where:
-    """A record, for messages about it."""
-
-    def __init__(self, path: str, offset: int, number: int):
-        self.path, self.offset, self.number = path, offset, number
-
-    def error(self, cause: str) -> RecordError:
-        return RecordError(self.path, self.offset, f'record {self.number}: {cause}')
-
-    def only(self, features: dict, name: str) -> memoryview:
-        """Content of a feature that is one string of bytes."""
-        if name not in features:
-            raise self.error(f'has no {name!r}, only {", ".join(map(repr, sorted(features))) or "nothing"}')
-        values = features[name]
-        if not isinstance(values, list):
-            raise self.error(f'its {name!r} is a list of numbers ({values.dtype}); raw bytes are expected')
-        if len(values) != 1:
-            raise self.error(f'its {name!r} has {len(values)} strings of bytes, expected one')
-        return values[0]
-
-
 def _wrong_clip(length: int, shape: tuple[int, ...]) -> str:
     frames, height, width, channels = shape
     per_frame = height * width * channels
@@ -219,21 +171,6 @@ def _wrong_clip(length: int, shape: tuple[int, ...]) -> str:
     if length and side * side * frames * channels == length:
         return cause + (f'are the frames {side} x {side}? pass --frame_height {side} --frame_width {side}')
     return cause + 'pass the --clip_length, --frame_height, --frame_width and --channels that they were made with'
-
-
-def _open_all(paths: list[str]) -> list[RecordFile]:
-    files, bad = [], []
-    for path in paths:
-        try:
-            files.append(RecordFile(path))
-        except RecordError as error:
-            bad.append(error)
-    if len(bad) > 1:
-        others = '; '.join(map(str, bad[1:]))
-        raise RecordError(bad[0].path, bad[0].offset, f'{bad[0].cause}. And of the {len(paths)} files also: {others}')
-    if bad:
-        raise bad[0]
-    return files
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:
@@ -262,16 +199,3 @@ def _read_classes(folder: str, num_classes: int) -> list[str] | None:
         raise UsageError(f'{path} names {len(names)} classes, but --num_classes is {num_classes}; pass --num_classes '
                          f'{len(names)}')
     return names
-
-
-def _digest(files: list[RecordFile]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f'{os.path.basename(file.path)}\n'.encode('utf-8', 'surrogateescape'))
-        digest.update(file.lengths.astype('<i8').tobytes() + file.checksums.astype('<u4').tobytes())
-    return digest.hexdigest()
-
-
-def _count(things, noun: str) -> str:
-    plural = {'class': 'classes'}.get(noun, f'{noun}s')
-    return f'{len(things)} {noun if len(things) == 1 else plural}'

@@ -24,7 +24,8 @@ from ..reading.sampling import clip_indices
 from ..reading.video_reader import VideoReader
 from .clips import CLASSES_FILE, ClipRecords
 from .cutting import CropSettings, cut_clips
-from .framing import RecordWriter, make_example
+from .examples import make_example
+from .framing import RecordWriter
 from .manifest import Manifest
 
 REPORT = 'report.json'

@@ -1,0 +1,380 @@
+"""Features of videos and of their frames in TFRecords, as YouTube-8M has them: a data set that `VideoLoader` reads."""
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import RecordError, UsageError
+from .examples import byte_rows, parse_example, parse_sequence_example
+from .feature_messages import ID_NAMES, LEVELS, PREDICTIONS
+from .framing import RecordFile
+from .record_sets import Where, counted, digest_of, find_records, open_records
+
+log = logging.getLogger(__name__)
+
+#: Name and size of each feature of a frame, in the order in which they stand in it.
+Features = tuple[tuple[str, int], ...]
+
+_MIXED = 8        # files whose records are shuffled together
+_HEAD = 4096      # bytes of a record in which its id is looked for first
+
+
+def parse_features(names: str, sizes: str) -> Features:
+    """Read ``--feature_names`` and ``--feature_sizes``: ``parse_features('rgb, audio', '1024, 128')``.
+
+    Returns
+    -------
+    tuple of (str, int)
+        Name and size of each.
+
+    Raises
+    ------
+    UsageError
+        When they do not fit each other, a name stands twice, or a size is no whole number above 0.
+    """
+    split = [name.strip() for name in names.split(',')]
+    split_sizes = [size.strip() for size in sizes.split(',')]
+    if len(split) != len(split_sizes):
+        raise UsageError(f'--feature_names {names!r} are {len(split)}, --feature_sizes {sizes!r} are '
+                         f'{len(split_sizes)}; give one size for each name')
+    if not all(split) or len(set(split)) < len(split):
+        raise UsageError(f'--feature_names {names!r}: name each feature once, with commas between, such as rgb,audio')
+    if not all(size.isascii() and size.isdigit() and int(size) for size in split_sizes):
+        raise UsageError(f'--feature_sizes {sizes!r}: a size is a whole number above 0, such as 1024,128')
+    return tuple(zip(split, map(int, split_sizes)))
+
+
+class FeatureRecords:
+    """Features of videos out of TFRecords.
+
+    A record of frames is a ``tf.train.SequenceExample`` whose lists hold D bytes for each frame; one of a video is a
+    ``tf.train.Example`` with lists of floats. Both have ``id`` or ``video_id``, and ``labels``; what else they have,
+    such as the labels of segments of 2019, is passed over. Opening reads where records begin, not what is in them.
+
+    Parameters
+    ----------
+    pattern : str or path
+        A folder, whose ``*.tfrecord`` are taken, a pattern such as ``train*.tfrecord``, one file, or several of them
+        with commas between.
+    features : sequence of (str, int)
+        As `parse_features` returns it: which features, in the order in which they stand in a row. D is the sum of the
+        sizes.
+    num_classes : int
+        K.
+    max_frames : int
+        T: longer videos are cut.
+    frame_level : bool
+        Whether records are of frames; otherwise of videos, and T is 1.
+    need_labels : bool
+        Whether every record has labels; otherwise those of one without are NaN.
+    teacher : {None, 'records'} or path
+        Where a teacher's predictions are read: nowhere, in the records (the distillation format), or beside them (a
+        folder that `gluon_action.data.tfrecords.teacher` describes).
+    on_error : {'raise', 'skip'}
+        What to do with a file that is torn: refuse it, or log and note it in `torn` and read the records before.
+
+    Attributes
+    ----------
+    samples : sequence of FeatureSample
+        In the order of file names, then of the records in each file.
+    num_classes, multi_label, setting
+        K, True, and the pattern.
+    torn : list of RecordError
+    list_sha256 : str
+        Identifies the records: of file names, lengths and checksums.
+
+    Raises
+    ------
+    UsageError
+        When an argument is invalid, or no file fits the pattern.
+    RecordError
+        When files are torn or no TFRecords; all of them are named.
+    """
+
+    multi_label = True
+    num_segments = num_crop = 1
+    classes = None
+
+    def __init__(self, pattern: str | os.PathLike, *, features: Sequence[tuple[str, int]], num_classes: int = 3862,
+                 max_frames: int = 300, frame_level: bool = True, need_labels: bool = True,
+                 teacher: str | os.PathLike | None = None, on_error: str = 'raise'):
+        self.setting = os.path.expanduser(os.fspath(pattern))
+        self.features, self.num_classes = tuple(features), num_classes
+        self.frame_level, self.need_labels = frame_level, need_labels
+        if on_error not in ('raise', 'skip'):
+            raise UsageError(f'on_error must be one of raise, skip, got {on_error!r}')
+        if min(num_classes, max_frames) < 1:
+            raise UsageError(f'num_classes and max_frames must be 1 or more, got {num_classes} and {max_frames}')
+        self.row_shape = (max_frames if frame_level else 1, sum(size for _, size in self.features))
+        paths = find_records(self.setting)
+        self._files = open_records(paths, keep_whole=on_error == 'skip')
+        self.torn = [file.torn for file in self._files if file.torn is not None]
+        for error in self.torn:
+            log.warning('skipped: %s', error)
+        self._starts = np.cumsum([0, *map(len, self._files)])
+        if not len(self):
+            raise UsageError(f'{self.setting}: no videos; {counted(paths, "file")} without any record')
+        self._teacher = None if teacher is None else _InRecords()
+        self.samples = _Samples(self)
+        self.list_sha256 = digest_of(self._files)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def load(self, index: int, *, epoch: int = 0, view: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Read one video; nothing is drawn.
+
+        Returns
+        -------
+        features : float32 ndarray (1, T, D)
+            Dequantized, not normalised; zeros behind the last frame.
+        label : float32 ndarray (K,) or (2K,)
+            Zeros and ones; then, with a teacher, its predictions.
+
+        Raises
+        ------
+        RecordError
+            Naming file, byte and record, when it is damaged or does not hold what it should.
+        """
+        rows = np.empty((1, *self.row_shape), np.float32)
+        labels, errors = self.load_many([index], rows, epoch=epoch)
+        if errors:
+            raise errors[0]
+        return rows, labels[0]
+
+    def load_many(self, indices: Sequence[int], rows: np.ndarray, *,
+                  epoch: int = 0) -> tuple[np.ndarray, dict[int, RecordError]]:
+        """Read videos; what lies together is read together.
+
+        Parameters
+        ----------
+        indices : sequence of int
+        rows : float32 ndarray (n, T, D)
+            Where the features of the n videos go; zeros where one cannot be read.
+
+        Returns
+        -------
+        labels : float32 ndarray (n, K) or (n, 2K)
+        errors : dict
+            Place among the n -> `RecordError`, as `load` raises it.
+        """
+        labels = np.zeros((len(indices), self.num_classes * (1 if self._teacher is None else 2)), np.float32)
+        errors: dict[int, RecordError] = {}
+        indices = np.asarray(indices)
+        numbers = np.searchsorted(self._starts, indices, 'right') - 1
+        for number in np.unique(numbers):
+            places = np.flatnonzero(numbers == number)
+            places = places[np.argsort(indices[places], kind='stable')]
+            self._load_of(self._files[number], indices - self._starts[number], places.tolist(), rows, labels, errors)
+        for place in errors:
+            rows[place] = 0
+        return labels, errors
+
+    def shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        """An order of all samples in which those of a few files at a time are mixed, so that disks read on.
+
+        Returns
+        -------
+        int64 ndarray (n,)
+        """
+        order = rng.permutation(len(self._files))
+        together = [np.concatenate([np.arange(*self._starts[number:number + 2]) for number in order[i:i + _MIXED]])
+                    for i in range(0, len(order), _MIXED)]
+        return np.concatenate([rng.permutation(indices) for indices in together])
+
+    def place_of(self, index: int) -> tuple[RecordFile, int]:
+        """File of a sample, and the number of its record in it."""
+        number = int(np.searchsorted(self._starts, index, 'right')) - 1
+        return self._files[number], int(index - self._starts[number])
+
+    def _load_of(self, file: RecordFile, records: np.ndarray, places: list[int], rows: np.ndarray, labels: np.ndarray,
+                 errors: dict[int, RecordError]) -> None:
+        """Read the records of one file."""
+        try:
+            with file.opened() as read:
+                for place in places:
+                    try:
+                        record = int(records[place])
+                        self._take(read(record), Where(file, record), rows[place], labels[place])
+                    except RecordError as error:
+                        errors[place] = error
+        except RecordError as error:
+            errors.update(dict.fromkeys(places, error))
+
+    def _take(self, content: bytes, where: Where, row: np.ndarray, label: np.ndarray) -> None:
+        try:
+            context, lists = parse_sequence_example(content)  # an Example is one without lists
+        except ValueError as error:
+            kind = 'SequenceExample' if self.frame_level else 'Example'
+            raise where.error(f'it is not a tf.train.{kind}: {error}') from error
+        if not any(name in context for name in ID_NAMES):
+            raise where.error(f'it has neither {" nor ".join(map(repr, ID_NAMES))}, only {_named(context)}')
+        if self.frame_level:
+            self._take_frames(context, lists, where, row)
+        else:
+            self._take_video(context, lists, where, row)
+        self._take_labels(context, where, label[:self.num_classes])
+        if self._teacher is not None:
+            label[self.num_classes:] = self._teacher.predictions(context, where, self.num_classes)
+
+    def _take_frames(self, context: dict, lists: dict, where: Where, row: np.ndarray) -> None:
+        first, start = None, 0
+        for name, size in self.features:
+            if name not in lists:
+                if not lists:
+                    raise where.error(f'it is a tf.train.Example of {_named(context)}, without frames; records of '
+                                      'whole videos are read without --frame_features')
+                raise where.error(f'it has no frames of {name!r}, only of {_named(lists)}; pass --feature_names and '
+                                  '--feature_sizes of what there is')
+            try:
+                stored = byte_rows(lists[name])
+            except ValueError as error:
+                raise where.error(f'its {name!r}: {error}') from error
+            if not len(stored):
+                raise where.error(f'its {name!r} has no frames; leave the video out')
+            if stored.shape[1] != size:
+                raise where.error(f'its {name!r} has {stored.shape[1]} bytes a frame, expected {size}; pass them as '
+                                  '--feature_sizes, or make the records again')
+            first = first or (name, len(stored))
+            if len(stored) != first[1]:
+                raise where.error(f'its {first[0]!r} has {first[1]} frames and its {name!r} {len(stored)}; they must '
+                                  'be of the same frames')
+            stored = stored[:len(row)]
+            row[:len(stored), start:start + size] = LEVELS[stored]
+            row[len(stored):, start:start + size] = 0
+            start += size
+
+    def _take_video(self, context: dict, lists: dict, where: Where, row: np.ndarray) -> None:
+        start = 0
+        for name, size in self.features:
+            if name not in context:
+                if lists:
+                    raise where.error(f'it is a tf.train.SequenceExample with frames of {_named(lists)}; pass '
+                                      '--frame_features, or records of whole videos')
+                raise where.error(f'it has no {name!r}, only {_named(context)}; pass --feature_names and '
+                                  '--feature_sizes of what there is')
+            values = context[name]
+            if not isinstance(values, np.ndarray) or values.dtype != np.float32:
+                raise where.error(f'its {name!r} is {_kind(values)}; a list of floats is expected')
+            if len(values) != size:
+                raise where.error(f'its {name!r} has {counted(values, "number")}, expected {size}; pass them as '
+                                  '--feature_sizes, or make the records again')
+            if not np.isfinite(values).all():
+                raise where.error(f'its {name!r} is not finite at {int(np.argmin(np.isfinite(values)))}')
+            row[0, start:start + size] = values
+            start += size
+
+    def _take_labels(self, context: dict, where: Where, label: np.ndarray) -> None:
+        labels = context.get('labels')
+        if labels is None:
+            if self.need_labels:
+                raise where.error("it has no 'labels'; the test partition has none, and can only be predicted")
+            label[:] = np.nan
+            return
+        if not isinstance(labels, np.ndarray) and labels or isinstance(labels, np.ndarray) and labels.dtype != np.int64:
+            raise where.error(f"its 'labels' are {_kind(labels)}; whole numbers of classes are expected")
+        labels = np.asarray(labels, np.int64)
+        wrong = labels[(labels < 0) | (labels >= self.num_classes)]
+        if len(wrong):
+            raise where.error(f"its 'labels' hold {wrong[0]}, allowed are 0..{self.num_classes - 1}; pass the "
+                              '--num_classes that the records were made for')
+        label[labels] = 1
+
+
+@dataclass(frozen=True)
+class FeatureSample:
+    """A video in a set: the file of its record, and the number of that from 0."""
+
+    file: RecordFile
+    index: int
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.file.path
+
+    @property
+    def key(self) -> str:
+        """The video's id, read from the record; ``file.tfrecord#3`` where it has none."""
+        try:
+            return _id_of(self.file, self.index)
+        except (ValueError, RecordError):
+            return f'{os.path.basename(self.path)}#{self.index}'
+
+    @property
+    def where(self) -> str:
+        """The file and the record in it, for messages."""
+        return f'{self.path} record {self.index}'
+
+
+class _Samples(Sequence):
+    """Samples made when they are asked for: a set may have millions."""
+
+    def __init__(self, records: FeatureRecords):
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'there are {len(self)} samples, not one of number {index}')
+        return FeatureSample(*self._records.place_of(index % len(self)))
+
+    def __iter__(self) -> Iterator[FeatureSample]:
+        return map(self.__getitem__, range(len(self)))
+
+
+class _InRecords:
+    """A teacher's predictions out of records in the distillation format."""
+
+    def predictions(self, context: dict, where: Where, num_classes: int) -> np.ndarray:
+        values = context.get(PREDICTIONS)
+        if values is None:
+            raise where.error(f'it has no {PREDICTIONS!r}, only {_named(context)}; distillation sets have them')
+        if not isinstance(values, np.ndarray) or values.dtype != np.float32:
+            raise where.error(f'its {PREDICTIONS!r} are {_kind(values)}; floats are expected')
+        return check_predictions(values, where, num_classes)
+
+
+def check_predictions(values: np.ndarray, where: Where, num_classes: int) -> np.ndarray:
+    """Return a teacher's predictions (K,) if they are probabilities.
+
+    Raises
+    ------
+    RecordError
+    """
+    if len(values) != num_classes:
+        raise where.error(f'its {PREDICTIONS!r} are {len(values)}, expected one for each of {num_classes} classes')
+    fine = (values >= 0) & (values <= 1)
+    if not fine.all():
+        place = int(np.argmin(fine))
+        raise where.error(f'its {PREDICTIONS!r} hold {values[place]} for class {place}; probabilities are expected')
+    return values
+
+
+def _id_of(file: RecordFile, index: int) -> str:
+    try:
+        context = parse_example(file.head(index, _HEAD))
+    except RecordError:  # what is cut short is longer
+        context = parse_example(file.read(index))
+    for name in ID_NAMES:
+        if context.get(name):
+            return bytes(context[name][0]).decode('utf-8', 'backslashreplace')
+    raise ValueError('no id')
+
+
+def _named(features: dict) -> str:
+    return ', '.join(map(repr, sorted(features))) or 'nothing'
+
+
+def _kind(values) -> str:
+    if isinstance(values, np.ndarray):
+        return 'a list of floats' if values.dtype == np.float32 else 'a list of whole numbers'
+    return 'bytes'

@@ -1,0 +1,107 @@
+"""The TFRecord files that a setting names, opened together, and a place in them for messages."""
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+
+from ...errors import RecordError, UsageError
+from .framing import RecordFile
+
+
+def find_records(setting: str) -> list[str]:
+    """Files that a folder, a pattern, the name of one file, or several of them with commas between, mean.
+
+    Returns
+    -------
+    list of str
+        Sorted; each once.
+
+    Raises
+    ------
+    UsageError
+        When one of them means no file.
+    """
+    if os.path.exists(setting):  # a name with commas in it
+        return _files_of(setting)
+    parts = [os.path.expanduser(part.strip()) for part in setting.split(',')]
+    return sorted({path for part in parts if part or len(parts) == 1 for path in _files_of(part)})
+
+
+def open_records(paths: list[str], *, keep_whole: bool = False) -> list[RecordFile]:
+    """Open files; `keep_whole` as in `RecordFile`.
+
+    Raises
+    ------
+    RecordError
+        When files are torn or no TFRecords; all of them are named.
+    """
+    files, bad = [], []
+    for path in paths:
+        try:
+            files.append(RecordFile(path, keep_whole=keep_whole))
+        except RecordError as error:
+            bad.append(error)
+    if len(bad) > 1:
+        others = '; '.join(map(str, bad[1:]))
+        raise RecordError(bad[0].path, bad[0].offset, f'{bad[0].cause}. And of the {len(paths)} files also: {others}')
+    if bad:
+        raise bad[0]
+    return files
+
+
+def digest_of(files: list[RecordFile]) -> str:
+    """SHA-256 of the names of files and of the lengths and checksums of their records, in hex."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f'{os.path.basename(file.path)}\n'.encode('utf-8', 'surrogateescape'))
+        digest.update(file.lengths.astype('<i8').tobytes() + file.checksums.astype('<u4').tobytes())
+    return digest.hexdigest()
+
+
+class Where:
+    """A record, for messages about it."""
+
+    def __init__(self, file: RecordFile, number: int):
+        self.path, self.offset, self.number = file.path, int(file.offsets[number]), number
+
+    def error(self, cause: str) -> RecordError:
+        """The error that something is wrong with the record."""
+        return RecordError(self.path, self.offset, f'record {self.number}: {cause}')
+
+    def only(self, features: dict, name: str) -> memoryview:
+        """Content of a feature that is one string of bytes."""
+        if name not in features:
+            raise self.error(f'has no {name!r}, only {", ".join(map(repr, sorted(features))) or "nothing"}')
+        values = features[name]
+        if not isinstance(values, list):
+            raise self.error(f'its {name!r} is a list of numbers ({values.dtype}); raw bytes are expected')
+        if len(values) != 1:
+            raise self.error(f'its {name!r} has {len(values)} strings of bytes, expected one')
+        return values[0]
+
+
+def counted(things, noun: str) -> str:
+    """``counted('abc', 'file')`` is '3 files'."""
+    plural = {'class': 'classes'}.get(noun, f'{noun}s')
+    return f'{len(things)} {noun if len(things) == 1 else plural}'
+
+
+def _files_of(setting: str) -> list[str]:
+    if os.path.isdir(setting):
+        pattern = os.path.join(glob.escape(setting), '*.tfrecord')
+    else:
+        pattern = setting
+    paths = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+    if paths:
+        return paths
+    if os.path.isfile(setting):  # a name with brackets in it
+        return [setting]
+    shown = os.path.join(setting, '*.tfrecord') if os.path.isdir(setting) else setting
+    folder = os.path.dirname(shown)
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    there = sorted(os.listdir(folder or '.'))
+    holds = f'holds {", ".join(there[:6])}{" ..." * (len(there) > 6)}' if there else 'is empty'
+    raise UsageError(f'no file is called {shown}; {folder or "."} {holds}; pass a folder of .tfrecord files or '
+                     'a pattern in quotes')
