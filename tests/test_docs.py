@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gluon_action.cli.main import COMMANDS
+from gluon_action.cli.main import COMMANDS, GROUPS
 from gluon_action.evaluate.network import check_test
 from gluon_action.model_zoo import model_card
 from gluon_action.train.recipes import clip_estimator_config as estimator_config
@@ -16,7 +16,6 @@ from gluon_action.train.recipes.config import check_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
-SCRIPTS = {path.name: path for path in (ROOT / 'scripts').iterdir() if path.suffix == '.py'}
 CHECKS = {'train_recognizer': lambda config: check_config(config, model_card(config.model)),
           'video_action_classifier': lambda config: check_config(config, model_card(config.model)),
           'test_recognizer': check_test, 'clip_estimator': estimator_config.check_config}
@@ -60,14 +59,17 @@ def test_a_printed_command_is_understood(words):
         assert os.access(ROOT / name, os.X_OK)
         return
     if name == 'gluon-action':
-        name, arguments = arguments[0], arguments[1:]
+        count = 2 if arguments[0] in GROUPS else 1
+        name, arguments = ' '.join(arguments[:count]), arguments[count:]
         assert name in COMMANDS
         module = importlib.import_module(f'gluon_action.cli.{COMMANDS[name][0]}')
         args = module.parse_args(arguments)
     else:
         # A script is one line: run(module.parse_args, module.main).
-        module, parse = re.search(r'run\((\w+)\.(\w+),', SCRIPTS[Path(name).name].read_text()).groups()
-        module = importlib.import_module(f'gluon_action.cli.{module}')
+        text = (ROOT / name[name.index('scripts/'):]).read_text()
+        module, parse = re.search(r'run\((\w+)\.(\w+),', text).groups()
+        package = re.search(rf'from (\S+) import {module}$', text, re.MULTILINE)[1]
+        module = importlib.import_module(f'{package}.{module}')
         args = getattr(module, parse)(arguments)
     if hasattr(module, 'config_from'):
         CHECKS[module.__name__.rpartition('.')[2]](module.config_from(args))

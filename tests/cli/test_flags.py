@@ -316,8 +316,15 @@ def test_the_other_augmentations_resize_the_short_side(world, data_aug, given):
 def test_the_commands_under_one_name_say_version_and_usage(capsys):
     from gluon_action import __version__
     assert commands.main(['--version']) == 0 and __version__ in capsys.readouterr().out
+    alone = [name for name in commands.COMMANDS if ' ' not in name]
     assert commands.main(['--help']) == 0
-    assert re.findall(r'^  (\S+) ', capsys.readouterr().out, re.MULTILINE) == list(commands.COMMANDS)
+    assert re.findall(r'^  (\S+) ', capsys.readouterr().out, re.MULTILINE) == [*alone, *commands.GROUPS]
+    for group in commands.GROUPS:
+        assert commands.main([group, '--help']) == 0
+        names = re.findall(r'^  (\S+) ', capsys.readouterr().out, re.MULTILINE)
+        assert [f'{group} {name}' for name in names] == [
+            name for name in commands.COMMANDS if name.startswith(f'{group} ')]
+        assert commands.main([group, 'no-such']) == 2 and f'{group} no-such' in capsys.readouterr().err
     assert commands.main(['trian']) == 2 and 'did you mean train?' in capsys.readouterr().err
 
 
