@@ -50,12 +50,15 @@ class LearnerState:
         The optimizer's name, its counts of updates and its scalars, fit for JSON.
     statistics : list of dict
         Running statistics of each device after the first, by key.
+    averages : dict
+        Moving averages of all of `params`, by key; empty where none are kept.
     """
 
     params: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
     numbers: dict[str, Any]
     statistics: list[dict[str, np.ndarray]] = field(default_factory=list)
+    averages: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Learner(abc.ABC):
@@ -140,6 +143,10 @@ class Learner(abc.ABC):
     @abc.abstractmethod
     def weight_sums(self) -> tuple[float, float]:
         """Sums of the magnitudes and of the squares of all weights: not of biases, nor of batch normalisation."""
+
+    @abc.abstractmethod
+    def penalty(self) -> float:
+        """Return the L2 term of the parameters that have one of their own, which no loss includes."""
 
     @abc.abstractmethod
     def endpoints(self, names: Sequence[str] | None = None) -> list[str]:

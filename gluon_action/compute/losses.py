@@ -1,5 +1,7 @@
 """Losses of a batch, one value a sample: classes or several labels, smoothed, mixed, distilled from a teacher.
 
+Most are of logits. YouTube-8M's are of probabilities, since its networks give out these: see `PROBABILITY_LOSSES`.
+
 They are written over `F`, as hybrid code of Gluon is: `mxnet.nd` computes them, `mxnet.sym` gives their graph, which
 another engine can translate and differentiate. So they ask nothing of an array's shape.
 """
@@ -97,6 +99,62 @@ class SigmoidCrossEntropy:
     def plain(self) -> SigmoidCrossEntropy:
         """The same without smoothing."""
         return replace(self, smoothing=0.0)
+
+
+@dataclass(frozen=True)
+class ProbabilityCrossEntropy:
+    """Binary cross entropy of probabilities, added up over the K classes: ``CrossEntropyLoss`` of YouTube-8M.
+
+    Parameters
+    ----------
+    teacher_weight : float
+        Weight of the teacher beside the label, in 0..1: ``w * H(teacher, p) + (1 - w) * H(label, p)``.
+    epsilon : float
+        Added to what a logarithm is taken of.
+
+    Notes
+    -----
+    google/youtube-8m, losses.py (``epsilon = 10e-6``), and ``MixedCrossEntropyLoss`` of the winners of 2018.
+    """
+
+    teacher_weight: float = 0.5
+    epsilon: float = 1e-5
+
+    def __post_init__(self):
+        if not 0 <= self.teacher_weight <= 1:
+            raise UsageError(f'--loss_lambda must be in 0..1, got {self.teacher_weight}')
+
+    def __call__(self, F, probabilities, label, teacher=None, *, dense: bool = True):
+        """Loss of each sample (N,); all (N, K), and in 0..1."""
+        if teacher is not None:
+            # The loss is linear in the target, so the weighted sum of two losses is the loss of one weighted target.
+            label = self.teacher_weight * teacher + (1 - self.teacher_weight) * label
+        yes, no = F.log(probabilities + self.epsilon), F.log(1 - probabilities + self.epsilon)
+        return -F.sum(F.broadcast_mul(label, yes) + F.broadcast_mul(1 - label, no), axis=1)
+
+
+@dataclass(frozen=True)
+class ProbabilityHinge:
+    """Hinge at a margin of 1, added up over the K classes: ``HingeLoss`` of YouTube-8M, which takes probabilities."""
+
+    def __call__(self, F, probabilities, label, *, dense: bool = True):
+        """Loss of each sample (N,); both (N, K), labels 0 or 1."""
+        return F.sum(F.relu(1 - F.broadcast_mul(2 * label - 1, probabilities)), axis=1)
+
+
+@dataclass(frozen=True)
+class ProbabilitySoftmax:
+    """Cross entropy of the softmax of the probabilities with the labels' shares: ``SoftmaxLoss`` of YouTube-8M."""
+
+    def __call__(self, F, probabilities, label, *, dense: bool = True):
+        """Loss of each sample (N,); both (N, K). A sample without labels has none."""
+        shares = F.broadcast_div(label, F.clip(F.sum(label, axis=1, keepdims=True), 1e-7, 1e7))
+        return -F.sum(F.broadcast_mul(shares, F.log_softmax(probabilities)), axis=1)
+
+
+#: YouTube-8M's names.
+PROBABILITY_LOSSES = {'CrossEntropyLoss': ProbabilityCrossEntropy, 'HingeLoss': ProbabilityHinge,
+                      'SoftmaxLoss': ProbabilitySoftmax}
 
 
 def count_correct(F, logits, label, *, dense: bool = False):

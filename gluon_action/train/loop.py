@@ -193,6 +193,7 @@ class Loop:
             raise _diverged('the parameters are not finite', self.progress, self.progress.batch, self.learning_rate)
         numbers = {'seed': self.seed, 'optimizer': state.numbers, 'progress': dataclasses.asdict(self.progress)}
         return {'params': state.params, 'optimizer': state.optimizer, 'loop': numbers,
+                **({'averages': state.averages} if state.averages else {}),
                 **{f'statistics-{device}': arrays for device, arrays in enumerate(state.statistics, 1)}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -209,7 +210,8 @@ class Loop:
                                   f'--seed {self.seed}; pass the same')
         devices = sum(part.startswith('statistics-') for part in state)
         statistics = [state[f'statistics-{device}'] for device in range(1, devices + 1)]
-        self.learner.load(LearnerState(state['params'], state['optimizer'], numbers['optimizer'], statistics))
+        self.learner.load(LearnerState(state['params'], state['optimizer'], numbers['optimizer'], statistics,
+                                       state.get('averages', {})))
         self.progress = Progress(**numbers['progress'])
         self._gathered_batches = self._gathered_samples = 0
         self._unread = None

@@ -57,6 +57,22 @@ def test_steps_are_those_of_pytorch(name, wd):
     assert np.allclose(ours(name, wd)[0], TORCH[name], rtol=0, atol=1e-6)
 
 
+def test_epsilon_may_be_added_before_the_correction_as_in_tensorflow():
+    """Section 2 of the paper, its end: with a small gradient it makes a difference."""
+    w, mean, square, gradients = START.astype(np.float64), 0., 0., GRADIENTS * 1e-6
+    for step, gradient in enumerate(gradients, 1):
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient ** 2
+        w = w - 0.01 * np.sqrt(1 - 0.999 ** step) / (1 - 0.9 ** step) * mean / (np.sqrt(square) + 1e-8)
+    found = {}
+    for hat in (False, True):
+        optimizer, weight = Adam(learning_rate=0.01, epsilon_hat=hat), mx.nd.array(START)
+        state = optimizer.create_state(0, weight)
+        for gradient in gradients:
+            optimizer.update(0, weight, mx.nd.array(gradient), state)
+        found[hat] = weight.asnumpy()
+    assert np.allclose(found[True], w, rtol=0, atol=1e-6) and not np.allclose(found[False], w, rtol=0, atol=1e-4)
+
+
 def test_weights_decay_by_the_rate_whatever_the_gradient():
     weight, optimizer = mx.nd.array([2.]), AdamW(learning_rate=0.5, wd=0.1)
     optimizer.update(0, weight, mx.nd.zeros(1), optimizer.create_state(0, weight))

@@ -16,6 +16,8 @@ class Adam(mx.optimizer.Optimizer):
         Shares of the two means that a step keeps, in 0..1.
     epsilon : float
         Added to the corrected root.
+    epsilon_hat : bool
+        Add it to the root before this is corrected, as the paper says at the end of its section 2 and TensorFlow does.
     **kwargs
         Of `mxnet.optimizer.Optimizer`; ``wd`` adds ``wd * w`` to the gradient, before `clip_gradient`.
 
@@ -26,9 +28,9 @@ class Adam(mx.optimizer.Optimizer):
     """
 
     def __init__(self, learning_rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
-                 **kwargs):
+                 epsilon_hat: bool = False, **kwargs):
         super().__init__(learning_rate=learning_rate, **kwargs)
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.beta1, self.beta2, self.epsilon, self.epsilon_hat = beta1, beta2, epsilon, epsilon_hat
 
     def create_state(self, index, weight):
         """Return the two means, zeros."""
@@ -41,8 +43,9 @@ class Adam(mx.optimizer.Optimizer):
         mean, square = state
         correction = math.sqrt(1 - self.beta2 ** step)
         # The operator divides by root + epsilon; both times the correction, the quotient is the paper's.
+        epsilon = self.epsilon if self.epsilon_hat else self.epsilon * correction
         mx.nd.adam_update(weight, grad, mean, square, out=weight, beta1=self.beta1, beta2=self.beta2,
-                          lr=lr * correction / (1 - self.beta1 ** step), epsilon=self.epsilon * correction,
+                          lr=lr * correction / (1 - self.beta1 ** step), epsilon=epsilon,
                           wd=self._decay(weight, lr, wd), rescale_grad=self.rescale_grad,
                           clip_gradient=-1 if self.clip_gradient is None else self.clip_gradient)
 

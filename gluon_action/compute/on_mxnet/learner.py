@@ -1,7 +1,7 @@
 """A Gluon network that learns: forward, backward and update on every device."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,23 @@ from mxnet import autograd
 from mxnet.contrib import amp as mixed_precision
 
 from ...data.loading.shards import shard_bounds
-from ...errors import CheckpointError
+from ...errors import CheckpointError, UsageError
 from ..learner import Learner, LearnerState, Shard
 from ..losses import count_correct
 from .activations import endpoints_of, outputs_of
+from .averages import MovingAverages
 from .optimizer_state import restore_trainer_state, trainer_state
 from .parameters import arrays_of, restore_parameter, unique_parameters
-from .trainer import add_l1, choose_parameters, make_trainer, set_precision, start_store, take_step
+from .trainer import (
+    add_l1,
+    add_l2,
+    choose_parameters,
+    make_trainer,
+    set_precision,
+    start_store,
+    sums_of_squares,
+    take_step,
+)
 
 
 class GluonLearner(Learner):
@@ -59,12 +69,24 @@ class GluonLearner(Learner):
         Spare beta, gamma and bias the weight decay.
     l1 : float
         Adds ``l1 * sum(abs(w))`` to the loss, over the parameters that `wd` is for.
+    l2 : mapping of str to float, optional
+        Key of a parameter -> factor of ``sum(w ** 2) / 2`` that is added to the mean loss, beside `wd`.
+    clip_each : float
+        Limit of the norm of each parameter's gradient; 0 for none.
+    sum_devices : bool
+        Add up the devices' mean gradients, L2 terms included, instead of averaging over all samples: a step on two
+        devices is twice as long. TensorFlow's towers are often written so.
+    average : float
+        Share of their moving averages that updates keep, see `MovingAverages`; 0 for no averages.
     teacher : mxnet.gluon.HybridBlock, optional
         Network to distil from, initialised on `contexts`.
+    stored_teacher : bool
+        Labels for training are (N, 2 K): the labels, and behind them what a teacher has said.
 
     Attributes
     ----------
     trainer : mxnet.gluon.Trainer
+    averages : MovingAverages or None
 
     Raises
     ------
@@ -76,18 +98,24 @@ class GluonLearner(Learner):
                  contexts: Sequence[mx.Context], rows_per_sample: int = 1, val_crops: int = 1, accumulate: int = 1,
                  kvstore: str | mx.kv.KVStore | None = None, clip_grad: float = 0, clip_norm: float = 0,
                  amp: bool = False, dtype: str = 'float32', params: Iterable[str] | None = None, no_wd: bool = False,
-                 l1: float = 0, teacher: mx.gluon.HybridBlock | None = None):
+                 l1: float = 0, l2: Mapping[str, float] | None = None, clip_each: float = 0, sum_devices: bool = False,
+                 average: float = 0, teacher: mx.gluon.HybridBlock | None = None, stored_teacher: bool = False):
         self.net, self.teacher, self.loss, self.contexts = net, teacher, loss, list(contexts)
         self.rows_per_sample, self.val_crops, self.accumulate = rows_per_sample, val_crops, accumulate
-        self.clip_norm, self.l1, self.amp, self.dtype = clip_norm, l1, amp, dtype
+        self.clip_norm, self.clip_each, self.l1, self.amp, self.dtype = clip_norm, clip_each, l1, amp, dtype
+        self.sum_devices, self.stored_teacher = sum_devices, stored_teacher
+        if clip_each < 0:
+            raise UsageError(f"the limit of each parameter's gradient must be 0 (none) or more, got {clip_each}")
         self.validation_loss = loss.plain() if hasattr(loss, 'plain') else loss
         set_precision([net] if teacher is None else [net, teacher], contexts, dtype, amp)
         self._params = unique_parameters(net)
         trained = choose_parameters(self._params, params, accumulate=accumulate, l1=l1, amp=amp)
         self.names = list(trained)
         self.trainer, self._machines = make_trainer(
-            trained.values(), optimizer, optimizer_params, kvstore=kvstore, clip_grad=clip_grad, clip_norm=clip_norm,
-            dtype=dtype, no_wd=no_wd)
+            trained.values(), optimizer, optimizer_params, kvstore=kvstore, clip_grad=clip_grad,
+            clip_norm=clip_norm, dtype=dtype, no_wd=no_wd)
+        self._l2 = [float((l2 or {}).get(name, 0)) for name in self.names]
+        self.averages = MovingAverages(self._params, average) if average else None
         if amp:
             mixed_precision.init_trainer(self.trainer)
         self._busy: set[mx.Context] = set()
@@ -99,8 +127,9 @@ class GluonLearner(Learner):
         pieces = self._split(batch, self.rows_per_sample)
         with autograd.record():
             for x, y, label in pieces:
+                y, label, taught = self._taught(x, y, label)
                 logits, dense = self._logits(self.net, x), label.ndim == 2
-                losses.append(self.loss(mx.nd, logits, y, *self._taught(x), dense=dense))
+                losses.append(self.loss(mx.nd, logits, y, *taught, dense=dense))
                 logits = logits.detach()
                 shards.append(_GluonShard(label, logits, losses[-1], count_correct(mx.nd, logits, y, dense=dense)))
                 self._busy.add(x.context)
@@ -114,9 +143,13 @@ class GluonLearner(Learner):
         self.trainer.set_learning_rate(rate)
         self._clear_idle_devices()
         add_l1(self.trainer, self.l1 * samples)
+        add_l2(self.trainer, [factor * samples for factor in self._l2])
         if self._machines > 1:
             start_store(self.trainer)
-        take_step(self.trainer, samples * self._machines, self.clip_norm)
+        towers = len(self._busy) if self.sum_devices else 1
+        take_step(self.trainer, samples * self._machines / towers, self.clip_norm, self.clip_each)
+        if self.averages is not None:
+            self.averages.update()
         if self.accumulate > 1:
             for param in self.trainer._params:
                 param.zero_grad()
@@ -145,7 +178,8 @@ class GluonLearner(Learner):
         statistics = [{name: param.list_data()[device].asnumpy() for name, param in self._params.items()
                        if not param._differentiable} for device in range(1, len(self.contexts))]
         params = {name: param.list_data()[0].asnumpy() for name, param in self._params.items()}
-        return LearnerState(params, *self.optimizer_state(), statistics)
+        averages = {} if self.averages is None else self.averages.arrays()
+        return LearnerState(params, *self.optimizer_state(), statistics, averages)
 
     def load(self, state):
         """Continue from a state; see `Learner`."""
@@ -159,6 +193,8 @@ class GluonLearner(Learner):
             for name, array in statistics.items():
                 self._params[name].list_data()[device][:] = array
         self.load_optimizer_state(state.optimizer, state.numbers)
+        if self.averages is not None:
+            self.averages.load(state.averages)
         self._busy = set()
 
     def optimizer_state(self):
@@ -174,6 +210,12 @@ class GluonLearner(Learner):
         weights = [param.list_data()[0] for key, param in self._params.items() if key.endswith('weight')]
         return (sum(float(mx.nd.abs(weight).sum().asscalar()) for weight in weights),
                 sum(float(mx.nd.square(weight).sum().asscalar()) for weight in weights))
+
+    def penalty(self):
+        """Return the sum of the parameters' own L2 terms."""
+        penalised = [(factor, param) for factor, param in zip(self._l2, self.trainer._params) if factor]
+        squares = sums_of_squares([param.list_data()[0] for _, param in penalised]).asnumpy() if penalised else []
+        return sum(factor / 2 * float(square) for (factor, _), square in zip(penalised, squares))
 
     def endpoints(self, names=None):
         """Return the names of blocks whose output can be looked at."""
@@ -205,11 +247,15 @@ class GluonLearner(Learner):
         # Losses are logarithms of sums, for which float16 and bfloat16 have too few digits.
         return mx.nd.amp_cast(logits, dtype='float32') if self.amp or self.dtype == 'float16' else logits
 
-    def _taught(self, x) -> tuple:
+    def _taught(self, x, y, label) -> tuple:
+        """Return the labels on the device and here, and what a teacher says in a tuple, which is empty without one."""
+        if self.stored_teacher:
+            classes = label.shape[1] // 2
+            return y[:, :classes], label[:, :classes], (y[:, classes:],)
         if self.teacher is None:
-            return ()
+            return y, label, ()
         with autograd.pause(train_mode=False):
-            return (self._logits(self.teacher, x),)
+            return y, label, (self._logits(self.teacher, x),)
 
     def _backward(self, losses) -> None:
         if self.amp:

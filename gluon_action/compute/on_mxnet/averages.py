@@ -1,0 +1,64 @@
+"""Moving averages of everything a network consists of: what is evaluated in place of the last values."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import mxnet as mx
+import numpy as np
+
+from ...errors import CheckpointError, UsageError
+
+
+class MovingAverages:
+    """Exponential moving averages of parameters and of running statistics, as on the first device.
+
+    Parameters
+    ----------
+    params : mapping of str to mxnet.gluon.Parameter
+        By key in a parameter file; initialised. Their values are the first averages.
+    decay : float
+        Share of an average that an update keeps, in 0..1: ``average = decay * average + (1 - decay) * value``.
+
+    Raises
+    ------
+    UsageError
+        For a decay outside 0..1.
+
+    Notes
+    -----
+    TensorFlow's ``ExponentialMovingAverage`` without ``num_updates``, applied to statistics of batch normalisation too.
+    """
+
+    def __init__(self, params: Mapping[str, mx.gluon.Parameter], decay: float):
+        if not 0 <= decay < 1:
+            raise UsageError(f'the share that moving averages keep must be in 0..1, got {decay}')
+        self.params, self.decay = params, decay
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew with the values of now."""
+        self._arrays = {key: param.list_data()[0].copy() for key, param in self.params.items()}
+
+    def update(self) -> None:
+        """Move every average towards the value of now. Does not wait for the device."""
+        for key, average in self._arrays.items():
+            # Gradient descent from the average along (average - value): one pass, no array in between.
+            mx.nd.sgd_update(average, self.params[key].list_data()[0], lr=self.decay - 1, wd=-1., out=average)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return copies of the averages by key."""
+        return {key: average.asnumpy() for key, average in self._arrays.items()}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Put back what `arrays` returned.
+
+        Raises
+        ------
+        CheckpointError
+            When they are of another network, or of a run that had none.
+        """
+        if {key: array.shape for key, array in arrays.items()} != {
+                key: average.shape for key, average in self._arrays.items()}:
+            raise CheckpointError('the checkpoint is of a run without moving averages, or of another network')
+        for key, average in self._arrays.items():
+            average[:] = arrays[key]
