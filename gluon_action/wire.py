@@ -20,18 +20,21 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
         When `data` is no message, or cut short.
     """
     data = memoryview(data)
-    place = 0
-    while place < len(data):
-        key, place = varint(data, place)
+    place, end = 0, len(data)
+    while place < end:
+        key, place = (data[place], place + 1) if data[place] < 128 else varint(data, place)
         kind = key & 7
-        if kind == 0:
+        if kind == 2:
+            length, place = varint(data, place)
+        elif kind == 0:
             content, place = varint(data, place)
             yield key >> 3, content
             continue
-        if kind not in (1, 2, 5):
+        elif kind in _FIXED:
+            length = _FIXED[kind]
+        else:
             raise ValueError(f'a field is of kind {kind}, which does not exist')
-        length, place = varint(data, place) if kind == 2 else (_FIXED[kind], place)
-        if place + length > len(data):
+        if place + length > end:
             raise ValueError(f'a field of {length} bytes is cut short')
         yield key >> 3, data[place:place + length]
         place += length

@@ -2,15 +2,14 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from ...errors import TrainingError, UsageError, VideoReadError
+from .sample_tasks import Answers, OneByOne, Together
 from .workers import WorkerDied, WorkerPool, WorkerTimeout
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,10 @@ class VideoLoader:
     dataset : VideoClsCustom or alike
         Has ``len()`` and ``load(index, epoch=, view=)``, which gives a float32 array (S, ...) and a label, a number or
         a vector (K,), without using MXNet. ``dataset.samples[index].key`` names a sample in failures.
-        Workers see it as it is when the loader is made.
+        Workers see it as it is when the loader is made. If it also has ``row_shape`` and
+        ``load_many(indices, rows, epoch=)``, which fills float32 rows of that shape and gives an array of labels and a
+        dictionary from places to errors, each sample is one row, and a task reads many. If it has ``shuffled(rng)``,
+        that is its permutation.
     batch_size : int
         B, samples of a batch.
     shuffle : bool
@@ -47,7 +49,8 @@ class VideoLoader:
     prefetch : int, optional
         Batches to read ahead; 2 by default. At most about `PREFETCH_BYTES` wait.
     timeout : float, optional
-        Seconds a sample may take before its worker is killed; None waits forever.
+        Seconds a task may take before its worker is killed; None waits forever. Where it had several samples, they
+        are read one by one then.
     on_error : {'raise', 'skip'}
         What to do with a video that cannot be read. Other errors are always raised.
     max_skip_share : float
@@ -76,6 +79,9 @@ class VideoLoader:
         self.num_parts, self.part_index = num_parts, part_index
         self._batch_bytes = 0
         self._iteration = 0
+        self._tasks = OneByOne(dataset)
+        if hasattr(dataset, 'load_many'):
+            self._tasks = Together(dataset, batch_size, prefetch + 2)  # one is with the consumer, one about to be
         self._pool = self._new_pool()  # now, before the process grows and computes
 
     def __len__(self) -> int:
@@ -93,7 +99,8 @@ class VideoLoader:
         size = len(self.dataset)
         order = np.arange(size)
         if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch, _ORDER]).permutation(size)
+            rng = np.random.default_rng([self.seed, epoch, _ORDER])
+            order = self.dataset.shuffled(rng) if hasattr(self.dataset, 'shuffled') else rng.permutation(size)
         together = self.batch_size * self.num_parts
         if self.last == 'drop':
             order = order[:size - size % together]
@@ -139,38 +146,36 @@ class VideoLoader:
     def _new_pool(self) -> WorkerPool | None:
         if not self.num_workers:
             return None
-        return WorkerPool(_Load(self.dataset), self.num_workers, timeout=self.timeout,
+        return WorkerPool(self._tasks, self.num_workers, timeout=self.timeout,
                           capacity=min(4096, (self.prefetch + 1) * self.batch_size))
 
-    def _read_here(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
-        load = _Load(self.dataset)
-        for batch in batches:
-            answers = _Answers(batch)
-            for place, index in enumerate(batch):
-                try:
-                    answers.values[place] = load(index, epoch)
-                except Exception as error:
-                    answers.values[place] = error
-                gc.collect(1)  # as workers do: a decoder's frames must not wait for Python to see their cycle
-            yield answers
+    def _read_here(self, epoch: int, batches: list[list[int]]) -> Iterator[Answers]:
+        return (self._tasks.read(batch, epoch) for batch in batches)
 
-    def _prefetch_batches(self, epoch: int, batches: list[list[int]]) -> Iterator[_Answers]:
+    def _prefetch_batches(self, epoch: int, batches: list[list[int]]) -> Iterator[Answers]:
         """Answers batch by batch, while the workers are up to `prefetch` batches ahead."""
         if self._pool is None:
             self._pool = self._new_pool()
         pool = self._pool
-        arriving: dict[int, _Answers] = {}
+        arriving: dict[int, Answers] = {}
         submitted = 0
+
+        def submit(batch: int, tasks: Iterator) -> None:
+            for key, arguments in tasks:
+                pool.submit((batch, key), *arguments)
+
+        def memory_of(key: tuple, size: int) -> memoryview | None:
+            return self._tasks.memory_of(arriving[key[0]], key[1], size)
+
         try:
             for number in range(len(batches)):
                 while submitted < min(len(batches), number + 1 + self._window()):
-                    arriving[submitted] = _Answers(batches[submitted])
-                    for place, index in enumerate(batches[submitted]):
-                        pool.submit((submitted, place), index, epoch)
+                    arriving[submitted], tasks = self._tasks.begin(batches[submitted], epoch)
+                    submit(submitted, tasks)
                     submitted += 1
                 while None in arriving[number].values:
-                    (batch, place), value = pool.next(lambda key, size: arriving[key[0]].memory_of(key[1], size))
-                    arriving[batch].values[place] = value
+                    (batch, key), value = pool.next(memory_of)
+                    submit(batch, self._tasks.put(arriving[batch], key, value))
                 yield arriving.pop(number)
         finally:
             if len(pool) and pool is self._pool:  # left early; new workers are quicker than waiting for useless answers
@@ -180,7 +185,7 @@ class VideoLoader:
         """Batches to prefetch; one until their size is known."""
         return max(1, min(self.prefetch, PREFETCH_BYTES // self._batch_bytes)) if self._batch_bytes else 1
 
-    def _assemble(self, iteration: int, batches: Iterator[_Answers], num_samples: int) -> Iterator[Batch]:
+    def _assemble(self, iteration: int, batches: Iterator[Answers], num_samples: int) -> Iterator[Batch]:
         skipped = 0
         while True:
             if iteration != self._iteration:
@@ -247,47 +252,6 @@ class SkippedSample:
     index: int
     key: str
     message: str
-
-
-class _Answers:
-    """What comes back for the samples of one batch, the clips at once where they stand in the batch.
-
-    Copying clips of many frames again to stack them costs the training process as much time as a worker needs to
-    transform them.
-    """
-
-    def __init__(self, indices: list[int]):
-        self.indices = indices
-        self.values: list[Any] = [None] * len(indices)
-        self._rows: np.ndarray | None = None  # float32 (B, numbers of a clip)
-
-    def memory_of(self, place: int, size: int) -> memoryview | None:
-        """Where a clip of `size` bytes belongs; None when the batch's first clip had another size."""
-        if self._rows is None:
-            self._rows = np.empty((len(self.indices), size // 4), np.float32)
-        return memoryview(self._rows[place]).cast('B') if size == self._rows[place].nbytes else None
-
-    def stack(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Clips behind each other, float32 (sum of S, ...)."""
-        shapes = {clip.shape[1:] for clip in clips}
-        if len(shapes) > 1:
-            raise UsageError(f'samples of a batch have the shapes {sorted(shapes)}; bring frames to one size with '
-                             '--new-height and --new-width or a transform that crops')
-        if self._rows is not None and len(clips) == len(self._rows) and all(
-                clip.dtype == np.float32 and clip.ctypes.data == row.ctypes.data
-                for clip, row in zip(clips, self._rows)):
-            return self._rows.reshape((-1, *clips[0].shape[1:]))
-        return np.concatenate(clips).astype(np.float32, copy=False)
-
-
-class _Load:
-    """``dataset.load`` by position, which a pool's task is."""
-
-    def __init__(self, dataset):
-        self._dataset = dataset
-
-    def __call__(self, index: int, epoch: int) -> tuple[np.ndarray, Any]:
-        return self._dataset.load(index, epoch=epoch)
 
 
 def _check(**arguments: tuple) -> None:

@@ -1,7 +1,7 @@
 """The messages in TFRecords, ``tf.train.Example`` and ``tf.train.SequenceExample``, without TensorFlow."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def parse_example(record: bytes, path: str = 'a record', offset: int = 0) -> dic
         When it is none.
     """
     try:
-        return _features(record)
+        return {name: _values(content) for part in messages(record, 1) for name, content in _entries(part)}
     except ValueError as error:
         raise RecordError(path, offset, f'the record is not a tf.train.Example: {error}') from error
 
@@ -90,12 +90,13 @@ def parse_sequence_example(record: bytes) -> tuple[dict[str, list[memoryview] | 
     ValueError
         When it is none.
     """
-    lists = {}
-    for part in messages(record, 2):
-        for entry in messages(part, 1):
-            content = dict(fields(entry))
-            lists[bytes(message(content.get(1))).decode()] = message(content.get(2))
-    return _features(record), lists
+    context, lists = {}, {}
+    for number, part in fields(record):
+        if number == 1:
+            context.update((name, _values(content)) for name, content in _entries(message(part)))
+        elif number == 2:
+            lists.update(_entries(message(part)))
+    return context, lists
 
 
 def byte_rows(feature_list: memoryview) -> np.ndarray:
@@ -127,14 +128,11 @@ def byte_rows(feature_list: memoryview) -> np.ndarray:
     return np.frombuffer(b''.join(strings), np.uint8).reshape(len(strings), len(first))
 
 
-def _features(record: bytes) -> dict[str, list[memoryview] | np.ndarray]:
-    """What an Example holds, and a SequenceExample as its context."""
-    features: dict[str, list[memoryview] | np.ndarray] = {}
-    for part in messages(record, 1):
-        for entry in messages(part, 1):
-            content = dict(fields(entry))
-            features[bytes(message(content.get(1))).decode()] = _values(message(content.get(2)))
-    return features
+def _entries(entries: memoryview) -> Iterator[tuple[str, memoryview]]:
+    """Names and contents of a map."""
+    for entry in messages(entries, 1):
+        content = dict(fields(entry))
+        yield bytes(message(content.get(1))).decode(), message(content.get(2))
 
 
 def _frame_of(size: int) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import RecordError, UsageError
+from ..transforms.functional import opencv
 from .examples import byte_rows, parse_example, parse_sequence_example
 from .feature_messages import ID_NAMES, LEVELS, PREDICTIONS
 from .framing import RecordFile
@@ -244,7 +245,7 @@ class FeatureRecords:
                 raise where.error(f'its {first[0]!r} has {first[1]} frames and its {name!r} {len(stored)}; they must '
                                   'be of the same frames')
             stored = stored[:len(row)]
-            row[:len(stored), start:start + size] = LEVELS[stored]
+            opencv().LUT(stored, LEVELS, row[:len(stored), start:start + size])  # five times as fast as by NumPy
             row[len(stored):, start:start + size] = 0
             start += size
 

@@ -1,0 +1,62 @@
+"""Memory for batches that forked processes fill in place, used again when nobody holds it."""
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import weakref
+
+import numpy as np
+
+
+class SharedRows:
+    """Float32 arrays of one shape in memory that is shared with processes forked later.
+
+    What a worker computes is then where the batch needs it: features of 300 frames are five times as many bytes as the
+    file holds, and writing them to a queue and reading them again takes longer than computing them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of each array.
+    spare : int
+        Arrays whose pages are kept while nobody holds them.
+    """
+
+    def __init__(self, shape: tuple[int, ...], spare: int):
+        self.shape, self.spare = tuple(shape), spare
+        self._size = math.prod(self.shape)
+        self._stride = -(-4 * self._size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        self._store = os.memfd_create('gluon_action rows')
+        weakref.finalize(self, os.close, self._store)
+        self._maps: dict[int, mmap.mmap] = {}
+        self._free: list[int] = []
+
+    def lend(self) -> tuple[int, np.ndarray]:
+        """An array that nobody holds, and its number; it is free again when the last view of it is gone.
+
+        What is in it is left over from before.
+        """
+        if not self._free:
+            number = len(self._maps)
+            os.ftruncate(self._store, (number + 1) * self._stride)
+            self._free.append(number)
+        number = self._free.pop()
+        flat = self._flat(number)
+        weakref.finalize(flat, _give_back, self._free, number, self._maps[number], self.spare).atexit = False
+        return number, flat.reshape(self.shape)  # views hold the array that owns the memory, which is `flat`
+
+    def at(self, number: int) -> np.ndarray:
+        """The array of a number, in a worker process."""
+        return self._flat(number).reshape(self.shape)
+
+    def _flat(self, number: int) -> np.ndarray:
+        if number not in self._maps:
+            self._maps[number] = mmap.mmap(self._store, self._stride, offset=number * self._stride)
+        return np.frombuffer(self._maps[number], np.float32, self._size)
+
+
+def _give_back(free: list[int], number: int, memory: mmap.mmap, spare: int) -> None:
+    if len(free) >= spare:
+        memory.madvise(mmap.MADV_REMOVE)
+    free.append(number)
