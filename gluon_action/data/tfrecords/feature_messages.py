@@ -134,6 +134,27 @@ def make_distill_record(video_id: str, features: Mapping[str, np.ndarray], label
     return make_sequence_example({**about, PREDICTIONS: np.asarray(predictions, np.float32)}, _lists(features))
 
 
+def video_id_of(features: Mapping[str, list[memoryview] | np.ndarray]) -> str | None:
+    """The id of a video, from what `gluon_action.data.tfrecords.examples` finds in its record; None without one."""
+    for name in ID_NAMES:
+        values = features.get(name)
+        if isinstance(values, list) and values and values[0]:
+            return bytes(values[0]).decode('utf-8', 'backslashreplace')
+    return None
+
+
+def named(features: Mapping) -> str:
+    """The names of features, for messages."""
+    return ', '.join(map(repr, sorted(features))) or 'nothing'
+
+
+def kind_of(values: list[memoryview] | np.ndarray) -> str:
+    """What a feature is, for messages."""
+    if isinstance(values, np.ndarray):
+        return 'a list of floats' if values.dtype == np.float32 else 'a list of whole numbers'
+    return 'a list of bytes'
+
+
 def _about(video_id: str, labels: Sequence[int] | None, name: str = ID_NAMES[0]) -> dict:
     about: dict = {name: video_id.encode('utf-8', 'surrogateescape')}
     if labels is not None:

@@ -11,9 +11,10 @@ import numpy as np
 from ...errors import RecordError, UsageError
 from ..transforms.functional import opencv
 from .examples import byte_rows, parse_example, parse_sequence_example
-from .feature_messages import ID_NAMES, LEVELS, PREDICTIONS
+from .feature_messages import ID_NAMES, LEVELS, kind_of, named, video_id_of
 from .framing import RecordFile
 from .record_sets import Where, counted, digest_of, find_records, open_records
+from .teacher import BesideRecords, InRecords
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,8 @@ class FeatureRecords:
         self._starts = np.cumsum([0, *map(len, self._files)])
         if not len(self):
             raise UsageError(f'{self.setting}: no videos; {counted(paths, "file")} without any record')
-        self._teacher = None if teacher is None else _InRecords()
+        self._teacher = (None if teacher is None else InRecords() if teacher == 'records' else
+                         BesideRecords(teacher, self._files))
         self.samples = _Samples(self)
         self.list_sha256 = digest_of(self._files)
 
@@ -212,8 +214,8 @@ class FeatureRecords:
         except ValueError as error:
             kind = 'SequenceExample' if self.frame_level else 'Example'
             raise where.error(f'it is not a tf.train.{kind}: {error}') from error
-        if not any(name in context for name in ID_NAMES):
-            raise where.error(f'it has neither {" nor ".join(map(repr, ID_NAMES))}, only {_named(context)}')
+        if video_id_of(context) is None:
+            raise where.error(f'it has neither {" nor ".join(map(repr, ID_NAMES))}, only {named(context)}')
         if self.frame_level:
             self._take_frames(context, lists, where, row)
         else:
@@ -227,9 +229,9 @@ class FeatureRecords:
         for name, size in self.features:
             if name not in lists:
                 if not lists:
-                    raise where.error(f'it is a tf.train.Example of {_named(context)}, without frames; records of '
+                    raise where.error(f'it is a tf.train.Example of {named(context)}, without frames; records of '
                                       'whole videos are read without --frame_features')
-                raise where.error(f'it has no frames of {name!r}, only of {_named(lists)}; pass --feature_names and '
+                raise where.error(f'it has no frames of {name!r}, only of {named(lists)}; pass --feature_names and '
                                   '--feature_sizes of what there is')
             try:
                 stored = byte_rows(lists[name])
@@ -254,13 +256,13 @@ class FeatureRecords:
         for name, size in self.features:
             if name not in context:
                 if lists:
-                    raise where.error(f'it is a tf.train.SequenceExample with frames of {_named(lists)}; pass '
+                    raise where.error(f'it is a tf.train.SequenceExample with frames of {named(lists)}; pass '
                                       '--frame_features, or records of whole videos')
-                raise where.error(f'it has no {name!r}, only {_named(context)}; pass --feature_names and '
+                raise where.error(f'it has no {name!r}, only {named(context)}; pass --feature_names and '
                                   '--feature_sizes of what there is')
             values = context[name]
             if not isinstance(values, np.ndarray) or values.dtype != np.float32:
-                raise where.error(f'its {name!r} is {_kind(values)}; a list of floats is expected')
+                raise where.error(f'its {name!r} is {kind_of(values)}; a list of floats is expected')
             if len(values) != size:
                 raise where.error(f'its {name!r} has {counted(values, "number")}, expected {size}; pass them as '
                                   '--feature_sizes, or make the records again')
@@ -277,7 +279,7 @@ class FeatureRecords:
             label[:] = np.nan
             return
         if not isinstance(labels, np.ndarray) and labels or isinstance(labels, np.ndarray) and labels.dtype != np.int64:
-            raise where.error(f"its 'labels' are {_kind(labels)}; whole numbers of classes are expected")
+            raise where.error(f"its 'labels' are {kind_of(labels)}; whole numbers of classes are expected")
         labels = np.asarray(labels, np.int64)
         wrong = labels[(labels < 0) | (labels >= self.num_classes)]
         if len(wrong):
@@ -302,9 +304,17 @@ class FeatureSample:
     def key(self) -> str:
         """The video's id, read from the record; ``file.tfrecord#3`` where it has none."""
         try:
-            return _id_of(self.file, self.index)
-        except (ValueError, RecordError):
-            return f'{os.path.basename(self.path)}#{self.index}'
+            try:
+                context = parse_example(self.file.head(self.index, _HEAD))
+            except RecordError:  # it is longer
+                context = parse_example(self.file.read(self.index))
+            return video_id_of(context) or self._number
+        except RecordError:
+            return self._number
+
+    @property
+    def _number(self) -> str:
+        return f'{os.path.basename(self.path)}#{self.index}'
 
     @property
     def where(self) -> str:
@@ -330,52 +340,3 @@ class _Samples(Sequence):
 
     def __iter__(self) -> Iterator[FeatureSample]:
         return map(self.__getitem__, range(len(self)))
-
-
-class _InRecords:
-    """A teacher's predictions out of records in the distillation format."""
-
-    def predictions(self, context: dict, where: Where, num_classes: int) -> np.ndarray:
-        values = context.get(PREDICTIONS)
-        if values is None:
-            raise where.error(f'it has no {PREDICTIONS!r}, only {_named(context)}; distillation sets have them')
-        if not isinstance(values, np.ndarray) or values.dtype != np.float32:
-            raise where.error(f'its {PREDICTIONS!r} are {_kind(values)}; floats are expected')
-        return check_predictions(values, where, num_classes)
-
-
-def check_predictions(values: np.ndarray, where: Where, num_classes: int) -> np.ndarray:
-    """Return a teacher's predictions (K,) if they are probabilities.
-
-    Raises
-    ------
-    RecordError
-    """
-    if len(values) != num_classes:
-        raise where.error(f'its {PREDICTIONS!r} are {len(values)}, expected one for each of {num_classes} classes')
-    fine = (values >= 0) & (values <= 1)
-    if not fine.all():
-        place = int(np.argmin(fine))
-        raise where.error(f'its {PREDICTIONS!r} hold {values[place]} for class {place}; probabilities are expected')
-    return values
-
-
-def _id_of(file: RecordFile, index: int) -> str:
-    try:
-        context = parse_example(file.head(index, _HEAD))
-    except RecordError:  # what is cut short is longer
-        context = parse_example(file.read(index))
-    for name in ID_NAMES:
-        if context.get(name):
-            return bytes(context[name][0]).decode('utf-8', 'backslashreplace')
-    raise ValueError('no id')
-
-
-def _named(features: dict) -> str:
-    return ', '.join(map(repr, sorted(features))) or 'nothing'
-
-
-def _kind(values) -> str:
-    if isinstance(values, np.ndarray):
-        return 'a list of floats' if values.dtype == np.float32 else 'a list of whole numbers'
-    return 'bytes'
