@@ -38,6 +38,10 @@ class OutputError(GluonActionError, OSError):
     """A result that could not be written; the last good one is kept."""
 
 
+class PartsError(GluonActionError, RuntimeError):
+    """Parts of a result that several processes make: one is missing, was changed, or is of another job."""
+
+
 class TrainingError(GluonActionError, RuntimeError):
     """Training that cannot continue: the loss is not finite, or too many samples failed."""
 

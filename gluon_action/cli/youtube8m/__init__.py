@@ -2,4 +2,5 @@
 
 #: name, which is also the script's -> (module of this package, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
+    'merge': ('merge', 'join what --shard I/N of several processes made, and prove that nothing is missing'),
 }
