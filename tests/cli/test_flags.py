@@ -16,6 +16,7 @@ from flags_of_benchmark import BENCHMARK_ROWS
 from flags_of_classifier import CLASSIFIER_ROWS
 from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
+from flags_of_feature_demo import FEATURE_DEMO_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
 from flags_of_models import MODELS_ROWS
@@ -176,6 +177,7 @@ ROWS = {
         '--size': changes(first_demo_video, '--size', '48', to=(4, 48, 64)),
         '--num-frames': changes(first_demo_video, '--num-frames', '6', to=(6, 32, 42)),
         '--seed': other_videos_are_made,
+        **FEATURE_DEMO_ROWS,
     },
 }
 
