@@ -23,6 +23,7 @@ from flags_of_models import MODELS_ROWS
 from flags_of_predict import PREDICT_ROWS
 from flags_of_quantize import QUANTIZE_ROWS
 from flags_of_records import RECORDS_ROWS
+from flags_of_shards import MERGE_ROWS
 from flags_of_streams import STREAM_ROWS
 from flags_of_test import TEST_ROWS, scores
 from flags_of_train import TRAIN_ROWS
@@ -159,6 +160,7 @@ ROWS = {
     'import-weights': IMPORT_ROWS,
     'models': MODELS_ROWS,
     'make-clip-records': RECORDS_ROWS,
+    'youtube8m merge': MERGE_ROWS,
     **CLASSIFIER_ROWS,
     **ESTIMATOR_ROWS,
     **EXPORT_ROWS,
