@@ -9,17 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import RecordError, UsageError
-from ..transforms.functional import opencv
-from .examples import byte_rows, parse_example, parse_sequence_example
-from .feature_messages import ID_NAMES, LEVELS, kind_of, named, video_id_of
+from .examples import parse_example
+from .feature_format import FeatureFormat, Features
+from .feature_messages import video_id_of
 from .framing import RecordFile
 from .record_sets import Where, counted, digest_of, find_records, open_records
 from .teacher import BesideRecords, InRecords
 
 log = logging.getLogger(__name__)
-
-#: Name and size of each feature of a frame, in the order in which they stand in it.
-Features = tuple[tuple[str, int], ...]
 
 _MIXED = 8        # files whose records are shuffled together
 _HEAD = 4096      # bytes of a record in which its id is looked for first
@@ -106,7 +103,6 @@ class FeatureRecords:
                  teacher: str | os.PathLike | None = None, on_error: str = 'raise'):
         self.setting = os.path.expanduser(os.fspath(pattern))
         self.features, self.num_classes = tuple(features), num_classes
-        self.frame_level, self.need_labels = frame_level, need_labels
         if on_error not in ('raise', 'skip'):
             raise UsageError(f'on_error must be one of raise, skip, got {on_error!r}')
         if min(num_classes, max_frames) < 1:
@@ -120,8 +116,8 @@ class FeatureRecords:
         self._starts = np.cumsum([0, *map(len, self._files)])
         if not len(self):
             raise UsageError(f'{self.setting}: no videos; {counted(paths, "file")} without any record')
-        self._teacher = (None if teacher is None else InRecords() if teacher == 'records' else
-                         BesideRecords(teacher, self._files))
+        self._format = FeatureFormat(self.features, num_classes, frame_level, need_labels, (
+            None if teacher is None else InRecords() if teacher == 'records' else BesideRecords(teacher, self._files)))
         self.samples = _Samples(self)
         self.list_sha256 = digest_of(self._files)
 
@@ -165,7 +161,7 @@ class FeatureRecords:
         errors : dict
             Place among the n -> `RecordError`, as `load` raises it.
         """
-        labels = np.zeros((len(indices), self.num_classes * (1 if self._teacher is None else 2)), np.float32)
+        labels = np.zeros((len(indices), self._format.label_size), np.float32)
         errors: dict[int, RecordError] = {}
         indices = np.asarray(indices)
         numbers = np.searchsorted(self._starts, indices, 'right') - 1
@@ -202,90 +198,11 @@ class FeatureRecords:
                 for place in places:
                     try:
                         record = int(records[place])
-                        self._take(read(record), Where(file, record), rows[place], labels[place])
+                        self._format.take(read(record), Where(file, record), rows[place], labels[place])
                     except RecordError as error:
                         errors[place] = error
         except RecordError as error:
             errors.update(dict.fromkeys(places, error))
-
-    def _take(self, content: bytes, where: Where, row: np.ndarray, label: np.ndarray) -> None:
-        try:
-            context, lists = parse_sequence_example(content)  # an Example is one without lists
-        except ValueError as error:
-            kind = 'SequenceExample' if self.frame_level else 'Example'
-            raise where.error(f'it is not a tf.train.{kind}: {error}') from error
-        if video_id_of(context) is None:
-            raise where.error(f'it has neither {" nor ".join(map(repr, ID_NAMES))}, only {named(context)}')
-        if self.frame_level:
-            self._take_frames(context, lists, where, row)
-        else:
-            self._take_video(context, lists, where, row)
-        self._take_labels(context, where, label[:self.num_classes])
-        if self._teacher is not None:
-            label[self.num_classes:] = self._teacher.predictions(context, where, self.num_classes)
-
-    def _take_frames(self, context: dict, lists: dict, where: Where, row: np.ndarray) -> None:
-        first, start = None, 0
-        for name, size in self.features:
-            if name not in lists:
-                if not lists:
-                    raise where.error(f'it is a tf.train.Example of {named(context)}, without frames; records of '
-                                      'whole videos are read without --frame_features')
-                raise where.error(f'it has no frames of {name!r}, only of {named(lists)}; pass --feature_names and '
-                                  '--feature_sizes of what there is')
-            try:
-                stored = byte_rows(lists[name])
-            except ValueError as error:
-                raise where.error(f'its {name!r}: {error}') from error
-            if not len(stored):
-                raise where.error(f'its {name!r} has no frames; leave the video out')
-            if stored.shape[1] != size:
-                raise where.error(f'its {name!r} has {stored.shape[1]} bytes a frame, expected {size}; pass them as '
-                                  '--feature_sizes, or make the records again')
-            first = first or (name, len(stored))
-            if len(stored) != first[1]:
-                raise where.error(f'its {first[0]!r} has {first[1]} frames and its {name!r} {len(stored)}; they must '
-                                  'be of the same frames')
-            stored = stored[:len(row)]
-            opencv().LUT(stored, LEVELS, row[:len(stored), start:start + size])  # five times as fast as by NumPy
-            row[len(stored):, start:start + size] = 0
-            start += size
-
-    def _take_video(self, context: dict, lists: dict, where: Where, row: np.ndarray) -> None:
-        start = 0
-        for name, size in self.features:
-            if name not in context:
-                if lists:
-                    raise where.error(f'it is a tf.train.SequenceExample with frames of {named(lists)}; pass '
-                                      '--frame_features, or records of whole videos')
-                raise where.error(f'it has no {name!r}, only {named(context)}; pass --feature_names and '
-                                  '--feature_sizes of what there is')
-            values = context[name]
-            if not isinstance(values, np.ndarray) or values.dtype != np.float32:
-                raise where.error(f'its {name!r} is {kind_of(values)}; a list of floats is expected')
-            if len(values) != size:
-                raise where.error(f'its {name!r} has {counted(values, "number")}, expected {size}; pass them as '
-                                  '--feature_sizes, or make the records again')
-            if not np.isfinite(values).all():
-                raise where.error(f'its {name!r} is not finite at {int(np.argmin(np.isfinite(values)))}')
-            row[0, start:start + size] = values
-            start += size
-
-    def _take_labels(self, context: dict, where: Where, label: np.ndarray) -> None:
-        labels = context.get('labels')
-        if labels is None:
-            if self.need_labels:
-                raise where.error("it has no 'labels'; the test partition has none, and can only be predicted")
-            label[:] = np.nan
-            return
-        if not isinstance(labels, np.ndarray) and labels or isinstance(labels, np.ndarray) and labels.dtype != np.int64:
-            raise where.error(f"its 'labels' are {kind_of(labels)}; whole numbers of classes are expected")
-        labels = np.asarray(labels, np.int64)
-        wrong = labels[(labels < 0) | (labels >= self.num_classes)]
-        if len(wrong):
-            raise where.error(f"its 'labels' hold {wrong[0]}, allowed are 0..{self.num_classes - 1}; pass the "
-                              '--num_classes that the records were made for')
-        label[labels] = 1
 
 
 @dataclass(frozen=True)
