@@ -98,3 +98,29 @@ def kind_of_layout(layout: str) -> InputKind:
 def kind_of_shape(shape: Sequence) -> InputKind | None:
     """Return the kind of inputs with as many axes as `shape`; None where none has so many."""
     return next((kind for kind in KINDS if len(kind.layout) == len(shape)), None)
+
+
+def parse_features(names: str, sizes: str) -> tuple[tuple[str, int], ...]:
+    """Return name and size of each feature, from what ``--feature_names`` and ``--feature_sizes`` say.
+
+    Parameters
+    ----------
+    names, sizes : str
+        Separated by commas, spaces do not matter: ``'rgb, audio'`` and ``'1024, 128'``. Their order is that of the
+        numbers in a frame.
+
+    Raises
+    ------
+    UsageError
+        When they do not match, a size is no whole number from 1, or a name stands twice.
+    """
+    known, lengths = ([part.strip() for part in text.split(',')] for text in (names, sizes))
+    if not all(known) or len(set(known)) != len(known):
+        raise UsageError(f'--feature_names: names that differ, separated by commas, as in "rgb,audio"; got {names!r}')
+    if not all(length.isdecimal() and int(length) > 0 for length in lengths):
+        raise UsageError('--feature_sizes: whole numbers from 1, separated by commas, as in "1024,128"; '
+                         f'got {sizes!r}')
+    if len(known) != len(lengths):
+        raise UsageError(f'--feature_names {names!r} has {len(known)} and --feature_sizes {sizes!r} {len(lengths)}; '
+                         'give a size for each name, in the same order')
+    return tuple(zip(known, map(int, lengths)))

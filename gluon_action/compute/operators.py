@@ -15,6 +15,8 @@ from .graph import Operator
 
 # Larger than any axis: ONNX has no word for "to the end".
 _END = 2 ** 63 - 1
+# Numbers of ONNX's types, which are asked for without loading it.
+_FLOAT, _INT64 = 1, 7
 
 
 class Nodes(Protocol):
@@ -346,6 +348,44 @@ def _pad(op: Operator, to: Nodes) -> None:
     to.add('Pad', *op.inputs, to.constant((*widths[::2], *widths[1::2])), *value, output=op.name, mode=mode)
 
 
+# Places.
+
+def _numbers_like(op: Operator, to: Nodes) -> None:
+    _only(op, 'start', None, 0, 0.0)
+    _only(op, 'step', None, 1, 1.0)
+    _only(op, 'repeat', None, 1)
+    _only(op, 'ctx', None, '')
+    axis = op.settings.get('axis')
+    if axis is None:
+        raise NotImplementedError(f'{op.kind} over all axes')
+    axis %= len(op.input_shapes[0])
+    length = to.add('Slice', to.add('Shape', *op.inputs), to.constant([axis]), to.constant([axis + 1]))
+    numbers = to.add('Range', to.constant(0), to.add('Squeeze', length, to.constant([0])), to.constant(1))
+    to.add('Cast', numbers, output=op.name, to=_FLOAT)
+
+
+def _gather_nd(op: Operator, to: Nodes) -> None:
+    data, places = op.inputs
+    axes = len(op.input_shapes[1])
+    # ONNX has what MXNet has along the first axis of the places along the last one.
+    turned = to.add('Transpose', to.add('Cast', places, to=_INT64), perm=[*range(1, axes), 0])
+    to.add('GatherND', data, turned, output=op.name)
+
+
+def _argsort(op: Operator, to: Nodes) -> None:
+    _only(op, 'dtype', None, 'float32')
+    axis = op.settings.get('axis', -1)
+    length = to.add('Slice', to.add('Shape', *op.inputs), to.constant([axis]), to.constant([axis + 1 or _END]))
+    values = f'{op.name}_values'
+    to.add('TopK', *op.inputs, length, output=[values, f'{op.name}_places'], axis=axis,
+           largest=int(not op.settings.get('is_ascend', True)))
+    to.add('Cast', f'{op.name}_places', output=op.name, to=_FLOAT)
+
+
+def _lesser(op: Operator, to: Nodes) -> None:
+    to.add('Cast', to.add('Less', *op.inputs), output=op.name, to=_FLOAT)
+
+
 # Constants.
 
 def _filled_like(value: float) -> Callable:
@@ -390,6 +430,8 @@ OPERATORS = {
     'sqrt': Row(_simple('Sqrt')),
     'rsqrt': Row(_rsqrt),
     'square': Row(_square),
+    'sign': Row(_simple('Sign')),
+    'floor': Row(_simple('Floor')),
     'abs': Row(_simple('Abs')),
     'negative': Row(_simple('Neg')),
     'reciprocal': Row(_simple('Reciprocal')),
@@ -409,6 +451,7 @@ OPERATORS = {
     'broadcast_mul': Row(_simple('Mul')),
     'broadcast_div': Row(_simple('Div')),
     'broadcast_power': Row(_simple('Pow')),
+    'broadcast_lesser': Row(_lesser),
     'broadcast_maximum': Row(_simple('Max')),
     'broadcast_minimum': Row(_simple('Min')),
     '_plus_scalar': Row(_with_number('Add')),
@@ -434,6 +477,9 @@ OPERATORS = {
     'broadcast_axis': Row(_broadcast_axis),
     'broadcast_to': Row(_broadcast_to),
     'Pad': Row(_pad),
+    '_contrib_arange_like': Row(_numbers_like),
+    'gather_nd': Row(_gather_nd),
+    'argsort': Row(_argsort),
     'Dropout': Row(_identity),
     '_copy': Row(_identity),
     'BlockGrad': Row(_identity),

@@ -43,6 +43,8 @@ class Recognizer(gluon.HybridBlock):
         The published weights that it started from; set by `get_model`.
     options : mapping
         Options of its model that `get_model` built it with.
+    output_name : str
+        What its scores are called in an exported model.
     classes : list of str or None
         Names of the classes, when the head was trained on a data set whose names are known.
     """
@@ -56,6 +58,7 @@ class Recognizer(gluon.HybridBlock):
     num_segments = num_crop = 1
     feat_ext = False
     base = ''
+    output_name = 'logits'
     options: Mapping[str, Any] = MappingProxyType({})
     card = start = classes = row = None
 
@@ -65,6 +68,10 @@ class Recognizer(gluon.HybridBlock):
 
     def plan_for(self, frames: int, height: int, width: int) -> None:
         """Lay the network out for an input of this size, where its layers depend on it; most do not."""
+
+    def input_shape(self, rows: int, size: int | None = None, frames: int | None = None) -> tuple[int, ...]:
+        """Return the shape of an input of `rows` rows, as `ModelCard.input_shape` does."""
+        return self.card.input_shape(rows, size, frames)
 
     def from_base(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return parameters by this network's keys from those of the ImageNet network `base`."""

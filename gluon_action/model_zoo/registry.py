@@ -79,7 +79,7 @@ class ModelCard:
     starts_from : str
         Model of the zoo whose weights are the start of this one, except for the head.
     supports : frozenset of str
-        Options of `get_model` that mean something here.
+        Options of `get_model` that mean something here; networks of features have their own.
     defaults : dict
         Values of options that differ between models.
     bn_momentum : float or None
@@ -249,7 +249,8 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
         use_gn, last_gamma : bool, variants of ResNet; use_kinetics_pretrain : bool, start ``*_custom`` models from
         Kinetics400 weights, by default where `pretrained_base` is True; sub_sample : bool, non-local blocks look at one
         of four places; final_endpoint : str, where I3D and S3D stop;
-        those of S3D, see :class:`gluon_action.model_zoo.s3dg.S3D`.
+        those of S3D, see :class:`gluon_action.model_zoo.s3dg.S3D`; those of networks of features, see
+        :class:`gluon_action.model_zoo.frame_features.Architecture`.
 
     Returns
     -------
@@ -289,10 +290,11 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     nclass = card.num_classes if nclass is None else nclass
     size = settings.pop('input_size', card.input_size)
     frames = card.clip_length if clip_length is None else clip_length
-    net = _BUILDERS[card.name](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop, **settings)
+    net = _BUILDERS[card.name.lower()](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop,
+                                       **settings)
     net.card, net.options = card, settings
     net.plan_for(frames, size, size)
-    settle_shapes(net, card.input_shape(num_segments * num_crop, size, frames))
+    settle_shapes(net, net.input_shape(num_segments * num_crop, size, frames))
     _set_momentum(net, card.bn_momentum if bn_momentum is None else bn_momentum)
     _freeze(net, partial_bn, bn_frozen)
 
@@ -305,8 +307,9 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
 
 def list_models(pattern: str = '*') -> list[str]:
     """Return the names that match a shell pattern such as ``'resnet*_kinetics400'``, with numbers in their order."""
-    return sorted(fnmatch.filter(_CARDS, pattern.lower()),
-                  key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)])
+    found = sorted(fnmatch.filter(_CARDS, pattern.lower()),
+                   key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)])
+    return [_CARDS[name].name for name in found]
 
 
 def model_card(name: str) -> ModelCard:
@@ -332,9 +335,10 @@ def register_model(card: ModelCard) -> Callable:
     options of `get_model` that the card supports.
     """
     def register(build: Callable[..., Recognizer]) -> Callable[..., Recognizer]:
-        if card.name in _CARDS:
+        key = card.name.lower()
+        if key in _CARDS:
             raise ModelError(f'two models are named {card.name}')
-        _CARDS[card.name], _BUILDERS[card.name] = card, build
+        _CARDS[key], _BUILDERS[key] = card, build
         return build
     return register
 
@@ -343,10 +347,12 @@ def _settings(card: ModelCard, options: dict, pretrained: bool | str | Start) ->
     """Return what the constructor is given, and whether to start from Kinetics (None: if weights are wanted)."""
     settings = {'consensus': 'avg', **card.defaults}
     for option, value in options.items():
-        if option not in _OPTIONS:
-            close = difflib.get_close_matches(option, _OPTIONS, n=1)
+        known = {*_OPTIONS, *(name for other in _CARDS.values() for name in other.supports)}
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
             raise ModelError(f'get_model has no option {option!r}'
-                             + (f'; did you mean {close[0]}?' if close else f', only {", ".join(sorted(_OPTIONS))}'))
+                             + (f'; did you mean {close[0]}?' if close else
+                                f', of {card.name} only {", ".join(sorted(card.supports))}'))
         if value is None or (value is False and option not in card.supports):
             continue
         if option not in card.supports:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from mxnet import gluon
 
+from .composed import Composed
+
 
 class BatchNorm(gluon.nn.BatchNorm):
     """Batch normalisation over the channel axis (Ioffe and Szegedy 2015, arXiv:1502.03167).
@@ -39,6 +41,46 @@ class BatchNorm(gluon.nn.BatchNorm):
         folded = F.reshape(x, shape=(0, 0, 0, -1))
         folded = super().hybrid_forward(F, folded, gamma, beta, running_mean, running_var)
         return F.reshape_like(folded, x)
+
+
+class RowBatchNorm(Composed, BatchNorm):
+    """Batch normalisation of rows (M, C) that keeps the statistics which TensorFlow keeps.
+
+    TensorFlow normalises by the variance of the batch, as MXNet does, but of rows its running variance takes the
+    unbiased one, ``M / (M - 1)`` times as large (tensorflow/core/kernels/fused_batch_norm_op.cc).
+
+    Parameters
+    ----------
+    channels : int
+        C.
+    unbiased : bool
+        False keeps the biased variance, which TensorFlow does for inputs of three axes.
+    epsilon, momentum : float
+        By default those of slim.batch_norm.
+    """
+
+    def __init__(self, channels: int, *, unbiased: bool = True, epsilon: float = 1e-3, momentum: float = 0.999,
+                 **kwargs):
+        super().__init__(in_channels=channels, epsilon=epsilon, momentum=momentum, **kwargs)
+        self._unbiased = unbiased
+
+    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+        """Normalise rows."""
+        if not self._unbiased or not self.composed or self._kwargs['use_global_stats']:
+            return super().hybrid_forward(F, x, gamma, beta, running_mean, running_var)
+        parameters = (gamma, beta, running_mean, running_var)
+        settings = {**self._kwargs, 'momentum': 1.}  # this one changes no statistics
+        out, mean, scale = F.BatchNorm(x, *parameters, output_mean_var=True, **settings)
+        ones = F.ones_like(F.slice_axis(x, axis=1, begin=0, end=1))
+        rows = F.dot(ones, ones, transpose_a=True)
+        mean, scale = (F.reshape(part, shape=(1, -1)) for part in (mean, scale))
+        variance = F.relu(1 / F.square(scale) - self._kwargs['eps'])
+        deviation = F.sqrt(F.broadcast_mul(variance, rows / F.maximum(rows - 1, 1)))
+        # Two rows of this mean and, biased, of this variance: what they are normalised to is thrown away, but their
+        # statistics are kept. MXNet does that in the backward pass of rows, which a gradient has to reach.
+        two = F.BlockGrad(F.concat(mean - deviation, mean + deviation, dim=0))
+        kept = F.BatchNorm(two, *parameters, **self._kwargs)
+        return F.broadcast_add(out, 0 * F.slice_axis(kept, axis=0, begin=0, end=1))
 
 
 def batch_norms(block: gluon.Block) -> list[gluon.nn.BatchNorm]:

@@ -1,18 +1,17 @@
 """Layer normalisation whose gradient is fast on a CPU."""
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from mxnet import gluon
 
+from .composed import Composed
 
-class LayerNorm(gluon.nn.LayerNorm):
+
+class LayerNorm(Composed, gluon.nn.LayerNorm):
     """Normalise the last axis, then scale and shift it (Ba et al. 2016, arXiv:1607.06450).
 
     MXNet's operator takes six times as long for the gradient as for everything else, because on a CPU it consists of
     generic reductions (LayerNormGradComputeGeneral in src/operator/nn/layer_norm.cc). Written as matrix products their
-    gradients are matrix products too. What is exported is the operator: see `as_operators`.
+    gradients are matrix products too. What is exported is the operator: see `Composed`.
 
     Parameters
     ----------
@@ -24,11 +23,11 @@ class LayerNorm(gluon.nn.LayerNorm):
 
     def __init__(self, in_channels: int, epsilon: float = 1e-6, **kwargs):
         super().__init__(in_channels=in_channels, epsilon=epsilon, **kwargs)
-        self._width, self._composed = in_channels, True
+        self._width = in_channels
 
     def hybrid_forward(self, F, data, gamma, beta):
         """Normalise rows (..., D)."""
-        if not self._composed:
+        if not self.composed:
             return super().hybrid_forward(F, data, gamma, beta)
         width, dtype = self._width, self.gamma.dtype
         spread, mean = F.ones((width, 1), dtype=dtype), F.ones((1, width), dtype=dtype) / width
@@ -37,20 +36,6 @@ class LayerNorm(gluon.nn.LayerNorm):
         # As a product, a row's scale times gamma costs no pass over the numbers of its own.
         scaled = centred * _product(F, scale, F.reshape(gamma, shape=(-1, 1)), width)
         return scaled + _product(F, F.ones_like(scale), F.reshape(beta, shape=(-1, 1)), width)
-
-
-@contextlib.contextmanager
-def as_operators(net: gluon.Block) -> Iterator[None]:
-    """Let the layer normalisations inside `net` be one operator each, as long as this lasts."""
-    layers = []
-    net.apply(lambda layer: layers.append(layer) if isinstance(layer, LayerNorm) else None)
-    for layer in layers:
-        layer._composed = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer._composed = True
 
 
 def _product(F, rows, weight, units: int):

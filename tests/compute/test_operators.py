@@ -92,6 +92,12 @@ CASES = [
     ([X], lambda x: S.zeros_like(x) + x), ([X], lambda x: S.ones_like(x) + x),
     ([X], lambda x: S.broadcast_add(x, S.zeros((1, 4, 1, 1)))),
     ([X], lambda x: S.broadcast_add(x, S.ones((1, 4, 1, 1)))),
+    ([X], lambda x: S.sign(S.relu(x))), ([X], lambda x: S.floor(3 * x)),
+    ([X, (1, 4, 1, 1)], S.broadcast_lesser),
+    ([X], lambda x: S.contrib.arange_like(x, axis=1)), ([X], lambda x: S.contrib.arange_like(x, axis=-1)),
+    ([(2, 5), (3, 7, 4)], lambda x, y: S.gather_nd(y, S.relu(S.floor(x)))),
+    ([(2, 5, 2), (3, 7)], lambda x, y: S.gather_nd(y, S.relu(S.floor(x)))),
+    ([X], S.argsort), ([X], lambda x: S.argsort(x, axis=1, is_ascend=False)),
 ]
 
 
@@ -145,7 +151,9 @@ def test_every_row_is_tried():
     (lambda x: S.reshape(x, shape=(0, -1), reverse=True), 'Reshape with reverse True'),
     (lambda x: S.slice(x, begin=(None, None), end=(None, None), step=(1, -1)), 'slice with step'),
     (lambda x: S.dot(x, S.transpose(x)), 'dot of anything but two matrices'),
-    (lambda x: S.BatchNorm(x, axis=2), 'BatchNorm with axis 2')])
+    (lambda x: S.BatchNorm(x, axis=2), 'BatchNorm with axis 2'),
+    (lambda x: S.contrib.arange_like(x), '_contrib_arange_like over all axes'),
+    (lambda x: S.contrib.arange_like(x, axis=0, start=1), '_contrib_arange_like with start 1')])
 def test_what_onnx_lacks_is_said(compute, message):
     with mx.name.NameManager():  # numbers names from 0
         symbol = compute(mx.sym.var('x'))

@@ -1,0 +1,52 @@
+"""Networks of one row of features a video, and the mean of the frames (google/youtube-8m, arXiv:1609.08675)."""
+from __future__ import annotations
+
+from .architecture import Architecture
+from .classifiers import MOE, Logistic, MixtureOfExperts
+from .network import FeatureNetwork, feature_model
+
+_ABOUT = {'family': 'Video level', 'source': 'arXiv:1609.08675'}
+
+
+class _OfVideos(FeatureNetwork):
+    of_frames = draws = False
+
+    def describe(self, F, frames, mask, num_frames):
+        """The row of a video is its descriptor."""
+        return F.reshape(frames, shape=(-1, self.architecture.width))
+
+
+@feature_model('LogisticModel', options=(), **_ABOUT)
+class LogisticModel(_OfVideos):
+    """Logistic regression."""
+
+    def __init__(self, architecture: Architecture, **kwargs):
+        super().__init__(architecture, **kwargs)
+        with self.name_scope():
+            self.classifier = Logistic(architecture.width, architecture.num_classes)
+
+
+@feature_model('MoeModel', options=MOE, **_ABOUT)
+class MoeModel(_OfVideos):
+    """A mixture of experts."""
+
+    def __init__(self, architecture: Architecture, **kwargs):
+        super().__init__(architecture, **kwargs)
+        with self.name_scope():
+            self.classifier = MixtureOfExperts(architecture.width, architecture)
+
+
+@feature_model('FrameLevelLogisticModel', options=(), **_ABOUT)
+class FrameLevelLogisticModel(FeatureNetwork):
+    """Logistic regression of the mean of the frames; of a video without any it sees zeros."""
+
+    draws = False
+
+    def __init__(self, architecture: Architecture, **kwargs):
+        super().__init__(architecture, **kwargs)
+        with self.name_scope():
+            self.classifier = Logistic(architecture.width, architecture.num_classes)
+
+    def describe(self, F, frames, mask, num_frames):
+        """The mean of the frames that there are."""
+        return F.broadcast_div(F.sum(frames, axis=1), F.maximum(num_frames, 1))

@@ -1,0 +1,33 @@
+"""Layers that compute by several operators of MXNet's and are exported as one."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from mxnet import gluon
+
+
+class Composed(gluon.HybridBlock):
+    """A layer that is written as several operators, because they are faster or do more than MXNet's one.
+
+    Attributes
+    ----------
+    composed : bool
+        Whether it computes by them, as it does unless `as_operators` says otherwise.
+    """
+
+    composed = True
+
+
+@contextlib.contextmanager
+def as_operators(net: gluon.Block) -> Iterator[None]:
+    """Let the composed layers inside `net` be one operator each, as long as this lasts."""
+    layers = []
+    net.apply(lambda layer: layers.append(layer) if isinstance(layer, Composed) else None)
+    for layer in layers:
+        layer.composed = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.composed = True
