@@ -54,6 +54,23 @@ def parse_example(record: bytes, path: str = 'a record', offset: int = 0) -> dic
         raise RecordError(path, offset, f'the record is not a tf.train.Example: {error}') from error
 
 
+def parse_context(head: bytes) -> dict[str, list[memoryview] | np.ndarray]:
+    """Take the context of a ``tf.train.SequenceExample`` apart, whose first bytes suffice.
+
+    Parameters
+    ----------
+    head : bytes
+        The record, or its beginning with the whole context, which is the first that is written.
+
+    Raises
+    ------
+    ValueError
+        When the context is longer than that, or it is no such record.
+    """
+    number, context = next(fields(head), (0, b''))
+    return {name: _values(content) for name, content in _entries(message(context))} if number == 1 else {}
+
+
 def make_sequence_example(context: Mapping[str, bytes | Sequence | np.ndarray],
                           lists: Mapping[str, np.ndarray]) -> bytes:
     """Serialise a ``tf.train.SequenceExample`` whose lists hold as many bytes in every place.

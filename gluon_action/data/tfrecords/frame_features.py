@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import RecordError, UsageError
-from .examples import parse_example
+from .examples import parse_context, parse_example
 from .feature_format import FeatureFormat, Features
 from .feature_messages import video_id_of
 from .framing import RecordFile
@@ -56,9 +56,9 @@ class FeatureRecords:
 
     Parameters
     ----------
-    pattern : str or path
+    pattern : str or path, or list of them
         A folder, whose ``*.tfrecord`` are taken, a pattern such as ``train*.tfrecord``, one file, or several of them
-        with commas between.
+        with commas between. A list names files, which are taken in its order, and there may be nothing in them.
     features : sequence of (str, int)
         As `parse_features` returns it: which features, in the order in which they stand in a row. D is the sum of the
         sizes.
@@ -80,6 +80,8 @@ class FeatureRecords:
     ----------
     samples : sequence of FeatureSample
         In the order of file names, then of the records in each file.
+    starts : int64 ndarray (files + 1,)
+        The first sample of each file; and how many samples there are.
     num_classes, multi_label, setting
         K, True, and the pattern.
     torn : list of RecordError
@@ -98,23 +100,24 @@ class FeatureRecords:
     num_segments = num_crop = 1
     classes = None
 
-    def __init__(self, pattern: str | os.PathLike, *, features: Sequence[tuple[str, int]], num_classes: int = 3862,
-                 max_frames: int = 300, frame_level: bool = True, need_labels: bool = True,
+    def __init__(self, pattern: str | os.PathLike | list[str], *, features: Sequence[tuple[str, int]],
+                 num_classes: int = 3862, max_frames: int = 300, frame_level: bool = True, need_labels: bool = True,
                  teacher: str | os.PathLike | None = None, on_error: str = 'raise'):
-        self.setting = os.path.expanduser(os.fspath(pattern))
+        listed = isinstance(pattern, list)
+        self.setting = ','.join(pattern) if listed else os.path.expanduser(os.fspath(pattern))
         self.features, self.num_classes = tuple(features), num_classes
         if on_error not in ('raise', 'skip'):
             raise UsageError(f'on_error must be one of raise, skip, got {on_error!r}')
         if min(num_classes, max_frames) < 1:
             raise UsageError(f'num_classes and max_frames must be 1 or more, got {num_classes} and {max_frames}')
         self.row_shape = (max_frames if frame_level else 1, sum(size for _, size in self.features))
-        paths = find_records(self.setting)
+        paths = pattern if listed else find_records(self.setting)
         self._files = open_records(paths, keep_whole=on_error == 'skip')
         self.torn = [file.torn for file in self._files if file.torn is not None]
         for error in self.torn:
             log.warning('skipped: %s', error)
-        self._starts = np.cumsum([0, *map(len, self._files)])
-        if not len(self):
+        self.starts = np.cumsum([0, *map(len, self._files)])
+        if not len(self) and not listed:
             raise UsageError(f'{self.setting}: no videos; {counted(paths, "file")} without any record')
         self._format = FeatureFormat(self.features, num_classes, frame_level, need_labels, (
             None if teacher is None else InRecords() if teacher == 'records' else BesideRecords(teacher, self._files)))
@@ -122,7 +125,7 @@ class FeatureRecords:
         self.list_sha256 = digest_of(self._files)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self.starts[-1])
 
     def load(self, index: int, *, epoch: int = 0, view: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Read one video; nothing is drawn.
@@ -164,11 +167,11 @@ class FeatureRecords:
         labels = np.zeros((len(indices), self._format.label_size), np.float32)
         errors: dict[int, RecordError] = {}
         indices = np.asarray(indices)
-        numbers = np.searchsorted(self._starts, indices, 'right') - 1
+        numbers = np.searchsorted(self.starts, indices, 'right') - 1
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)
             places = places[np.argsort(indices[places], kind='stable')]
-            self._load_of(self._files[number], indices - self._starts[number], places.tolist(), rows, labels, errors)
+            self._load_of(self._files[number], indices - self.starts[number], places.tolist(), rows, labels, errors)
         for place in errors:
             rows[place] = 0
         return labels, errors
@@ -181,14 +184,14 @@ class FeatureRecords:
         int64 ndarray (n,)
         """
         order = rng.permutation(len(self._files))
-        together = [np.concatenate([np.arange(*self._starts[number:number + 2]) for number in order[i:i + _MIXED]])
+        together = [np.concatenate([np.arange(*self.starts[number:number + 2]) for number in order[i:i + _MIXED]])
                     for i in range(0, len(order), _MIXED)]
         return np.concatenate([rng.permutation(indices) for indices in together])
 
     def place_of(self, index: int) -> tuple[RecordFile, int]:
         """File of a sample, and the number of its record in it."""
-        number = int(np.searchsorted(self._starts, index, 'right')) - 1
-        return self._files[number], int(index - self._starts[number])
+        number = int(np.searchsorted(self.starts, index, 'right')) - 1
+        return self._files[number], int(index - self.starts[number])
 
     def _load_of(self, file: RecordFile, records: np.ndarray, places: list[int], rows: np.ndarray, labels: np.ndarray,
                  errors: dict[int, RecordError]) -> None:
@@ -222,8 +225,8 @@ class FeatureSample:
         """The video's id, read from the record; ``file.tfrecord#3`` where it has none."""
         try:
             try:
-                context = parse_example(self.file.head(self.index, _HEAD))
-            except RecordError:  # it is longer
+                context = parse_context(self.file.head(self.index, _HEAD))
+            except ValueError:  # it is longer
                 context = parse_example(self.file.read(self.index))
             return video_id_of(context) or self._number
         except RecordError:
