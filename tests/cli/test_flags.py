@@ -16,6 +16,7 @@ from flags_of_benchmark import BENCHMARK_ROWS
 from flags_of_classifier import CLASSIFIER_ROWS
 from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
+from flags_of_extraction import EXTRACTION_ROWS
 from flags_of_feature_demo import FEATURE_DEMO_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
@@ -160,6 +161,7 @@ ROWS = {
     'import-weights': IMPORT_ROWS,
     'models': MODELS_ROWS,
     'make-clip-records': RECORDS_ROWS,
+    'youtube8m extract_features': EXTRACTION_ROWS,
     'youtube8m merge': MERGE_ROWS,
     **CLASSIFIER_ROWS,
     **ESTIMATOR_ROWS,

@@ -2,5 +2,6 @@
 
 #: name, which is also the script's -> (module of this package, what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
+    'extract_features': ('extract_features', 'features of your own videos as records'),
     'merge': ('merge', 'join what --shard I/N of several processes made, and prove that nothing is missing'),
 }

@@ -1,0 +1,129 @@
+"""A network of the zoo that turns frames of videos into features: what stands below its head."""
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ... import engine
+from ...compute.on_mxnet.parameters import parameters_sha256
+from ...compute.on_mxnet.tracing import run
+from ...data.preprocess import Preprocess
+from ...data.reading.video_reader import VideoReader
+from ...errors import UsageError
+from ...input_kind import FRAMES
+from ...model_zoo import get_model, model_card
+from ...model_zoo.fit import assign
+from ...model_zoo.params_file import read_parameters
+from ...model_zoo.preparation import prepared_for, read_preparation
+
+
+class Backbone:
+    """A network of frames without its head.
+
+    Parameters
+    ----------
+    name : str
+        A model of the zoo that takes frames.
+    params : path, optional
+        File of its parameters, whatever its classes; by default those for ImageNet of its body.
+    use_pretrained : bool
+        Take the model's own published weights.
+    num_gpus : int
+        1 computes on the first GPU.
+    batch_size : int
+        Frames that are computed at a time.
+
+    Attributes
+    ----------
+    width : int
+        D, its features of a frame.
+    about : dict
+        What decides the features, as JSON knows it: name, SHA-256 of the parameters, size and normalisation of frames.
+
+    Raises
+    ------
+    UsageError
+        When the model takes something else than frames.
+    WeightsError
+        When there are no such weights.
+    """
+
+    def __init__(self, name: str, *, params: str | os.PathLike = '', use_pretrained: bool = False, num_gpus: int = 0,
+                 batch_size: int = 32):
+        card = model_card(name)
+        if card.input != FRAMES or card.modality != 'rgb':
+            raise UsageError(f'--backbone {card.name}: takes {card.input} of {card.modality}, and features are made of '
+                             'single pictures; name a network of frames, such as inceptionv3_kinetics400')
+        if params and use_pretrained:
+            raise UsageError('--backbone_params: contradicts --use_pretrained; leave out one of them')
+        if not (params or use_pretrained or card.base):
+            raise UsageError(f'--backbone {card.name}: has no weights for images to start from; pass --backbone_params '
+                             'FILE, or --use_pretrained for published weights')
+        contexts = engine.contexts(min(num_gpus, 1))
+        if params:
+            found, arrays = read_preparation(params), read_parameters(params)
+            card = prepared_for(card, found, params) if found else card
+            arrays.pop('tsn_consensus.weight', None)  # over segments, which stand apart here
+            self._net = get_model(card.name, nclass=len(arrays[card.head]) if card.head in arrays else None,
+                                  pretrained_base=False, feat_ext=True, input_size=card.input_size, ctx=contexts)
+            assign(self._net, arrays, params, ctx=contexts)
+        else:
+            self._net = get_model(card.name, pretrained=use_pretrained, feat_ext=True, ctx=contexts)
+            card = self._net.card
+        self._net.hybridize()
+        self._batch_size, size = batch_size, card.input_size
+        self.width = self._net.feat_dim
+        self._size = size
+        self._preprocess = Preprocess(layout=FRAMES.layout, offsets=(0,), crop=(size, size), mean=card.mean,
+                                      std=card.std)
+        self.about = {'name': card.name, 'sha256': parameters_sha256(self._net), 'size': size,
+                      'mean': list(card.mean), 'std': list(card.std)}
+
+    def read(self, path: str, *, frames_per_second: float, max_frames: int) -> tuple[np.ndarray, float | None]:
+        """Read frames of a video, evenly in time from its beginning, squeezed to the square that the network takes.
+
+        Parameters
+        ----------
+        path : str
+            A file, or a folder of numbered pictures, which have no time: all of them are taken.
+        frames_per_second : float
+        max_frames : int
+
+        Returns
+        -------
+        frames : uint8 ndarray (n, H, W, 3)
+        seconds : float or None
+            Length of the video, where it has one.
+
+        Raises
+        ------
+        VideoReadError
+        """
+        with VideoReader(path, width=self._size, height=self._size) as reader:
+            numbers = frame_numbers(len(reader), reader.fps, frames_per_second, max_frames)
+            return reader.read(numbers), len(reader) / reader.fps if reader.fps else None
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Return the features float32 (n, D) of frames uint8 (n, H, W, 3) as `read` gives them."""
+        step = self._batch_size
+        return np.concatenate([run(self._net, self._preprocess.apply(frames[first:first + step]))
+                               for first in range(0, len(frames), step)])
+
+
+def frame_numbers(length: int, fps: float | None, frames_per_second: float, most: int) -> list[int]:
+    """Return the numbers of the frames that are shown every so often, at most so many.
+
+    Parameters
+    ----------
+    length : int
+        Frames of the video.
+    fps : float or None
+        Frames a second, on average; of what has no time every frame is taken.
+    frames_per_second : float
+        Frames that are wanted of a second; every frame where the video has fewer.
+    most : int
+    """
+    step = max(1., fps / frames_per_second) if fps else 1.
+    count = min(most, int((length - 1) / step) + 1)
+    return [min(length - 1, int(number * step + 0.5)) for number in range(count)]
