@@ -116,7 +116,8 @@ def an_older_output_is_replaced(world, output, *flags):
 def that_network_gives_the_features(world, output, *flags):
     sources(world)
     assert command(world, *flags) == 1  # the tiny network's weights do not fit it
-    assert 'weights' in output.readouterr().err
+    told = output.readouterr().err
+    assert '{weights}'.format(**world.paths) in told and 'resnet18_v1b_ucf101' in told
 
 
 @seen('--use_pretrained')
