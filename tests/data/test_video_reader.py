@@ -197,6 +197,14 @@ def test_both_decoders_give_the_same_pixels(folder, kind):
         assert ours.fps == theirs.fps == 25
 
 
+@pytest.mark.parametrize('kind', ['h264_b_frames', 'h264_transport_stream', 'mpeg4_avi', 'mpeg4_avi_b_frames', 'gif',
+                                  'h264_raw_stream', 'h264_one_frame'])
+def test_times_of_frames_begin_at_0_whatever_the_file_says(folder, kind):
+    path, num_frames = videos.make_kind(kind, folder)
+    with VideoReader(path) as reader:
+        np.testing.assert_allclose(reader.seconds, np.arange(num_frames) / 25, atol=1e-3)
+
+
 def test_both_decoders_turn_what_a_phone_filmed_upright(folder, video):
     upright = videos.rotate_by_header(Path(shutil.copy(video, folder / 'upright.mp4')))
     with VideoReader(upright) as ours, VideoReader(upright, decoder='decord') as theirs:
@@ -233,7 +241,7 @@ def test_a_folder_is_read_by_its_numbers(tmp_path, first, decoder):
         (tmp_path / name).write_text('not a frame')
     with VideoReader(tmp_path, decoder=decoder) as reader:
         assert reader.decoder == ('opencv' if decoder == 'auto' else decoder)
-        assert len(reader) == 12 and reader.fps is None
+        assert len(reader) == 12 and reader.fps is None and reader.seconds is None
         assert numbers_read(reader, [11, 0, 5, 5]) == [first + 11, first, first + 5, first + 5]
 
 

@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -123,10 +124,33 @@ def test_the_manifest_says_what_became_of_each_video_and_names_the_pca(extracted
     (60, 10, 1, 300, [0, 10, 20, 30, 40, 50]), (61, 10, 1, 300, [0, 10, 20, 30, 40, 50, 60]), (1, 25, 1, 300, [0]),
     (25, 25, 1, 300, [0]), (26, 25, 1, 300, [0, 25]), (90, 29.97, 1, 300, [0, 30, 60]),
     (60, 10, 2, 300, [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55]), (60, 10, 0.2, 300, [0, 50]),
-    (5, 10, 100, 300, [0, 1, 2, 3, 4]), (5, None, 1, 300, [0, 1, 2, 3, 4]), (5, None, 1, 3, [0, 1, 2]),
-    (100000, 10, 1, 300, list(range(0, 3000, 10))), (7, 2.5, 1, 300, [0, 3, 5])])
+    (5, 10, 100, 300, [0, 1, 2, 3, 4]), (5, 10, 100, 3, [0, 1, 2]), (7, 2.5, 1, 300, [0, 2, 5]),
+    (100000, 10, 1, 300, list(range(0, 3000, 10))), (9000, 30000 / 1001, 1, 300, None)])
 def test_the_frames_are_those_of_each_second(length, fps, per_second, most, numbers):
-    assert frame_numbers(length, fps, per_second, most) == numbers
+    shown = np.arange(length) / fps
+    found = frame_numbers(shown, per_second, most)
+    assert found == (np.rint(np.arange(301) * fps).astype(int).tolist()[:most] if numbers is None else numbers)
+
+
+def test_frames_that_are_held_are_taken_once():
+    shown = np.array([0, 0.2, 0.9, 4.1, 4.2, 5.0, 5.04, 9.5])
+    assert frame_numbers(shown, 1, 300) == [0, 3, 5, 7]
+    assert frame_numbers(shown, 2, 300) == [0, 2, 3, 5, 7]
+    assert frame_numbers(np.array([0, 0.999, 1.999, 2.5, 3.0]), 1, 300) == [0, 1, 2, 4]  # rounded times
+
+
+def test_frames_of_a_video_are_taken_by_their_time_and_not_by_their_number(place):
+    with av.open(str(place / 'slow.mp4'), 'w') as container:
+        stream = container.add_stream('libx264', rate=10, options={'bf': '0'})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
+        for number in range(20):  # ten frames a second, then one
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 10 * number, np.uint8), format='rgb24')
+            frame.pts = number if number < 10 else 10 * (number - 9)
+            frame.time_base = Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames, seconds = Backbone(NAME, params='weights.params').read('slow.mp4', frames_per_second=1, max_frames=300)
+    assert np.abs(frames.mean((1, 2, 3)) - 10 * np.array([0, *range(10, 20)])).max() < 6 and 10 <= seconds < 11
 
 
 def test_a_folder_of_pictures_gives_all_of_them(place):

@@ -82,6 +82,12 @@ class PyavVideo:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """When each frame is shown, float64 (n,) from the first one's; None where the file does not tell."""
+        base = self._stream.time_base
+        return (np.array(self._times) - self._times[0]) * float(base) if self._times and base else None
+
     def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
         """Frames of ascending numbers, each through `finish`."""
         self._finish = finish

@@ -95,6 +95,15 @@ class VideoReader:
         return self._source.fps
 
     @property
+    def seconds(self) -> np.ndarray | None:
+        """When each frame is shown, float64 (n,) from the first one's; None for folders, which have no time.
+
+        Where a file does not tell, frames follow each other at `fps`.
+        """
+        told = getattr(self._source, 'seconds', None)
+        return told if told is not None or not self.fps else np.arange(len(self)) / self.fps
+
+    @property
     def stride(self) -> int:
         """Frames of the video from one frame to the next; more than 1 only for flow that was made so."""
         return getattr(self._source, 'stride', 1)

@@ -101,8 +101,11 @@ class Backbone:
         VideoReadError
         """
         with VideoReader(path, width=self._size, height=self._size) as reader:
-            numbers = frame_numbers(len(reader), reader.fps, frames_per_second, max_frames)
-            return reader.read(numbers), len(reader) / reader.fps if reader.fps else None
+            shown = reader.seconds
+            if shown is None:
+                return reader.read(range(min(len(reader), max_frames))), None
+            numbers = frame_numbers(shown, frames_per_second, max_frames)
+            return reader.read(numbers), round(float(shown[-1]) + (1 / reader.fps if reader.fps else 0), 3)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Return the features float32 (n, D) of frames uint8 (n, H, W, 3) as `read` gives them."""
@@ -111,19 +114,21 @@ class Backbone:
                                for first in range(0, len(frames), step)])
 
 
-def frame_numbers(length: int, fps: float | None, frames_per_second: float, most: int) -> list[int]:
-    """Return the numbers of the frames that are shown every so often, at most so many.
+def frame_numbers(shown: np.ndarray, frames_per_second: float, most: int) -> list[int]:
+    """Return the numbers of frames that are shown every so often: of each moment the first one from then on.
+
+    A frame may come before its moment by half of the shortest time between two frames, so that rounded times do not
+    push it to the next one.
 
     Parameters
     ----------
-    length : int
-        Frames of the video.
-    fps : float or None
-        Frames a second, on average; of what has no time every frame is taken.
+    shown : float ndarray (n,)
+        When each frame of the video is shown, in seconds, ascending from 0.
     frames_per_second : float
-        Frames that are wanted of a second; every frame where the video has fewer.
+        Moments in a second. A frame is taken once, so fewer come out where the video has fewer.
     most : int
+        No more frames than these.
     """
-    step = max(1., fps / frames_per_second) if fps else 1.
-    count = min(most, int((length - 1) / step) + 1)
-    return [min(length - 1, int(number * step + 0.5)) for number in range(count)]
+    early = np.diff(shown).min() / 2 if len(shown) > 1 else 0.
+    moments = np.arange(int((shown[-1] + early) * frames_per_second) + 1) / frames_per_second
+    return np.unique(np.searchsorted(shown, moments - early))[:most].tolist()
