@@ -195,7 +195,7 @@ def test_a_record_of_another_kind_is_told_with_what_to_pass(tmp_path, kind):
 def test_a_record_that_is_no_example_is_told(tmp_path):
     with RecordWriter(tmp_path / 'a.tfrecord') as writer:
         writer.write(b'\xff' * 20)
-    with pytest.raises(RecordError, match='a.tfrecord, byte 0: the record is not a tf.train.Example'):
+    with pytest.raises(RecordError, match='a.tfrecord, byte 0: record 0: it is not a tf.train.Example'):
         ClipRecords(tmp_path, **GEOMETRY).load(0)
 
 

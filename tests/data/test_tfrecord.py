@@ -1,4 +1,5 @@
 """TFRecord files, against tensorboardX's writer (its own CRC32C) and protobuf's reading of TensorFlow's definition."""
+import contextlib
 import gzip
 import hashlib
 import os
@@ -6,11 +7,17 @@ import pickle
 
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from records import records_in
 from tensorboardX.record_writer import RecordWriter as TensorboardWriter
+from tf_messages import tf_message
 
-from gluon_action.data.tfrecords.examples import make_example, parse_example
+from gluon_action.data.tfrecords.examples import (
+    byte_rows,
+    make_example,
+    make_sequence_example,
+    parse_example,
+    parse_sequence_example,
+)
 from gluon_action.data.tfrecords.framing import FOOTER, HEADER, RecordFile, RecordWriter
 from gluon_action.errors import OutputError, RecordError, UsageError, VideoReadError
 from gluon_action.wire import masked_crc32c
@@ -23,46 +30,6 @@ def write(path, records=RECORDS):
         for record in records:
             writer.write(record)
     return path
-
-
-@pytest.fixture(scope='module')
-def tf_example():
-    """``tf.train.Example`` as tensorflow/core/example/{example,feature}.proto define it."""
-    file = descriptor_pb2.FileDescriptorProto(name='example.proto', package='tf', syntax='proto3')
-    kinds = descriptor_pb2.FieldDescriptorProto
-
-    def message(name, *fields):
-        made = file.message_type.add(name=name)
-        for number, (title, kind, repeated, packed) in enumerate(fields, 1):
-            field = made.field.add(name=title, number=number,
-                                   label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL)
-            if isinstance(kind, str):
-                field.type, field.type_name = kinds.TYPE_MESSAGE, f'.tf.{kind}'
-            else:
-                field.type = kind
-            if packed is not None:
-                field.options.packed = packed
-        return made
-    message('BytesList', ('value', kinds.TYPE_BYTES, True, None))
-    message('FloatList', ('value', kinds.TYPE_FLOAT, True, True))
-    message('Int64List', ('value', kinds.TYPE_INT64, True, True))
-    message('UnpackedFloats', ('value', kinds.TYPE_FLOAT, True, False))
-    message('UnpackedInts', ('value', kinds.TYPE_INT64, True, False))
-    feature = message('Feature', ('bytes_list', 'BytesList', False, None), ('float_list', 'FloatList', False, None),
-                      ('int64_list', 'Int64List', False, None))
-    feature.oneof_decl.add(name='kind')
-    for field in feature.field:
-        field.oneof_index = 0
-    features = message('Features', ('feature', 'Features.FeatureEntry', True, None))
-    entry = features.nested_type.add(name='FeatureEntry')
-    entry.options.map_entry = True
-    entry.field.add(name='key', number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
-    entry.field.add(name='value', number=2, type=kinds.TYPE_MESSAGE, type_name='.tf.Feature',
-                    label=kinds.LABEL_OPTIONAL)
-    message('Example', ('features', 'Features', False, None))
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return lambda name='Example': message_factory.GetMessageClass(pool.FindMessageTypeByName(f'tf.{name}'))
 
 
 def test_what_another_writer_wrote_is_read(tmp_path):
@@ -148,12 +115,11 @@ def test_an_error_is_one_of_a_sample_and_survives_the_way_from_a_worker():
 @pytest.mark.parametrize('record', [
     b'\x0a\x02\x08\x01', b'\x0a\x04\x0a\x02\x08\x03', b'\x0a\x06\x0a\x04\x12\x02\x08\x07', b'\x08\x01',
     b'\x0a\x04\x0a\x02\x10\x05'])
-def test_a_protocol_buffer_of_another_kind_is_a_record_error(record):
+def test_a_protocol_buffer_of_another_kind_is_refused(record):
     """Numbers where messages, names or lists should be; all of it with checksums that fit."""
-    try:
-        assert parse_example(record) == {}  # a message without features is one of no features
-    except RecordError as error:
-        assert 'not a tf.train.Example' in str(error)
+    for parse in (parse_example, parse_sequence_example):
+        with contextlib.suppress(ValueError):
+            assert not any(parse(record))  # a message without features is one of no features
 
 
 def test_a_full_disk_leaves_nothing_and_hides_no_other_error(tmp_path):
@@ -211,8 +177,8 @@ FEATURES = {'clip': b'\x00\xff' * 200, 'names': [b'a', b'', b'bc'], 'score': np.
             'half': 0.5}
 
 
-def test_tensorflow_reads_our_examples(tf_example):
-    feature = tf_example().FromString(make_example(FEATURES)).features.feature
+def test_tensorflow_reads_our_examples():
+    feature = tf_message('Example').FromString(make_example(FEATURES)).features.feature
     assert sorted(feature) == sorted(FEATURES)
     assert list(feature['clip'].bytes_list.value) == [FEATURES['clip']]
     assert list(feature['names'].bytes_list.value) == FEATURES['names']
@@ -222,8 +188,8 @@ def test_tensorflow_reads_our_examples(tf_example):
     assert list(feature['half'].float_list.value) == [0.5]
 
 
-def test_we_read_tensorflows_examples(tf_example):
-    example = tf_example()()
+def test_we_read_tensorflows_examples():
+    example = tf_message('Example')()
     example.features.feature['clip'].bytes_list.value.append(FEATURES['clip'])
     example.features.feature['score'].float_list.value.extend(FEATURES['score'])
     example.features.feature['count'].int64_list.value.extend(FEATURES['count'].tolist())
@@ -237,14 +203,14 @@ def test_we_read_tensorflows_examples(tf_example):
     assert parsed['nothing'].dtype == np.int64 and parsed['nothing'].tolist() == []
 
 
-def test_numbers_that_are_not_packed_are_read(tf_example):
-    floats = tf_example('UnpackedFloats')(value=[1.5, -2]).SerializeToString()
-    numbers = tf_example('UnpackedInts')(value=[3, -4, 300]).SerializeToString()
+def test_numbers_that_are_not_packed_are_read():
+    floats = tf_message('UnpackedFloats')(value=[1.5, -2]).SerializeToString()
+    numbers = tf_message('UnpackedInts')(value=[3, -4, 300]).SerializeToString()
     for content, name, expected in ((b'\x12' + bytes([len(floats)]) + floats, 'a', [1.5, -2]),
                                     (b'\x1a' + bytes([len(numbers)]) + numbers, 'b', [3, -4, 300])):
         entry = b'\x0a\x01' + name.encode() + b'\x12' + bytes([len(content)]) + content
         record = b'\x0a' + bytes([len(entry) + 2]) + b'\x0a' + bytes([len(entry)]) + entry
-        assert list(tf_example().FromString(record).features.feature) == [name]
+        assert list(tf_message('Example').FromString(record).features.feature) == [name]
         assert parse_example(record)[name].tolist() == expected
 
 
@@ -258,20 +224,56 @@ def test_equal_features_give_equal_bytes():
     assert b'one' in make_example(FEATURES)
 
 
-def test_random_bytes_are_refused_with_their_place():
+def test_random_bytes_are_refused():
     rng = np.random.default_rng(0)
     whole = make_example(FEATURES)
     refused = 0
     for number in range(300):
         record = rng.bytes(50) if number % 2 else whole[:rng.integers(1, len(whole))]
-        try:
-            parse_example(record, 'a.tfrecord', 99)
-        except RecordError as error:
-            refused += 1
-            assert str(error).startswith('a.tfrecord, byte 99: the record is not a tf.train.Example: ')
-    assert refused > 250
+        for parse in (parse_example, parse_sequence_example):
+            try:
+                parse(record)
+            except ValueError:
+                refused += 1
+    assert refused > 500
 
 
 def test_features_of_no_kind_are_refused():
     with pytest.raises(UsageError, match='a feature is bytes, a list of bytes, or numbers; got str'):
         make_example({'name': 'text'})
+
+
+LISTS = {'rgb': np.arange(60, dtype=np.uint8).reshape(3, 20), 'audio': np.zeros((2, 300), np.uint8),
+         'none': np.zeros((0, 4), np.uint8), 'bare': np.zeros((2, 0), np.uint8)}
+
+
+def test_tensorflow_reads_our_sequences():
+    example = tf_message('SequenceExample').FromString(make_sequence_example(FEATURES, LISTS))
+    assert sorted(example.context.feature) == sorted(FEATURES)
+    lists = example.feature_lists.feature_list
+    assert {name: [list(step.bytes_list.value) for step in lists[name].feature] for name in lists} == {
+        name: [[row.tobytes()] for row in rows] for name, rows in LISTS.items()}
+
+
+def test_we_read_tensorflows_sequences():
+    example = tf_message('SequenceExample')()
+    example.context.feature['count'].int64_list.value.extend([3, -1])
+    for name, rows in LISTS.items():
+        example.feature_lists.feature_list[name].SetInParent()
+        for row in rows:
+            example.feature_lists.feature_list[name].feature.add().bytes_list.value.append(row.tobytes())
+    context, lists = parse_sequence_example(example.SerializeToString())
+    assert list(context) == ['count'] and context['count'].tolist() == [3, -1] and sorted(lists) == sorted(LISTS)
+    for name, rows in LISTS.items():
+        assert byte_rows(lists[name]).tobytes() == rows.tobytes() and len(byte_rows(lists[name])) == len(rows)
+
+
+def test_rows_are_a_view_of_the_record():
+    record = make_sequence_example({}, LISTS)
+    rows = byte_rows(parse_sequence_example(record)[1]['rgb'])
+    assert np.shares_memory(rows, np.frombuffer(record, np.uint8)) and rows.shape == (3, 20)
+
+
+def test_equal_sequences_give_equal_bytes():
+    assert make_sequence_example(FEATURES, LISTS) == make_sequence_example(dict(reversed(FEATURES.items())),
+                                                                           dict(reversed(LISTS.items())))

@@ -11,7 +11,6 @@ import numpy as np
 from ...errors import UsageError
 from ..reading.sampling import sample_rng
 from ..transforms.functional import opencv
-from .examples import parse_example
 from .record_sets import Where, counted, digest_of, find_records, open_records
 
 #: File beside the records that names the classes, one a line.
@@ -122,7 +121,7 @@ class ClipRecords:
         sample = self.samples[index]
         file = self._files[sample.path]
         where = Where(file, sample.index)
-        features = parse_example(file.read(sample.index), where.path, where.offset)
+        features = where.parsed(file.read(sample.index))
         pixels = where.only(features, 'feature')
         if len(pixels) != np.prod(self.shape):
             raise where.error(_wrong_clip(len(pixels), self.shape))

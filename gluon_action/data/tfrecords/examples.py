@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ...errors import RecordError, UsageError
+from ...errors import UsageError
 from ...wire import fields, make_field, make_varint, message, messages
 
 
@@ -28,14 +28,8 @@ def make_example(features: Mapping[str, bytes | Sequence | np.ndarray]) -> bytes
     return make_field(1, b''.join(entries))
 
 
-def parse_example(record: bytes, path: str = 'a record', offset: int = 0) -> dict[str, list[memoryview] | np.ndarray]:
+def parse_example(record: bytes) -> dict[str, list[memoryview] | np.ndarray]:
     """Take a ``tf.train.Example`` apart.
-
-    Parameters
-    ----------
-    record : bytes
-    path, offset
-        Where it comes from, for messages.
 
     Returns
     -------
@@ -45,13 +39,10 @@ def parse_example(record: bytes, path: str = 'a record', offset: int = 0) -> dic
 
     Raises
     ------
-    RecordError
+    ValueError
         When it is none.
     """
-    try:
-        return {name: _values(content) for part in messages(record, 1) for name, content in _entries(part)}
-    except ValueError as error:
-        raise RecordError(path, offset, f'the record is not a tf.train.Example: {error}') from error
+    return {name: _values(content) for part in messages(record, 1) for name, content in _entries(part)}
 
 
 def parse_context(head: bytes) -> dict[str, list[memoryview] | np.ndarray]:

@@ -1,6 +1,7 @@
 """Features of videos and of their frames in TFRecords, as YouTube-8M has them: a data set that `VideoLoader` reads."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,8 @@ from .teacher import BesideRecords, InRecords
 
 log = logging.getLogger(__name__)
 
-_MIXED = 8        # files whose records are shuffled together
-_HEAD = 4096      # bytes of a record in which its id is looked for first
+_MIXED = 8  # files whose records are shuffled together
+_HEAD = 1 << 15  # bytes of a record in which its id is looked for first; a teacher's predictions may stand before it
 
 
 def parse_features(names: str, sizes: str) -> Features:
@@ -224,16 +225,13 @@ class FeatureSample:
     def key(self) -> str:
         """The video's id, read from the record; ``file.tfrecord#3`` where it has none."""
         try:
-            try:
-                context = parse_context(self.file.head(self.index, _HEAD))
-            except ValueError:  # it is longer
-                context = parse_example(self.file.read(self.index))
-            return video_id_of(context) or self._number
-        except RecordError:
-            return self._number
-
-    @property
-    def _number(self) -> str:
+            for parse, size in ((parse_context, _HEAD), (parse_example, int(self.file.lengths[self.index]))):
+                with contextlib.suppress(ValueError):  # it goes on behind its head
+                    found = video_id_of(parse(self.file.head(self.index, size)))
+                    if found is not None:
+                        return found
+        except RecordError:  # the file is gone
+            pass
         return f'{os.path.basename(self.path)}#{self.index}'
 
     @property

@@ -6,6 +6,7 @@ import hashlib
 import os
 
 from ...errors import RecordError, UsageError
+from .examples import parse_example
 from .framing import RecordFile
 
 
@@ -60,7 +61,14 @@ def digest_of(files: list[RecordFile]) -> str:
 
 
 class Where:
-    """A record, for messages about it."""
+    """A record, for messages about it.
+
+    Parameters
+    ----------
+    file : RecordFile
+    number : int
+        Of the record in it, from 0.
+    """
 
     def __init__(self, file: RecordFile, number: int):
         self.path, self.offset, self.number = file.path, int(file.offsets[number]), number
@@ -69,10 +77,17 @@ class Where:
         """The error that something is wrong with the record."""
         return RecordError(self.path, self.offset, f'record {self.number}: {cause}')
 
+    def parsed(self, content: bytes) -> dict:
+        """Features of the record, a ``tf.train.Example``, of this content."""
+        try:
+            return parse_example(content)
+        except ValueError as error:
+            raise self.error(f'it is not a tf.train.Example: {error}') from error
+
     def only(self, features: dict, name: str) -> memoryview:
         """Content of a feature that is one string of bytes."""
         if name not in features:
-            raise self.error(f'has no {name!r}, only {", ".join(map(repr, sorted(features))) or "nothing"}')
+            raise self.error(f'it has no {name!r}, only {", ".join(map(repr, sorted(features))) or "nothing"}')
         values = features[name]
         if not isinstance(values, list):
             raise self.error(f'its {name!r} is a list of numbers ({values.dtype}); raw bytes are expected')

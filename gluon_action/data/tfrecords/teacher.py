@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import UsageError
-from .examples import make_example, parse_example
+from .examples import make_example
 from .feature_messages import PREDICTIONS, kind_of, named, video_id_of
 from .framing import RecordFile
 from .record_sets import Where, open_records
@@ -115,7 +115,7 @@ class BesideRecords:
 
     @staticmethod
     def _read(file: RecordFile, index: int) -> dict:
-        return parse_example(file.read(index), file.path, int(file.offsets[index]))
+        return Where(file, index).parsed(file.read(index))
 
 
 def _checked(values: np.ndarray, where: Where, num_classes: int) -> np.ndarray:
