@@ -89,7 +89,7 @@ def _make_videos(name: str, args: argparse.Namespace) -> None:
 
 def _make_features(name: str, args: argparse.Namespace) -> None:
     from ..data.demo.frame_features import PARTITIONS, FeatureDemo, make_feature_demo
-    from ..data.tfrecords.frame_features import parse_features
+    from ..input_kind import parse_features
     settings = {'classes': args.classes, 'order_classes': args.order_classes, 'seed': args.seed, 'noise': args.noise,
                 'sizes': parse_features(args.feature_names, args.feature_sizes), 'lengths': (1, args.max_frames)}
     data = make_feature_demo(Path(args.root, name), videos=args.videos, drop_labels=args.drop_labels, **settings)

@@ -25,7 +25,7 @@ from gluon_action.data.tfrecords.feature_messages import (
     make_video_record,
     quantize,
 )
-from gluon_action.data.tfrecords.frame_features import FeatureRecords, parse_features
+from gluon_action.data.tfrecords.frame_features import FeatureRecords
 from gluon_action.errors import RecordError, UsageError
 from gluon_action.wire import masked_crc32c
 
@@ -173,22 +173,6 @@ def test_labels_may_be_absent_where_nobody_needs_them(tmp_path):
     assert records.load(2)[1].tolist() == [0, 0, 1, 0, 0, 0, 1]
     with pytest.raises(RecordError, match=r"a.tfrecord, byte 0: record 0: it has no 'labels'; the test partition"):
         FeatureRecords(tmp_path, **SMALL).load(0)
-
-
-@pytest.mark.parametrize('names, sizes, read', [
-    ('rgb, audio', '1024, 128', (('rgb', 1024), ('audio', 128))),
-    ('rgb,audio', '1024,128', (('rgb', 1024), ('audio', 128))), (' mean_rgb ', ' 1024', (('mean_rgb', 1024),))])
-def test_spellings_of_feature_names_mean_the_same(names, sizes, read):
-    assert parse_features(names, sizes) == read
-
-
-@pytest.mark.parametrize('names, sizes, told', [
-    ('rgb,audio', '1024', 'are 2, .*are 1'), ('rgb,rgb', '1,1', 'each feature once'),
-    ('rgb,', '1,1', 'each feature once'), ('rgb', '0', 'whole number'),
-    ('rgb', '1e3', 'whole number'), ('rgb', '-4', 'whole number')])
-def test_names_and_sizes_that_cannot_be_are_told(names, sizes, told):
-    with pytest.raises(UsageError, match=f'--feature_.*{told}'):
-        parse_features(names, sizes)
 
 
 def test_patterns_name_files_folders_and_lists_of_them(tmp_path):

@@ -9,9 +9,6 @@ from .feature_messages import ID_NAMES, LEVELS, kind_of, named, video_id_of
 from .record_sets import Where, counted
 from .teacher import BesideRecords, InRecords
 
-#: Name and size of each feature of a frame, in the order in which they stand in it.
-Features = tuple[tuple[str, int], ...]
-
 
 class FeatureFormat:
     """What records are expected to hold; the parameters are those of `FeatureRecords`.
@@ -22,7 +19,7 @@ class FeatureFormat:
         K, or 2K with a teacher.
     """
 
-    def __init__(self, features: Features, num_classes: int, frame_level: bool, need_labels: bool,
+    def __init__(self, features: tuple[tuple[str, int], ...], num_classes: int, frame_level: bool, need_labels: bool,
                  teacher: InRecords | BesideRecords | None):
         self._features, self._num_classes = features, num_classes
         self._frame_level, self._need_labels, self._teacher = frame_level, need_labels, teacher

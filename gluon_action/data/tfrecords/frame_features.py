@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import RecordError, UsageError
 from .examples import parse_context, parse_example
-from .feature_format import FeatureFormat, Features
+from .feature_format import FeatureFormat
 from .feature_messages import video_id_of
 from .framing import RecordFile
 from .record_sets import Where, counted, digest_of, find_records, open_records
@@ -21,31 +21,6 @@ log = logging.getLogger(__name__)
 
 _MIXED = 8  # files whose records are shuffled together
 _HEAD = 1 << 15  # bytes of a record in which its id is looked for first; a teacher's predictions may stand before it
-
-
-def parse_features(names: str, sizes: str) -> Features:
-    """Read ``--feature_names`` and ``--feature_sizes``: ``parse_features('rgb, audio', '1024, 128')``.
-
-    Returns
-    -------
-    tuple of (str, int)
-        Name and size of each.
-
-    Raises
-    ------
-    UsageError
-        When they do not fit each other, a name stands twice, or a size is no whole number above 0.
-    """
-    split = [name.strip() for name in names.split(',')]
-    split_sizes = [size.strip() for size in sizes.split(',')]
-    if len(split) != len(split_sizes):
-        raise UsageError(f'--feature_names {names!r} are {len(split)}, --feature_sizes {sizes!r} are '
-                         f'{len(split_sizes)}; give one size for each name')
-    if not all(split) or len(set(split)) < len(split):
-        raise UsageError(f'--feature_names {names!r}: name each feature once, with commas between, such as rgb,audio')
-    if not all(size.isascii() and size.isdigit() and int(size) for size in split_sizes):
-        raise UsageError(f'--feature_sizes {sizes!r}: a size is a whole number above 0, such as 1024,128')
-    return tuple(zip(split, map(int, split_sizes)))
 
 
 class FeatureRecords:
@@ -61,8 +36,8 @@ class FeatureRecords:
         A folder, whose ``*.tfrecord`` are taken, a pattern such as ``train*.tfrecord``, one file, or several of them
         with commas between. A list names files, which are taken in its order, and there may be nothing in them.
     features : sequence of (str, int)
-        As `parse_features` returns it: which features, in the order in which they stand in a row. D is the sum of the
-        sizes.
+        Which of the features there are, in the order in which they stand in a row, with their sizes, as
+        `gluon_action.input_kind.parse_features` reads them. D is the sum of the sizes.
     num_classes : int
         K.
     max_frames : int
