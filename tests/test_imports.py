@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
-GROUND = {'class_names', 'engine', 'options', 'input_kind', 'files', 'wire', 'run_config', 'errors'}
+GROUND = {'class_names', 'engine', 'options', 'input_kind', 'feature_architecture', 'files', 'wire', 'run_config',
+          'errors'}
 BELOW = {
     'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
     'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
@@ -27,6 +28,7 @@ BELOW = {
     'mxnet_import': set(),
     'files': {'errors'},
     'input_kind': {'errors'},
+    'feature_architecture': {'errors', 'files', 'input_kind', 'options'},
     'options': set(),
     'run_config': set(),
     'wire': {'errors'},
@@ -42,8 +44,8 @@ ON_MXNET = ('compute/on_mxnet/', 'nn/', 'model_zoo/', 'engine.py', 'data/transfo
 ASKS_FOR_MXNET = ('cli/doctor.py', 'deploy/predict/open_predictor.py', 'data/by_name.py')
 MODULES = sorted(PACKAGE.rglob('*.py'))
 ROOMS_WITHOUT_MXNET = ('lists', 'reading', 'flow', 'tfrecords', 'loading', 'demo')
-WITHOUT_MXNET = ['gluon_action.options', 'gluon_action.data.by_name', 'gluon_action.data.video_options',
-                 'gluon_action.compute.graph', 'gluon_action.compute.operators'] + [
+WITHOUT_MXNET = ['gluon_action.options', 'gluon_action.feature_architecture', 'gluon_action.data.by_name',
+                 'gluon_action.data.video_options', 'gluon_action.compute.graph', 'gluon_action.compute.operators'] + [
     f'gluon_action.data.{path.parent.name}.{path.stem}' for path in MODULES
     if path.parent.name in ROOMS_WITHOUT_MXNET and path.stem != '__init__']
 

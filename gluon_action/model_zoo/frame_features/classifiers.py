@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from mxnet import gluon
 
+from ...feature_architecture import Architecture
 from ...nn import RowBatchNorm
-from .architecture import Architecture
 from .layers import FullyConnected, normal
 from .network import variable
 

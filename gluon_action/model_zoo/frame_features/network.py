@@ -8,11 +8,11 @@ import mxnet as mx
 from mxnet import gluon
 
 from ...errors import ModelError
+from ...feature_architecture import Architecture
 from ...input_kind import FEATURES
 from ...nn import FrameDraw, as_operators
 from ..recognizer import Recognizer
 from ..registry import ModelCard, model_card, register_model
-from .architecture import Architecture
 
 #: Name of a network -> its class.
 NETWORKS: dict[str, type[FeatureNetwork]] = {}

@@ -13,10 +13,10 @@ import mxnet as mx
 import numpy as np
 
 from ...errors import OutputError, UsageError, WeightsError
+from ...feature_architecture import Architecture
 from ...files import Changed, check_sealed, describe, to_json, write_file
 from ..fit import assign
 from ..params_file import read_arrays, replace_arrays
-from .architecture import Architecture
 from .combined import CombinedNetwork
 from .network import construct
 

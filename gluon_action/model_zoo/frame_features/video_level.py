@@ -1,7 +1,7 @@
 """Networks of one row of features a video, and the mean of the frames (google/youtube-8m, arXiv:1609.08675)."""
 from __future__ import annotations
 
-from .architecture import Architecture
+from ...feature_architecture import Architecture
 from .classifiers import MOE, Logistic, MixtureOfExperts
 from .network import FeatureNetwork, feature_model
 

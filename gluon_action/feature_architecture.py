@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import ModelError
-from ...files import write_file
-from ...input_kind import parse_features
-from ...options import flag_of, option, options_of, yes_or_no
+from .errors import ModelError
+from .files import write_file
+from .input_kind import parse_features
+from .options import flag_of, option, options_of, yes_or_no
 
 #: The file of a folder that keeps an architecture, as the original's evaluation reads it.
 FILE = 'model_flags.json'
@@ -132,7 +132,7 @@ class Architecture:
             value = getattr(self, name)
             if about.choices and value not in about.choices:
                 raise ModelError(f'{about.flag} is one of {", ".join(about.choices)}, got {value!r}')
-            if about.least is not None and not value >= about.least:
+            if about.least is not None and value is not None and not value >= about.least:
                 raise ModelError(f'{about.flag} must be {about.least} or more, got {value!r}')
         if not 0 <= self.drop_rate < 1:
             raise ModelError(f'--drop_rate is at least 0 and less than 1, got {self.drop_rate}')
