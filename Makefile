@@ -74,14 +74,21 @@ docs: $(VENV)/.installed-cpu+docs  ## build docs/_build/html and run the tutoria
 	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+# TensorFlow, which only benchmarks/frame_features.py compares with, asks for other versions of what $(VENV) has.
+$(VENV)-tensorflow/.installed: $(PY)
+	$(PY) -m venv $(VENV)-tensorflow
+	$(VENV)-tensorflow/bin/pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.installed-cpu+bench+onnx  ## ratios against GluonCV and PyTorch, measured in turn on this machine
+bench: $(VENV)/.installed-cpu+bench+onnx $(VENV)-tensorflow/.installed  ## ratios against GluonCV, PyTorch and TensorFlow, measured in turn on this machine
 	$(PY) benchmarks/train_step.py
 	$(PY) benchmarks/loader.py
 	$(PY) benchmarks/multiview.py
 	$(PY) benchmarks/clip_networks.py
 	$(PY) benchmarks/deploy_speed.py
 	$(PY) benchmarks/predict_stream.py
+	$(PY) benchmarks/frame_features.py
 
 .PHONY: lint
 lint: $(VENV)/.installed-cpu+dev  ## ruff over everything
@@ -89,4 +96,4 @@ lint: $(VENV)/.installed-cpu+dev  ## ruff over everything
 
 .PHONY: clean
 clean:  ## remove what the targets made, the virtual environment included
-	rm -rf $(VENV) runs docs/_build docs/gallery build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-tensorflow runs docs/_build docs/gallery build dist *.egg-info
