@@ -40,8 +40,8 @@ BELOW = {
 # users.
 ON_MXNET = ('compute/on_mxnet/', 'nn/', 'model_zoo/', 'engine.py', 'data/transforms/video.py', 'data/video_dataset.py',
             'data/dataloader.py')
-# What asks inside a function whether MXNet is there, or hands Gluon's own classes to GluonCV's users.
-ASKS_FOR_MXNET = ('cli/doctor.py', 'deploy/predict/open_predictor.py', 'data/by_name.py')
+# What asks inside a function whether MXNet is there, reads its symbols, or hands Gluon's own classes to users.
+ASKS_FOR_MXNET = ('cli/doctor.py', 'deploy/predict/open_predictor.py', 'compute/graph.py', 'data/by_name.py')
 MODULES = sorted(PACKAGE.rglob('*.py'))
 ROOMS_WITHOUT_MXNET = ('lists', 'reading', 'flow', 'tfrecords', 'loading', 'demo')
 WITHOUT_MXNET = ['gluon_action.options', 'gluon_action.feature_architecture', 'gluon_action.data.by_name',

@@ -26,6 +26,9 @@ class Operator:
         Names of values: variables of the graph, or outputs of other operators.
     input_shapes, output_shapes : tuple of tuple of int
         Theirs.
+    body : Graph, optional
+        What a loop does in one step. Its variables stand in the order that the settings of a loop count in, and no
+        value of it has a name of the graph around it.
     """
 
     kind: str
@@ -35,6 +38,7 @@ class Operator:
     outputs: tuple[str, ...]
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
+    body: Graph | None = None
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,20 @@ def read_graph(symbol, **input_shapes: Shape) -> Graph:
     ValueError
         When they do not.
     NotImplementedError
-        When an operator has outputs that are more than its results, as statistics.
+        When an operator has outputs that are more than its results, as statistics, or is a loop of another kind than
+        ``foreach``.
     """
+    return _read(symbol, input_shapes)
+
+
+def _read(symbol, input_shapes: Mapping[str, Shape], stem: str = '') -> Graph:
+    """Read a symbol; its values are named as in it, with `stem` before."""
     content = json.loads(symbol.tojson())
     internals = symbol.get_internals()
     shapes = internals.infer_shape(**input_shapes)[1]
     if shapes is None:
         raise ValueError(f'the shapes {input_shapes} do not say how large the others are')
-    values = _values(content['nodes'], list(zip(internals.list_outputs(), shapes)))
+    values = _values(content['nodes'], list(zip(internals.list_outputs(), shapes)), stem)
 
     def known(entries: list[list[int]]) -> tuple[tuple[str, ...], tuple[Shape, ...]]:
         names, lengths = zip(*(values[node][number] for node, number, *_ in entries)) if entries else ((), ())
@@ -95,11 +105,26 @@ def read_graph(symbol, **input_shapes: Shape) -> Graph:
         outputs, output_lengths = zip(*values[place])
         settings = {name: _python(text) for name, text in node.get('attrs', {}).items()}
         name = outputs[0] if len(outputs) == 1 else outputs[0].removesuffix('0')
-        operators.append(Operator(node['op'], name, settings, inputs, outputs, input_lengths, output_lengths))
+        body = _step(node, settings, name, input_lengths) if 'subgraphs' in node else None
+        operators.append(Operator(node['op'], name, settings, inputs, outputs, input_lengths, output_lengths, body))
     return Graph(tuple(operators), variables, *known(content['heads']))
 
 
-def _values(nodes: list[dict], shapes: list[tuple[str, Shape]]) -> list[list[tuple[str, Shape]]]:
+def _step(node: dict, settings: Mapping[str, Any], name: str, shapes: tuple[Shape, ...]) -> Graph:
+    """Read what MXNet's ``foreach`` does with one frame."""
+    from mxnet.symbol import load_json
+    if node['op'] != '_foreach':
+        raise NotImplementedError(f'{node["op"]} (of {name})')
+    inside = load_json(json.dumps(node['subgraphs'][0]))
+    # The loop takes its data, its states, and what else a step reads; the step takes them in an order of its own.
+    data = settings['in_data_locs']
+    places = [*data, *settings['in_state_locs'], *settings['remain_locs']]
+    known = [shape[1:] if number < len(data) else shape for number, shape in enumerate(shapes)]
+    names = inside.list_inputs()
+    return _read(inside, {names[place]: shape for place, shape in zip(places, known)}, f'{name}_')
+
+
+def _values(nodes: list[dict], shapes: list[tuple[str, Shape]], stem: str) -> list[list[tuple[str, Shape]]]:
     """Name and shape of each output of each node.
 
     A layer that is called twice makes two nodes of one name, so outputs are not looked up by name but taken in order,
@@ -116,7 +141,7 @@ def _values(nodes: list[dict], shapes: list[tuple[str, Shape]]) -> list[list[tup
         if label == f'{name}_output0':
             while shapes and shapes[-1][0] == f'{name}_output{len(lengths)}':
                 lengths.append(shapes.pop()[1])
-        unique = f'{name}_of_{place}' if name in used else name
+        unique = stem + (f'{name}_of_{place}' if name in used else name)
         used.add(unique)
         names = [unique] if len(lengths) == 1 else [f'{unique}{number}' for number in range(len(lengths))]
         values.append(list(zip(names, lengths)))

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from .graph import Operator
+from .graph import Graph, Operator
 
 # Larger than any axis: ONNX has no word for "to the end".
 _END = 2 ** 63 - 1
@@ -30,6 +30,12 @@ class Nodes(Protocol):
 
     def same(self, output: str, input: str) -> None:
         """Let `output` be another name of `input`."""
+
+    def body(self, graph: Graph, inputs: Sequence[str], outputs: Sequence[str], around: Mapping[str, str]):
+        """Return a graph that a node runs, as an attribute of that node.
+
+        `inputs` and `outputs` are values of `graph`; `around` says which of its other variables are which values here.
+        """
 
 
 @dataclass(frozen=True)
@@ -386,6 +392,33 @@ def _lesser(op: Operator, to: Nodes) -> None:
     to.add('Cast', to.add('Less', *op.inputs), output=op.name, to=_FLOAT)
 
 
+# Loops.
+
+def _foreach(op: Operator, to: Nodes) -> None:
+    data, states, others = (op.settings[name] for name in ('in_data_locs', 'in_state_locs', 'remain_locs'))
+    variables, results = list(op.body.variables), op.settings['num_out_data']
+    before = len(data) + len(states)
+    # Scan has states first, MXNet what comes frame by frame.
+    around = {variables[place]: name for place, name in zip(others, op.inputs[before:])}
+    body = to.body(op.body, [variables[place] for place in (*states, *data)],
+                   [*op.body.outputs[results:], *op.body.outputs[:results]], around)
+    to.add('Scan', *op.inputs[len(data):before], *op.inputs[:len(data)], body=body, num_scan_inputs=len(data),
+           output=[*op.outputs[results:], *op.outputs[:results]])
+
+
+def _foreach_macs(op: Operator) -> int:
+    step = (OPERATORS[inner.kind].macs(inner) for inner in op.body.operators
+            if inner.kind in OPERATORS and OPERATORS[inner.kind].macs)
+    return op.input_shapes[0][0] * sum(step)
+
+
+def _reverse(op: Operator, to: Nodes) -> None:
+    axes = _axes(op)
+    # From the last to before the first; -1 would be the last itself.
+    limits = [-1] * len(axes), [-_END] * len(axes), axes, [-1] * len(axes)
+    to.add('Slice', *op.inputs, *map(to.constant, limits), output=op.name)
+
+
 # Constants.
 
 def _filled_like(value: float) -> Callable:
@@ -474,6 +507,8 @@ OPERATORS = {
     'SliceChannel': Row(_split),
     'slice': Row(_slice),
     'slice_axis': Row(_slice_axis),
+    'reverse': Row(_reverse),
+    '_foreach': Row(_foreach, macs=_foreach_macs),
     'broadcast_axis': Row(_broadcast_axis),
     'broadcast_to': Row(_broadcast_to),
     'Pad': Row(_pad),

@@ -9,9 +9,10 @@ from .frame_padding import FramePaddedConv3D, pad_strided_frames
 from .gating import SelfGating
 from .group_norm import GroupNorm
 from .layer_norm import LayerNorm
+from .recurrent import GRU, LSTM
 from .same import SameConv3D, SameMaxPool3D, SizedBlock, lay_out, same_padding
 
-__all__ = ['MLP', 'Attention', 'BatchNorm', 'Composed', 'Consensus', 'DropPath', 'FrameDraw', 'FramePaddedConv3D',
-           'FrameShuffle', 'GroupNorm', 'LayerNorm', 'Linear', 'RowBatchNorm', 'SameConv3D',
-           'SameMaxPool3D', 'SelfGating', 'SizedBlock', 'as_operators', 'batch_norms', 'freeze_batch_norms',
-           'lay_out', 'pad_strided_frames', 'same_padding']
+__all__ = ['GRU', 'LSTM', 'MLP', 'Attention', 'BatchNorm', 'Composed', 'Consensus', 'DropPath', 'FrameDraw',
+           'FramePaddedConv3D', 'FrameShuffle', 'GroupNorm', 'LayerNorm', 'Linear', 'RowBatchNorm', 'SameConv3D',
+           'SameMaxPool3D', 'SelfGating', 'SizedBlock', 'as_operators', 'batch_norms', 'freeze_batch_norms', 'lay_out',
+           'pad_strided_frames', 'same_padding']

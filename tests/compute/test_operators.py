@@ -22,6 +22,29 @@ from gluon_action.model_zoo import get_model, list_models, model_card, registry
 S = mx.sym
 X = (2, 4, 6, 7)
 
+
+
+def running(x, weight, start):
+    """A recurrent layer, its last state, and a weight that is read in the loop and behind it."""
+    first = S.broadcast_add(S.zeros_like(S.squeeze(S.slice_axis(x, axis=0, begin=0, end=1), axis=0)), start)
+
+    def step(frame, states):
+        new = S.tanh(frame + S.dot(states[0], weight) * 0.5)
+        return new, [new]
+    outputs, ends = S.contrib.foreach(step, x, [first])
+    return S.broadcast_add(outputs, S.expand_dims(S.dot(ends[0], weight), axis=0))
+
+
+def summing(x, weights):
+    """A loop of two inputs and two states, one of which it gives back as it came in."""
+    def step(frame, states):
+        (x, weight), (total, same) = frame, states
+        return total, [total + S.broadcast_mul(x, weight), same * 1]
+    start = S.squeeze(S.slice_axis(x, axis=0, begin=0, end=1), axis=0)
+    outputs, ends = S.contrib.foreach(step, [x, weights], [start * 2, start * 3])
+    return S.broadcast_add(outputs, S.expand_dims(ends[0] - ends[1], axis=0))
+
+
 # Shapes of what goes in -> what is computed of it; the first is the input, the others are weights.
 CASES = [
     ([X, (4, 2, 3, 3), (4,)], lambda x, w, b: S.Convolution(x, w, b, kernel=(3, 3), num_filter=4, num_group=2,
@@ -84,6 +107,8 @@ CASES = [
     ([(2, 1, 3)], lambda x: S.broadcast_axis(x, axis=1, size=4)),
     ([(2, 1, 1)], lambda x: S.broadcast_axis(x, axis=(1, 2), size=(4, 3))),
     ([(2, 1, 3)], lambda x: S.broadcast_to(x, shape=(0, 5, 0))),
+    ([X], lambda x: S.reverse(x, axis=2)), ([X], lambda x: S.reverse(x, axis=(0, 3))),
+    ([(5, 2, 3), (3, 3), (1, 3)], running), ([(5, 2, 3), (5, 2, 1)], summing),
     ([X], lambda x: S.pad(x, mode='constant', constant_value=0.5, pad_width=(0, 0, 0, 0, 1, 2, 3, 4))),
     ([X], lambda x: S.pad(x, mode='edge', pad_width=(0, 0, 0, 0, 1, 2, 3, 4))),
     ([X], lambda x: S.pad(x, mode='reflect', pad_width=(0, 0, 0, 0, 1, 2, 3, 4))),
@@ -173,6 +198,8 @@ def test_multiply_accumulates_are_counted_by_hand():
     assert count('FullyConnected', [(2, 3, 4), (5, 4)], (2, 3, 5), flatten=False) == 2 * 3 * 4 * 5
     assert count('_linalg_gemm2', [(2, 3, 4), (2, 4, 5)], (2, 3, 5)) == 2 * 3 * 4 * 5
     assert count('batch_dot', [(2, 4, 3), (2, 4, 5)], (2, 3, 5), transpose_a=True) == 2 * 3 * 4 * 5
+    loop = read_graph(running(*map(mx.sym.var, 'xws')), x=(7, 2, 3), w=(3, 3), s=(1, 3))
+    assert sum(OPERATORS[op.kind].macs(op) for op in loop.operators if op.kind == '_foreach') == 7 * 2 * 3 * 3
     assert LAYERS['Gemm'].macs(operator('Gemm', [(2, 4), (4, 5)], (2, 5))) == 2 * 4 * 5
     assert LAYERS['Gemm'].macs(operator('Gemm', [(4, 2), (5, 4)], (2, 5))) == 2 * 4 * 5  # both turned
 

@@ -1,7 +1,7 @@
 """A network's operators as an ONNX graph, rewritten: fewer nodes, and padding that fits inputs of any size."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,10 @@ class OnnxGraph:
         The network.
     weights : dict of str to ndarray
         Its variables but for its input.
+    around : OnnxGraph, optional
+        The graph that this one is the body of a node of.
+    same : dict of str to str, optional
+        Variables that are values of `around` -> which.
 
     Raises
     ------
@@ -25,11 +29,14 @@ class OnnxGraph:
         When an operator, or one with its settings, has no counterpart in ONNX.
     """
 
-    def __init__(self, graph: Graph, weights: dict[str, np.ndarray]):
+    def __init__(self, graph: Graph, weights: dict[str, np.ndarray], around: OnnxGraph | None = None,
+                 same: Mapping[str, str] | None = None):
         self.nodes: list = []
         self.weights = dict(weights)
-        self._same: dict[str, str] = {}
-        self._names = {*graph.variables, *(name for op in graph.operators for name in (op.name, *op.outputs))}
+        self._same = dict(same or {})
+        # A body may not name a value like one that it could read.
+        self._names = set() if around is None else around._names
+        self._names |= {*graph.variables, *(name for op in graph.operators for name in (op.name, *op.outputs))}
         #: What made-up names begin with.
         self.stem = ''
         for op in graph.operators:
@@ -61,6 +68,21 @@ class OnnxGraph:
         """Let `output` be another name of `input`."""
         self._same[output] = self._same.get(input, input)
 
+    def body(self, graph: Graph, inputs: Sequence[str], outputs: Sequence[str], around: Mapping[str, str]):
+        """Return a graph that a node runs, as an attribute of that node.
+
+        `inputs` and `outputs` are values of `graph`; `around` says which of its other variables are which values here.
+        """
+        from onnx import TensorProto, helper, numpy_helper
+        inner = OnnxGraph(graph, {}, self, {name: self._same.get(value, value) for name, value in around.items()})
+        results = [inner.add('Identity', name) for name in outputs]  # may not be inputs, nor the same twice
+        shapes = {name: shape for op in graph.operators for name, shape in zip(op.outputs, op.output_shapes)}
+        shapes |= graph.variables
+        given, told = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(shapes[value]))
+                        for name, value in names] for names in (zip(inputs, inputs), zip(results, outputs)))
+        weights = [numpy_helper.from_array(array, name) for name, array in inner.weights.items()]
+        return helper.make_graph(inner.nodes, f'{self.stem}_step', given, told, weights)
+
     def _new_name(self, ending: str, stem: str = '') -> str:
         name = start = f'{stem or self.stem}_{ending}'
         number = 0
@@ -76,7 +98,7 @@ class OnnxGraph:
 
     def users(self, name: str) -> list:
         """Return the nodes that read `name`."""
-        return [node for node in self.nodes if name in node.input]
+        return [node for node in self.nodes if any(name in part.input for part in _parts(node))]
 
     def replace(self, old: str, new: str) -> None:
         """Let the nodes that read `old` read `new`, which is the same."""
@@ -86,17 +108,17 @@ class OnnxGraph:
             for node in self.nodes:
                 if node.output[:1] == [old]:
                     node.output[0] = new
-        for node in self.nodes:
-            for place, name in enumerate(node.input):
+        for part in (part for node in self.nodes for part in _parts(node)):
+            for place, name in enumerate(part.input):
                 if name == old:
-                    node.input[place] = new
+                    part.input[place] = new
 
     def name_output(self, name: str) -> None:
         """Give the first output another name."""
         old = next(iter(self.outputs))
         self.outputs = {name if known == old else known: shape for known, shape in self.outputs.items()}
-        for node in self.nodes:
-            for names in (node.input, node.output):
+        for part in (part for node in self.nodes for part in _parts(node)):
+            for names in (part.input, part.output):
                 for place in [place for place, known in enumerate(names) if known == old]:
                     names[place] = name
 
@@ -112,7 +134,7 @@ class OnnxGraph:
         for node in reversed(self.nodes):
             if needed & set(node.output):
                 nodes.append(node)
-                needed |= set(node.input)
+                needed.update(name for part in _parts(node) for name in part.input)
         self.nodes = nodes[::-1]
         return needed
 
@@ -134,6 +156,14 @@ class OnnxGraph:
                            for value, shape in values.items()] for values in (inputs, self.outputs))
         weights = [numpy_helper.from_array(array, value) for value, array in self.weights.items() if value in needed]
         return helper.make_model(helper.make_graph(self.nodes, name, given, results, weights), **about)
+
+
+def _parts(node) -> Iterator:
+    """Yield a node and those of the graphs that it runs, which read values around them."""
+    yield node
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _parts(inner)
 
 
 def simplify(graph: OnnxGraph) -> None:
