@@ -105,17 +105,18 @@ def _read(symbol, input_shapes: Mapping[str, Shape], stem: str = '') -> Graph:
         outputs, output_lengths = zip(*values[place])
         settings = {name: _python(text) for name, text in node.get('attrs', {}).items()}
         name = outputs[0] if len(outputs) == 1 else outputs[0].removesuffix('0')
-        body = _step(node, settings, name, input_lengths) if 'subgraphs' in node else None
+        body = _step(node, settings, name, input_lengths, content['attrs']) if 'subgraphs' in node else None
         operators.append(Operator(node['op'], name, settings, inputs, outputs, input_lengths, output_lengths, body))
     return Graph(tuple(operators), variables, *known(content['heads']))
 
 
-def _step(node: dict, settings: Mapping[str, Any], name: str, shapes: tuple[Shape, ...]) -> Graph:
+def _step(node: dict, settings: Mapping[str, Any], name: str, shapes: tuple[Shape, ...], about: dict) -> Graph:
     """Read what MXNet's ``foreach`` does with one frame."""
     from mxnet.symbol import load_json
     if node['op'] != '_foreach':
         raise NotImplementedError(f'{node["op"]} (of {name})')
-    inside = load_json(json.dumps(node['subgraphs'][0]))
+    # Without a version it would be taken for one of MXNet 0.8, and MXNet would say so.
+    inside = load_json(json.dumps({**node['subgraphs'][0], 'attrs': about}))
     # The loop takes its data, its states, and what else a step reads; the step takes them in an order of its own.
     data = settings['in_data_locs']
     places = [*data, *settings['in_state_locs'], *settings['remain_locs']]
