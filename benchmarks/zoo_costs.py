@@ -1,8 +1,9 @@
 """Parameters, multiply-accumulates and processor time of every network of the zoo, for one view.
 
-A view is one frame or one clip as the model's card says it, as weights of the index want it that were trained on
-others, and, counted only, as their published scores were measured. Writes ``gluon_action/model_zoo/costs.json``, which
-``model_zoo.md`` is made of. What is there already is kept; ``--again`` measures it anew.
+A view is one frame, one clip or the features of one video as the model's card says it, as weights of the index want it
+that were trained on others, and, counted only, as their published scores were measured. Writes
+``gluon_action/model_zoo/costs.json``, which ``model_zoo.md`` is made of. What is there already is kept; ``--again``
+measures it anew.
 
 Counting takes the networks' shapes only. For the time they have random weights and are computed by MXNet on one thread,
 each in a process of its own, which gives back its memory; of those that differ in the head alone, one is timed. What
@@ -118,17 +119,21 @@ def measure(name: str, view: View, runs: int, seconds: float) -> dict[str, float
 
 
 def network(name: str, view: View):
-    from gluon_action.model_zoo import get_model
+    from gluon_action.model_zoo import get_model, model_card
+    if not model_card(name).input.is_video:
+        return get_model(name, **view.options)
     clip = {'clip_length': view.shape[1]} if len(view.shape) == 4 else {}
     return get_model(name, pretrained_base=False, input_size=view.shape[-1], **clip, **view.options)
 
 
 def groups(views: Iterable[tuple[str, View]]) -> list[list[tuple[str, View]]]:
     """Views that are used, by what their networks share but for the head: the name up to the data set, and the rest."""
+    from gluon_action.model_zoo import model_card
     found: dict[tuple, list[tuple[str, View]]] = {}
     for name, view in views:
         if view.used:
-            found.setdefault(key(name.rpartition('_')[0], view), []).append((name, view))
+            body = name.rpartition('_')[0] if model_card(name).input.is_video else name
+            found.setdefault(key(body, view), []).append((name, view))
     return list(found.values())
 
 

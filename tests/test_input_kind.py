@@ -59,7 +59,8 @@ def test_each_kind_has_its_options():
 @pytest.mark.parametrize('name', model_zoo.list_models())
 def test_every_model_of_the_zoo_has_a_kind_that_a_copy_keeps(name):
     card = model_zoo.model_card(name)
-    assert card.input == (CLIPS if 'clip_length' in card.supports else FRAMES)
+    assert card.input == (FEATURES if 'feature_sizes' in card.supports else
+                          CLIPS if 'clip_length' in card.supports else FRAMES)
     assert copy.deepcopy(card).input == card.input and card.input_layout == card.input.layout
 
 

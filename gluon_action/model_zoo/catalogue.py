@@ -13,7 +13,7 @@ from .registry import ModelCard, list_models, model_card
 #: Name of a data set as ``--dataset`` takes it -> its heading in ``model_zoo.md``.
 HEADINGS = {'kinetics400': 'Kinetics-400', 'kinetics600': 'Kinetics-600', 'kinetics700': 'Kinetics-700',
              'somethingsomethingv2': 'Something-Something V2', 'ucf101': 'UCF101', 'hmdb51': 'HMDB51',
-             'demo_motion': 'Generated videos', 'custom': 'Your own classes'}
+             'demo_motion': 'Generated videos', 'youtube8m': 'YouTube-8M', 'custom': 'Your own classes'}
 #: Points that make a picture worth drawing.
 LEAST_POINTS = 4
 _USUAL_SIZE = (256, 340)  # height and width that test_recognizer.py resizes frames to, as GluonCV does
@@ -52,7 +52,7 @@ class View:
     Attributes
     ----------
     shape : tuple of int
-        (C, H, W) or (C, T, H, W).
+        (C, H, W), (C, T, H, W) or (T, D).
     options : dict
         Options of ``get_model`` that some weights need.
     used : bool
@@ -106,7 +106,8 @@ def markdown(index: Index | None = None, costs: ZooCosts | None = None) -> str:
         parts += [f'## {HEADINGS.get(dataset, dataset)}', '']
         if len(points(dataset, index, costs)) >= LEAST_POINTS:
             parts += [f'![Accuracy against cost on {HEADINGS[dataset]}]({picture(dataset)})', '']
-        parts += _of_custom(members, costs) if dataset == 'custom' else _of_dataset(dataset, members, index, costs)
+        parts += _of_custom(members, costs) if dataset == 'custom' else _of_features(members, costs) \
+            if dataset == 'youtube8m' else _of_dataset(dataset, members, index, costs)
     parts += [*_bases(cards, index), *_families(cards)]
     return '\n'.join(parts)
 
@@ -231,6 +232,14 @@ def _of_custom(cards: Sequence[ModelCard], costs: ZooCosts) -> list[str]:
         rows.append((f'`{card.name}`', _clip(card), *_costs(cost), start, _code(clip_flags(card))))
     return ['These begin with the body of another network, or at random where there is none (`--no-pretrained-base`).',
             '', *_table(('model', 'clip', 'M', 'GMACs', 'ms', 'starts from', 'flags'), rows), '']
+
+
+def _of_features(cards: Sequence[ModelCard], costs: ZooCosts) -> list[str]:
+    rows = [(f'`{card.name}`', 'x'.join(map(str, card.input_shape()[1:])), *_costs(costs.of(
+        card.name, card.input_shape()[1:])), card.source) for card in cards]
+    return ['Features of frames, or of whole videos, go in, and probabilities of classes come out. The names are those '
+            "of the original's classes; the options of `get_model` are its flags, and the numbers here are of their "
+            'defaults.', '', *_table(('model', 'frames x numbers', 'M', 'GMACs', 'ms', 'source'), rows), '']
 
 
 def _weights_row(card: ModelCard, row: Row, costs: ZooCosts, notes: _Notes) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class ModelCost:
     ----------
     model : str
     view : tuple of int
-        Shape of the view: (C, H, W) or (C, T, H, W).
+        Shape of the view: (C, H, W), (C, T, H, W), or (T, D) of features.
     options : dict
         Options of ``get_model`` that the network has beside the usual ones.
     parameters : int

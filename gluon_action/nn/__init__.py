@@ -1,6 +1,6 @@
 """Layers that the networks of the zoo share."""
 from .attention import MLP, Attention, Linear
-from .batch_norm import BatchNorm, RowBatchNorm, batch_norms, freeze_batch_norms
+from .batch_norm import BatchNorm, RowBatchNorm, RowScaling, batch_norms, freeze_batch_norms
 from .composed import Composed, as_operators
 from .consensus import Consensus
 from .drop_path import DropPath
@@ -13,6 +13,6 @@ from .recurrent import GRU, LSTM
 from .same import SameConv3D, SameMaxPool3D, SizedBlock, lay_out, same_padding
 
 __all__ = ['GRU', 'LSTM', 'MLP', 'Attention', 'BatchNorm', 'Composed', 'Consensus', 'DropPath', 'FrameDraw',
-           'FramePaddedConv3D', 'FrameShuffle', 'GroupNorm', 'LayerNorm', 'Linear', 'RowBatchNorm', 'SameConv3D',
-           'SameMaxPool3D', 'SelfGating', 'SizedBlock', 'as_operators', 'batch_norms', 'freeze_batch_norms', 'lay_out',
-           'pad_strided_frames', 'same_padding']
+           'FramePaddedConv3D', 'FrameShuffle', 'GroupNorm', 'LayerNorm', 'Linear', 'RowBatchNorm', 'RowScaling',
+           'SameConv3D', 'SameMaxPool3D', 'SelfGating', 'SizedBlock', 'as_operators', 'batch_norms',
+           'freeze_batch_norms', 'lay_out', 'pad_strided_frames', 'same_padding']

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from mxnet import gluon
 
-from .composed import Composed
+from .composed import Composed, in_training
 
 
 class BatchNorm(gluon.nn.BatchNorm):
@@ -72,15 +72,46 @@ class RowBatchNorm(Composed, BatchNorm):
         settings = {**self._kwargs, 'momentum': 1.}  # this one changes no statistics
         out, mean, scale = F.BatchNorm(x, *parameters, output_mean_var=True, **settings)
         ones = F.ones_like(F.slice_axis(x, axis=1, begin=0, end=1))
-        rows = F.dot(ones, ones, transpose_a=True)
-        mean, scale = (F.reshape(part, shape=(1, -1)) for part in (mean, scale))
         variance = F.relu(1 / F.square(scale) - self._kwargs['eps'])
-        deviation = F.sqrt(F.broadcast_mul(variance, rows / F.maximum(rows - 1, 1)))
+        kept = self._keep(F, F.reshape(mean, shape=(1, -1)), F.reshape(variance, shape=(1, -1)),
+                          F.dot(ones, ones, transpose_a=True), *parameters)
+        return F.broadcast_add(out, kept)
+
+    def _keep(self, F, mean, variance, rows, *parameters):
+        """Keep statistics (1, C) of `rows` (1, 1) rows in training; what is returned is 0, and must be made use of."""
+        if self._unbiased:
+            variance = F.broadcast_mul(variance, rows / F.maximum(rows - 1, 1))
         # Two rows of this mean and, biased, of this variance: what they are normalised to is thrown away, but their
         # statistics are kept. MXNet does that in the backward pass of rows, which a gradient has to reach.
+        deviation = F.sqrt(variance)
         two = F.BlockGrad(F.concat(mean - deviation, mean + deviation, dim=0))
-        kept = F.BatchNorm(two, *parameters, **self._kwargs)
-        return F.broadcast_add(out, 0 * F.slice_axis(kept, axis=0, begin=0, end=1))
+        return 0 * F.slice_axis(F.BatchNorm(two, *parameters, **self._kwargs), axis=0, begin=0, end=1)
+
+
+class RowScaling(RowBatchNorm):
+    """What batch normalisation of rows (M, C) multiplies columns by and adds to them, instead of the product.
+
+    Who multiplies the rows by weights can scale the weights instead: rows of a network's input, which are wide and
+    many, need not be written once more, and gradients are of few numbers. The rows themselves get none. Parameters are
+    those of `RowBatchNorm`.
+    """
+
+    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+        """Rows (M, C) to their scale and shift, (1, C) each."""
+        mean, variance = (F.BlockGrad(F.reshape(part, shape=(1, -1))) for part in (running_mean, running_var))
+        kept = None
+        if self.composed and not self._kwargs['use_global_stats']:
+            ones = F.ones_like(F.slice_axis(x, axis=1, begin=0, end=1))
+            rows = F.dot(ones, ones, transpose_a=True)
+            now = F.broadcast_div(F.dot(ones, x, transpose_a=True), rows)
+            spread = F.relu(F.broadcast_div(F.dot(ones, F.square(x), transpose_a=True), rows) - F.square(now))
+            kept = self._keep(F, now, spread, rows, gamma, beta, running_mean, running_var)
+            training = in_training(F, mean)
+            mean = F.BlockGrad(training * now + (1 - training) * mean)
+            variance = F.BlockGrad(training * spread + (1 - training) * variance)
+        scale = F.reshape(gamma, shape=(1, -1)) * F.rsqrt(variance + self._kwargs['eps'])
+        shift = F.reshape(beta, shape=(1, -1)) - mean * scale
+        return scale, shift if kept is None else shift + kept
 
 
 def batch_norms(block: gluon.Block) -> list[gluon.nn.BatchNorm]:

@@ -19,11 +19,19 @@ class Composed(gluon.HybridBlock):
     composed = True
 
 
+def in_training(F, like):
+    """Return 1 in training and 0 otherwise, in the shape of `like`, out of a graph that is the same for both.
+
+    Dropout of ones, with a share of one half, gives 0 or 2 in training, and 1 otherwise.
+    """
+    return F.BlockGrad(F.square(F.Dropout(F.ones_like(like), p=0.5) - 1))
+
+
 @contextlib.contextmanager
 def as_operators(net: gluon.Block) -> Iterator[None]:
     """Let the composed layers inside `net` be one operator each, as long as this lasts."""
     layers = []
-    net.apply(lambda layer: layers.append(layer) if isinstance(layer, Composed) else None)
+    net.apply(lambda layer: layers.append(layer) if isinstance(layer, Composed) and layer.composed else None)
     for layer in layers:
         layer.composed = False
     try:

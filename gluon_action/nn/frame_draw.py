@@ -1,12 +1,11 @@
 """Frames drawn of videos of any length: at random while a network trains, always the same ones otherwise.
 
-A graph that is traced once has to do both. What differs between training and evaluation there is dropout: of ones, with
-a share of one half, it gives 0 or 2 at random in training, and 1 otherwise. So it tells which of the two it is, and its
-bits add up to random fractions, from MXNet's own generator.
+A graph that is traced once has to do both. What differs between training and evaluation there is dropout: it tells
+which of the two it is (see `in_training`), and its bits add up to random fractions, from MXNet's own generator.
 """
 from __future__ import annotations
 
-from .composed import Composed
+from .composed import Composed, in_training
 
 #: Bits of a random fraction: of 300 frames none is drawn more often than another by 0.03 percent.
 BITS = 20
@@ -43,9 +42,8 @@ class Draws(Composed):
         coins = F.Dropout(F.broadcast_axis(F.expand_dims(F.ones_like(like), axis=2), axis=2, size=BITS), p=0.5)
         weights = 0.5 ** (F.contrib.arange_like(coins, axis=2) + 2)  # a coin is 2, its bit a half, a quarter, ...
         drawn = F.FullyConnected(coins, F.reshape(weights, shape=(1, -1)), num_hidden=1, no_bias=True, flatten=False)
-        training = F.square(F.slice_axis(coins, axis=2, begin=0, end=1) - 1)
-        drawn, training = (F.reshape(part, shape=(0, 0)) for part in (drawn, training))
-        return F.BlockGrad(training * drawn + (1 - training) * fixed)
+        training = in_training(F, fixed)
+        return F.BlockGrad(training * F.reshape(drawn, shape=(0, 0)) + (1 - training) * fixed)
 
 
 class FrameDraw(Draws):

@@ -49,12 +49,13 @@ def test_every_view_of_every_model_has_its_cost():
 
 
 @pytest.mark.parametrize('name', ['resnet18_v1b_custom', 'i3d_resnet50_v1_kinetics400', 's3dg_small_demo_motion',
-                                  'timesformer_small_custom'])
+                                  'timesformer_small_custom', 'NetVLADModelLF'])
 def test_costs_are_those_of_the_networks(name):
     for view in views_of(name):
         clip = {'clip_length': view.shape[1]} if len(view.shape) == 4 else {}
+        size = {'input_size': view.shape[-1]} if len(view.shape) > 2 else {}
         with mock.patch('gluon_action.model_zoo.registry.initialize_rest'):  # shapes are enough
-            net = get_model(name, pretrained_base=False, input_size=view.shape[-1], **clip, **view.options)
+            net = get_model(name, pretrained_base=False, **size, **clip, **view.options)
         counted, cost = network_cost(net, (1, *view.shape)), COSTS.of(name, view.shape, view.options)
         assert (cost.parameters, cost.macs) == (counted.parameters, counted.macs)
 

@@ -41,11 +41,12 @@ def export_onnx(net, path: str | os.PathLike, *, input_shape: tuple[int, ...],
     path : path
         The file, which must not exist; nothing is left of it when the export fails.
     input_shape : tuple of int
-        (N, C, H, W) or (N, C, T, H, W), N a multiple of the rows that make one video.
+        (N, C, H, W) or (N, C, T, H, W), N a multiple of the rows that make one video, or (N, T, D).
     input_name : str
         Name of the input in the model.
     outputs : {'logits', 'softmax', 'sigmoid'}
         The last two add an output ``probabilities`` to ``logits``: of classes that exclude each other, or do not.
+        Networks of features give probabilities as they are.
     metadata : dict of str to str, optional
         What the file says about itself.
 
@@ -104,8 +105,9 @@ def compare(net, session, shape: tuple[int, ...]) -> float:
 
 
 def _check_request(net, shape: tuple, input_name: str, outputs: str) -> None:
-    if len(shape) not in (4, 5) or not all(isinstance(length, int) and length > 0 for length in shape):
-        raise UsageError(f'input_shape is (N, C, H, W) or (N, C, T, H, W) in whole numbers from 1, got {shape}')
+    if kind_of_shape(shape) is None or not all(isinstance(length, int) and length > 0 for length in shape):
+        raise UsageError('input_shape is (N, C, H, W), (N, C, T, H, W) or (N, T, D) in whole numbers from 1, got '
+                         f'{shape}')
     rows = rows_per_video(net)
     if shape[0] % rows:
         raise UsageError(f'input_shape {shape} is not a whole number of videos: the network combines {rows} rows '
@@ -115,7 +117,8 @@ def _check_request(net, shape: tuple, input_name: str, outputs: str) -> None:
     if outputs not in _OUTPUTS:
         raise UsageError(f'outputs is one of {", ".join(_OUTPUTS)}, got {outputs!r}')
     if outputs != 'logits' and _output_name(net) != 'logits':
-        raise UsageError(f'outputs={outputs!r} makes probabilities of logits, but this network gives features')
+        raise UsageError(f'outputs={outputs!r} makes probabilities of logits, but this network gives '
+                         f'{_output_name(net)}')
     for name, parameter in net.collect_params().items():
         if np.dtype(parameter.dtype) != np.float32:
             raise UsageError(f"{name} is {np.dtype(parameter.dtype)}; call net.cast('float32') before the export")
@@ -175,8 +178,8 @@ def _rewrite(graph: OnnxGraph, net) -> None:
 
 def _free_axes(net, model, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Name the axes of the model that may have any length, and return the shapes that showed it."""
-    image = len(shape) - 2
-    groups = [{0}, {image, image + 1}] if len(shape) == 4 else [{0}, {2}, {image, image + 1}]
+    layout = kind_of_shape(shape).layout
+    groups = [{layout.index(axis) for axis in axes} for axes in ('N', 'T', 'HW') if axes[0] in layout]
     lengths = [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
     _state_axes(net, model, shape, lengths, set.union(*groups))
     session = _session(model.SerializeToString())
@@ -214,13 +217,16 @@ def _agrees(net, session, shape: tuple[int, ...]) -> bool:
 
 def _state_axes(net, model, shape: tuple[int, ...], output: list[int], free: set[int]) -> None:
     videos = rows_per_video(net) > 1
-    names = ['rows' if videos else 'batch', 'channels', *(['frames'] if len(shape) == 5 else []), 'height', 'width']
+    called = {'N': 'rows' if videos else 'batch', 'C': 'channels', 'T': 'frames', 'D': 'features', 'H': 'height',
+              'W': 'width'}
+    names = [called[axis] for axis in kind_of_shape(shape).layout]
     name_axes(model.graph.input[0], [name if axis in free else length
                                      for axis, (name, length) in enumerate(zip(names, shape))])
     # Behind the first two axes an output has those of the input, subsampled, or none.
     names = ['videos' if videos and len(output) == 2 else names[0], '', *(f'output_{name}' for name in names[2:])]
     for value in model.graph.output:
-        name_axes(value, [name if axis in free else length for axis, (name, length) in enumerate(zip(names, output))])
+        name_axes(value, [name if name and axis in free else length
+                          for axis, (name, length) in enumerate(zip(names, output))])
 
 
 def _session(model: str | bytes):
@@ -236,7 +242,7 @@ def _axes(value) -> list[str | int]:
 
 def _output_name(net) -> str:
     stops = getattr(net, 'final_endpoint', 'Logits') != 'Logits'
-    return 'features' if stops or getattr(net, 'feat_ext', False) else 'logits'
+    return 'features' if stops or getattr(net, 'feat_ext', False) else getattr(net, 'output_name', 'logits')
 
 
 def rows_per_video(net) -> int:

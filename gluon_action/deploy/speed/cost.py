@@ -43,7 +43,7 @@ def network_cost(net, shape: Sequence[int]) -> Cost:
     net : HybridBlock
         Initialised.
     shape : sequence of int
-        (N, C, H, W) or (N, C, T, H, W).
+        (N, C, H, W), (N, C, T, H, W) or (N, T, D).
     """
     from ...compute.on_mxnet.tracing import trace
     counted = {op.name: OPERATORS[op.kind].macs(op) for op in trace(net, tuple(shape)).operators

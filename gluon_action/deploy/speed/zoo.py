@@ -71,7 +71,7 @@ def plot(points: Sequence[Point], path: Path, title: str) -> None:
 def _looks(points: Sequence[Point]) -> dict[str, dict[str, str]]:
     """Return colour and marker of the families of some points, the same in every picture."""
     mine = {point.family for point in points}
-    known = sorted(mine.union(model_card(name).family for name in list_models()))
+    known = sorted(mine.union(card.family for card in map(model_card, list_models()) if card.input.is_video))
     return {family: {'color': _COLORS[number % len(_COLORS)], 'marker': _MARKERS[number % len(_MARKERS)]}
             for number, family in enumerate(known) if family in mine}
 

@@ -10,12 +10,14 @@ from mxnet import gluon
 from ...errors import ModelError
 from ...feature_architecture import Architecture
 from ...input_kind import FEATURES
-from ...nn import FrameDraw, as_operators
+from ...nn import Composed, FrameDraw, as_operators
 from ..recognizer import Recognizer
 from ..registry import ModelCard, model_card, register_model
 
 #: Name of a network -> its class.
 NETWORKS: dict[str, type[FeatureNetwork]] = {}
+#: Parts of a network that TensorFlow has no scope for.
+_PARTS = ('classifier', 'hidden', 'gate', 'clusters')
 #: Options of `Architecture` that all networks of frames have.
 _OF_ALL = ('feature_names', 'feature_sizes')
 #: What TensorFlow calls a part of a key otherwise.
@@ -30,9 +32,9 @@ class FeatureNetwork(Recognizer):
     out. A frame counts unless all its D numbers are 0; each is divided by its length, over all features together, as
     the original's training does.
 
-    A subclass makes a descriptor of the frames, in `describe`, and gives it to ``classifier``. Parameters have
-    TensorFlow's names with dots for slashes, and TensorFlow's shapes, (in, out); those of ``classifier`` stand beside
-    the network's own.
+    A subclass makes a descriptor of the frames, in `describe`, which ``classifier`` is given. Parameters have
+    TensorFlow's names with dots for slashes, and TensorFlow's shapes, (in, out); those of the parts ``classifier``,
+    ``hidden``, ``gate`` and ``clusters`` stand beside the network's own.
 
     Parameters
     ----------
@@ -118,12 +120,23 @@ class FeatureNetwork(Recognizer):
                    for key, parameter in self._collect_params_with_prefix().items()}
         return {key: factor for key, factor in factors.items() if factor}
 
+    def only_evaluates(self) -> FeatureNetwork:
+        """Leave out of the network what only training needs, before it is hybridized, and return it.
+
+        It draws no random frames and takes no statistics then, whatever it is used for.
+        """
+        self.apply(lambda layer: setattr(layer, 'composed', False) if isinstance(layer, Composed) else None)
+        return self
+
     def _collect_params_with_prefix(self, prefix=''):
         params = super()._collect_params_with_prefix(prefix)
-        inner = f'{prefix}.classifier.' if prefix else 'classifier.'
-        outer = inner.removesuffix('classifier.')
-        return {outer + key.removeprefix(inner) if key.startswith(inner) else key: parameter
-                for key, parameter in params.items()}
+        start = f'{prefix}.' if prefix else ''
+        return {start + _without_part(key.removeprefix(start)): parameter for key, parameter in params.items()}
+
+
+def _without_part(key: str) -> str:
+    part, _, rest = key.partition('.')
+    return rest if part in _PARTS else key
 
 
 def feature_model(name: str, *, family: str, source: str, options: tuple[str, ...]) -> Callable:
@@ -226,9 +239,19 @@ def variable(block: gluon.HybridBlock, name: str, shape: tuple[int, ...], init: 
     setattr(block, name, parameter)
 
 
-def scope_of(feature: str) -> str:
-    """Return what the original calls the part of a network for a feature: video, audio, or as the feature is called.
+def scopes_of(architecture: Architecture) -> dict[str, str]:
+    """Return what the original calls the part of a network for each feature: video, audio, or as the feature is called.
 
-    Only two are known to it, ``rgb`` and ``audio``, or their means over a video.
+    It knows two, ``rgb`` and ``audio``, and their means over a video.
+
+    Raises
+    ------
+    ModelError
+        When two features are called alike.
     """
-    return {'rgb': 'video'}.get(feature.removeprefix('mean_'), feature.removeprefix('mean_'))
+    names = [name for name, _ in architecture.features]
+    scopes = {name: {'rgb': 'video'}.get(name.removeprefix('mean_'), name.removeprefix('mean_')) for name in names}
+    if len(set(scopes.values())) < len(names):
+        raise ModelError(f'--feature_names {architecture.feature_names}: {architecture.model} has one part for each '
+                         'feature, and two of them would have the same name; leave one out')
+    return scopes

@@ -10,6 +10,8 @@ from reference_frame_features import Reference, compare, network, unit, videos
 from gluon_action.errors import ModelError
 from gluon_action.model_zoo import get_model
 from gluon_action.model_zoo.frame_features import Architecture, build, variables
+from gluon_action.model_zoo.frame_features.layers import relu6
+from gluon_action.model_zoo.frame_features.layers import unit as unit_of_ours
 
 SMALL = dict(feature_names='mean_rgb,mean_audio', feature_sizes='7,3', num_classes=5)
 
@@ -54,6 +56,12 @@ def test_features_are_scaled_to_length_1_together():
     x[:, :, :7] *= 10
     want = Reference(arrays, False).logistic(unit(x.astype(np.float64))[:, 0])
     np.testing.assert_allclose(net(mx.nd.array(x)).asnumpy(), want, rtol=1e-5)
+
+
+def test_lengths_and_limits_are_tensorflows():
+    x = mx.nd.array([[3e-5, 4e-5], [3e-7, 4e-7], [0, 0]])
+    np.testing.assert_allclose(unit_of_ours(mx.nd, x).asnumpy(), [[0.6, 0.8], [0.3, 0.4], [0, 0]], rtol=1e-5)
+    np.testing.assert_array_equal(relu6(mx.nd, mx.nd.array([-1, 3, 7])).asnumpy(), [0, 3, 6])
 
 
 def test_l2_is_of_weights_alone():
@@ -110,5 +118,5 @@ def test_get_model_takes_the_originals_names_and_options():
         ('mean_rgb', 6), ('mean_audio', 2))
     with pytest.raises(ModelError, match="no option 'moe_num_mixture'; did you mean moe_num_mixtures"):
         get_model('MoeModel', moe_num_mixture=3)
-    with pytest.raises(ModelError, match='LogisticModel has no moe_l2, got moe_l2=1; MoeModel'):
+    with pytest.raises(ModelError, match='LogisticModel has no moe_l2, got moe_l2=1; .* others have'):
         get_model('LogisticModel', moe_l2=1)
