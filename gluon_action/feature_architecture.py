@@ -106,6 +106,8 @@ class Architecture:
 
     lstm_cells: int = _number(1024, 'cells of a layer of recurrent networks', least=2)
     lstm_layers: int = _number(2, 'layers of LstmModel', least=1)
+    gru_cells: int = _number(1024, 'cells of a layer of GruModel', least=1)
+    gru_layers: int = _number(2, 'layers of GruModel', least=1)
 
     nextvlad_cluster_size: int = _number(64, 'clusters of NeXtVLAD; audio has half of them', least=2)
     nextvlad_hidden_size: int = _number(1024, 'units of the hidden layer of NeXtVLAD', least=1)
@@ -113,6 +115,7 @@ class Architecture:
     expansion: int = _number(2, 'NeXtVLAD widens a frame by this factor', least=1)
     drop_rate: float = _number(0.5, 'share of the descriptor that NeXtVLAD drops in training', least=0)
     gating_reduction: int = _number(8, 'NeXtVLAD gates by a layer this many times smaller', least=1)
+    l2_penalty: float = _number(1e-5, 'L2 penalty of logistic regression behind NeXtVLAD, weights and biases', least=0)
 
     vlagd: bool = _dead(False)
     netvlad_dimred: int = _dead(-1)

@@ -5,43 +5,14 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 import mxnet as mx
 import numpy as np
 import pytest
+import reference_recurrent
 from mxnet import autograd
+from reference_recurrent import dynamic_rnn
 
 from gluon_action.nn import GRU, LSTM
 
 IN, UNITS, FRAMES = 5, 3, 11
 LENGTHS = (11, 7, 1, 0)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def lstm_step(weights, x, h, c):
-    i, j, f, o = np.split(np.concatenate([x, h]) @ weights['kernel'] + weights['bias'], 4)
-    c = c * sigmoid(f + 1) + sigmoid(i) * np.tanh(j)
-    return np.tanh(c) * sigmoid(o), c
-
-
-def gru_step(weights, x, h, _):
-    r, u = np.split(sigmoid(np.concatenate([x, h]) @ weights['gates.kernel'] + weights['gates.bias']), 2)
-    c = np.tanh(np.concatenate([x, r * h]) @ weights['candidate.kernel'] + weights['candidate.bias'])
-    return u * h + (1 - u) * c, None
-
-
-def dynamic_rnn(step, weights, videos, backward):
-    """Outputs and last states of videos (frames, numbers), each as long as it is."""
-    units = len(next(bias for name, bias in weights.items() if name.endswith('bias') and 'gates' not in name))
-    units = units if step is gru_step else units // 4
-    results = []
-    for video in videos:
-        h, c, outputs = np.zeros(units), np.zeros(units), []
-        for x in video[::-1] if backward else video:
-            h, c = step(weights, x, h, c)
-            outputs.append(h)
-        outputs = outputs[::-1] if backward else outputs
-        results.append((np.reshape(outputs, (len(video), units)), h, c))
-    return results
 
 
 def layer_of(kind, backward):
@@ -53,6 +24,11 @@ def layer_of(kind, backward):
     return layer
 
 
+def weights_of(kind, layer):
+    return {f'{CELLS[kind]}.{name}': value.data().asnumpy().astype(float)
+            for name, value in layer._collect_params_with_prefix().items()}
+
+
 def batch():
     rng = np.random.RandomState(1)
     x, mask = rng.normal(size=(FRAMES, len(LENGTHS), IN)), np.zeros((FRAMES, len(LENGTHS), 1))
@@ -61,41 +37,38 @@ def batch():
     return x.astype('float32'), mask.astype('float32')
 
 
-KINDS = [(LSTM, lstm_step), (GRU, gru_step)]
+CELLS = {LSTM: 'basic_lstm_cell', GRU: 'gru_cell'}
+KINDS = [(LSTM, reference_recurrent.LSTM), (GRU, reference_recurrent.GRU)]
 
 
 @pytest.mark.parametrize('hybrid', [False, True])
 @pytest.mark.parametrize('backward', [False, True])
-@pytest.mark.parametrize('kind, step', KINDS)
-def test_cells_are_tensorflows(kind, step, backward, hybrid):
+@pytest.mark.parametrize('kind, cell', KINDS)
+def test_cells_are_tensorflows(kind, cell, backward, hybrid):
     layer, (x, mask) = layer_of(kind, backward), batch()
     if hybrid:
         layer.hybridize()
     outputs, *ends = (value.asnumpy() for value in layer(mx.nd.array(x), mx.nd.array(mask)))
-    weights = {name: value.data().asnumpy().astype(float)
-               for name, value in layer._collect_params_with_prefix().items()}
-    assert all(name.endswith(('kernel', 'bias')) for name in weights)
-    videos = [x[:length, row].astype(float) for row, length in enumerate(LENGTHS)]
-    for row, (want, *states) in enumerate(dynamic_rnn(step, weights, videos, backward)):
+    weights = weights_of(kind, layer)
+    for row, (want, *states) in enumerate(dynamic_rnn(weights, cell, '', x.swapaxes(0, 1), LENGTHS, backward)):
         np.testing.assert_allclose(outputs[:LENGTHS[row], row], want, atol=1e-5)
         assert not outputs[LENGTHS[row]:, row].any()
         for got, state in zip(ends, states):
             np.testing.assert_allclose(got[row], state, atol=1e-5)
 
 
-@pytest.mark.parametrize('kind, step', KINDS)
-def test_gradients_are_differences(kind, step):
+@pytest.mark.parametrize('kind, cell', KINDS)
+def test_gradients_are_differences(kind, cell):
     layer, (x, mask) = layer_of(kind, True), batch()
     layer.hybridize()
     with autograd.record():
         loss = layer(mx.nd.array(x), mx.nd.array(mask))[0].square().sum()
     loss.backward()
-    parameters = layer._collect_params_with_prefix()
-    weights = {name: value.data().asnumpy().astype(float) for name, value in parameters.items()}
-    videos = [x[:length, row].astype(float) for row, length in enumerate(LENGTHS)]
+    parameters, weights = layer._collect_params_with_prefix(), weights_of(kind, layer)
 
     def computed():
-        return sum((outputs ** 2).sum() for outputs, *_ in dynamic_rnn(step, weights, videos, True))
+        done = dynamic_rnn(weights, cell, '', x.swapaxes(0, 1), LENGTHS, True)
+        return sum((outputs ** 2).sum() for outputs, *_ in done)
     for name, values in weights.items():
         place = tuple(np.random.RandomState(0).randint(values.shape))
         values[place] += 1e-5
@@ -103,11 +76,12 @@ def test_gradients_are_differences(kind, step):
         values[place] -= 2e-5
         slope = (more - computed()) / 2e-5
         values[place] += 1e-5
-        assert parameters[name].grad().asnumpy()[place] == pytest.approx(slope, rel=1e-3, abs=1e-4), name
+        gradient = parameters[name.removeprefix(f'{CELLS[kind]}.')].grad().asnumpy()
+        assert gradient[place] == pytest.approx(slope, rel=1e-3, abs=1e-4), name
 
 
-@pytest.mark.parametrize('kind, step', KINDS)
-def test_a_compiled_layer_takes_batches_of_any_size_and_new_weights(kind, step):
+@pytest.mark.parametrize('kind, cell', KINDS)
+def test_a_compiled_layer_takes_batches_of_any_size_and_new_weights(kind, cell):
     layer, (x, mask) = layer_of(kind, False), batch()
     layer.hybridize()
     whole = layer(mx.nd.array(x), mx.nd.array(mask))[0].asnumpy()

@@ -1,4 +1,6 @@
 """Networks of features in NumPy's float64, written from the equations, and what compares ours with them."""
+from pathlib import Path
+
 import mxnet as mx
 import numpy as np
 from mxnet import autograd
@@ -71,6 +73,12 @@ def unit(x, axis=-1):
 
 def relu6(x):
     return np.clip(x, 0, 6)
+
+
+def listed_variables(name):
+    """Names and shapes of a published network's variables."""
+    lines = (Path(__file__).parents[1] / f'model_zoo/frame_features/variables/{name}.txt').read_text().split('\n')
+    return {name: tuple(map(int, shape.split('x'))) for name, shape in map(str.split, filter(None, lines))}
 
 
 def videos(architecture, lengths=LENGTHS, seed=0):

@@ -17,18 +17,28 @@ class Logistic(gluon.HybridBlock):
     width : int
         Numbers of a descriptor.
     classes : int
-    l2 : float
-        Factor of W.
+    l2, bias_l2 : float
+        Factors of W and b.
+    scope : str
+        What TensorFlow calls the layer.
     """
 
-    def __init__(self, width: int, classes: int, *, l2: float = 1e-8, **kwargs):
+    def __init__(self, width: int, classes: int, *, l2: float = 1e-8, bias_l2: float = 0.,
+                 scope: str = 'fully_connected', **kwargs):
         super().__init__(**kwargs)
+        self._called = scope
         with self.name_scope():
-            self.fully_connected = FullyConnected(width, classes, l2=l2)
+            setattr(self, scope, FullyConnected(width, classes, l2=l2))
+        self.layer.biases.l2_factor = bias_l2
+
+    @property
+    def layer(self) -> FullyConnected:
+        """W and b."""
+        return getattr(self, self._called)
 
     def hybrid_forward(self, F, x):
         """Descriptors (N, H) to probabilities (N, K)."""
-        return F.sigmoid(self.fully_connected(x))
+        return F.sigmoid(self.layer(x))
 
 
 class MixtureOfExperts(gluon.HybridBlock):
@@ -98,10 +108,16 @@ def without_diagonal(F, product, x, weights, size: int):
     return product - F.broadcast_mul(x, F.reshape(diagonal, shape=(1, -1)))
 
 
-def classifier_of(architecture: Architecture, width: int) -> gluon.HybridBlock:
-    """Return the classifier that ``video_level_classifier_model`` names, of descriptors of `width` numbers."""
+def classifier_of(architecture: Architecture, width: int, **logistic) -> gluon.HybridBlock:
+    """Return the classifier that ``video_level_classifier_model`` names, of descriptors of `width` numbers.
+
+    Parameters
+    ----------
+    **logistic
+        Settings of `Logistic`, if that is the one.
+    """
     if architecture.video_level_classifier_model == 'LogisticModel':
-        return Logistic(width, architecture.num_classes)
+        return Logistic(width, architecture.num_classes, **logistic)
     return MixtureOfExperts(width, architecture)
 
 
