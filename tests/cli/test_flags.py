@@ -20,6 +20,7 @@ from flags_of_extraction import EXTRACTION_ROWS
 from flags_of_feature_demo import FEATURE_DEMO_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
+from flags_of_import_checkpoint import IMPORT_CHECKPOINT_ROWS
 from flags_of_models import MODELS_ROWS
 from flags_of_predict import PREDICT_ROWS
 from flags_of_quantize import QUANTIZE_ROWS
@@ -162,6 +163,7 @@ ROWS = {
     'models': MODELS_ROWS,
     'make-clip-records': RECORDS_ROWS,
     'youtube8m extract_features': EXTRACTION_ROWS,
+    'youtube8m import_checkpoint': IMPORT_CHECKPOINT_ROWS,
     'youtube8m merge': MERGE_ROWS,
     **CLASSIFIER_ROWS,
     **ESTIMATOR_ROWS,

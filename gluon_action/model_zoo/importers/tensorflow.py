@@ -5,6 +5,7 @@ import math
 import os
 import re
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,15 @@ _PART = re.compile(r'(.+)\.(?:index|meta|data-\d{5}-of-\d{5})')
 _NAMED = re.compile(r'^\s*(all_)?model_checkpoint_paths?\s*:\s*"(.*)"\s*$', re.MULTILINE)
 
 
-def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_checkpoint(path: str | os.PathLike, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """Return the variables of a checkpoint by name.
 
     Parameters
     ----------
     path : str or path
         What `find_prefix` understands: a prefix, one of the files, or their folder.
+    only : collection of str, optional
+        Names of those to read, where not all are wanted: the state of an optimizer is larger than the weights.
 
     Returns
     -------
@@ -48,15 +51,24 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     PREFIX.data-00000-of-00001, the values (tensorflow/core/util/tensor_bundle).
     """
     prefix = find_prefix(path)
-    index = Path(f'{prefix}.index')
-    table = dict(read_table(index))
-    try:
-        shards, order = _header(table.pop(b'', b''), index)
-        # Names that begin with 0 are those of the parts of a partitioned variable, whose own entry is refused.
-        entries = [_entry(key.decode(), value) for key, value in table.items() if not key.startswith(b'\0')]
-    except (IndexError, ValueError, TypeError, struct.error) as error:
-        raise WeightsError(f'{index}: not an index of a TensorFlow checkpoint ({error})') from error
-    return {entry.name: _value(prefix, shards, order, entry) for entry in entries}
+    shards, order, entries = _index(prefix)
+    return {entry.name: _value(prefix, shards, order, entry) for entry in entries if only is None or entry.name in only}
+
+
+def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of the variables of a checkpoint, without their values.
+
+    Parameters
+    ----------
+    path : str or path
+        As of `read_checkpoint`.
+
+    Raises
+    ------
+    WeightsError
+        When the index is missing, torn or damaged.
+    """
+    return {entry.name: entry.shape for entry in _index(find_prefix(path))[2]}
 
 
 def find_prefix(path: str | os.PathLike) -> Path:
@@ -128,6 +140,18 @@ class _Entry:
     size: int
     crc: int
     parts: int
+
+
+def _index(prefix: Path) -> tuple[int, str, list[_Entry]]:
+    """Return the number of data files, their byte order, and what is in them."""
+    index = Path(f'{prefix}.index')
+    table = dict(read_table(index))
+    try:
+        shards, order = _header(table.pop(b'', b''), index)
+        # Names that begin with 0 are those of the parts of a partitioned variable, whose own entry is refused.
+        return shards, order, [_entry(key.decode(), value) for key, value in table.items() if not key.startswith(b'\0')]
+    except (IndexError, ValueError, TypeError, struct.error) as error:
+        raise WeightsError(f'{index}: not an index of a TensorFlow checkpoint ({error})') from error
 
 
 def _header(data: bytes, index: Path) -> tuple[int, str]:

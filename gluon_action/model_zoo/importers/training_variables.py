@@ -5,7 +5,8 @@ from collections.abc import Collection
 
 from .conversion import Place
 
-_AVERAGE = '/ExponentialMovingAverage'
+#: What the name of a moving average ends with, behind that of its variable.
+AVERAGE = '/ExponentialMovingAverage'
 _SLOTS = {'Momentum', 'Adam', 'Adam_1', 'RMSProp', 'RMSProp_1', 'Adagrad', 'Adadelta', 'Adadelta_1', 'Ftrl', 'Ftrl_1'}
 _COUNTERS = {'global_step', 'beta1_power', 'beta2_power'}
 
@@ -19,13 +20,13 @@ def among_training_variables(names: Collection[str], place: Place) -> Place:
     names = set(names)
 
     def place_all(name: str) -> tuple[str | None, str] | None:
-        plain = name.removesuffix(_AVERAGE)
+        plain = name.removesuffix(AVERAGE)
         placed = place(plain)
         if placed is None:
             why = _purpose(name, names)
             return (None, why) if why else None
         key, note = placed
-        if key and plain == name and name + _AVERAGE in names:
+        if key and plain == name and name + AVERAGE in names:
             return None, 'its moving average is used instead'
         if key and plain != name:
             return key, '; '.join(filter(None, ('moving average', note)))
@@ -40,6 +41,6 @@ def _purpose(name: str, names: set[str]) -> str:
         return 'slot of the optimizer'
     if last in _COUNTERS:
         return 'counter of steps'
-    if name.endswith(_AVERAGE) and 'loss' in owner.lower():
+    if name.endswith(AVERAGE) and 'loss' in owner.lower():
         return 'moving average of a loss'
     return ''

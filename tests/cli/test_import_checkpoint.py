@@ -1,0 +1,60 @@
+"""The command that makes a train_dir of a TensorFlow checkpoint of YouTube-8M."""
+import json
+
+import numpy as np
+import pytest
+from tf_checkpoint_writer import write_checkpoint
+
+from gluon_action.cli import main as commands
+from gluon_action.feature_architecture import Architecture
+from gluon_action.model_zoo.frame_features import variables
+from gluon_action.model_zoo.frame_features.stored import read_stored
+
+NETWORK = ('--lstm_cells', '4', '--video_level_classifier_model', 'LogisticModel', '--num_classes', '3')
+#: What the original writes beside its checkpoints.
+FLAGS = {'model': 'GRUbidirect', 'feature_sizes': '4,3', 'feature_names': 'rgb, audio', 'frame_features': True,
+         'label_loss': 'CrossEntropyLoss'}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    architecture = Architecture(lstm_cells=4, video_level_classifier_model='LogisticModel', num_classes=3, **FLAGS)
+    values = {f'tower/{name}': np.full(shape, 0.5, np.float32) for name, shape in variables(architecture).items()}
+    prefix = write_checkpoint(tmp_path / 'original' / 'model.ckpt-70', {**values, 'global_step': np.array(70)})
+    (prefix.parent / 'model_flags.json').write_text(json.dumps(FLAGS))
+    return prefix
+
+
+def imported(checkpoint, folder, *flags):
+    return commands.main(['youtube8m', 'import_checkpoint', '--checkpoint', str(checkpoint), '--train_dir', str(folder),
+                          *flags])
+
+
+def test_a_run_is_made_that_other_commands_take(checkpoint, tmp_path, capsys):
+    """Model and features are read from the file beside the checkpoint; the rest are flags."""
+    assert imported(checkpoint, tmp_path / 'run', *NETWORK) == 0
+    stored = read_stored(tmp_path / 'run')
+    assert stored.single('--train_dir').architecture == Architecture.read(tmp_path / 'run')
+    assert stored.architecture.model == 'GRUbidirect' and stored.architecture.features == (('rgb', 4), ('audio', 3))
+    assert stored.about == {'from': str(checkpoint), 'step': 70, 'averaged': False}
+    assert all((value == 0.5).all() for _, value in stored.members[0].parameters())
+    said = capsys.readouterr().out
+    assert '14 variables used, 1 unused' in said and f'step 70: {tmp_path / "run" / "inference_model"}' in said
+
+
+def test_the_command_line_comes_before_the_file(checkpoint, tmp_path, capsys):
+    assert imported(checkpoint, tmp_path / 'run', *NETWORK, '--model', 'Lstmbidirect') == 1
+    assert 'is not Lstmbidirect as the flags make it' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
+def test_what_is_there_stays(checkpoint, tmp_path, capsys):
+    assert imported(checkpoint, checkpoint.parent, *NETWORK) == 2
+    assert 'is there already; name a new folder' in capsys.readouterr().err
+    (tmp_path / 'empty').mkdir()
+    assert imported(checkpoint, tmp_path / 'empty', *NETWORK) == 0
+
+
+def test_what_is_no_checkpoint_is_said(tmp_path, capsys):
+    assert imported(tmp_path / 'model.ckpt', tmp_path / 'run', *NETWORK) == 1
+    assert 'no checkpoint of TensorFlow' in capsys.readouterr().err
