@@ -1,4 +1,4 @@
-"""Parts of a result joined: one file after the other, or as the numbered files of a folder."""
+"""Parts of a result joined: one file after the other, or as the files of a folder."""
 from __future__ import annotations
 
 import contextlib
@@ -70,40 +70,61 @@ class Number:
 
     def join(self, files: Sequence[Path], output: Path) -> dict[str, dict[str, Any]]:
         """Make the folder `output`; return name -> ``bytes`` and ``sha256`` of its files."""
-        temporary = _beside(output)
-        with output_errors(output):
-            try:
-                temporary.mkdir()
-                names = [self.pattern % number for number in range(len(files))]
-                for file, name in zip(files, names):
-                    try:
-                        os.link(file, temporary / name)
-                    except OSError:  # a file system without links
-                        shutil.copyfile(file, temporary / name)
-                sealed = describe(temporary, names)
-                put_folder(temporary, output)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        return sealed
+        return _folder_of(files, [self.pattern % number for number in range(len(files))], output)
 
 
-Join = Concatenate | Number
+@dataclass(frozen=True)
+class Gather:
+    """A folder of all files under their own names, which must differ; nothing is copied within a file system."""
+
+    kind: ClassVar[str] = 'gather'
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `join_from_json` reads."""
+        return {'kind': self.kind}
+
+    def join(self, files: Sequence[Path], output: Path) -> dict[str, dict[str, Any]]:
+        """Make the folder `output`; return name -> ``bytes`` and ``sha256`` of its files."""
+        return _folder_of(files, [file.name for file in files], output)
+
+
+Join = Concatenate | Number | Gather
 
 
 def join_from_json(value: Mapping[str, Any]) -> Join:
-    """Return the `Concatenate` or `Number` that ``to_json`` was asked of.
+    """Return the `Concatenate`, `Number` or `Gather` that ``to_json`` was asked of.
 
     Raises
     ------
     PartsError
-        When it is neither.
+        When it is none of them.
     """
-    for kind in (Concatenate, Number):
+    for kind in (Concatenate, Number, Gather):
         names = {field.name for field in dataclasses.fields(kind)}
         with contextlib.suppress(AttributeError, TypeError):
             if value.get('kind') == kind.kind and value.keys() == {'kind', *names}:
                 return kind(**{name: str(value[name]) for name in names})
     raise PartsError(f'the plan says that parts are joined by {value!r:.80}, which this version does not know')
+
+
+def _folder_of(files: Sequence[Path], names: Sequence[str], output: Path) -> dict[str, dict[str, Any]]:
+    """Make a folder of files under these names, by links; return name -> ``bytes`` and ``sha256``."""
+    temporary = _beside(output)
+    with output_errors(output):
+        try:
+            temporary.mkdir()
+            for file, name in zip(files, names):
+                try:
+                    os.link(file, temporary / name)
+                except FileExistsError as error:
+                    raise PartsError(f'{output}: two parts are named {name}, and a folder holds one') from error
+                except OSError:  # a file system without links
+                    shutil.copyfile(file, temporary / name)
+            sealed = describe(temporary, names)
+            put_folder(temporary, output)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return sealed
 
 
 def _blocks(header: str, files: Sequence[Path]):
