@@ -26,6 +26,7 @@ from flags_of_predict import PREDICT_ROWS
 from flags_of_quantize import QUANTIZE_ROWS
 from flags_of_records import RECORDS_ROWS
 from flags_of_shards import MERGE_ROWS
+from flags_of_stored_models import STORED_MODEL_ROWS
 from flags_of_streams import STREAM_ROWS
 from flags_of_test import TEST_ROWS, scores
 from flags_of_train import TRAIN_ROWS
@@ -165,6 +166,7 @@ ROWS = {
     'youtube8m extract_features': EXTRACTION_ROWS,
     'youtube8m import_checkpoint': IMPORT_CHECKPOINT_ROWS,
     'youtube8m merge': MERGE_ROWS,
+    **STORED_MODEL_ROWS,
     **CLASSIFIER_ROWS,
     **ESTIMATOR_ROWS,
     **EXPORT_ROWS,
