@@ -68,6 +68,10 @@ class VideoReadError(GluonActionError, RuntimeError):
     def __str__(self) -> str:
         return f'{self.path}: cannot be read by {self.decoder}: {self.cause}'
 
+    def with_advice(self, advice: str) -> VideoReadError:
+        """Return the same error, which ends in what can be done about it."""
+        return VideoReadError(self.path, self.decoder, f'{self.cause}. {advice}')
+
 
 class RecordError(VideoReadError):
     """A TFRecord file, or a record in it, that is truncated, damaged or of another kind.
@@ -89,3 +93,7 @@ class RecordError(VideoReadError):
 
     def __str__(self) -> str:
         return f'{self.path}, byte {self.offset}: {self.cause}'
+
+    def with_advice(self, advice: str) -> RecordError:
+        """Return the same error, which ends in what can be done about it."""
+        return RecordError(self.path, self.offset, f'{self.cause}. {advice}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from .run.states_file import save_states
 
 
 class SaveCheckpoints(Hook):
-    """Saves the state after every epoch, and every so many steps.
+    """Saves the state after every epoch, and every so many steps or minutes.
 
     Parameters
     ----------
@@ -25,21 +26,26 @@ class SaveCheckpoints(Hook):
         Steps between checkpoints within an epoch; 0 for none. Between the batches of one update it waits for the last.
     extra : mapping, optional
         More parts to save, such as the configuration.
+    minutes : float
+        Time between checkpoints within an epoch; 0 for none by the time.
     """
 
-    def __init__(self, folder: CheckpointDir, every: int = 0, extra: Mapping[str, Any] | None = None):
+    def __init__(self, folder: CheckpointDir, every: int = 0, extra: Mapping[str, Any] | None = None,
+                 minutes: float = 0):
         self.folder = folder
-        self.every = every
+        self.every, self.seconds = every, 60 * minutes
         self.extra = dict(extra or {})
-        self._last = 0
+        self._last, self._saved_at = 0, time.monotonic()
 
     def on_start(self, loop, epochs, batches):
-        """Count steps from where the run resumes."""
-        self._last = loop.progress.step
+        """Count steps and time from where the run resumes."""
+        self._last, self._saved_at = loop.progress.step, time.monotonic()
 
     def on_step(self, loop, result):
-        """Save when enough steps have passed."""
-        if self.every and loop.progress.step - self._last >= self.every and loop.between_updates:
+        """Save when enough steps have passed, or enough time."""
+        due = self.every and loop.progress.step - self._last >= self.every or \
+            self.seconds and time.monotonic() - self._saved_at >= self.seconds
+        if due and loop.between_updates:
             self._save(loop)
 
     def on_epoch(self, loop, record):
@@ -48,7 +54,7 @@ class SaveCheckpoints(Hook):
 
     def _save(self, loop) -> None:
         self.folder.save(loop.progress.step, {**loop.state_dict(), **self.extra})
-        self._last = loop.progress.step
+        self._last, self._saved_at = loop.progress.step, time.monotonic()
 
 
 class SaveParameters(Hook):

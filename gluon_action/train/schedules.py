@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError
@@ -96,6 +96,32 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
         LRScheduler(mode, base_lr=lr, target_lr=target_lr, niters=(num_epochs - warmup_epochs) * iters_per_epoch,
                     step_iter=steps, step_factor=factor, power=power, rates=rates),
     ])
+
+
+def stairs(base: float, factor: float, examples: float, batch: int) -> Callable[[int], float]:
+    """Schedule that changes after so many examples: ``base * factor ** floor((update - 1) * batch / examples)``.
+
+    Parameters
+    ----------
+    base : float
+        Rate at the start.
+    factor : float
+        Of every change.
+    examples : float
+        Samples between two changes.
+    batch : int
+        Samples of an update.
+
+    Returns
+    -------
+    callable
+        ``schedule(update) -> rate``, updates counted from 1.
+
+    Notes
+    -----
+    TensorFlow's ``exponential_decay(..., staircase=True)``, as google/youtube-8m calls it.
+    """
+    return lambda update: base * factor ** ((update - 1) * batch // examples)
 
 
 def _changes(decay: str | Sequence[float], lr: float, factor: float, num_epochs: int,

@@ -5,6 +5,7 @@ import pytest
 from loops import Batch, contexts_of
 
 from gluon_action.compute.losses import ProbabilityCrossEntropy
+from gluon_action.compute.on_mxnet import averages
 from gluon_action.compute.on_mxnet.averages import MovingAverages
 from gluon_action.compute.on_mxnet.learner import GluonLearner
 from gluon_action.compute.on_mxnet.trainer import sums_of_squares
@@ -139,6 +140,18 @@ def test_averages_follow_parameters_and_statistics():
                                               for key in found)
     assert not np.allclose(found['norm.running_mean'], now['norm.running_mean'])
     assert learner().averages is None and learner().state().averages == {}
+
+
+def test_an_average_of_what_stays_stays(monkeypatch):
+    monkeypatch.setattr(averages, '_PIECE', 4)  # the weights are 15 numbers
+    made = learner(average=1 - 1 / 2000)
+    before = made.averages.arrays()
+    for _ in range(50):
+        made.averages.update()
+    assert all((array == before[key]).all() for key, array in made.averages.arrays().items())
+    made.net.dense.weight.set_data(made.net.dense.weight.data() + 2000)
+    made.averages.update()
+    assert np.allclose(made.averages.arrays()['dense.weight'], before['dense.weight'] + 1, atol=1e-3)
 
 
 def loop_of(**kwargs):

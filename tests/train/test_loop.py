@@ -477,6 +477,14 @@ def test_checkpoints_within_an_epoch_are_counted_from_where_a_run_goes_on(every,
     assert saved == steps
 
 
+def test_checkpoints_within_an_epoch_may_go_by_the_clock(monkeypatch):
+    saved, clock = [], iter(range(0, 10_000, 25))
+    monkeypatch.setattr(CheckpointDir, 'save', lambda self, step, state: saved.append(step))
+    monkeypatch.setattr('gluon_action.train.hooks.time.monotonic', lambda: next(clock))
+    make_loop().fit(Batches(), epochs=1, hooks=[SaveCheckpoints(CheckpointDir('nowhere'), minutes=1)])
+    assert saved == [3, 6, 6]  # every look takes 25 seconds
+
+
 def test_hooks_are_closed_when_training_fails():
     closed = []
 

@@ -12,6 +12,7 @@ from gluon_action.train.schedules import (
     make_schedule,
     parse_decay,
     rate_at,
+    stairs,
     updates_per_epoch,
 )
 
@@ -168,3 +169,15 @@ def test_only_schedules_can_be_put_in_sequence():
         LRSequential([])
     with pytest.raises(UsageError, match='step_iter'):
         LRScheduler('step')
+
+
+@pytest.mark.parametrize('batch, examples, changes', [(160, 4_000_000, [25_001, 50_001]), (3, 10, [5, 8, 11]),
+                                                      (20, 10, [2, 3, 4])])
+def test_stairs_change_after_so_many_examples(batch, examples, changes):
+    """Update u is the step u - 1 of TensorFlow, at which (u - 1) * batch examples are done."""
+    schedule = stairs(0.1, 0.5, examples, batch)
+    for falls, update in enumerate(changes, 1):
+        done = (update - 1) * batch // examples
+        assert done == falls * max(1, batch // examples)
+        assert schedule(update) == pytest.approx(0.1 * 0.5 ** done) != schedule(update - 1)
+    assert schedule(1) == 0.1

@@ -7,7 +7,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
-from events import events_of
+from events import events_of, scalars_of
 from inception import few_blocks
 from loops import Batches, FailingBatches, make_loop, make_net, same, weights
 from PIL import Image
@@ -192,6 +192,14 @@ def test_a_run_that_goes_on_takes_back_what_came_later(tmp_path):
     events.begin(6)
     events.close()
     assert [event.step for event in events_of(tmp_path) if event.session_log.status == SessionLog.START] == [6]
+
+
+def test_tags_stay_as_they_are(tmp_path):
+    """tensorboardX would make Hit_1 of it, under which nobody looks."""
+    events = EventFile(tmp_path)
+    events.scalars(3, {'model/Training_Hit@1': 0.5})
+    events.close()
+    assert scalars_of(tmp_path) == [('model/Training_Hit@1', 3, 0.5)]
 
 
 def test_a_file_says_first_which_format_it_has(tmp_path):

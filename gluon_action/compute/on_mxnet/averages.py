@@ -8,6 +8,9 @@ import numpy as np
 
 from ...errors import CheckpointError, UsageError
 
+# Elements at a time, so that the differences need little memory.
+_PIECE = 1 << 22
+
 
 class MovingAverages:
     """Exponential moving averages of parameters and of running statistics, as on the first device.
@@ -42,8 +45,12 @@ class MovingAverages:
     def update(self) -> None:
         """Move every average towards the value of now. Does not wait for the device."""
         for key, average in self._arrays.items():
-            # Gradient descent from the average along (average - value): one pass, no array in between.
-            mx.nd.sgd_update(average, self.params[key].list_data()[0], lr=self.decay - 1, wd=-1., out=average)
+            average, value = (array.reshape((-1,)) for array in (average, self.params[key].list_data()[0]))
+            for begin in range(0, average.size, _PIECE):
+                piece = average[begin:begin + _PIECE]
+                # By the difference: decay and 1 - decay as float32 do not add up to 1, and after thousands of steps the
+                # average of a constant would be another one.
+                mx.nd.sgd_update(piece, piece - value[begin:begin + _PIECE], lr=1 - self.decay, wd=0., out=piece)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return copies of the averages by key."""

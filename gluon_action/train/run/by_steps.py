@@ -37,7 +37,7 @@ def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total
         Names `total` to the user.
     """
     progress = loop.progress
-    steps = StepLoader(train_loader, every, total=total, origin=(progress.epoch, progress.step))
+    steps = StepLoader(train_loader, every, total=total, origin=(progress.epoch, progress.step - progress.batch))
     if steps.stretches > progress.epoch:
         loop.fit(steps, val_loader, epochs=steps.stretches, hooks=hooks())
     else:

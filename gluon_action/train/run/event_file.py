@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tensorboardX import RecordWriter, summary
+from tensorboardX import RecordWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
@@ -45,9 +45,10 @@ class EventFile:
             self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write numbers by their tags."""
+        """Write numbers by their tags, which stay as they are: tensorboardX would make Hit_1 of Hit@1."""
         if values:
-            self.add(step, *(summary.scalar(tag, value) for tag, value in values.items()))
+            self.add(step, Summary(value=[Summary.Value(tag=tag, simple_value=float(value))
+                                          for tag, value in values.items()]))
 
     def add(self, step: int, *parts: Summary) -> None:
         """Write what `tensorboardX.summary` made, as one event."""

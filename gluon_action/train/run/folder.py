@@ -53,6 +53,8 @@ class FolderMessages:
         Said when a run ends early: what resumes it, or that there is nothing to resume.
     unreadable_video : str
         What can be done about a video that stopped a run. Empty where nothing is to be added to the error.
+    overwrite : str
+        The flag that deletes the run that is there.
     """
 
     folder: str
@@ -66,6 +68,7 @@ class FolderMessages:
     classes_source: str = 'the classes'
     resumed: str = 'Going on from {checkpoint} (epoch {epoch}, step {step}).'
     unreadable_video: str = ''
+    overwrite: str = '--overwrite'
 
 
 class RunFolder:
@@ -216,16 +219,18 @@ class SaveDir(RunFolder):
         flag = self.messages.folder
         if holds_run:
             raise UsageError(f'{flag} {self.path} holds a run already: --resume auto resumes it, '
-                             f'--overwrite deletes it, another {flag} keeps both')
+                             f'{self.messages.overwrite} deletes it, another {flag} keeps both')
         if strange:
             raise UsageError(f'{flag} {self.path} holds {", ".join(path.name for path in strange)}, which a run '
-                             f'would replace or add to: --overwrite deletes that, another {flag} keeps it')
+                             f'would replace or add to: {self.messages.overwrite} deletes that, another {flag} keeps '
+                             'it')
 
     def _check_start_is_kept(self, needed: Mapping[str, str]) -> None:
         folder, flag = self.path.resolve(), self.messages.folder
         for option, given in needed.items():
             if given and Path(given).expanduser().resolve().is_relative_to(folder):
-                raise UsageError(f'--overwrite: {self.messages.flag(option)} {given} lies in {flag} {self.path}, '
+                raise UsageError(f'{self.messages.overwrite}: {self.messages.flag(option)} {given} lies in {flag} '
+                                 f'{self.path}, '
                                  'whose run is deleted before the new one has saved anything; move the file out of '
                                  f'there, or give another {flag}')
 
@@ -248,7 +253,8 @@ class SaveDir(RunFolder):
                 if not any(self.checkpoints.path.iterdir()):
                     self.checkpoints.path.rmdir()
         except OSError as error:
-            raise OutputError(f'--overwrite: {self.path} cannot be cleared: {error.strerror or error}') from error
+            raise OutputError(f'{self.messages.overwrite}: {self.path} cannot be cleared: '
+                              f'{error.strerror or error}') from error
 
     def _find_checkpoint(self, resume: str) -> Checkpoint | None:
         if resume == 'auto':

@@ -166,6 +166,8 @@ def plot_run_by_steps(history: Sequence[Mapping], path: str | os.PathLike, *, ti
     _curve_by_steps(scores, history, 'train_auc', 'AUC, train', _TRAIN, linestyle=':')
     _curve_by_steps(scores, history, 'val_auc', 'AUC, evaluation', _VALIDATION)
     _curve_by_steps(scores, history, 'val_map', 'mAP, evaluation', _TOP5)
+    _curve_by_steps(scores, history, 'train_gap', 'GAP, train', _TRAIN)
+    _curve_by_steps(scores, history, 'train_hit_at_1', 'Hit@1, train', _TOP5)
     _curve_by_steps(scores, history, 'val_top1', 'top-1, evaluation', _RATE)
     for record in [record for record in history if record.get('best')][-1:]:
         scores.axvline(record['step'], color='0.6', linestyle='--', linewidth=1, label=f'best, step {record["step"]}')

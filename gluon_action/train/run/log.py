@@ -37,6 +37,8 @@ class LogStyle:
 
     #: What the record of an epoch is called in ``metrics.jsonl``.
     kind = 'epoch'
+    #: Number of the first step in TensorBoard.
+    first_step = 0
 
     def start(self, loop) -> None:
         """Get ready for the first batch."""
@@ -45,6 +47,10 @@ class LogStyle:
         """Numbers of a step. It is the one before the newest, so that reading its result does not wait for devices."""
         return {'train_acc_top1_iter': 100 * loop.progress.accuracy, 'train_loss_iter': result.loss_sum / result.count,
                 'learning_rate_iter': result.lr}
+
+    def step_said(self, loop, result) -> tuple[str, dict[str, Any]]:
+        """Return the line of a step and its record for ``metrics.jsonl``, each empty for none; of the step before."""
+        return '', {}
 
     def interval_scalars(self, result) -> dict[str, float]:
         """Numbers of every so many steps."""
@@ -206,7 +212,13 @@ class RunLog(Hook):
     def _record_last_step(self, loop) -> None:
         result, self._last = self._last, None
         if result is not None and result.count:
-            self.events.scalars(result.step - 1, self.style.step_scalars(loop, result))
+            line, record = self.style.step_said(loop, result)
+            if line:
+                self.say(line, quiet=self._show_bar)
+            if record:
+                self._append(self._metrics, {'kind': 'batch', 'epoch': result.epoch, 'batch': result.batch,
+                                             'step': result.step, **record})
+            self.events.scalars(result.step - 1 + self.style.first_step, self.style.step_scalars(loop, result))
 
     def _record_interval(self, loop, result) -> None:
         progress, now = loop.progress, time.perf_counter()

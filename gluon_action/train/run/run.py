@@ -252,5 +252,4 @@ def resume_hint_on_error(folder: RunFolder) -> Iterator[None]:
         advice = folder.messages.unreadable_video
         if not advice:
             raise
-        raise VideoReadError(error.path, error.decoder,
-                             f'{error.cause}. {advice} {folder.resume_hint()}') from error
+        raise error.with_advice(f'{advice} {folder.resume_hint()}') from error
