@@ -11,20 +11,12 @@ from ... import engine
 
 log = logging.getLogger(__name__)
 
-#: Options of networks that the original declares and never reads, or that crash it whenever they are given.
-CRASHING = {
-    **dict.fromkeys(('--netvlad_dimred', '--gatednetvlad_dimred', '--hidden_size', '--netvlad_hidden_size_video',
-                     '--netvlad_hidden_size_audio', '--dbof_var_features', '--dbof_activation'),
-                    'no network reads it, in the original neither'),
-    '--vlagd': 'names a network that the original does not have; it ends there with a NameError',
-}
-
 #: What is said of flags that a printed command passes and that belong to another command.
 OF_OTHERS = 'of another command, no effect here'
 
 
 def prepare() -> None:
-    """Choose the number of threads; called before a parser that knows the networks' options, as these load MXNet."""
+    """Choose the number of threads; called before MXNet is loaded."""
     engine.set_threads()
 
 

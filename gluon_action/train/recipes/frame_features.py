@@ -1,0 +1,233 @@
+"""Training on features of frames: YouTube-8M's, with or without a teacher, and moving averages of a model."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection, Sequence
+
+from ... import engine
+from ...compute.losses import PROBABILITY_LOSSES, ProbabilityCrossEntropy
+from ...compute.on_mxnet.learner import GluonLearner
+from ...data.loading.loader import VideoLoader
+from ...data.tfrecords.frame_features import FeatureRecords
+from ...errors import DeviceError, UsageError
+from ...evaluate.scores.video_tags import VideoTagScoring
+from ...feature_architecture import Architecture
+from ...model_zoo import model_card
+from ...model_zoo.fit import assign
+from ...model_zoo.frame_features import build
+from ...model_zoo.frame_features.stored import read_stored
+from ...options import options_of
+from ..hooks import SaveCheckpoints
+from ..loop import Loop
+from ..run.by_steps import fit_by_steps
+from ..run.folder import FolderMessages, SaveDir
+from ..run.log import RunLog
+from ..run.run import Recipe, RunData, TrainResult, existing, run
+from ..run.summaries import Summaries
+from ..schedules import stairs
+from .frame_features_config import FREE_TO_CHANGE, OPTIMIZERS, SCHEDULED, FeatureTraining, check_config
+from .frame_features_log import TagStyle
+
+log = logging.getLogger(__name__)
+
+LOG = 'train.log'
+#: What training, evaluation and import leave in a folder, beside what every run does.
+_WRITTEN = r'train\.log|model_flags\.json|evallog\.txt|eval\.json|inference_model\.(params|json)'
+_ANEW = '--start_new_model deletes that run, another --train_dir keeps it'
+_MESSAGES = FolderMessages(
+    folder='--train_dir', flag=lambda name: 'train_distill' if name == 'distill' else f'--{name}',
+    list_flag='--{name}_data_pattern',
+    other_run=f'--train_dir {{path}} holds another run: {{differing}}. Give what it was started with to resume it; '
+              f'{_ANEW}',
+    other_lists=f'{{path}} holds a run on other records: {{differing}} changed. Give what it was started with; {_ANEW}',
+    resumed='Going on from {checkpoint} (step {step}).',
+    resume_hint='The same command resumes from {checkpoint}.',
+    start_hint='{path} holds no checkpoint yet: the same command starts again.',
+    unreadable_video='--on_error skip leaves such records out.', overwrite='--start_new_model')
+#: What a run that is resumed does not take over from before.
+_OF_THE_COMMAND = frozenset({'train_dir', 'start_new_model', 'strict_flags', 'num_gpu'})
+_ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
+
+
+def train(config: FeatureTraining, given: Collection[str] | None = None) -> TrainResult:
+    """Train; a run that is in ``config.train_dir`` is resumed.
+
+    Parameters
+    ----------
+    config : FeatureTraining
+    given : collection of str, optional
+        Options that were asked for. A stored model or a run that is resumed decides the others; by default those count
+        as asked for that are not what they are by default.
+
+    Raises
+    ------
+    UsageError
+        When options contradict each other, or the folder holds another run.
+    GluonActionError
+        When records, the model, devices or the disk fail; what was saved before is kept.
+    """
+    return run(FeatureRecipe(config, given))
+
+
+class FeatureRecipe(Recipe):
+    """A network of features on YouTube-8M's records, by steps.
+
+    Parameters
+    ----------
+    config : FeatureTraining
+    given : collection of str, optional
+        See `train`.
+    """
+
+    packages = ('gluon_action', 'numpy')
+
+    def __init__(self, config: FeatureTraining, given: Collection[str] | None = None):
+        super().__init__(config)
+        self.given = frozenset(
+            field.name for field in dataclasses.fields(config) if getattr(config, field.name) != field.default
+        ) if given is None else frozenset(given)
+        self._source = None
+
+    @property
+    def card(self):
+        """The card of the network."""
+        return model_card(self.config.model)
+
+    def check(self):
+        """Refuse options that contradict each other."""
+        check_config(self.config)
+
+    def devices(self):
+        """Return as many GPUs as there are, up to --num_gpu, or the CPU."""
+        contexts = devices(self.config.num_gpu)
+        self._towers = len(contexts)
+        return contexts
+
+    def open_folder(self, cleanup):
+        """Return `train_dir`. What was not asked for is as it was in the run that is resumed."""
+        config = self.config
+        unsaid = {field.name for field in dataclasses.fields(config)} - self.given - {'distill'}
+        folder = SaveDir(config.train_dir, config, _MESSAGES, FREE_TO_CHANGE.union(_ARCHITECTURE, unsaid),
+                         resume='' if config.start_new_model else 'auto', overwrite=config.start_new_model,
+                         written=_WRITTEN, needed={'ema_source': config.ema_source})
+        if folder.checkpoint:
+            self._resume(folder)
+        folder.announce()
+        return folder
+
+    def prepare(self, folder):
+        """Find the model to start from, which decides what the network is."""
+        if self.config.ema_source and folder.checkpoint is None:
+            self._source = read_stored(self.config.ema_source)
+            self._adopt(self._source.single('--ema_source').architecture, f'--ema_source {self.config.ema_source}')
+        for note in self.config.architecture.notes():
+            log.info('%s.', note)
+
+    def open_data(self, cleanup):
+        """Open the records."""
+        config = self.config
+        architecture = config.architecture
+        records = FeatureRecords(
+            config.patterns, features=architecture.features, num_classes=architecture.num_classes,
+            max_frames=architecture.max_frames, frame_level=architecture.frame_features,
+            teacher=(config.predictions or 'records') if config.distill else None, on_error=config.on_error)
+        log.info('Using batch size of %d for training.', config.batch_size)
+        loader = cleanup.enter_context(VideoLoader(
+            records, config.batch_size * self._towers, shuffle=True, seed=config.seed, on_error=config.on_error,
+            num_workers=min(config.num_readers, engine.usable_cores())))
+        return RunData({'train': loader}, architecture.num_classes, None, multi_label=True)
+
+    def build_loop(self, data, contexts, *, restored=False):
+        """Return the loop."""
+        return build_loop(self.config, contexts)
+
+    def start(self, loop, data, folder):
+        """Take over the values of --ema_source, which are also the first averages."""
+        if self._source is None:
+            return 'random values'
+        source, self._source = self._source, None
+        assign(loop.learner.net, dict(source.members[0].parameters()), source.prefix, ctx=loop.learner.contexts)
+        loop.learner.averages.reset()
+        return f'{source.prefix} ({source.sha256})'
+
+    def fit(self, loop, data, folder):
+        """Train until --num_epochs or --max_steps are done."""
+        config, batches = self.config, len(data.train)
+        config.architecture.write(folder.path)
+        total = config.num_epochs * batches
+        ends = config.max_steps is not None and config.max_steps < total
+        fit_by_steps(loop, data.train, every=batches, total=config.max_steps if ends else total,
+                     hooks=lambda: self.hooks(loop, data, folder), flag='--max_steps' if ends else '--num_epochs')
+
+    def hooks(self, loop, data, folder):
+        """Return the log, TensorBoard's histograms, and the checkpoints."""
+        config = self.config
+        folder.checkpoints.keep = config.keep_checkpoints
+        records = RunLog(folder.path, TagStyle(loop.scores), logging_file=LOG, log_interval=0, title=(
+            f'{config.model} on {len(data.train.dataset)} videos, learning rate {config.base_learning_rate:g}'))
+        return [records, Summaries(records.events, every=len(data.train), images=0, activations=False),
+                SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data), minutes=config.save_minutes)]
+
+    def summary_lines(self, result):
+        """Say where the run stands, and where to look."""
+        return ['Done training -- epoch limit reached.' if result.step and self.config.max_steps is None else
+                f'Done training -- {result.step} steps.',
+                *existing(result.save_dir, 'history.png', LOG, 'failures.jsonl'),
+                f'tensorboard --logdir {result.save_dir}']
+
+    def _resume(self, folder) -> None:
+        """Take over what was not asked for from the run that is resumed, and say what is another from here on."""
+        state = folder.checkpoint.state
+        before = {field.name: field.default for field in dataclasses.fields(self.config)} | state['config']
+        if 'train_data_pattern' not in state['config']:
+            raise UsageError(f'--train_dir {folder.path} holds a run of another command; give another folder')
+        stored = Architecture(**{name: before[name] for name in _ARCHITECTURE})
+        kept = {name: before[name] for name in options_of(FeatureTraining) if name not in self.given | _OF_THE_COMMAND}
+        self.config = dataclasses.replace(self.config, **kept)
+        self._adopt(stored, f'the run in --train_dir {folder.path}')
+        for name in SCHEDULED:
+            now = getattr(self.config, name)
+            if before[name] != now:
+                log.info('--%s was %s and is %s from step %d on.', name, before[name], now,
+                         state['loop']['progress']['step'])
+
+    def _adopt(self, stored: Architecture, where: str) -> None:
+        """Be the network that is stored, and say what was asked for in vain."""
+        asked = {name: getattr(self.config, name) for name in _ARCHITECTURE if name in self.given}
+        architecture, warnings = stored.merged(asked)
+        for warning in warnings:
+            if self.config.strict_flags:
+                raise UsageError(f'--strict_flags: {where}: {warning}')
+            log.warning('%s: %s.', where, warning)
+        self.config = dataclasses.replace(self.config, **{name: getattr(architecture, name) for name in _ARCHITECTURE})
+
+
+def devices(num_gpu: int) -> list:
+    """Return up to `num_gpu` GPUs, or the CPU where there is none that can be used."""
+    for count in range(num_gpu, 0, -1):
+        try:
+            contexts = engine.contexts(count)
+        except DeviceError as error:
+            cause = error
+        else:
+            log.info('Using the following GPUs: %s.', ', '.join(map(str, contexts)))
+            return contexts
+    if num_gpu:
+        log.info('No GPUs found. Computing on the CPU (%s).', str(cause).split(': ', 1)[1].split(';')[0])
+    return engine.contexts()
+
+
+def build_loop(config: FeatureTraining, contexts: Sequence) -> Loop:
+    """Return the loop over a network at random values."""
+    net = build(config.architecture, ctx=list(contexts), seed=config.seed)
+    net.hybridize(static_alloc=True)
+    name, arguments = OPTIMIZERS[config.optimizer]
+    loss = ProbabilityCrossEntropy(config.loss_lambda) if config.distill else PROBABILITY_LOSSES[config.label_loss]()
+    learner = GluonLearner(
+        net, name, {'wd': 0., **arguments}, loss=loss, contexts=contexts, sum_devices=True,
+        l2={key: config.regularization_penalty * factor for key, factor in net.l2_factors().items()},
+        clip_each=config.clip_gradient_norm, average=config.average, stored_teacher=config.distill)
+    schedule = stairs(config.base_learning_rate, config.learning_rate_decay, config.learning_rate_decay_examples,
+                      config.batch_size * len(contexts))
+    return Loop(learner, schedule=schedule, seed=config.seed, scores=VideoTagScoring(config.num_classes))

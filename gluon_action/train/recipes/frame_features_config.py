@@ -1,0 +1,146 @@
+"""All options of training on features of frames, YouTube-8M's: the network's, and how it is trained."""
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ...errors import UsageError
+from ...feature_architecture import Architecture
+from ...options import option, options_of, yes_or_no
+
+#: TensorFlow's names of optimizers -> ours, and their arguments.
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    'AdamOptimizer': ('adam', {'epsilon_hat': True}),
+    'GradientDescentOptimizer': ('sgd', {'momentum': 0.}),
+}
+
+#: Share of the moving averages that an update keeps, as ``1 - 1 / halflife``, where averages are wanted.
+HALFLIFE = 3000.
+
+#: Options that may be other ones when a run is resumed; what the rates of the rest of it depend on is said then.
+SCHEDULED = ('base_learning_rate', 'learning_rate_decay', 'learning_rate_decay_examples', 'batch_size', 'num_epochs',
+             'max_steps', 'regularization_penalty', 'clip_gradient_norm', 'loss_lambda')
+FREE_TO_CHANGE = frozenset({
+    *SCHEDULED, 'train_dir', 'train_data_pattern', 'num_readers', 'num_gpu', 'start_new_model', 'strict_flags',
+    'save_minutes', 'keep_checkpoints', 'on_error', 'incl_val', 'predictions'})
+
+_option = partial(option, underscores=True)
+_records = partial(_option, group='records')
+_training = partial(_option, group='training')
+_averages = partial(_option, group='moving averages')
+_run = partial(_option, group='run')
+_switch = {'type': yes_or_no, 'const': True, 'metavar': 'true|false'}
+
+
+@dataclass(frozen=True)
+class FeatureTraining(Architecture):
+    """What ``scripts/youtube8m/train.py`` and ``train_distill.py`` take, under the names of their flags.
+
+    ``--help`` explains each. `distill` is the script: labels have a teacher's predictions beside them.
+    """
+
+    distill: bool = False
+
+    train_data_pattern: str = _records(
+        '', 'TFRecords to train on: a pattern, a folder, or several with commas between', required=True,
+        metavar='PATTERN')
+    incl_val: bool = _records(
+        False, "train on the validation set too: on what the pattern with 'validate' for 'train' fits", **_switch)
+    predictions: str = _records(
+        '', "folder of a teacher's predictions by video, from prepare_distill_dataset --predictions_only, beside plain "
+        'records; by default the records hold them', metavar='FOLDER')
+    num_readers: int = _records(
+        8, 'processes that read records, at most one for each core; 0 reads in this one. The result does not depend on '
+        'it', least=0)
+    on_error: str = _records(
+        'raise', 'a record that cannot be read stops the run, or is left out and noted in failures.jsonl',
+        '--on_error', '--on-error', choices=('raise', 'skip'))
+
+    batch_size: int = _training(1024, 'videos of a step, on each GPU', least=1)
+    num_epochs: int = _training(5, 'times that the records are trained on', least=1)
+    max_steps: int | None = _training(None, 'where training ends, if that is sooner', metavar='STEPS', least=1)
+    optimizer: str = _training('AdamOptimizer', "rule of the updates, by TensorFlow's name", choices=OPTIMIZERS)
+    base_learning_rate: float = _training(0.01, 'learning rate at the start', least=0)
+    learning_rate_decay: float = _training(
+        0.95, 'factor of the learning rate after every --learning_rate_decay_examples', least=0)
+    learning_rate_decay_examples: float = _training(4_000_000., 'videos between two changes of the rate', least=1)
+    clip_gradient_norm: float = _training(
+        1., "limit of the norm of each variable's gradient; 0 for none", least=0)
+    regularization_penalty: float = _training(1., 'factor of all L2 terms', least=0)
+    loss_lambda: float = _training(0.5, "weight of the teacher's predictions, the labels' is the rest of 1", least=0)
+    num_gpu: int = _training(1, 'GPUs at most; where there are none, the CPU computes', least=0)
+    seed: int = _training(0, 'decides every random choice of the run', least=0)
+
+    ema_source: str = _averages(
+        '', 'model that training starts from, and its moving averages: the prefix TRAIN_DIR/inference_model, or a '
+        'TRAIN_DIR', metavar='PREFIX')
+    ema_halflife: float | None = _averages(
+        None, f'an average keeps 1 - 1 / this in a step ({HALFLIFE:g} with --ema_source; given alone, averages of a '
+        'run from random values). Not a half-life: half is gone after 0.69 of it', metavar='STEPS', least=1)
+
+    train_dir: str = _run(
+        '/tmp/yt8m_model/', 'folder of the run: checkpoints, log, events. A run that is there is resumed',
+        metavar='FOLDER')
+    start_new_model: bool = _run(False, 'delete the run that is in --train_dir, and start anew', **_switch)
+    strict_flags: bool = _run(
+        False, 'refuse options of a network that contradict the stored model, instead of leaving them aside',
+        **_switch)
+    save_minutes: float = _run(
+        15., 'minutes between two checkpoints within an epoch; 0 for none but those of epochs', least=0)
+    keep_checkpoints: int = _run(
+        2, 'newest checkpoints to keep, at least 1: weights_average takes the mean of several', least=1)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network alone."""
+        return Architecture(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Architecture)})
+
+    @property
+    def average(self) -> float:
+        """Share of the moving averages that a step keeps; 0 where there are none."""
+        halflife = self.ema_halflife or (HALFLIFE if self.ema_source else 0)
+        return 1 - 1 / halflife if halflife else 0.
+
+    @property
+    def patterns(self) -> str:
+        """What is trained on, with the validation set where that is wanted."""
+        if not self.incl_val:
+            return self.train_data_pattern
+        return f'{self.train_data_pattern},{self.train_data_pattern.replace("train", "validate")}'
+
+
+#: Options that `train` has no use for: there is no teacher.
+OF_DISTILLATION = ('predictions', 'loss_lambda')
+
+
+def check_config(config: FeatureTraining) -> None:
+    """Refuse choices that contradict each other or mean nothing.
+
+    Raises
+    ------
+    UsageError
+        Naming the flag, the reason and what to do.
+    """
+    for broken, flag, why in _rules(config):
+        if broken:
+            raise UsageError(f'--{flag}: {why}')
+
+
+def _rules(c: FeatureTraining) -> Iterator[tuple]:
+    for flag in options_of(FeatureTraining):
+        value = getattr(c, flag)
+        yield isinstance(value, float) and not math.isfinite(value), flag, f'must be a finite number, got {value}'
+    yield not c.train_dir, 'train_dir', 'needs the folder of the run'
+    yield not c.train_data_pattern, 'train_data_pattern', 'needs the TFRecords to train on'
+    yield (c.incl_val and 'train' not in c.train_data_pattern, 'incl_val',
+           f"the validation set is found by 'validate' for 'train' in --train_data_pattern, and "
+           f'{c.train_data_pattern!r} has none')
+    yield c.loss_lambda > 1, 'loss_lambda', f'must be in 0..1, got {c.loss_lambda}'
+    for flag in OF_DISTILLATION if not c.distill else ():
+        yield (getattr(c, flag) != getattr(FeatureTraining, flag), flag, 'is about train_distill, which has a teacher')
+    yield (c.distill and c.label_loss != 'CrossEntropyLoss', 'label_loss',
+           f"a teacher's predictions are shares of classes, which {c.label_loss} has no place for; leave it out")

@@ -1,0 +1,98 @@
+"""What the log of a training on features says: the lines of YouTube-8M's own program, and its tags in TensorBoard."""
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ...evaluate.scores.video_tags import VideoTagScoring
+from ..run.history_plot import plot_run_by_steps
+from ..run.log import LogStyle
+
+#: Steps between lines with scores.
+SCORED = 10
+
+
+class TagStyle(LogStyle):
+    """Lines and numbers of every step as google/youtube-8m's ``train.py`` writes them.
+
+    ``training step N | Loss: .. Examples/sec: ..``, and every tenth with the scores of its batch, ``| Hit@1: .. PERR:
+    .. GAP: ..``. Tags are ``model/Training_Hit@1``, ``model/Training_Perr``, ``model/Training_GAP``,
+    ``global_step/Examples/Second``, ``learning_rate``, ``label_loss`` and ``reg_loss``, every tenth step.
+
+    Parameters
+    ----------
+    scoring : VideoTagScoring
+    """
+
+    kind, first_step = 'stretch', 1
+
+    def __init__(self, scoring: VideoTagScoring):
+        self.scoring = scoring
+        self._tags: dict[str, float] = {}
+        self._scores: list[dict[str, float]] = []
+
+    def start(self, loop):
+        """Remember when the first step starts."""
+        self._at, self._step = time.perf_counter(), loop.progress.step
+
+    def step_said(self, loop, result):
+        """Return the line of a step; every tenth also its record, with the scores of its batch."""
+        now = time.perf_counter()
+        speed, self._at = result.count / max(now - self._at, 1e-9), now
+        loss = result.loss_sum / result.count
+        line = f'training step {result.step} | Loss: {loss:.2f} Examples/sec: {speed:.2f}'
+        self._tags = {}
+        if result.step % SCORED:
+            return line, {}
+        meter = self.scoring(1)
+        for shard in result.shards:
+            meter.add(shard.logits, shard.label)
+        found = meter.summary()
+        scores = {name: found[name] for name in ('hit_at_1', 'perr', 'gap')}
+        self._scores.append(scores)
+        penalty = loop.learner.penalty()
+        self._tags = {'model/Training_Hit@1': scores['hit_at_1'], 'model/Training_Perr': scores['perr'],
+                      'model/Training_GAP': scores['gap'], 'global_step/Examples/Second': speed,
+                      'learning_rate': result.lr, 'label_loss': loss, 'reg_loss': penalty}
+        line += ' | Hit@1: {hit_at_1:.2f} PERR: {perr:.2f} GAP: {gap:.2f}'.format(**scores)
+        return line, {'loss': loss, 'reg_loss': penalty, 'lr': result.lr, 'speed': speed, **scores}
+
+    def step_scalars(self, loop, result):
+        """Return the numbers of the step whose line was just made."""
+        return self._tags
+
+    def complete(self, loop, record):
+        """Add the mean scores of the batches that were scored."""
+        record['steps_per_second'] = (record['step'] - self._step) / record['seconds']
+        record['reg_loss'] = loop.learner.penalty()
+        for name in self._scores[0] if self._scores else ():
+            record[f'train_{name}'] = float(np.mean([scores[name] for scores in self._scores]))
+        self._scores, self._step = [], record['step']
+
+    def epoch_lines(self, record):
+        """Return the line of an epoch."""
+        scores = ', '.join(f'{shown} {record[name]:.3f}' for name, shown in (
+            ('train_hit_at_1', 'Hit@1'), ('train_perr', 'PERR'), ('train_gap', 'GAP')) if name in record)
+        return [f'step {record["step"]}, epoch {record["epoch"] + 1} done: loss {record["loss"]:.4f}, L2 terms '
+                f'{record["reg_loss"]:.4f}, learning rate {record["lr"]:g}, {record["speed"]:.0f} videos a second'
+                + (f'; batches had {scores}' if scores else '')]
+
+    def epoch_scalars(self, record: dict[str, Any]):
+        """Return the mean loss of the epoch."""
+        return [(record['step'], {'epoch_loss': record['loss']} if math.isfinite(record['loss']) else {})]
+
+    def open_bar(self, result, batches):
+        """Return the bar of an epoch."""
+        return tqdm(total=batches, initial=result.batch, desc=f'epoch {result.epoch + 1}', unit='step', leave=False)
+
+    def bar_text(self, loop, result):
+        """What stands behind the bar."""
+        return f'loss {loop.progress.loss:.2f}, lr {result.lr:.3g}'
+
+    def plot(self, loop, path, title, batches):
+        """Draw the history by steps."""
+        plot_run_by_steps(loop.progress.history, path, title=title)

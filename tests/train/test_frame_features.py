@@ -1,0 +1,307 @@
+"""Training on features of videos: what a run leaves, how it goes on, and what it takes from stored models."""
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+from events import scalars_of
+from feature_runs import CLASSES, FRAMES, Stopped, config_of, lines_of, options, records, state_of, stopping, trained
+
+from gluon_action.errors import CheckpointError, RecordError, UsageError, WeightsError
+from gluon_action.feature_architecture import Architecture
+from gluon_action.model_zoo.frame_features.stored import write_stored
+from gluon_action.train.recipes.frame_features import build_loop, train
+from gluon_action.train.recipes.frame_features_config import FeatureTraining
+from gluon_action.train.recipes.frame_features_log import TagStyle
+from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
+from gluon_action.train.run.run import run
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Drawing takes most of the time of a small run; the one of the fixture `whole` is drawn."""
+    monkeypatch.setattr(TagStyle, 'plot', lambda *_: None)
+
+
+@pytest.fixture(scope='module')
+def pattern(tmp_path_factory):
+    return records(tmp_path_factory.mktemp('records'))
+
+
+@pytest.fixture(scope='module')
+def whole(pattern, tmp_path_factory):
+    """A run of 12 steps in 3 epochs."""
+    folder = tmp_path_factory.mktemp('whole')
+    return folder, trained(pattern, folder, num_epochs=3)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all((a[key] == b[key]).all() for key in a)
+
+
+def test_a_run_learns_and_leaves_its_files(whole):
+    folder, result = whole
+    assert result.step == 12 and [record['step'] for record in result.history] == [4, 8, 12]
+    assert result.history[-1]['loss'] < 0.9 * result.history[0]['loss']
+    assert {path.name.split('.17')[0] for path in folder.iterdir()} >= {
+        'checkpoints', 'config.json', 'model_flags.json', 'train.log', 'metrics.jsonl', 'history.png'}
+    flags = json.loads((folder / 'model_flags.json').read_text())
+    assert {name: flags[name] for name in ('model', 'feature_names', 'feature_sizes', 'frame_features', 'label_loss')} \
+        == {'model': 'FrameLevelLogisticModel', 'feature_names': 'rgb,audio', 'feature_sizes': '8,4',
+            'frame_features': True, 'label_loss': 'CrossEntropyLoss'}
+    about = json.loads((folder / 'config.json').read_text())
+    assert about['num_classes'] == CLASSES and about['lists']['train']['videos'] == 28
+    assert about['config']['base_learning_rate'] == 0.05
+
+
+def test_lines_are_those_that_people_search_for(whole):
+    folder, _ = whole
+    lines = (folder / 'train.log').read_text().splitlines()
+    steps = [line for line in lines if line.startswith('training step')]
+    number = r'\d+\.\d\d'
+    for step, line in enumerate(steps, 1):
+        more = rf' \| Hit@1: {number} PERR: {number} GAP: {number}' if step == 10 else ''
+        assert re.fullmatch(rf'training step {step} \| Loss: {number} Examples/sec: {number}{more}', line), line
+    assert len(steps) == 12
+
+
+def test_tensorboard_has_the_tags_of_the_original(whole):
+    folder, _ = whole
+    found = {(tag, step): value for tag, step, value in scalars_of(folder)}
+    record, = [line for line in lines_of(folder) if line['kind'] == 'batch']
+    for tag, name in (('model/Training_Hit@1', 'hit_at_1'), ('model/Training_Perr', 'perr'),
+                      ('model/Training_GAP', 'gap'), ('global_step/Examples/Second', 'speed'),
+                      ('learning_rate', 'lr'), ('label_loss', 'loss'), ('reg_loss', 'reg_loss')):
+        assert found[tag, 10] == pytest.approx(record[name], rel=1e-6)
+    assert record['step'] == 10 and 0 < record['gap'] <= 1 and record['reg_loss'] > 0
+
+
+def test_the_rate_falls_by_examples(pattern, tmp_path):
+    """base * decay ** floor(step * batch / examples), steps counted from 0."""
+    loop = build_loop(config_of(pattern, tmp_path, learning_rate_decay=0.5, learning_rate_decay_examples=20.), [_cpu()])
+    assert [loop.schedule(update) for update in range(1, 8)] == pytest.approx(
+        [0.05 * 0.5 ** (8 * step // 20) for step in range(7)])
+    both = build_loop(config_of(pattern, tmp_path, learning_rate_decay=0.5, learning_rate_decay_examples=20.),
+                      [_cpu(0), _cpu(1)])
+    assert both.schedule(3) == pytest.approx(0.05 * 0.5 ** (16 * 2 // 20))
+
+
+def _cpu(number=0):
+    import mxnet as mx
+    return mx.cpu(number)
+
+
+def test_options_of_training_reach_the_learner(pattern, tmp_path):
+    made = build_loop(config_of(pattern, tmp_path, regularization_penalty=0., clip_gradient_norm=0.), [_cpu()]).learner
+    assert made.penalty() == 0 and made.clip_each == 0 and made.averages is None and made.sum_devices
+    made = build_loop(config_of(pattern, tmp_path, regularization_penalty=3., ema_halflife=4.), [_cpu()]).learner
+    plain = build_loop(config_of(pattern, tmp_path), [_cpu()]).learner
+    assert made.penalty() == pytest.approx(3 * plain.penalty()) and made.averages.decay == 0.75
+    assert plain.clip_each == 1 and type(plain.trainer.optimizer).__name__ == 'Adam'
+    assert plain.trainer.optimizer.epsilon_hat
+    other = build_loop(config_of(pattern, tmp_path, optimizer='GradientDescentOptimizer', label_loss='HingeLoss'),
+                       [_cpu()]).learner
+    assert type(other.trainer.optimizer).__name__ == 'SGD' and type(other.loss).__name__ == 'ProbabilityHinge'
+
+
+# Going on.
+
+def stopped(pattern, folder, step, **more):
+    given = options(pattern, folder, **more)
+    with pytest.raises(Stopped):
+        run(stopping(step)(FeatureTraining(**given), given))
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_bytes(pattern, tmp_path):
+    more = {'num_epochs': 3, 'ema_halflife': 5., 'save_minutes': 1e-9}
+    trained(pattern, tmp_path / 'whole', **more)
+    for step in (2, 5):
+        stopped(pattern, tmp_path / 'parts', step, **more)
+        assert state_of(tmp_path / 'parts')['loop']['progress']['step'] == step
+    trained(pattern, tmp_path / 'parts', **more)
+    whole, parts = (state_of(tmp_path / name) for name in ('whole', 'parts'))
+    for part in ('params', 'optimizer', 'averages'):
+        assert whole[part] and same(whole[part], parts[part]), part
+    assert not same(whole['params'], whole['averages'])
+    steps = [line for line in lines_of(tmp_path / 'parts') if line['kind'] == 'batch']
+    assert [line['step'] for line in steps] == [10]
+
+
+def test_max_steps_ends_a_run_within_an_epoch_saves_and_can_be_raised(pattern, whole, tmp_path, capsys):
+    assert trained(pattern, tmp_path, num_epochs=3, max_steps=6).step == 6
+    assert CheckpointDir(tmp_path / 'checkpoints').newest().name == 'step-00000006'
+    trained(pattern, tmp_path, num_epochs=3, max_steps=6)
+    assert trained(pattern, tmp_path, num_epochs=3, max_steps=12).step == 12
+    assert same(state_of(tmp_path)['params'], state_of(whole[0])['params'])
+
+
+def test_what_was_not_asked_for_is_as_the_run_began(pattern, tmp_path, caplog):
+    trained(pattern, tmp_path, max_steps=2)
+    given = {'train_dir': str(tmp_path), 'train_data_pattern': pattern, 'max_steps': 4, 'base_learning_rate': 0.001,
+             'num_readers': 0}
+    with caplog.at_level(logging.INFO):
+        result = train(FeatureTraining(**given), given)
+    assert result.step == 4 and result.history[-1]['lr'] == 0.001
+    assert '--base_learning_rate was 0.05 and is 0.001 from step 2 on.' in caplog.messages
+    assert '--max_steps was 2 and is 4 from step 2 on.' in caplog.messages
+    assert not any('--batch_size' in line for line in caplog.messages)
+    config = state_of(tmp_path)['config']
+    assert config['batch_size'] == 8 and config['feature_sizes'] == '8,4' and config['base_learning_rate'] == 0.001
+
+
+def test_the_stored_network_decides_and_says_so_once(pattern, tmp_path, caplog):
+    trained(pattern, tmp_path, max_steps=1)
+    more = {'max_steps': 2, 'model': 'LogisticModel', 'num_classes': 7, 'feature_names': ' rgb ,audio'}
+    trained(pattern, tmp_path, **more)
+    warning, = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for told in ('--model LogisticModel', 'FrameLevelLogisticModel', '--num_classes 7', f'{CLASSES}'):
+        assert told in warning
+    assert 'feature_names' not in warning
+    with pytest.raises(UsageError, match='--strict_flags: the run in .*--num_classes 7'):
+        trained(pattern, tmp_path, strict_flags=True, **more)
+
+
+@pytest.mark.parametrize('other, told', [
+    ({'seed': 1}, '--seed was 0 and is 1'), ({'optimizer': 'GradientDescentOptimizer'}, '--optimizer was'),
+    ({'ema_halflife': 9.}, '--ema_halflife was None and is 9')])
+def test_another_run_in_the_folder_is_refused(pattern, whole, other, told):
+    with pytest.raises(UsageError, match=f'{told}.*--start_new_model deletes that run'):
+        trained(pattern, whole[0], num_epochs=3, **other)
+
+
+def test_other_records_are_refused(pattern, whole, tmp_path):
+    other = records(tmp_path / 'other', 12, seed=3)
+    with pytest.raises(UsageError, match='on other records: --train_data_pattern changed.*--start_new_model'):
+        trained(other, whole[0], num_epochs=3)
+
+
+def test_a_new_model_deletes_the_run_that_is_there(pattern, tmp_path):
+    trained(pattern, tmp_path, max_steps=2)
+    (tmp_path / 'notes.txt').write_text('mine')
+    assert trained(pattern, tmp_path, max_steps=1, seed=5, start_new_model=True).step == 1
+    assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['step-00000001']
+    assert (tmp_path / 'notes.txt').exists() and state_of(tmp_path)['config']['seed'] == 5
+
+
+def test_a_run_of_another_command_is_left_alone(pattern, tmp_path):
+    CheckpointDir(tmp_path / 'checkpoints').save(3, {'config': {'lr': 1}, 'loop': {}})
+    with pytest.raises(UsageError, match='another command'):
+        trained(pattern, tmp_path)
+
+
+def test_as_many_checkpoints_are_kept_as_wanted(pattern, tmp_path):
+    trained(pattern, tmp_path, num_epochs=4, keep_checkpoints=3)
+    assert sorted(path.name for path in (tmp_path / 'checkpoints').iterdir()) == [
+        'step-00000008', 'step-00000012', 'step-00000016']
+
+
+# Stored models to start from.
+
+@pytest.fixture(scope='module')
+def source(whole, tmp_path_factory):
+    """What an evaluation makes of a run."""
+    prefix = tmp_path_factory.mktemp('source') / 'inference_model'
+    write_stored(prefix, [(Architecture.read(whole[0]), state_of(whole[0])['params'])])
+    return prefix
+
+
+def test_moving_averages_begin_with_the_source(pattern, source, whole, tmp_path, caplog):
+    given = {'train_dir': str(tmp_path), 'train_data_pattern': pattern, 'ema_source': str(source), 'num_readers': 0,
+             'batch_size': 8, 'max_steps': 2, 'base_learning_rate': 0.01, 'ema_halflife': 4., 'save_minutes': 1e-9,
+             'video_level_classifier_model': 'LogisticModel', 'lstm_cells': 12, 'keep_checkpoints': 3}
+    train(FeatureTraining(**given), given)
+    expected = state_of(whole[0])['params']
+    for step in (1, 2):
+        state = read_checkpoint(tmp_path / 'checkpoints' / f'step-{step:08d}')[1]
+        expected = {key: 0.75 * value + 0.25 * state['params'][key] for key, value in expected.items()}
+        assert all(np.allclose(state['averages'][key], expected[key], rtol=1e-5, atol=1e-7) for key in expected)
+    assert state['config']['feature_sizes'] == '8,4' and state['config']['num_classes'] == CLASSES
+    warning, = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert '--video_level_classifier_model LogisticModel (stored: MoeModel)' in warning and '--lstm_cells' in warning
+    assert json.loads((tmp_path / 'config.json').read_text())['started_from'].startswith(str(source))
+
+
+def test_the_usual_share_of_averages(pattern, source, tmp_path):
+    assert config_of(pattern, tmp_path, ema_source=str(source)).average == 1 - 1 / 3000
+    assert config_of(pattern, tmp_path, ema_source=str(source), ema_halflife=2000.).average == 0.9995
+    assert config_of(pattern, tmp_path).average == 0
+
+
+@pytest.mark.parametrize('kind, error, told', [
+    ('nothing', WeightsError, 'inference_model'), ('quantized', UsageError, '--ema_source .*is quantized'),
+    ('sum', UsageError, '--ema_source .*a sum of 2 networks')])
+def test_a_source_that_cannot_be_trained_is_refused(pattern, whole, tmp_path, kind, error, told):
+    prefix = tmp_path / 'stored' / 'inference_model'
+    architecture, arrays = Architecture.read(whole[0]), state_of(whole[0])['params']
+    if kind != 'nothing':
+        half = {key: array.astype(np.float16) for key, array in arrays.items()}
+        write_stored(prefix, [(architecture, half)] if kind == 'quantized' else [(architecture, arrays)] * 2)
+    with pytest.raises(error, match=told):
+        trained(pattern, tmp_path / 'run', ema_source=str(prefix))
+
+
+# Teachers.
+
+def test_a_student_learns_from_a_teacher_in_the_records(tmp_path):
+    from gluon_action.data.tfrecords.feature_messages import make_distill_record
+    from gluon_action.data.tfrecords.framing import RecordWriter
+    rng = np.random.default_rng(1)
+    frames = {name: rng.integers(0, 256, (5, size), dtype=np.uint8) for name, size in (('rgb', 8), ('audio', 4))}
+    teacher = np.linspace(0.1, 0.9, CLASSES, dtype=np.float32)
+    with RecordWriter(tmp_path / 'predictions-00000.tfrecord') as writer:
+        for number in range(120):
+            writer.write(make_distill_record(f'v{number}', frames, [number % CLASSES], teacher))
+    losses = {}
+    for weight in (0., 1.):
+        result = trained(tmp_path / '*.tfrecord', tmp_path / f'run{weight:g}', distill=True, loss_lambda=weight,
+                         base_learning_rate=0.2, num_epochs=4)
+        losses[weight] = result.history[-1]['loss']
+    entropy = -(teacher * np.log(teacher) + (1 - teacher) * np.log(1 - teacher)).sum()
+    assert losses[1.] == pytest.approx(entropy, abs=0.05) and losses[0.] < entropy
+    with pytest.raises(UsageError, match='holds another run: train_distill was True and is False'):
+        trained(tmp_path / '*.tfrecord', tmp_path / 'run1', num_epochs=5, base_learning_rate=0.2)
+
+
+# Records.
+
+def test_the_validation_set_is_trained_on_too(pattern, tmp_path):
+    records(tmp_path / 'data', 12, 'train')
+    records(tmp_path / 'data', 6, 'validate')
+    trained(tmp_path / 'data' / 'train*.tfrecord', tmp_path / 'run', incl_val=True, max_steps=1)
+    assert json.loads((tmp_path / 'run' / 'config.json').read_text())['lists']['train']['videos'] == 18
+
+
+def test_records_that_cannot_be_read_stop_a_run_or_are_left_out(tmp_path):
+    made = records(tmp_path / 'data', 30)
+    path = tmp_path / 'data' / 'train00.tfrecord'
+    content = bytearray(path.read_bytes())
+    content[100] ^= 255  # in the payload of the first record
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match='train00.tfrecord.*--on_error skip leaves such records out'):
+        trained(made, tmp_path / 'stops')
+    result = trained(made, tmp_path / 'skips', on_error='skip')
+    assert result.history[-1]['failed'] == 1 and len(lines_of(tmp_path / 'skips', 'failures.jsonl')) == 2
+
+
+@pytest.mark.parametrize('more, told', [
+    ({'train_data_pattern': ''}, '--train_data_pattern: needs'), ({'train_dir': ''}, '--train_dir: needs'),
+    ({'batch_size': 0}, '--batch_size must be 1 or more'), ({'base_learning_rate': float('inf')}, 'a finite number'),
+    ({'learning_rate_decay': float('nan')}, '--learning_rate_decay'), ({'loss_lambda': 0.3}, '--loss_lambda: is about'),
+    ({'predictions': 'x'}, '--predictions: is about train_distill'),
+    ({'loss_lambda': 1.5, 'distill': True}, '--loss_lambda: must be in 0..1'),
+    ({'label_loss': 'HingeLoss', 'distill': True}, '--label_loss: '), ({'optimizer': 'Momentum'}, '--optimizer'),
+    ({'incl_val': True, 'train_data_pattern': 'x/*.tfrecord'}, '--incl_val: the validation set is found by'),
+    ({'train_data_pattern': 'no/such*.tfrecord'}, 'no/such'), ({'model': 'NoModel'}, '--model is one of'),
+    ({'frame_features': False}, 'pass --frame_features=True'), ({'feature_sizes': '8'}, '--feature_sizes')])
+def test_what_cannot_be_is_refused_with_its_flag(pattern, tmp_path, more, told):
+    with pytest.raises(UsageError, match=re.escape(told) if '(' in told else told):
+        trained(pattern, tmp_path / 'run', **more)
+    assert not (tmp_path / 'run' / 'checkpoints').exists()
+
+
+def test_checkpoints_of_a_run_without_averages_are_not_gone_on_with_as_averages(pattern, tmp_path):
+    loop = build_loop(config_of(pattern, tmp_path, ema_halflife=3.), [_cpu()])
+    with pytest.raises(CheckpointError, match='without moving averages'):
+        loop.load_state_dict(build_loop(config_of(pattern, tmp_path), [_cpu()]).state_dict())
+    assert loop.learner.net.architecture.max_frames == FRAMES
