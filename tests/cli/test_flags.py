@@ -18,6 +18,7 @@ from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
 from flags_of_extraction import EXTRACTION_ROWS
 from flags_of_feature_demo import FEATURE_DEMO_ROWS
+from flags_of_feature_evaluation import FEATURE_EVALUATION_ROWS
 from flags_of_features import FEATURE_DISTILLATION_ROWS, FEATURE_TRAINING_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
@@ -170,6 +171,7 @@ ROWS = {
     **STORED_MODEL_ROWS,
     'youtube8m train': FEATURE_TRAINING_ROWS,
     'youtube8m train_distill': FEATURE_DISTILLATION_ROWS,
+    'youtube8m eval': FEATURE_EVALUATION_ROWS,
     **CLASSIFIER_ROWS,
     **ESTIMATOR_ROWS,
     **EXPORT_ROWS,

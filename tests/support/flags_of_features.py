@@ -337,14 +337,14 @@ FEATURE_TRAINING_ROWS = {
 }
 
 
-def ignored(module, *flags, given=()):
+def ignored(module, *flags, base=BASE):
     """The flag is accepted, with a line that says why it has no effect."""
     @seen(*flags)
     def row(world, output, flag, *value):
-        plain = module.parse_args(argv(world, *given))
+        plain = module.parse_args(argv(world, base=base))
         output.logs.clear()
         with output.logs.at_level(logging.INFO):
-            args = module.parse_args(argv(world, *given, flag, *value))
+            args = module.parse_args(argv(world, flag, *value, base=base))
         assert vars(args) == vars(plain)
         line, = output.logs.messages
         assert line.startswith(f'{flag}: ')

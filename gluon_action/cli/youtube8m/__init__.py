@@ -6,6 +6,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     'import_checkpoint': ('import_checkpoint', 'a TensorFlow checkpoint of YouTube-8M as a train_dir'),
     'train': ('train', 'train a network on features of videos or of their frames'),
     'train_distill': ('train_distill', 'train a student on labels and on what a teacher says of the same videos'),
+    'eval': ('eval', 'write the model of a run as inference_model, and score it'),
     'merge': ('merge', 'join what --shard I/N of several processes made, and prove that nothing is missing'),
     'quantize': ('quantize', 'a smaller copy of a trained model: 8 bits a number, or float16'),
     'graph_ensemble': ('graph_ensemble', 'several trained models as one'),

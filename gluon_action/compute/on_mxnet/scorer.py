@@ -63,3 +63,8 @@ class GluonScorer:
 
     def _input(self, data: np.ndarray, context: mx.Context) -> mx.nd.NDArray:
         return mx.nd.array(data, ctx=context, dtype=self.dtype)
+
+
+def loss_sum(loss: Callable, scores: np.ndarray, label: np.ndarray) -> float:
+    """Return the sum of the losses of samples that were scored: both (N, K)."""
+    return float(loss(mx.nd, mx.nd.array(scores), mx.nd.array(label), dense=True).sum().asscalar())

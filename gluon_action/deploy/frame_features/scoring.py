@@ -1,6 +1,7 @@
 """Videos of record files scored by a stored model, file by file: what tags, distillation sets and evaluations share."""
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from ...data.loading.loader import SkippedSample, VideoLoader
 from ...data.tfrecords.frame_features import FeatureRecords
 from ...errors import DeviceError, WeightsError
 from ...model_zoo.frame_features.stored import StoredModel, read_stored
+from ...nn.frame_draw import Draws
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class Scoring:
         What to do with a video that cannot be read.
     gpu : bool
         Compute on a GPU where there is one.
+    rounds : int
+        Mean over so many passes, each of which draws other frames.
     """
 
     model: str
@@ -53,6 +57,7 @@ class Scoring:
     num_readers: int = 1
     on_error: str = 'raise'
     gpu: bool = False
+    rounds: int = 1
 
     def open(self) -> StoredModel:
         """Read the model, drawing frames as `sampling` says."""
@@ -135,7 +140,7 @@ class FileScorer:
             self._window = _Window(self.scoring, self.stored, self.files, self.upcoming[place:place + _TOGETHER],
                                    self.need_labels)
         if self._score is None:  # after the first workers were forked, while this process is small
-            self._score = _scorer(self.stored, self.scoring.gpu)
+            self._score = _scorer(self.stored, self.scoring)
         window, waiting = self._window, None
         for batch in window.batches_of(number):
             # The device computes while the next batch is waited for.
@@ -247,10 +252,32 @@ def _contexts(gpu: bool) -> list:
         return engine.contexts()
 
 
-def _scorer(stored: StoredModel, gpu: bool):
+def _scorer(stored: StoredModel, scoring: Scoring):
     """Return what scores features (N, T, D) by a model on its device."""
     from ...compute.on_mxnet.scorer import GluonScorer
-    contexts = _contexts(gpu)
+    contexts = _contexts(scoring.gpu)
     net = stored.build(contexts)
     net.hybridize(static_alloc=True)
-    return GluonScorer(net, contexts)
+    return GluonScorer(net if scoring.rounds == 1 else _Rounds(net, scoring.rounds), contexts)
+
+
+class _Rounds:
+    """The mean of what a network says in several passes, each of which draws other frames, always the same ones."""
+
+    def __init__(self, net, rounds: int):
+        self.net, self.rounds = net, rounds
+
+    def __call__(self, x):
+        total = None
+        for number in range(self.rounds):
+            self.net.apply(functools.partial(_draw_anew, number))
+            found = self.net(x)
+            total = found if total is None else total + found
+        return total / self.rounds
+
+
+def _draw_anew(number: int, block) -> None:
+    """Let a layer that draws take its draws of a round; what was traced has those of another."""
+    if isinstance(block, Draws):
+        block.round = number
+    block._clear_cached_op()

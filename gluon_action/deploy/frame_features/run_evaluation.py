@@ -1,0 +1,225 @@
+"""The newest checkpoint of a training on features: written as a stored model, and scored."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...compute.losses import PROBABILITY_LOSSES
+from ...compute.on_mxnet.scorer import loss_sum
+from ...data.tfrecords.record_sets import find_records
+from ...errors import CheckpointError, OutputError, UsageError
+from ...evaluate.frame_features_config import FeatureEvaluation, check_evaluation
+from ...evaluate.scores.video_tags import VideoTagScores, VideoTagScoring
+from ...feature_architecture import FILE, SAMPLING, Architecture
+from ...files import to_json, write_file
+from ...model_zoo.frame_features.stored import NAME, files_of, read_stored, write_stored
+from ...train.run.checkpoint import CheckpointDir
+from ...train.run.event_file import EventFile
+from .scoring import FileScorer, Scoring
+
+log = logging.getLogger(__name__)
+
+#: What is left in a train_dir, beside the model.
+LOG, RESULT, EVENTS = 'evallog.txt', 'eval.json', 'eval'
+_ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
+
+
+def evaluate_run(config: FeatureEvaluation, given: Collection[str] | None = None) -> list[Path]:
+    """Write ``inference_model`` into ``config.train_dir`` and score it; unless ``run_once`` again for every checkpoint.
+
+    Parameters
+    ----------
+    config : FeatureEvaluation
+    given : collection of str, optional
+        Options that were asked for, see :func:`gluon_action.train.recipes.frame_features.train`.
+
+    Returns
+    -------
+    list of Path
+        The prefix of the model, and ``eval.json`` unless it is only built.
+
+    Raises
+    ------
+    UsageError
+        When options contradict each other, or the run.
+    CheckpointError
+        When there is no checkpoint, or none that is whole.
+    GluonActionError
+        When records, the model, the device or the disk fail.
+    """
+    check_evaluation(config)
+    if given is None:
+        given = {field.name for field in dataclasses.fields(config) if getattr(config, field.name) != field.default}
+    folder, done, waiting = Path(config.train_dir).expanduser(), None, False
+    if not folder.is_dir():
+        raise UsageError(f'--train_dir {folder} is no folder; name that of a run of train.py')
+    while True:
+        newest = CheckpointDir(folder / 'checkpoints').newest()
+        if newest != done or newest is None and files_of(folder / NAME)[1].is_file():
+            found = _take(config, given, folder)
+            if found is not None:
+                made = [found.prefix] if config.build_only else [found.prefix, _score(config, found, folder)]
+                if config.run_once or config.build_only or newest is None:
+                    return made
+                done = newest
+        elif newest is None:
+            if config.run_once or config.build_only:
+                raise CheckpointError(f'--train_dir {folder}: no checkpoint file found; train.py saves one after every '
+                                      'epoch, and every --save_minutes')
+            if not waiting:
+                log.info('No checkpoint file found in %s; looking again every %g seconds.', folder, config.poll_seconds)
+            waiting = True
+        time.sleep(config.poll_seconds)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A stored model as it was written.
+
+    Attributes
+    ----------
+    prefix : Path
+    architecture : Architecture
+    step : int
+        Of the run.
+    about : dict
+    """
+
+    prefix: Path
+    architecture: Architecture
+    step: int
+    about: dict[str, Any]
+
+
+def _take(config: FeatureEvaluation, given: Collection[str], folder: Path) -> _Model | None:
+    """Write the newest checkpoint as ``inference_model``; None where it was removed while it was read."""
+    checkpoints = CheckpointDir(folder / 'checkpoints')
+    newest = checkpoints.newest()
+    if newest is None:
+        # What was imported, or the checkpoints of which were removed.
+        stored = read_stored(folder, '--train_dir')
+        member, step, about = stored.single('--train_dir'), int(stored.about.get('step', 0)), stored.about
+        if config.use_EMA:
+            raise _no_averages(folder)
+        architecture, arrays = member.architecture, member.arrays
+    else:
+        try:
+            checkpoint = checkpoints.load_latest()
+        except CheckpointError:
+            if newest == checkpoints.newest():
+                raise
+            return None
+        log.info('Loading checkpoint for eval: %s', checkpoint.path)
+        state, step = checkpoint.state, checkpoint.step
+        if 'train_data_pattern' not in state.get('config', {}):
+            raise UsageError(f'--train_dir {folder} holds a run of another command; name that of a run of train.py')
+        averages = state.get('averages')
+        if config.use_EMA and not averages:
+            raise _no_averages(folder)
+        averaged = bool(averages) and config.use_EMA is not False
+        if averaged:
+            log.info('USING EMA VARIABLES.')
+        architecture = Architecture(**{name: state['config'][name] for name in _ARCHITECTURE
+                                       if name in state['config']})
+        arrays = averages if averaged else state['params']
+        about = {'from': str(checkpoint.path), 'step': step, 'averaged': averaged}
+    architecture = _drawn(config, given, architecture, folder)
+    prefix = write_stored(folder / NAME, [(architecture, arrays)], about=about, overwrite=True)
+    if not (folder / FILE).exists():
+        architecture.write(folder)
+    log.info('Inference graph built: %s', prefix)
+    return _Model(prefix, architecture, step, about)
+
+
+def _drawn(config: FeatureEvaluation, given: Collection[str], stored: Architecture, folder: Path) -> Architecture:
+    """Return the stored architecture, with frames drawn as was asked for; say what was asked for in vain."""
+    architecture, warnings = stored.merged({name: getattr(config, name) for name in _ARCHITECTURE if name in given})
+    for warning in warnings:
+        if config.strict_flags:
+            raise UsageError(f'--strict_flags: the run in --train_dir {folder}: {warning}')
+        log.warning('the run in --train_dir %s: %s.', folder, warning)
+    for note in architecture.notes():
+        log.info('%s.', note)
+    return architecture
+
+
+def _no_averages(folder: Path) -> UsageError:
+    return UsageError(f'--use_EMA: the run in --train_dir {folder} has no moving averages; train with --ema_source or '
+                      '--ema_halflife, or leave this out')
+
+
+def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
+    """Score a model, leave lines, numbers and events in the folder, and return the file of the numbers."""
+    scoring = VideoTagScoring(model.architecture.num_classes, config.top_k)
+    loss = PROBABILITY_LOSSES[model.architecture.label_loss]()
+    scores, names, records = scoring(), hashlib.sha256(), None
+    with FileScorer(Scoring(str(model.prefix), '--train_dir', (), config.batch_size, config.num_readers,
+                            config.on_error, bool(config.num_gpu), config.n_rounds),
+                    files := find_records(config.eval_data_pattern), need_labels=True) as scorer:
+        events = EventFile(_made(folder / EVENTS))
+        log.info('number of evaluation files: %d', len(files))
+        at = time.perf_counter()
+        for number in range(len(files)):
+            for batch in scorer.score(number):
+                if batch.records is not records:
+                    records = batch.records
+                    names.update(records.list_sha256.encode())
+                for failure in batch.failures:
+                    log.warning('left out: %s', failure.message)
+                scores.expected += len(batch.indices) + len(batch.failures)
+                if not len(batch.indices):
+                    continue
+                now = time.perf_counter()
+                _add(scores, scoring, batch, loss, len(batch.indices) / max(now - at, 1e-9), model.step, events)
+                at = now
+    found = scores.summary()
+    line = (f'epoch/eval number {model.step} | Avg_Hit@1: {found["hit_at_1"]:.3f} | Avg_PERR: {found["perr"]:.3f} | '
+            f'MAP: {found["map_2018"]:.6f} | GAP: {found["gap"]:.6f} | Avg_Loss: {found["loss"]:6f}')
+    more = (f'  {found["count"]} of {found["expected"]} videos; MAP over classes with labels, as google/youtube-8m has '
+            f'it today: {found["map"]:.6f}; orders of equal predictions give GAP {found["gap_low"]:.6f} to '
+            f'{found["gap_high"]:.6f}')
+    log.info('%s', line)
+    log.info('%s', more)
+    events.scalars(model.step, {
+        'Epoch/Eval_Avg_Hit@1': found['hit_at_1'], 'Epoch/Eval_Avg_Perr': found['perr'],
+        'Epoch/Eval_Avg_Loss': found['loss'], 'Epoch/Eval_MAP': found['map_2018'], 'Epoch/Eval_GAP': found['gap']})
+    events.close()
+    drawn = {name: getattr(model.architecture, name) for name in SAMPLING}
+    result = {'step': model.step, 'scores': found, 'model': {**model.about, 'prefix': str(model.prefix)},
+              'protocol': {'records': config.eval_data_pattern, 'files': len(files), 'sha256': names.hexdigest(),
+                           'top_k': config.top_k, 'n_rounds': config.n_rounds, **drawn}}
+    try:
+        with open(folder / LOG, 'a') as stream:
+            stream.write(f'{line}\n{more}\n')
+    except OSError as error:
+        raise OutputError(f'cannot write {folder / LOG}: {error.strerror or error}') from error
+    write_file(folder / RESULT, to_json(result))
+    return folder / RESULT
+
+
+def _add(scores: VideoTagScores, scoring: VideoTagScoring, batch, loss, speed: float, step: int,
+         events: EventFile) -> None:
+    """Add a batch to the scores, and say what its own are."""
+    total = loss_sum(loss, batch.probabilities, batch.label)
+    scores.add(batch.probabilities, batch.label, total)
+    alone = scoring(1)
+    alone.add(batch.probabilities, batch.label, total)
+    found = alone.summary()
+    log.info('examples_processed: %d | global_step %d | Batch Hit@1: %.3f | Batch PERR: %.3f | Batch Loss: %.3f | '
+             'Examples_per_sec: %.3f', scores.count, step, found['hit_at_1'], found['perr'], found['loss'], speed)
+    events.scalars(step, {'GlobalStep/Eval_Hit@1': found['hit_at_1'], 'GlobalStep/Eval_Perr': found['perr'],
+                          'GlobalStep/Eval_Loss': found['loss'], 'GlobalStep/Eval_Example_Second': speed})
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'cannot make {folder}: {error.strerror or error}') from error
+    return folder
