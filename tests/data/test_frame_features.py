@@ -248,6 +248,7 @@ def ragged(*sizes):
 
 @pytest.mark.parametrize('sizes, told', [
     ((5, 5, 4), 'frame 2 has 4 bytes, frame 0 has 5'), ((4, 6), 'frame 1 has 6 bytes, frame 0 has 4'),
+    ((5, 4, 6), 'frame 1 has 4 bytes, frame 0 has 5'),  # as many bytes as three frames of 5
     ((4, 4, 4, 4, 4), "has 4 bytes a frame, expected 5"),  # as many bytes as four frames of 5
     ((5, 'number'), r'frame 1 holds numbers \(int64\)'), (('nothing', 5), 'frame 0 holds 0 strings'),
     ((5, 'two'), 'frame 1 holds 2 strings')])
