@@ -232,7 +232,25 @@ def test_shared_rows_give_memory_back_that_is_more_than_is_needed():
     assert used() == 6 << 22
     del kept, array
     assert used() == 2 << 22
-    assert (rows.lend()[1].size, used()) == (1 << 20, 2 << 22)
+    last = rows.lend()[1]
+    assert (last.size, used()) == (1 << 20, 2 << 22)
+    rows.rest()
+    assert used() == 1 << 22
+    del last
+    assert used() == 0
+    assert (rows.lend()[1] == 0).all()
+
+
+def test_no_memory_is_kept_between_epochs(folder):
+    with VideoLoader(FeatureRecords(folder, **SMALL), 8, num_workers=2) as loader:
+        for epoch in range(2):
+            sums = [batch.data.sum() for batch in loader.epoch(epoch)]
+            assert len(sums) == 5 and os.fstat(loader._tasks._rows._store).st_blocks == 0
+        batches = loader.epoch(2)
+        next(batches)
+        assert os.fstat(loader._tasks._rows._store).st_blocks > 0
+        batches.close()
+        assert os.fstat(loader._tasks._rows._store).st_blocks == 0
 
 
 def test_shared_rows_are_seen_by_processes_that_were_forked_before_they_were_lent():

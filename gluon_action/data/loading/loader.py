@@ -180,6 +180,7 @@ class VideoLoader:
         finally:
             if len(pool) and pool is self._pool:  # left early; new workers are quicker than waiting for useless answers
                 self.close()
+            self._tasks.rest()
 
     def _window(self) -> int:
         """Batches to prefetch; one until their size is known."""

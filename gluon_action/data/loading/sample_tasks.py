@@ -80,6 +80,9 @@ class OneByOne:
         answers.values[place] = value
         return iter(())
 
+    def rest(self) -> None:
+        """Keep no memory after an epoch; there is none."""
+
     def read(self, indices: list[int], epoch: int) -> Answers:
         """Read a batch in this process."""
         answers = Answers(indices)
@@ -131,6 +134,10 @@ class Together:
             return self._tasks(number, [[place] for place in places], answers.indices, epoch)
         self._fill(answers, places, value)
         return iter(())
+
+    def rest(self) -> None:
+        """Keep no memory after an epoch."""
+        self._rows.rest()
 
     def read(self, indices: list[int], epoch: int) -> Answers:
         """Read a batch in this process."""

@@ -1,6 +1,7 @@
 """Memory for batches that forked processes fill in place, used again when nobody holds it."""
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -20,11 +21,12 @@ class SharedRows:
     shape : tuple of int
         Of each array.
     spare : int
-        Arrays whose pages are kept while nobody holds them.
+        Arrays whose pages are kept while nobody holds them, between `lend` and `rest`.
     """
 
     def __init__(self, shape: tuple[int, ...], spare: int):
-        self.shape, self.spare = tuple(shape), spare
+        self.shape, self._spare = tuple(shape), spare
+        self._kept = [0]  # what `_give_back` keeps at most, which must not keep this object
         self._size = math.prod(self.shape)
         self._stride = -(-4 * self._size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         self._store = os.memfd_create('gluon_action rows')
@@ -42,13 +44,20 @@ class SharedRows:
             os.ftruncate(self._store, (number + 1) * self._stride)
             self._free.append(number)
         number = self._free.pop()
+        self._kept[0] = self._spare
         flat = self._flat(number)
-        weakref.finalize(flat, _give_back, self._free, number, self._maps[number], self.spare).atexit = False
+        weakref.finalize(flat, _give_back, self._free, number, self._maps[number], self._kept).atexit = False
         return number, flat.reshape(self.shape)  # views hold the array that owns the memory, which is `flat`
 
     def at(self, number: int) -> np.ndarray:
         """The array of a number, in a worker process."""
         return self._flat(number).reshape(self.shape)
+
+    def rest(self) -> None:
+        """Free the pages of what nobody holds, and of the others when nobody holds them any more."""
+        self._kept[0] = 0
+        for number in tuple(self._free):
+            _empty(self._maps[number])
 
     def _flat(self, number: int) -> np.ndarray:
         if number not in self._maps:
@@ -56,7 +65,14 @@ class SharedRows:
         return np.frombuffer(self._maps[number], np.float32, self._size)
 
 
-def _give_back(free: list[int], number: int, memory: mmap.mmap, spare: int) -> None:
-    if len(free) >= spare:
+def _give_back(free: list[int], number: int, memory: mmap.mmap, kept: list[int]) -> None:
+    if len(free) < kept[0]:
+        free.append(number)  # which is lent next: its pages are there already
+    else:
+        _empty(memory)
+        free.insert(0, number)
+
+
+def _empty(memory: mmap.mmap) -> None:
+    with contextlib.suppress(OSError):  # a system that cannot lets it be used again
         memory.madvise(mmap.MADV_REMOVE)
-    free.append(number)
