@@ -20,7 +20,7 @@ from gluon_action.data.tfrecords.examples import (
 )
 from gluon_action.data.tfrecords.framing import FOOTER, HEADER, RecordFile, RecordWriter
 from gluon_action.errors import OutputError, RecordError, UsageError, VideoReadError
-from gluon_action.wire import masked_crc32c
+from gluon_action.wire import make_field, masked_crc32c
 
 RECORDS = [b'one', b'', b'three' * 1000, bytes(range(256))]
 
@@ -193,10 +193,13 @@ def test_we_read_tensorflows_examples():
     example.features.feature['clip'].bytes_list.value.append(FEATURES['clip'])
     example.features.feature['score'].float_list.value.extend(FEATURES['score'])
     example.features.feature['count'].int64_list.value.extend(FEATURES['count'].tolist())
+    many = [number * 7 ** power for power in range(0, 22, 3) for number in (-1, 0, 1, 5)]  # more than 48 bytes
+    example.features.feature['many'].int64_list.value.extend(many)
     example.features.feature['nothing'].int64_list.SetInParent()
     example.features.feature['unset'].SetInParent()
     parsed = parse_example(example.SerializeToString())
-    assert sorted(parsed) == ['clip', 'count', 'nothing', 'score', 'unset'] and parsed['unset'] == []
+    assert sorted(parsed) == ['clip', 'count', 'many', 'nothing', 'score', 'unset'] and parsed['unset'] == []
+    assert parsed['many'].dtype == np.int64 and parsed['many'].tolist() == many
     assert [bytes(item) for item in parsed['clip']] == [FEATURES['clip']]
     assert parsed['score'].dtype == np.float32 and parsed['score'].tolist() == FEATURES['score'].tolist()
     assert parsed['count'].dtype == np.int64 and parsed['count'].tolist() == FEATURES['count'].tolist()
@@ -212,6 +215,15 @@ def test_numbers_that_are_not_packed_are_read():
         record = b'\x0a' + bytes([len(entry) + 2]) + b'\x0a' + bytes([len(entry)]) + entry
         assert list(tf_message('Example').FromString(record).features.feature) == [name]
         assert parse_example(record)[name].tolist() == expected
+
+
+@pytest.mark.parametrize('end, told', [(b'\x80', 'cut short'), (b'\xff' * 10 + b'\x01', 'more than 64 bits')])
+@pytest.mark.parametrize('size', [4, 100])
+def test_numbers_that_are_no_numbers_are_refused(size, end, told):
+    content = make_field(1, b'\x05' * size + end)
+    record = make_field(1, make_field(1, make_field(1, b'a') + make_field(2, make_field(3, content))))
+    with pytest.raises(ValueError, match=told):
+        parse_example(record)
 
 
 def test_bytes_are_views_of_the_record():

@@ -1,12 +1,12 @@
 """The messages in TFRecords, ``tf.train.Example`` and ``tf.train.SequenceExample``, without TensorFlow."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ...errors import UsageError
-from ...wire import fields, make_field, make_varint, message, messages
+from ...wire import fields, make_field, make_varint, message, messages, varint
 
 
 def make_example(features: Mapping[str, bytes | Sequence | np.ndarray]) -> bytes:
@@ -45,13 +45,15 @@ def parse_example(record: bytes) -> dict[str, list[memoryview] | np.ndarray]:
     return {name: _values(content) for part in messages(record, 1) for name, content in _entries(part)}
 
 
-def parse_context(head: bytes) -> dict[str, list[memoryview] | np.ndarray]:
+def parse_context(head: bytes, names: Container[str] | None = None) -> dict[str, list[memoryview] | np.ndarray]:
     """Take the context of a ``tf.train.SequenceExample`` apart, whose first bytes suffice.
 
     Parameters
     ----------
     head : bytes
         The record, or its beginning with the whole context, which is the first that is written.
+    names : container of str, optional
+        Features that are wanted; all by default.
 
     Raises
     ------
@@ -59,7 +61,8 @@ def parse_context(head: bytes) -> dict[str, list[memoryview] | np.ndarray]:
         When the context is longer than that, or it is no such record.
     """
     number, context = next(fields(head), (0, b''))
-    return {name: _values(content) for name, content in _entries(message(context))} if number == 1 else {}
+    return {name: _values(content) for name, content in _entries(message(context))
+            if names is None or name in names} if number == 1 else {}
 
 
 def make_sequence_example(context: Mapping[str, bytes | Sequence | np.ndarray],
@@ -202,6 +205,12 @@ def _values(feature: memoryview) -> list[memoryview] | np.ndarray:
 
 def _unpack_varints(data: memoryview) -> np.ndarray:
     """Return uint64 ndarray (n,) of varints one after the other."""
+    if len(data) < 48:  # the labels of a video, for which NumPy's calls take longer
+        numbers, place = [], 0
+        while place < len(data):
+            number, place = varint(data, place)
+            numbers.append(number)
+        return np.array(numbers, np.uint64)
     octets = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(octets < 128)
     if not len(octets):

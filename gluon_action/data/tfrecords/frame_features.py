@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from ...errors import RecordError, UsageError
 from .examples import parse_context, parse_example
 from .feature_format import FeatureFormat
-from .feature_messages import video_id_of
+from .feature_messages import ID_NAMES, video_id_of
 from .framing import RecordFile
 from .record_sets import Where, counted, digest_of, find_records, open_records
 from .teacher import BesideRecords, InRecords
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 _MIXED = 8  # files whose records are shuffled together
 _HEAD = 1 << 15  # bytes of a record in which its id is looked for first; a teacher's predictions may stand before it
+
+_parse_ids = functools.partial(parse_context, names=ID_NAMES)
 
 
 class FeatureRecords:
@@ -199,14 +202,12 @@ class FeatureSample:
     @property
     def key(self) -> str:
         """The video's id, read from the record; ``file.tfrecord#3`` where it has none."""
-        try:
-            for parse, size in ((parse_context, _HEAD), (parse_example, int(self.file.lengths[self.index]))):
-                with contextlib.suppress(ValueError):  # it goes on behind its head
+        with contextlib.suppress(RecordError):  # the file is gone
+            for parse, size in ((_parse_ids, _HEAD), (parse_example, int(self.file.lengths[self.index]))):
+                with contextlib.suppress(ValueError):  # its context goes on, or it is damaged
                     found = video_id_of(parse(self.file.head(self.index, size)))
                     if found is not None:
                         return found
-        except RecordError:  # the file is gone
-            pass
         return f'{os.path.basename(self.path)}#{self.index}'
 
     @property
