@@ -4,10 +4,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from ...errors import RecordError, UsageError
 from .examples import parse_example
 from .framing import RecordFile
+
+_OPENED_AT_A_TIME = 16
 
 
 def find_records(setting: str) -> list[str]:
@@ -32,17 +35,22 @@ def find_records(setting: str) -> list[str]:
 def open_records(paths: list[str], *, keep_whole: bool = False) -> list[RecordFile]:
     """Open files; `keep_whole` as in `RecordFile`.
 
+    Several are opened at a time: to find where records begin is to wait for a disk, or a network, once a record.
+
     Raises
     ------
     RecordError
         When files are torn or no TFRecords; all of them are named.
     """
-    files, bad = [], []
-    for path in paths:
+    def opened(path: str) -> RecordFile | RecordError:
         try:
-            files.append(RecordFile(path, keep_whole=keep_whole))
+            return RecordFile(path, keep_whole=keep_whole)
         except RecordError as error:
-            bad.append(error)
+            return error
+
+    with ThreadPoolExecutor(_OPENED_AT_A_TIME) as threads:
+        files = list(threads.map(opened, paths))
+    bad = [file for file in files if isinstance(file, RecordError)]
     if len(bad) > 1:
         others = '; '.join(map(str, bad[1:]))
         raise RecordError(bad[0].path, bad[0].offset, f'{bad[0].cause}. And of the {len(paths)} files also: {others}')
