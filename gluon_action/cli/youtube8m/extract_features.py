@@ -4,8 +4,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ... import options
 from ...errors import UsageError
-from ...options import add_options, check_numbers, config_from, options_of, yes_or_no
+from ...options import add_options, yes_or_no
 from ..command import make_parser
 from . import flags
 from .shard_flags import add_shard_flags, shard_of, told
@@ -52,14 +53,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from ...deploy.frame_features.extract_config import ExtractConfig
     parser = build_parser()
     args = flags.parse(parser, argv)
-    check_numbers(args, options_of(ExtractConfig).values(), parser.error)
+    options.check_numbers(args, options.options_of(ExtractConfig).values(), parser.error)
     return args
 
 
 def main(args: argparse.Namespace) -> int:
     """Extract, and print how many videos gave how many frames."""
     from ...deploy.frame_features.extract_config import ExtractConfig
-    config, shard = config_from(ExtractConfig, args), shard_of(args)
+    config, shard = options.config_from(ExtractConfig, args), shard_of(args)
     if args.fit_pca_only and not config.fit_pca:
         raise UsageError('--fit_pca_only: is about --fit_pca FILE; add it')
     flags.prepare()

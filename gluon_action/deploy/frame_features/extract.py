@@ -61,7 +61,8 @@ def open_extraction(config: ExtractConfig) -> Job:
         return {'frames': len(frames), 'seconds': seconds, 'labels': None if video.labels is None
                 else list(video.labels)}
 
-    return Job(Path(config.output_tfrecords_file), [video.path for video in videos], settings, Concatenate(), make)
+    return Job(Path(config.output_tfrecords_file).expanduser(), [video.path for video in videos], settings,
+               Concatenate(), make)
 
 
 def with_pca(config: ExtractConfig, *, may_fit: bool = True, progress: bool = False) -> ExtractConfig:

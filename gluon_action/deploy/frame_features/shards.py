@@ -209,7 +209,7 @@ def merge(output: str | os.PathLike, *, check_inputs: bool = False, keep_parts: 
     OutputError
         When the output exists, or cannot be written.
     """
-    output = Path(output)
+    output = Path(output).expanduser()
     parts = parts_of(output)
     plan, plan_sha256 = _read_plan(parts)
     if plan is None:
