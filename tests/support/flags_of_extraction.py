@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flags_world import changes, seen, traceback_row
+from sounds import write_sounding_video
 from tiny import NAME
+from torch_file_writer import write_torch_file
+from vggish_files import in_port, random_vggish, write_pca
 
 from gluon_action.cli import main as commands
 from gluon_action.cli.youtube8m import extract_features
@@ -178,6 +181,23 @@ def nothing_is_extracted(world, output, *flags):
     assert 'go on with --pca' in output.readouterr().out
 
 
+def sounding(world, *flags):
+    """Audio features of a video with sound, by a small VGGish."""
+    sources(world)
+    folder = world.folder / 'sound'
+    if not folder.exists():
+        folder.mkdir()
+        write_sounding_video(folder / 'a.mkv', seconds=1)
+        (folder / 'list.csv').write_text(f'{folder}/a.mkv,1\n')
+        for number in (1, 2):
+            write_torch_file(folder / f'vggish{number}.pth', in_port(random_vggish(number)))
+            write_pca(folder / f'pca{number}.npz', seed=number)
+        world.paths['sound'] = str(folder)
+    given = ('--input_videos_csv', '{sound}/list.csv', '--audio_params', '{sound}/vggish1.pth', '--audio_pca',
+             '{sound}/pca1.npz')
+    return bytes(parse_sequence_example(records(world, *given, *flags)[0])[1]['audio'])
+
+
 @seen('--shard', '2/2')
 def a_share_is_worked_on(world, output, *flags):
     sources(world)
@@ -221,6 +241,8 @@ EXTRACTION_ROWS = {
     '--fit_pca_videos': it_is_fitted_to_so_many,
     '--pca_size': changes(lambda world, *flags: len(pictures(world, *flags)), '--pca_size', '2'),
     '--fit_pca_only': nothing_is_extracted,
+    '--audio_params': changes(sounding, '--audio_params', '{sound}/vggish2.pth'),
+    '--audio_pca': changes(sounding, '--audio_pca', '{sound}/pca2.npz'),
     '--shard': a_share_is_worked_on,
     '--ray': ray_is_asked,
 }

@@ -18,7 +18,8 @@ whitens, and into 8 bits, in the format of YouTube-8M's frame-level data. Train 
 These are not YouTube-8M's own features unless backbone and PCA are: models that were trained on its data need its
 Inception v3 and its PCA. With any other backbone, or a PCA fitted here, train on what this command writes.
 
-Audio is not read: by default each frame has an audio feature that says so.
+Audio features are made where the weights of VGGish are given. Otherwise, and of videos without sound, each frame has an
+audio feature that says there is none.
 
 Run the same command again after an interruption: it goes on with the videos that are left. Videos that cannot be read
 are skipped; OUTPUT.manifest.json lists them with the reason, and all others with their frames."""
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     group = add_options(parser.add_argument_group('PCA'), ExtractConfig, 'PCA')
     group.add_argument('--fit_pca_only', type=yes_or_no, nargs='?', const=True, default=False,
                        help='stop when the file of --fit_pca is written')
+    add_options(parser.add_argument_group('audio'), ExtractConfig, 'audio')
     add_shard_flags(parser)
     return parser
 

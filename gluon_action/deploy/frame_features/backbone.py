@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,14 @@ from ...model_zoo import get_model, model_card
 from ...model_zoo.fit import assign
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.preparation import prepared_for, read_preparation
+
+
+class VideoFrames(NamedTuple):
+    """Frames of a video uint8 (n, H, W, 3), when each is shown, and how long the video is; None without time."""
+
+    pictures: np.ndarray
+    seconds: np.ndarray | None
+    length: float | None
 
 
 class Backbone:
@@ -80,7 +89,7 @@ class Backbone:
         self.about = {'name': card.name, 'sha256': parameters_sha256(self._net), 'size': size,
                       'mean': list(card.mean), 'std': list(card.std)}
 
-    def read(self, path: str, *, frames_per_second: float, max_frames: int) -> tuple[np.ndarray, float | None]:
+    def read(self, path: str, *, frames_per_second: float, max_frames: int) -> VideoFrames:
         """Read frames of a video, evenly in time from its beginning, squeezed to the square that the network takes.
 
         Parameters
@@ -90,12 +99,6 @@ class Backbone:
         frames_per_second : float
         max_frames : int
 
-        Returns
-        -------
-        frames : uint8 ndarray (n, H, W, 3)
-        seconds : float or None
-            Length of the video, where it has one.
-
         Raises
         ------
         VideoReadError
@@ -103,9 +106,10 @@ class Backbone:
         with VideoReader(path, width=self._size, height=self._size) as reader:
             shown = reader.seconds
             if shown is None:
-                return reader.read(range(min(len(reader), max_frames))), None
+                return VideoFrames(reader.read(range(min(len(reader), max_frames))), None, None)
             numbers = frame_numbers(shown, frames_per_second, max_frames)
-            return reader.read(numbers), round(float(shown[-1]) + (1 / reader.fps if reader.fps else 0), 3)
+            length = float(shown[-1]) + (1 / reader.fps if reader.fps else 0)
+            return VideoFrames(reader.read(numbers), shown[numbers], round(length, 3))
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Return the features float32 (n, D) of frames uint8 (n, H, W, 3) as `read` gives them."""

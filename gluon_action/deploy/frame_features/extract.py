@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...data.tfrecords.examples import make_example, make_sequence_example
-from ...data.tfrecords.feature_messages import quantize
+from ...data.tfrecords.feature_messages import dequantize, quantize
 from ...data.tfrecords.framing import RecordWriter
 from ...errors import UsageError, VideoReadError
+from .audio import AudioFeatures
 from .backbone import Backbone
 from .extract_config import AUDIO_SIZE, ExtractConfig
 from .joining import Concatenate
@@ -42,24 +43,26 @@ def open_extraction(config: ExtractConfig) -> Job:
     pca = _pca_for(config, backbone)
     kept = ('frames_per_second', 'max_frames', 'skip_frame_level_features', 'labels_feature_key', 'image_feature_key',
             'video_file_key_feature_key', 'insert_zero_audio_features')
+    audio = _audio(config)
     settings = {**{name: getattr(config, name) for name in kept}, 'backbone': backbone.about,
+                'audio': audio.about if audio else None,
                 'pca': {'sha256': pca.sha256, 'size': pca.sizes[1]}, 'labels_sha256': _sha256_of_labels(videos)}
 
     def make(index: int, folder: Path) -> dict[str, Any]:
         video = videos[index]
         try:
-            frames, seconds = backbone.read(video.path, frames_per_second=config.frames_per_second,
-                                            max_frames=config.max_frames)
+            frames = backbone.read(video.path, frames_per_second=config.frames_per_second,
+                                   max_frames=config.max_frames)
+            sound = audio(video.path, frames.seconds) if audio and frames.seconds is not None else None
         except VideoReadError as error:
             if config.on_error == 'raise':
                 raise
             log.warning('skipped: %s', error)
             return {'skipped': str(error)}
-        features = pca.apply(backbone(frames))
         with RecordWriter(folder / 'video.tfrecord') as writer:
-            writer.write(_record(video, features, config))
-        return {'frames': len(frames), 'seconds': seconds, 'labels': None if video.labels is None
-                else list(video.labels)}
+            writer.write(_record(video, pca.apply(backbone(frames.pictures)), sound, config))
+        return {'frames': len(frames.pictures), 'seconds': frames.length, 'audio': sound is not None,
+                'labels': None if video.labels is None else list(video.labels)}
 
     return Job(Path(config.output_tfrecords_file).expanduser(), [video.path for video in videos], settings,
                Concatenate(), make)
@@ -117,14 +120,14 @@ def _fit(config: ExtractConfig, backbone: Backbone, videos: list[ListedVideo], p
     for index in tqdm(np.unique(np.linspace(0, len(videos) - 1, count).round().astype(int)), desc='PCA', unit='video',
                       disable=None if progress else True):
         try:
-            frames, _ = backbone.read(videos[index].path, frames_per_second=config.frames_per_second,
-                                      max_frames=config.max_frames)
+            frames = backbone.read(videos[index].path, frames_per_second=config.frames_per_second,
+                                   max_frames=config.max_frames)
         except VideoReadError as error:
             if config.on_error == 'raise':
                 raise
             log.warning('left out of the PCA: %s', error)
             continue
-        fit.add(backbone(frames))
+        fit.add(backbone(frames.pictures))
     return fit
 
 
@@ -141,19 +144,19 @@ def _pca_for(config: ExtractConfig, backbone: Backbone) -> Pca:
     return pca.first(config.pca_size)
 
 
-def _record(video: ListedVideo, features: np.ndarray, config: ExtractConfig) -> bytes:
+def _record(video: ListedVideo, features: np.ndarray, sound: np.ndarray | None, config: ExtractConfig) -> bytes:
     context: dict[str, Any] = {config.video_file_key_feature_key: video.path.encode('utf-8', 'surrogateescape')}
     if video.labels is not None:
         context[config.labels_feature_key] = np.array(video.labels, np.int64)
-    audio = config.insert_zero_audio_features
+    absent = sound is None and config.insert_zero_audio_features
     if config.skip_frame_level_features:
         context[f'mean_{config.image_feature_key}'] = features.mean(0)
-        if audio:
-            context['mean_audio'] = np.zeros(AUDIO_SIZE, np.float32)
+        if sound is not None or absent:
+            context['mean_audio'] = np.zeros(AUDIO_SIZE, np.float32) if absent else dequantize(sound).mean(0)
         return make_example(context)
     lists = {config.image_feature_key: quantize(features)}
-    if audio:
-        lists['audio'] = np.full((len(features), AUDIO_SIZE), NO_AUDIO, np.uint8)
+    if sound is not None or absent:
+        lists['audio'] = np.full((len(features), AUDIO_SIZE), NO_AUDIO, np.uint8) if absent else sound
     return make_sequence_example(context, lists)
 
 
@@ -165,6 +168,22 @@ def _opened_backbone(**given) -> Backbone:
 def _backbone(config: ExtractConfig) -> Backbone:
     return _opened_backbone(name=config.backbone, params=config.backbone_params, use_pretrained=config.use_pretrained,
                             num_gpus=config.num_gpus, batch_size=config.batch_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened_audio(params: str, pca: str, **computing) -> AudioFeatures:
+    return AudioFeatures(params, pca, **computing)
+
+
+def _audio(config: ExtractConfig) -> AudioFeatures | None:
+    if not config.audio_params:
+        return None
+    audio = _opened_audio(config.audio_params, config.audio_pca, num_gpus=config.num_gpus,
+                          batch_size=config.batch_size)
+    if audio.size != AUDIO_SIZE:
+        raise UsageError(f'--audio_pca {config.audio_pca}: gives {audio.size} numbers, and an audio feature has '
+                         f'{AUDIO_SIZE}')
+    return audio
 
 
 def _sha256_of_labels(videos: list[ListedVideo]) -> str:

@@ -37,7 +37,7 @@ class ExtractConfig:
         'id', 'what the path of a video is called in a record; readers look for id or video_id',
         '--video_file_key_feature_key', '--video_file_feature_key')
     insert_zero_audio_features: bool = _said(
-        True, f'add {AUDIO_SIZE} numbers of audio that say there is none, for models that want both',
+        True, f'where there is no audio feature, add {AUDIO_SIZE} numbers that say so, for models that want both',
         type=yes_or_no, const=True)
     backbone: str = _said('inceptionv3_kinetics400', 'network of frames whose features are taken', group='backbone')
     backbone_params: str = _said('', 'file of its parameters; by default those for ImageNet of its body',
@@ -54,6 +54,9 @@ class ExtractConfig:
                          'before is taken as it is', group='PCA', metavar='FILE')
     fit_pca_videos: int = _said(500, 'videos that it is fitted to, evenly out of the list', group='PCA', least=1)
     pca_size: int = _said(1024, 'components that are kept', group='PCA', least=1)
+    audio_params: str = _said('', 'weights of VGGish, as published for TensorFlow (saved as PREFIX.index and data) or '
+                              'PyTorch: audio features are made of the sound of videos', group='audio', metavar='FILE')
+    audio_pca: str = _said('', 'its PCA, vggish_pca_params.npz as published', group='audio', metavar='FILE')
     on_error: str = _said('skip', 'what to do about a video that cannot be read: note it and go on, or stop',
                           '--on_error', '--on-error',
                           choices=('skip', 'raise'))
@@ -63,6 +66,9 @@ class ExtractConfig:
             raise UsageError(f'--frames_per_second must be above 0, got {self.frames_per_second}')
         if self.pca and self.fit_pca:
             raise UsageError('--pca: contradicts --fit_pca, which fits another one; leave out one of them')
+        if bool(self.audio_params) != bool(self.audio_pca):
+            raise UsageError('--audio_params and --audio_pca: go together; give both, or none for videos whose sound '
+                             'does not matter')
         keys = [self.labels_feature_key, self.image_feature_key, self.video_file_key_feature_key, 'audio']
         if len(set(keys)) < len(keys) or '' in keys:
             raise UsageError('--labels_feature_key, --image_feature_key and --video_file_key_feature_key must be names '

@@ -184,6 +184,17 @@ def convert_base(base: str, source: str | os.PathLike, *, format: str | None = N
     return conversion
 
 
+def read_variables(source: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the variables of a checkpoint by their own names: of TensorFlow, PyTorch, safetensors or MXNet.
+
+    Raises
+    ------
+    WeightsError
+        When it cannot be read.
+    """
+    return _read(source)[1]
+
+
 def _image_network(base: str):
     """Return a network for images that has parameters, but no values in them, and what `check_fit` asks for."""
     if base.startswith('vit_'):
