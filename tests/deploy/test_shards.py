@@ -209,6 +209,16 @@ def test_a_result_that_exists_is_kept_unless_told(words, numbered):
     assert (after != before) and b'!' in (after if isinstance(after, bytes) else b''.join(after.values()))
 
 
+def test_a_folder_of_the_users_own_where_parts_would_go_is_left_alone(words):
+    config = words()
+    parts = parts_of(Path(config.output))
+    parts.mkdir()
+    (parts / 'thesis.txt').write_text('years of work')
+    with pytest.raises(OutputError, match='out.csv.parts: holds thesis.txt and no parts'):
+        run_job(open_words, config)
+    assert os.listdir(parts) == ['thesis.txt']
+
+
 def test_inputs_that_are_no_files_or_folders_of_pictures_are_sealed_too(tmp_path):
     assert shards.seal(str(tmp_path / 'nothing')) == {'bytes': None, 'sha256': None}
     folder = tmp_path / 'frames'

@@ -276,6 +276,9 @@ def _agree(job: Job) -> str:
     for attempt in range(2):  # another process may have written another plan at the same moment
         there, plan_sha256 = _read_plan(job.parts)
         if there is None and not attempt:
+            if others := [path.name for path in job.parts.iterdir() if not path.name.startswith('.')]:
+                raise OutputError(f'{job.parts}: holds {min(others)} and no parts, which would go there; rename or '
+                                  'remove it, or choose another output')
             _write(job.parts / PLAN, to_json(plan))
         elif there != plan:
             raise PartsError(f'{job.parts}: holds parts of another job: {_difference(plan, there or {})}; choose '
