@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sharded_job import WordsConfig, open_words, write_words
 
-from gluon_action.deploy.frame_features import shards
-from gluon_action.deploy.frame_features.shards import Shard, merge, parts_of, run_job
+from gluon_action.deploy.frame_features.parts import seal, sha256_of
+from gluon_action.deploy.frame_features.shards import Job, Shard, merge, parts_of, run_job
 from gluon_action.errors import OutputError, PartsError, UsageError
 from gluon_action.files import file_sha256
 
@@ -146,12 +146,11 @@ def spoil_plan(parts):
 
 def spoil_join(parts):
     plan = json.loads((parts / 'plan.json').read_text())
-    note = parts / '00000'
     plan['join'] = {'kind': 'zip'}
     (parts / 'plan.json').write_text(json.dumps(plan))
-    for path in note.glob('*/part.json'):
+    for path in parts.glob('00000/*/part.json'):
         value = json.loads(path.read_text())
-        value['plan_sha256'] = shards._sha256(plan)
+        value['plan_sha256'] = sha256_of(plan)
         path.write_text(json.dumps(value))
 
 
@@ -220,13 +219,13 @@ def test_a_folder_of_the_users_own_where_parts_would_go_is_left_alone(words):
 
 
 def test_inputs_that_are_no_files_or_folders_of_pictures_are_sealed_too(tmp_path):
-    assert shards.seal(str(tmp_path / 'nothing')) == {'bytes': None, 'sha256': None}
+    assert seal(str(tmp_path / 'nothing')) == {'bytes': None, 'sha256': None}
     folder = tmp_path / 'frames'
     folder.mkdir()
     (folder / 'a.jpg').write_bytes(b'123')
-    first = shards.seal(str(folder))
+    first = seal(str(folder))
     (folder / 'a.jpg').write_bytes(b'124')
-    assert first['bytes'] == 3 and shards.seal(str(folder))['sha256'] != first['sha256']
+    assert first['bytes'] == 3 and seal(str(folder))['sha256'] != first['sha256']
 
 
 def test_no_inputs_and_repeated_inputs_are_refused(words, tmp_path):
@@ -237,7 +236,7 @@ def test_no_inputs_and_repeated_inputs_are_refused(words, tmp_path):
 
     def twice(config):
         job = open_words(config)
-        return shards.Job(job.output, [*job.inputs, job.inputs[2]], job.settings, job.join, job.make)
+        return Job(job.output, [*job.inputs, job.inputs[2]], job.settings, job.join, job.make)
     with pytest.raises(UsageError, match='2.txt: is named twice'):
         run_job(twice, words())
 

@@ -10,7 +10,7 @@ from gluon_action.errors import PartsError, UsageError
 
 pytest.importorskip('ray')
 pytestmark = pytest.mark.slow
-SUPPORT = Path(__file__).parents[1] / 'support'
+SUPPORT = Path(__file__).parents[2] / 'support'
 
 
 @pytest.fixture
