@@ -105,9 +105,11 @@ def compare(net, session, shape: tuple[int, ...]) -> float:
 
 
 def _check_request(net, shape: tuple, input_name: str, outputs: str) -> None:
-    if kind_of_shape(shape) is None or not all(isinstance(length, int) and length > 0 for length in shape):
-        raise UsageError('input_shape is (N, C, H, W), (N, C, T, H, W) or (N, T, D) in whole numbers from 1, got '
-                         f'{shape}')
+    of_features = hasattr(net, 'architecture')
+    if len(shape) not in ((3,) if of_features else (4, 5)) or not all(isinstance(length, int) and length > 0
+                                                                      for length in shape):
+        raise UsageError(f'input_shape is {"(N, T, D)" if of_features else "(N, C, H, W) or (N, C, T, H, W)"} in whole '
+                         f'numbers from 1, got {shape}')
     rows = rows_per_video(net)
     if shape[0] % rows:
         raise UsageError(f'input_shape {shape} is not a whole number of videos: the network combines {rows} rows '
