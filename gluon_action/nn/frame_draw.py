@@ -22,7 +22,7 @@ class Draws(Composed):
     Attributes
     ----------
     round : int
-        Number of the evaluation: each draws other frames. Set it before the network is hybridized.
+        Number of the evaluation: each draws other frames. A compiled graph keeps those of its round.
     """
 
     round = 0

@@ -219,6 +219,18 @@ def test_training_draws_others_each_time_and_the_same_after_a_seed():
     assert (net(x).asnumpy() == net(x).asnumpy()).all()
 
 
+def test_rounds_of_an_evaluation_score_other_frames():
+    architecture = small(**NETVLAD)
+    net, _ = network(architecture)
+    net.hybridize()
+    x, scores = mx.nd.array(videos(architecture)), []
+    for number in (0, 1, 0):
+        net.set_round(number)
+        scores.append(net(x).asnumpy())
+    np.testing.assert_array_equal(scores[0][0], scores[1][0])  # of one frame
+    assert (scores[0][2] != scores[1][2]).all() and (scores[0] == scores[2]).all()
+
+
 def test_a_sequence_is_drawn_where_single_frames_are_not_wanted():
     architecture = small(**NETVLAD, sample_random_frames=False)
     compare_sequence(architecture, start=144)  # 0.499 of the 289 places where 12 of 300 frames begin
