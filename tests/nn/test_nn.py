@@ -17,6 +17,8 @@ from gluon_action.nn import (
     DropPath,
     GroupNorm,
     LayerNorm,
+    RowBatchNorm,
+    RowScaling,
     as_operators,
     batch_norms,
     freeze_batch_norms,
@@ -86,6 +88,57 @@ def test_frozen_batch_norms_keep_statistics_gamma_and_beta():
     assert all((a == b).all() for a, b in zip(before, after))
     assert (first.running_mean.data().asnumpy() != 0).all()
     assert (first.beta.data().asnumpy() != 0).all()
+
+
+@pytest.mark.parametrize('unbiased', [True, False])
+@pytest.mark.parametrize('hybrid', [False, True])
+def test_batch_norm_of_rows_keeps_the_variance_that_tensorflow_keeps(hybrid, unbiased):
+    rows = np.random.RandomState(0).normal(size=(5, 3)) * [1, 3, 0.1] + [0, 2, -1]
+    layer = RowBatchNorm(3, unbiased=unbiased, momentum=0.5)
+    layer.initialize()
+    layer.hybridize(hybrid)
+    with autograd.record():
+        out = layer(mx.nd.array(rows))
+    out.backward()
+    np.testing.assert_allclose(out.asnumpy(), (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-3), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.running_mean.data().asnumpy(), rows.mean(0) / 2, rtol=1e-5)
+    np.testing.assert_allclose(layer.running_var.data().asnumpy(), 0.5 + rows.var(0, ddof=int(unbiased)) / 2, rtol=1e-5)
+    with autograd.record():
+        out = layer(mx.nd.array(rows[:1]))  # which has no unbiased variance
+    out.backward()
+    assert np.isfinite(layer.running_var.data().asnumpy()).all()
+
+
+@pytest.mark.parametrize('kind', [RowBatchNorm, RowScaling])
+@pytest.mark.parametrize('frozen', [False, True])
+def test_batch_norms_of_rows_are_frozen_as_others(kind, frozen):
+    layer, rows = kind(3), mx.nd.random.normal(loc=3, shape=(5, 3))
+    layer.initialize()
+    if frozen:
+        freeze_batch_norms([layer])
+    layer.hybridize()
+    before = layer(rows)
+    rows.attach_grad()
+    with autograd.record():
+        after = layer(rows)
+        loss = sum((part ** 2).sum() for part in after) if kind is RowScaling else (after * rows).sum()
+    if not frozen or kind is RowBatchNorm:  # a frozen scaling has nothing to learn
+        loss.backward()
+    assert (layer.running_mean.data().asnumpy() == 0).all() == frozen
+    assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(before, after)) == frozen
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_the_scaling_of_rows_is_that_of_their_batch_norm(training):
+    rows = mx.nd.random.normal(loc=1, scale=0.3, shape=(50, 3))
+    norm, scaling = RowBatchNorm(3), RowScaling(3)
+    for layer in (norm, scaling):
+        layer.initialize()
+        layer.running_var.set_data(mx.nd.array([0.5, 1, 2]))
+        layer.gamma.set_data(mx.nd.array([1, 2, 3]))
+    with autograd.record(train_mode=training):
+        wanted, (scale, shift) = norm(rows), scaling(rows)
+    np.testing.assert_allclose((rows * scale + shift).asnumpy(), wanted.asnumpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('hybrid', [False, True])
