@@ -148,3 +148,33 @@ def test_names_share_a_comparison_only_when_they_build_the_same_network():
     assert fingerprint('resnet18_v1b_ucf101') != fingerprint('resnet18_v1b_kinetics400')  # another dropout
     assert fingerprint('resnet18_v1b_ucf101') != fingerprint('resnet34_v1b_ucf101')
     assert fingerprint('i3d_rgb_custom') != fingerprint('i3d_flow_custom')
+
+
+FEATURES = dict(feature_sizes='6,4', iterations=7, clip_length=20)
+VARIANTS = [
+    ('NetVLADModelLF', dict(gating=True, gating_remove_diag=True, moe_prob_gating=True, netvlad_relu=False)),
+    ('NetVLADModelLF', dict(sample_all=True, netvlad_add_batch_norm=False, gating=True)),
+    ('NetVLADModelLF', dict(sample_random_frames=False, lightvlad=True, moe_low_rank_gating=2)),
+    ('NetVLADModelLF', dict(feature_names='audio', feature_sizes='4', video_level_classifier_model='LogisticModel')),
+    ('NetFVModelLF', dict(fv_couple_weights=False, fv_relu=False, gating=True, moe_prob_gating=True,
+                          moe_prob_gating_input='input')),
+    ('GatedDbofModelLF', dict(softdbof_maxpool=True, dbof_relu=False)), ('SoftDbofModelLF', dict(fc_dimred=False)),
+    ('DbofModel', dict(dbof_pooling_method='average', dbof_add_batch_norm=False))]
+
+
+@pytest.mark.parametrize('name, options', VARIANTS)
+def test_variants_of_networks_of_features_score_padded_videos_as_onnx(name, options, tmp_path):
+    small = {key: value for key, value in SMALL_FEATURES.items() if key in model_card(name).supports}
+    net = get_model(name, nclass=CLASSES, **{**small, **FEATURES, **options})
+    rng = np.random.default_rng(0)
+    for key, parameter in sorted(net._collect_params_with_prefix().items()):
+        parameter.set_data(mx.nd.array(draw(rng, key, parameter.shape, calm=False)))
+    about = export_onnx(net, tmp_path / 'model.onnx', input_shape=net.input_shape(2))
+    assert about['input']['shape'] == ['batch', 'frames', net.architecture.width]
+    x = rng.normal(size=(4, 30, net.architecture.width)).astype('float32')
+    for row, length in zip(x, (0, 1, 6, 30)):
+        row[length:] = 0
+    session = onnxruntime.InferenceSession(tmp_path / 'model.onnx')
+    got, expected = session.run(['probabilities'], {'clip': x})[0], net(mx.nd.array(x)).asnumpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.01
