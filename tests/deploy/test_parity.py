@@ -25,8 +25,9 @@ SMALLEST = {'Inception': {'inceptionv3': (1, 96), '': (1, 64)}, 'ResNet v1b': {'
 
 # Options of networks of features that make them small, and leave each feature clusters enough.
 SMALL_FEATURES = {'netvlad_cluster_size': 4, 'netvlad_hidden_size': 5, 'fv_cluster_size': 4, 'fv_hidden_size': 5,
-                  'dbof_cluster_size': 16, 'dbof_hidden_size': 5, 'lstm_cells': 6, 'nextvlad_cluster_size': 4,
-                  'nextvlad_hidden_size': 8, 'groups': 2, 'gating_reduction': 2, 'iterations': 7}
+                  'dbof_cluster_size': 16, 'dbof_hidden_size': 5, 'lstm_cells': 6, 'gru_cells': 5,
+                  'nextvlad_cluster_size': 4, 'nextvlad_hidden_size': 8, 'groups': 2, 'gating_reduction': 2,
+                  'iterations': 7}
 
 # The smallest network of each family that exports in a few seconds. test_onnx_export has ResNet, I3D and S3D.
 FAST = ['inceptionv1_ucf101', 'timesformer_small_custom',

@@ -16,6 +16,18 @@ _ABOUT = {'family': 'Recurrent'}
 _MS, _WILLOW = 'miha-skalic/youtube8mchallenge', 'antoine77340/Youtube-8M-WILLOW'
 
 
+class Looping:
+    """What a network with recurrent layers is beside a network of features.
+
+    MXNet 1.9.1 cannot train a ``foreach`` in a graph whose memory is laid out once: its backward pass stops with "We
+    didn't record the computation for iteration" (src/operator/subgraph_op_common.cc). So such a graph lays out none.
+    """
+
+    def hybridize(self, active: bool = True, **flags) -> None:
+        """Compile, whatever is asked for without ``static_alloc`` and ``static_shape``."""
+        super().hybridize(active, **{flag: value for flag, value in flags.items() if not flag.startswith('static_')})
+
+
 class BothWays(gluon.HybridBlock):
     """A layer that reads the frames in both directions, and one that reads the outputs of both from first to last.
 
@@ -48,7 +60,7 @@ def _layer(block: gluon.HybridBlock, scope: str, kind: type, *size: int, number:
     return (layer,)
 
 
-class _Recurrent(FeatureNetwork):
+class _Recurrent(Looping, FeatureNetwork):
     draws = False
 
     def describe(self, F, frames, mask, num_frames):
@@ -151,7 +163,7 @@ class GRUbidirect(_Recurrent):
 
 
 @feature_model('GRUbidirect_branchedBN', options=('gating', *CLASSIFIER), source=_MS, **_ABOUT)
-class GRUbidirectBranchedBN(Branched):
+class GRUbidirectBranchedBN(Looping, Branched):
     """A normalised layer for each feature, and a `GRUbidirect` of as many cells as the feature has numbers.
 
     Gating has no batch normalisation here either; the original stops at it, so there is nothing to be equal to.

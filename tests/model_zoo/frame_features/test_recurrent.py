@@ -95,6 +95,23 @@ def test_networks_of_300_frames_are_the_equations(options, reference):
             directions=0)
 
 
+@pytest.mark.parametrize('options', [{'model': 'LstmModel'}, {'model': 'GRUbidirect_branchedBN'}])
+def test_networks_train_as_they_are_compiled_for_it(options):
+    """With memory that is laid out once, MXNet's loops have no gradient."""
+    architecture, found = Architecture(**{**TINY, **options}), []
+    for flags in ({'active': False}, {'static_alloc': True, 'static_shape': True}):
+        net, _ = network(architecture)
+        net.hybridize(**flags)
+        trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.1})
+        for lengths in (SHORT, SHORT[:2], SHORT):
+            with mx.autograd.record():
+                loss = net(mx.nd.array(videos(architecture, lengths))).square().sum()
+            loss.backward()
+            trainer.step(1)
+        found.append(net(mx.nd.array(videos(architecture, SHORT))).asnumpy())
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
 @pytest.mark.parametrize('options', [{'model': 'LstmModel'}, {'model': 'GRUbidirect'}])
 def test_a_video_without_frames_leaves_the_states_at_0(options):
     architecture = Architecture(video_level_classifier_model='LogisticModel', **{**TINY, **options})
