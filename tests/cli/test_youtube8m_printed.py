@@ -1,114 +1,35 @@
 """The commands of training and evaluation that the winners of 2018 print run as they stand, on small networks."""
 import json
 import logging
-import re
-import shlex
-import string
 
 import pytest
 from feature_runs import state_of
+from printed_commands import FURTHER, README, words_of
 
 from gluon_action.cli import main as commands
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.model_zoo.frame_features.stored import read_stored
 from gluon_action.train.recipes.frame_features_log import TagStyle
 
-#: README.md of miha-skalic/youtube8mchallenge, as it is printed.
-PRINTED = r'''
-python train.py \
---train_data_pattern="$RECORDPAT/*.tfrecord" \
---model=NetVLADModelLF \
---train_dir="$SAVEPATH//NetVLAD" \
---frame_features=True --feature_names="rgb,audio" \
---feature_sizes="1024,128" \
---batch_size=160 --base_learning_rate=0.0002 \
---netvlad_cluster_size=256 \
---netvlad_hidden_size=1024 \
---moe_l2=1e-6 --iterations=300 \
---learning_rate_decay=0.8 \
---netvlad_relu=False \
---gating=True \
---moe_prob_gating=True \
---lightvlad=False \
---num_gpu 1 \
---num_epochs=10 \
-
-python eval.py \
---eval_data_pattern="$RECORDPATVAL/*.tfrecord" \
---model=NetVLADModelLF \
---train_dir="$SAVEPATH//NetVLAD" \
---frame_features=True --feature_names="rgb,audio" \
---feature_sizes="1024,128" \
---batch_size=160 --base_learning_rate=0.0002 \
---netvlad_cluster_size=256 \
---netvlad_hidden_size=1024 \
---moe_l2=1e-6 --iterations=300 \
---learning_rate_decay=0.8 \
---netvlad_relu=False \
---gating=True \
---moe_prob_gating=True \
---lightvlad=False \
---num_gpu 1 \
---num_epochs=10 \
---run_once \
---build_only \
---sample_all
-
-python train.py \
---train_data_pattern="$RECORDPAT/*.tfrecord" \
---model=NetVLADModelLF \
---train_dir="$SAVEPATH//NetVLAD_ema" \
---video_level_classifier_model="LogisticModel" \
---frame_features \
---feature_names="rgb, audio" \
---feature_sizes="1024, 128" \
---batch_size=160 \
---base_learning_rate=0.00008 \
---lstm_cells=1024 \
---num_epochs=2 \
---num_gpu 1 \
---num_readers 8 \
---loss_lambda 0.5 \
---ema_halflife 2000 \
---ema_source "$SAVEPATH//NetVLAD/inference_model"
-
-python eval.py \
---eval_data_pattern="$RECORDPATVAL/*.tfrecord" \
---model=NetVLADModelLF \
---train_dir="$SAVEPATH//NetVLAD_ema" \
---video_level_classifier_model="LogisticModel" \
---frame_features \
---feature_names="rgb, audio" \
---feature_sizes="1024, 128" \
---batch_size=160 \
---base_learning_rate=0.00008 \
---lstm_cells=1024 \
---num_epochs=2 \
---num_gpu 1 \
---num_readers 8 \
---build_only \
---run_once \
---sample_all
-'''
 #: What makes the first training small; the others find it in what is stored.
 SMALL = ['--netvlad_cluster_size', '4', '--netvlad_hidden_size', '8', '--iterations', '6', '--num_classes', '10',
          '--max_frames', '8', '--num_epochs', '1']
 
 
-def printed(variables):
-    """Script and words of each command."""
-    text = string.Template(re.sub(r'\\\n', ' ', PRINTED)).substitute(variables)
-    lines = [shlex.split(line) for line in text.splitlines() if line.strip()]
-    return [(words[1].removesuffix('.py'), words[2:]) for words in lines]
+@pytest.fixture(scope='module')
+def records(tmp_path_factory):
+    """Folder of 12 videos with features of the printed sizes."""
+    folder = tmp_path_factory.mktemp('train')
+    make_feature_records(folder, videos=12, sizes=(('rgb', 1024), ('audio', 128)), lengths=(1, 11))
+    return str(folder)
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, caplog):
+def run(records, tmp_path, monkeypatch, caplog):
     """Runs a command of the printed ones, by its place, with more words; gives what it warned of."""
     monkeypatch.setattr(TagStyle, 'plot', lambda *_: None)
-    make_feature_records(tmp_path / 'train', videos=12, sizes=(('rgb', 1024), ('audio', 128)), lengths=(1, 11))
-    steps = printed({'SAVEPATH': str(tmp_path / 'trained_models'), 'RECORDPAT': str(tmp_path / 'train'),
-                     'RECORDPATVAL': str(tmp_path / 'train')})
+    steps = words_of(README, {'SAVEPATH': str(tmp_path / 'trained_models'), 'RECORDPAT': records,
+                              'RECORDPATVAL': records})
 
     def one(number, *more):
         caplog.clear()
@@ -144,3 +65,21 @@ def test_they_run_in_a_row(run, tmp_path, caplog):
 def test_sample_all_takes_all_frames_with_a_note(run, caplog):
     run(0, *SMALL, '--sample_all')
     assert '--sample_all draws each of the 8 frames, so --iterations 6 became 8.' in caplog.messages
+
+
+#: What makes the further ones small.
+SMALLER = ['--num_classes', '10', '--max_frames', '8', '--lstm_cells', '4', '--netvlad_cluster_size', '4',
+           '--netvlad_hidden_size', '8', '--dbof_cluster_size', '8', '--dbof_hidden_size', '8', '--iterations', '6',
+           '--max_steps', '1', '--num_readers', '0']
+
+
+# The GRUs of the fourth are 1024 wide whatever is asked for.
+@pytest.mark.parametrize('number', [pytest.param(number, marks=[pytest.mark.slow] * (number == 3))
+                                    for number in range(FURTHER.count('python'))])
+def test_further_networks_are_trained(number, records, tmp_path, monkeypatch):
+    """Two of them end with an error in the original: a mixture of experts behind an LSTM, and gated GRUs."""
+    monkeypatch.setattr(TagStyle, 'plot', lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    script, words = words_of(FURTHER, {'SAVEPATH': str(tmp_path), 'RECORDPAT': records})[number]
+    assert commands.main(['youtube8m', script, *words, *SMALLER]) == 0
+    assert len(list(tmp_path.glob('*/checkpoints/step-00000001'))) == 1

@@ -85,6 +85,18 @@ def test_every_flipped_bit_of_a_manifest_is_seen(three):
             pass
 
 
+def test_parts_that_are_not_wanted_are_neither_read_nor_verified(three):
+    path = three.newest()
+    whole = three.load_latest().state
+    first, *others = whole
+    for part in others:
+        for file in path.glob(f'{part}.*'):
+            file.write_bytes(b'torn')
+    found = three.load_latest([first, 'no_such_part'])
+    assert found.path == path and list(found.state) == [first]
+    assert three.load_latest().path != path
+
+
 def test_when_none_can_be_trusted_each_reason_is_given(three):
     for step in (10, 20, 30):
         tear(three.path / f'step-000000{step}')

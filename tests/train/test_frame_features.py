@@ -1,8 +1,15 @@
 """Training on features of videos: what a run leaves, how it goes on, and what it takes from stored models."""
 import json
 import logging
+import os
 import re
+import signal
+import subprocess
+import sys
 
+import gluon_action  # noqa: F401  (prepares MXNet where this file is run as a program)
+
+# isort: split
 import numpy as np
 import pytest
 from events import scalars_of
@@ -11,7 +18,8 @@ from feature_runs import CLASSES, FRAMES, Stopped, config_of, lines_of, options,
 from gluon_action.errors import CheckpointError, RecordError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features.stored import write_stored
-from gluon_action.train.recipes.frame_features import build_loop, train
+from gluon_action.train.hook import Hook
+from gluon_action.train.recipes.frame_features import FeatureRecipe, build_loop, train
 from gluon_action.train.recipes.frame_features_config import FeatureTraining
 from gluon_action.train.recipes.frame_features_log import TagStyle
 from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
@@ -126,6 +134,35 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(pattern, tmp_path):
     assert not same(whole['params'], whole['averages'])
     steps = [line for line in lines_of(tmp_path / 'parts') if line['kind'] == 'batch']
     assert [line['step'] for line in steps] == [10]
+
+
+#: A network that draws frames, and has statistics of batch normalisation; two processes read.
+DRAWN = {'model': 'NetVLADModelLF', 'netvlad_cluster_size': 4, 'netvlad_hidden_size': 6, 'iterations': 5,
+         'gating': True, 'ema_halflife': 5., 'save_minutes': 1e-9, 'num_readers': 2}
+
+
+def run_and_die(pattern, folder, die_at):
+    """The program of the next test: train, and be killed at a step, after the one before was saved."""
+    class Die(Hook):
+        def on_step(self, loop, result):
+            if result.step == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    class Dying(FeatureRecipe):
+        def hooks(self, loop, data, folder):
+            return [Die(), *super().hooks(loop, data, folder)]
+    given = options(pattern, folder, **DRAWN)
+    run(Dying(FeatureTraining(**given), given))
+
+
+def test_a_run_that_was_killed_ends_in_the_same_bytes(pattern, tmp_path):
+    code = subprocess.run([sys.executable, __file__, pattern, tmp_path / 'killed', '6']).returncode
+    assert code == -signal.SIGKILL and state_of(tmp_path / 'killed')['loop']['progress']['step'] == 5
+    for name in ('killed', 'whole'):
+        trained(pattern, tmp_path / name, **DRAWN)
+    killed, whole = (state_of(tmp_path / name) for name in ('killed', 'whole'))
+    for part in ('params', 'optimizer', 'averages'):
+        assert whole[part] and same(whole[part], killed[part]), part
 
 
 def test_max_steps_ends_a_run_within_an_epoch_saves_and_can_be_raised(pattern, whole, tmp_path, capsys):
@@ -255,12 +292,12 @@ def test_a_student_learns_from_a_teacher_in_the_records(tmp_path):
     losses = {}
     for weight in (0., 1.):
         result = trained(tmp_path / '*.tfrecord', tmp_path / f'run{weight:g}', distill=True, loss_lambda=weight,
-                         base_learning_rate=0.2, num_epochs=4)
+                         base_learning_rate=0.4, num_epochs=2)
         losses[weight] = result.history[-1]['loss']
     entropy = -(teacher * np.log(teacher) + (1 - teacher) * np.log(1 - teacher)).sum()
     assert losses[1.] == pytest.approx(entropy, abs=0.05) and losses[0.] < entropy
     with pytest.raises(UsageError, match='holds another run: train_distill was True and is False'):
-        trained(tmp_path / '*.tfrecord', tmp_path / 'run1', num_epochs=5, base_learning_rate=0.2)
+        trained(tmp_path / '*.tfrecord', tmp_path / 'run1', num_epochs=3, base_learning_rate=0.4)
 
 
 # Records.
@@ -305,3 +342,7 @@ def test_checkpoints_of_a_run_without_averages_are_not_gone_on_with_as_averages(
     with pytest.raises(CheckpointError, match='without moving averages'):
         loop.load_state_dict(build_loop(config_of(pattern, tmp_path), [_cpu()]).state_dict())
     assert loop.learner.net.architecture.max_frames == FRAMES
+
+
+if __name__ == '__main__':
+    run_and_die(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: What is left in a train_dir, beside the model.
 LOG, RESULT, EVENTS = 'evallog.txt', 'eval.json', 'eval'
+#: Parts of a checkpoint that are read: the state of the optimizer is twice as large as the parameters.
+_NEEDED = ('params', 'averages', 'config')
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
@@ -110,7 +112,7 @@ def _take(config: FeatureEvaluation, given: Collection[str], folder: Path) -> _M
         architecture, arrays = member.architecture, member.arrays
     else:
         try:
-            checkpoint = checkpoints.load_latest()
+            checkpoint = checkpoints.load_latest(_NEEDED)
         except CheckpointError:
             if newest == checkpoints.newest():
                 raise

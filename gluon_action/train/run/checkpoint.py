@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,13 @@ class CheckpointDir:
         self._prune()
         return final
 
-    def load_latest(self) -> Checkpoint | None:
+    def load_latest(self, parts: Collection[str] | None = None) -> Checkpoint | None:
         """Read the newest checkpoint that is whole; None when there is none at all.
+
+        Parameters
+        ----------
+        parts : collection of str, optional
+            As in `read_checkpoint`.
 
         Raises
         ------
@@ -117,7 +123,7 @@ class CheckpointDir:
         refused = []
         for path in self._newest_first():
             try:
-                step, state = read_checkpoint(path)
+                step, state = read_checkpoint(path, parts)
             except CheckpointError as error:
                 _log.warning('%s; trying the checkpoint before it', error)
                 self._distrusted.add(path)
@@ -201,8 +207,14 @@ class CheckpointDir:
             sync(self.path)
 
 
-def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
+def read_checkpoint(path: str | os.PathLike, parts: Collection[str] | None = None) -> tuple[int, dict[str, Any]]:
     """Verify and read the checkpoint in the directory `path`.
+
+    Parameters
+    ----------
+    path : path
+    parts : collection of str, optional
+        Those of its parts to read and verify, where they are there; all by default.
 
     Returns
     -------
@@ -221,9 +233,11 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[int, dict[str, Any]]:
     state = {}
     for name, expected in manifest['files'].items():
         file = path / name
+        part, kind = name.rsplit('.', 1)
+        if parts is not None and part not in parts:
+            continue
         try:
             check_sealed(file, expected)
-            part, kind = name.rsplit('.', 1)
             state[part] = read_arrays(file) if kind == 'params' else json.loads(file.read_text())
         except OSError as error:
             raise CheckpointError(f'{path} is refused: {name}: {error.strerror or error}') from error

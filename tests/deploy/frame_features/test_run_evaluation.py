@@ -228,18 +228,18 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_no_end(run, patterns, 
     load = CheckpointDir.load_latest
     calls = []
 
-    def load_latest(self):
+    def load_latest(self, parts):
         calls.append(1)
         if len(calls) == 1:
             self.save(9, load(self).state)
             raise CheckpointError('gone')
-        return load(self)
+        return load(self, parts)
     monkeypatch.setattr(CheckpointDir, 'load_latest', load_latest)
     monkeypatch.setattr(run_evaluation.time, 'sleep', lambda seconds: None)
     evaluated(run, patterns[1])
     assert json.loads((run / 'eval.json').read_text())['step'] == 9
 
-    def broken(self):
+    def broken(self, parts):
         raise CheckpointError('torn')
     monkeypatch.setattr(CheckpointDir, 'load_latest', broken)
     with pytest.raises(CheckpointError, match='torn'):
