@@ -22,6 +22,8 @@ EXAMPLES = """examples:
   %(prog)s i3d_resnet50_v1_kinetics400 --use-pretrained --out bundles/i3d
   # parameters whose run is not at hand
   %(prog)s i3d_rgb_imagenet.params --model i3d_rgb_kinetics400 --clip-length 32 --out bundles/i3d
+  # what youtube8m eval, quantize or graph_ensemble left: tags of videos by their features
+  %(prog)s trained/your_ensemble --out bundles/tags
 then
   gluon-action verify bundles/mine
   gluon-action predict bundles/mine video.mp4
@@ -36,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         'out.',
         epilog=EXAMPLES)
     parser.add_argument('source', metavar='SOURCE',
-                        help='folder of a training run, FILE.params, or a model of the zoo (gluon-action list-models)')
+                        help='folder of a training run, FILE.params, a model of the zoo (gluon-action list-models), or '
+                             'a stored model of features, as in TRAIN_DIR/inference_model')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder to write')
     parser.add_argument('--overwrite', action='store_true', help='replace the bundle that is in --out')
     group = parser.add_argument_group('weights')

@@ -115,6 +115,9 @@ class Preprocess:
     corner: tuple[int, int] | None = None
     flow_bound: float | None = None
 
+    #: What the output of a model is called.
+    output_name = 'logits'
+
     def __post_init__(self):
         for name, convert in (('offsets', int), ('crop', int), ('mean', float), ('std', float), ('value_range', float)):
             object.__setattr__(self, name, _sequence(self, name, convert))

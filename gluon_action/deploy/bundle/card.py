@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...data.feature_input import FeatureInput
 from ...data.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -12,15 +13,15 @@ if TYPE_CHECKING:
 _MOST_NAMES = 10  # labels in the page; the rest are in labels.json
 
 
-def card_text(card: ModelCard | None, preprocess: Preprocess, labels: Sequence[str] | None, about: Mapping[str, Any],
-              notes: Mapping[str, str] | None = None) -> str:
+def card_text(card: ModelCard | None, preprocess: Preprocess | FeatureInput, labels: Sequence[str] | None,
+              about: Mapping[str, Any], notes: Mapping[str, str] | None = None) -> str:
     """Return the model card of a bundle, in Markdown.
 
     Parameters
     ----------
     card : ModelCard or None
         What the zoo knows of the network.
-    preprocess : Preprocess
+    preprocess : Preprocess or FeatureInput
     labels : sequence of str or None
     about : mapping
         What goes into the manifest: ``model``, ``opset``, ``precision``, ``input``, ``outputs`` and ``checked``, and
@@ -35,9 +36,12 @@ def card_text(card: ModelCard | None, preprocess: Preprocess, labels: Sequence[s
     shapes = '; '.join(' x '.join(map(str, shape)) for shape in checked.get('input_shapes', ()))
     proof = f'- Compared with the network at inputs of {shapes}: largest difference {checked["difference"]:.1e} of ' \
             'the largest score.' if shapes else ''
-    parts = [f'# {about["model"]}', _list(facts), '## Input', _list(_input(preprocess, about)), '## Output',
-             f'`logits`, scores of a video; {preprocess.activation} makes probabilities of them. ONNX opset '
-             f'{about["opset"]}, {about["precision"]}.', proof, '## Use', _USE]
+    takes, gives, use = (
+        _input(preprocess, about), f'`logits`, scores of a video; {preprocess.activation} makes probabilities of them.',
+        _USE) if isinstance(preprocess, Preprocess) else (
+        _features(preprocess, about), '`probabilities` of the tags of a video.', _USE_OF_FEATURES)
+    parts = [f'# {about["model"]}', _list(facts), '## Input', _list(takes), '## Output',
+             f'{gives} ONNX opset {about["opset"]}, {about["precision"]}.', proof, '## Use', use]
     return '\n\n'.join(filter(None, parts)) + '\n'
 
 
@@ -48,6 +52,17 @@ or in Python, with numpy, onnxruntime and a decoder (`pip install 'gluon_action[
 
     from gluon_action.deploy.predict.predictor import Predictor
     print(Predictor('THIS_FOLDER')('video.mp4').label)"""
+
+
+_USE_OF_FEATURES = """    gluon-action verify THIS_FOLDER
+
+or in Python, with numpy and onnxruntime (`pip install 'gluon_action[runtime]'`):
+
+    from gluon_action.deploy.bundle.format import read_bundle
+    from gluon_action.deploy.onnx.model import OnnxModel
+    bundle = read_bundle('THIS_FOLDER', features=True)
+    model = OnnxModel(bundle.model, output='probabilities')
+    print(model.run(bundle.preprocess.apply(stored)))  # uint8 (n, D), as records hold the frames of a video"""
 
 
 def _network(card: ModelCard | None, name: str) -> str:
@@ -86,6 +101,16 @@ def _input(preprocess: Preprocess, about: Mapping[str, Any]) -> dict[str, str]:
             'Frames': _frames(preprocess), 'Size': _size(preprocess),
             'Values': f'0..255 to {low:g}..{high:g}, minus {_numbers(preprocess.mean)}, divided by '
                       f'{_numbers(preprocess.std)}'}
+
+
+def _features(record: FeatureInput, about: Mapping[str, Any]) -> dict[str, str]:
+    value, names = about['input'], ', then '.join(f'{name} ({size})' for name, size in record.features)
+    facts = {f'`{value["name"]}`': f'float32 {" x ".join(map(str, value["shape"]))} ({record.layout})',
+             'Numbers of a frame' if record.of_frames else 'Numbers of a video': names}
+    if not record.of_frames:
+        return facts | {'Values': 'as records of videos hold them, not normalised'}
+    return facts | {'Frames': f'one a second, at most {record.frames}; zeros behind the last one',
+                    'Values': '8 bits q as q * 4 / 255 + 4 / 512 - 2, not normalised'}
 
 
 def _frames(preprocess: Preprocess) -> str:

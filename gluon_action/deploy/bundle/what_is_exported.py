@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ... import engine, model_zoo
+from ...data.feature_input import FeatureInput
 from ...data.flow.methods import BOUND
 from ...data.preprocess import Preprocess
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import network_of_zoo
 from ...evaluate.preparation import Prepared, prepare, prepared_for_file, sizes_of
 from ...evaluate.recognizer_options import RecognizerOptions
+from ...model_zoo.frame_features.stored import is_stored, read_stored
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
@@ -36,10 +38,11 @@ class Source:
     ----------
     net : Recognizer
         With its weights, for one clip or frame a score unless its consensus needs several.
-    preprocess : Preprocess
-        As in the validation of the run, or by the model's card.
+    preprocess : Preprocess or FeatureInput
+        As in the validation of the run, or by the model's card; of a network of features, which ones.
     labels : list of str or None
-    card : ModelCard
+    card : ModelCard or None
+        None of a sum of networks.
     name : str
     notes : dict of str to str
         For the model card: where the weights come from, and how well they did.
@@ -50,9 +53,9 @@ class Source:
     """
 
     net: Recognizer
-    preprocess: Preprocess
+    preprocess: Preprocess | FeatureInput
     labels: list[str] | None
-    card: ModelCard
+    card: ModelCard | None
     name: str
     notes: dict[str, str] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
@@ -113,7 +116,8 @@ def open_source(source: str | os.PathLike, *, model: str | None = None, **choice
     Parameters
     ----------
     source : str or path
-        The folder of a training run, a file of parameters, or the name of a model of the zoo.
+        The folder of a training run, a file of parameters, or the name of a model of the zoo; or a stored model of
+        features, by its prefix or its train_dir.
     model : str, optional
         Of a file of parameters without the ``config.json`` of its run beside it: the network.
     **choices
@@ -127,6 +131,8 @@ def open_source(source: str | os.PathLike, *, model: str | None = None, **choice
         When weights cannot be read or do not fit.
     """
     wanted, path = Choices(**choices), Path(source).expanduser()
+    if is_stored(path):
+        return _open_stored(path, model, wanted)
     if path.is_dir() or path.is_file():
         _check_weights_of_file(wanted, path)
         about = read_run_config(path)
@@ -173,6 +179,22 @@ def _open_estimator(path: Path, about: dict[str, Any], wanted: Choices) -> Sourc
     if wanted.stride:
         source.preprocess = dataclasses.replace(source.preprocess, stride=wanted.stride)
     return source
+
+
+def _open_stored(path: Path, model: str | None, wanted: Choices) -> Source:
+    given = [name for name in Choices.__dataclass_fields__ if name != 'labels'
+             and getattr(wanted, name) != getattr(_AS_IT_IS, name)] + ['model'] * (model is not None)
+    if given:
+        raise UsageError(f'{path}: is a stored model of features, which says itself what it takes and gives; leave out '
+                         f'{", ".join(map(_flag, given))}')
+    stored = read_stored(path)
+    net, features = stored.build(engine.contexts()), stored.architecture
+    names = [member.architecture.model for member in stored.members]
+    notes = {'Weights': f'{stored.prefix} (SHA-256 {stored.sha256[:12]}...)'}
+    if len(names) > 1:
+        notes['Sum of'] = ', '.join(f'{weight:g} x {name}' for weight, name in zip(stored.weights, names))
+    return Source(net, FeatureInput(features.features, features.length, features.frame_features),
+                  list(wanted.labels) if wanted.labels else None, net.card, ' + '.join(dict.fromkeys(names)), notes)
 
 
 def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None, wanted: Choices) -> Source:

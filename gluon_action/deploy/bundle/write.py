@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import __version__
+from ...data.feature_input import FeatureInput, reference_features
 from ...data.preprocess import Preprocess
 from ...errors import ModelError, UsageError
 from ...files import describe, output_errors, put_folder, to_json
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ...model_zoo.registry import ModelCard
 
 
-def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Preprocess,
+def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Preprocess | FeatureInput,
                  labels: Sequence[str] | None = None, card: ModelCard | None = None,
                  notes: Mapping[str, str] | None = None, origin: Mapping[str, Any] | None = None,
                  reference: np.ndarray | None = None, overwrite: bool = False) -> Path:
@@ -49,8 +50,8 @@ def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Prep
         float32, initialised; gives scores.
     folder : path
         Made here, with its parents; nothing is left of it when something fails.
-    preprocess : Preprocess
-        How videos are prepared for the network; decides the shape of its input.
+    preprocess : Preprocess or FeatureInput
+        How videos are prepared for the network, or which features it takes; decides the shape of its input.
     labels : sequence of str, optional
         Names of the classes in order; by default those that the network knows.
     card : ModelCard, optional
@@ -62,7 +63,7 @@ def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Prep
         :class:`gluon_action.deploy.bundle.what_is_exported.Source`.
     reference : uint8 ndarray (n, H, W, C), optional
         Frames of a clip to prove the model on, those at ``preprocess.offsets``, once for each of its rows; by default
-        discs that move.
+        discs that move. Features are always generated.
     overwrite : bool
         Replace a bundle that is there. A folder that holds anything else is never replaced.
 
@@ -90,10 +91,11 @@ def write_bundle(net: Recognizer, folder: str | os.PathLike, *, preprocess: Prep
         raise UsageError(f'the network makes one score of {rows_per_video(net)} rows, and preprocess says '
                          f'rows={preprocess.rows}')
     check_packages()
-    frames = settled(preprocess, reference) if reference is not None else moving_discs(preprocess)
+    frames = _reference(preprocess, reference)
     with new_bundle(folder, overwrite=overwrite) as part:
-        about = export_onnx(net, part / MODEL, input_shape=preprocess.shape(preprocess.rows),
-                            outputs=preprocess.activation, metadata=metadata_of(preprocess, labels, called(net)))
+        name, outputs = ('clip', preprocess.activation) if preprocess.input.is_video else ('video_features', 'logits')
+        about = export_onnx(net, part / MODEL, input_shape=preprocess.shape(preprocess.rows), input_name=name,
+                            outputs=outputs, metadata=metadata_of(preprocess, labels, called(net)))
         about |= {'precision': 'float32', **(origin or {})}
         text = card_text(card, preprocess, labels, about, notes)
         complete(part, about, preprocess=preprocess, labels=labels, card=text, frames=frames,
@@ -125,8 +127,8 @@ def new_bundle(folder: str | os.PathLike, *, overwrite: bool = False) -> Iterato
         shutil.rmtree(part, ignore_errors=True)
 
 
-def complete(folder: Path, about: Mapping[str, Any], *, preprocess: Preprocess, labels: Sequence[str] | None, card: str,
-             frames: np.ndarray, logits: np.ndarray) -> None:
+def complete(folder: Path, about: Mapping[str, Any], *, preprocess: Preprocess | FeatureInput,
+             labels: Sequence[str] | None, card: str, frames: np.ndarray, logits: np.ndarray) -> None:
     """Write everything beside the model that is in a folder, and replay the reference clip.
 
     Parameters
@@ -138,8 +140,8 @@ def complete(folder: Path, about: Mapping[str, Any], *, preprocess: Preprocess, 
         ``'float32'`` or ``'int8'``.
     card : str
         The model card, in Markdown.
-    frames : uint8 ndarray (n, H, W, C)
-        Reference clip.
+    frames : uint8 ndarray (n, H, W, C) or (n, D)
+        Reference clip, or features.
     logits : float32 ndarray (n, K)
         What the model must give for it.
 
@@ -163,13 +165,21 @@ def complete(folder: Path, about: Mapping[str, Any], *, preprocess: Preprocess, 
                          'another class; the bundle is not kept')
 
 
-def metadata_of(preprocess: Preprocess, labels: Sequence[str] | None, model: str) -> dict[str, str]:
+def metadata_of(preprocess: Preprocess | FeatureInput, labels: Sequence[str] | None, model: str) -> dict[str, str]:
     """Return what the ONNX file says about itself, so that it can be used without its folder."""
     return {'preprocess': json.dumps(preprocess.to_json()), 'model': model,
             'labels': json.dumps(list(labels) if labels else None, ensure_ascii=False)}
 
 
-def _scores(net: Recognizer, preprocess: Preprocess, frames: np.ndarray) -> np.ndarray:
+def _reference(preprocess: Preprocess | FeatureInput, frames: np.ndarray | None) -> np.ndarray:
+    if not preprocess.input.is_video:
+        if frames is not None:
+            preprocess.input.need_video('the reference clip (--reference-clip): the network')
+        return reference_features(preprocess)
+    return settled(preprocess, frames) if frames is not None else moving_discs(preprocess)
+
+
+def _scores(net: Recognizer, preprocess: Preprocess | FeatureInput, frames: np.ndarray) -> np.ndarray:
     """Scores of the network itself for the reference clip, one at a time to save memory."""
     from ...compute.on_mxnet.tracing import run
     rows = preprocess.apply(frames)

@@ -15,12 +15,15 @@ from ...errors import ModelError, OutputError, UsageError
 from ...input_kind import kind_of_shape
 from ...model_zoo.i3d import I3D, Head
 from ...nn import SameConv3D, SameMaxPool3D
-from .graph import OnnxGraph, fold_batch_norms, name_axes, pad_same, shrink_window, simplify
+from .graph import OnnxGraph, fold_batch_norms, keep_levels, name_axes, pad_same, shrink_window, simplify
 
 #: Versions of ONNX's operators and of its files: what ONNX Runtime reads since 1.10.
 OPSET, IR_VERSION = 13, 8
 #: Largest difference between model and network that is let through, as a part of the largest score.
 TOLERANCE = 1e-4
+
+#: Bytes of weights that a file can hold: those of a protocol buffer, less some for the graph.
+LARGEST = 2 ** 31 - 2 ** 24
 
 # What can be asked for -> the operator that makes probabilities of the logits.
 _OUTPUTS = {'logits': None, 'softmax': 'Softmax', 'sigmoid': 'Sigmoid'}
@@ -144,6 +147,11 @@ def _write_model(net, path: Path, shape: tuple[int, ...], input_name: str, outpu
     except NotImplementedError as error:
         raise ModelError(f'{called(net)} has no counterpart in ONNX: {error}') from error
     _rewrite(graph, net)
+    keep_levels(graph, getattr(net, 'levels', {}))
+    size = sum(array.nbytes for array in graph.weights.values())
+    if size > LARGEST:
+        raise ModelError(f'{called(net)} has {size:,} bytes of weights, and an ONNX file holds {LARGEST:,}; quantize '
+                         'it first')
     graph.name_output(_output_name(net))
     if _OUTPUTS[outputs]:
         graph.add_output(_OUTPUTS[outputs], 'probabilities', **({'axis': -1} if outputs == 'softmax' else {}))

@@ -23,6 +23,8 @@ class CombinedNetwork(gluon.HybridBlock):
         K.
     architecture : Architecture
         The first network's: input and classes are the same for all.
+    levels : dict
+        As of `FeatureNetwork`.
     """
 
     output_name = 'probabilities'
@@ -32,6 +34,7 @@ class CombinedNetwork(gluon.HybridBlock):
         super().__init__()
         self.networks, self.weights = list(networks), [float(weight) for weight in weights]
         self.architecture, self.num_classes = networks[0].architecture, networks[0].num_classes
+        self.levels = {name: levels for network in networks for name, levels in network.levels.items()}
         for number, network in enumerate(self.networks):
             self.register_child(network, f'member{number}')
 

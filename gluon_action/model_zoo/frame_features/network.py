@@ -1,10 +1,12 @@
 """What all networks of features have in common, and how they come into the zoo."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
 from ...errors import ModelError
@@ -45,12 +47,16 @@ class FeatureNetwork(Recognizer):
     architecture : Architecture
     draw : FrameDraw or None
         What draws frames, where the network looks at drawn ones.
+    levels : mapping
+        Of weights that are stored as few levels, by their names in the graph: the number of each weight's level, uint8,
+        and the levels, float32. An exported model stores them so too.
     """
 
     head_prefixes = ('fully_connected.', 'gates.', 'gates1.', 'gates2.', 'experts.', 'gating_prob_')
     output_name = 'probabilities'
     #: Whether features are of frames, and whether frames are drawn.
     of_frames, draws = True, True
+    levels: Mapping[str, tuple[np.ndarray, np.ndarray]] = MappingProxyType({})
 
     def __init__(self, architecture: Architecture, **kwargs):
         super().__init__(**kwargs)

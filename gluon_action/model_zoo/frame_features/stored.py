@@ -13,12 +13,13 @@ import mxnet as mx
 import numpy as np
 
 from ...errors import OutputError, UsageError, WeightsError
+from ...feature_architecture import FILE as FLAGS
 from ...feature_architecture import Architecture
 from ...files import Changed, check_sealed, describe, to_json, write_file
 from ..fit import assign
 from ..params_file import read_arrays, replace_arrays
 from .combined import CombinedNetwork
-from .network import construct
+from .network import FeatureNetwork, construct
 
 #: What a prefix is where a folder is named: the prefix that an evaluation writes into a train_dir.
 NAME = 'inference_model'
@@ -71,6 +72,12 @@ class Member:
                 yield name, self.arrays[name + SPACE][array]
             elif not self._is_space(key):
                 yield key, array.astype(np.float32, copy=False)
+
+    def levels(self, net: FeatureNetwork) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return what is quantized by its name in the graph of its network: numbers of levels, and the levels."""
+        names = {key: parameter.name for key, parameter in net._collect_params_with_prefix().items()}
+        return {names[key.removesuffix(QUANTS)]: (array, self.arrays[key.removesuffix(QUANTS) + SPACE])
+                for key, array in self.arrays.items() if key.endswith(QUANTS)}
 
     def _is_space(self, key: str) -> bool:
         return key.endswith(SPACE) and key.removesuffix(SPACE) + QUANTS in self.arrays
@@ -149,11 +156,12 @@ class StoredModel:
         WeightsError
             When an array is missing, not of the network, or of another shape.
         """
-        networks = []
+        networks: list[FeatureNetwork] = []
         for number, member in enumerate(self.members):
             net = construct(member.architecture)
             where = str(self.prefix) + (f', member {number}' if len(self.members) > 1 else '')
             assign(net, dict(member.parameters()), where, ctx=ctx or mx.cpu())
+            net.levels = member.levels(net)
             networks.append(net)
         return networks[0] if len(networks) == 1 else CombinedNetwork(networks, self.weights)
 
@@ -176,6 +184,12 @@ def prefix_of(path: str | os.PathLike) -> Path:
 def files_of(prefix: str | os.PathLike) -> tuple[Path, Path]:
     """Return the two files of a prefix: parameters and description."""
     return Path(f'{prefix}.params'), Path(f'{prefix}.json')
+
+
+def is_stored(path: str | os.PathLike) -> bool:
+    """Whether a path means a stored model: one that is there, or the folder of a run that will have one."""
+    prefix = prefix_of(path)
+    return all(file.is_file() for file in files_of(prefix)) or (prefix.parent / FLAGS).is_file() and prefix.name == NAME
 
 
 def check_new(prefix: str | os.PathLike, who: str) -> None:
