@@ -336,7 +336,7 @@ def test_a_damaged_record_is_told_and_the_others_are_read(tmp_path):
     path.write_bytes(content)
     records = FeatureRecords(tmp_path / 'set', **SMALL)
     rows = np.full((3, *records.row_shape), np.nan, np.float32)
-    labels, errors = records.load_many([2, 1, 0], rows)
+    labels, errors = records.load_many([2, 1, 0], list(rows))  # views, as a loader passes them
     assert list(errors) == [1] and f'byte {second}: record 1 of ' in str(errors[1])
     assert (rows[1] == 0).all() and np.isfinite(rows).all() and labels[2].tolist() == Video(0).label().tolist()
     np.testing.assert_allclose(rows[0], Video(2).row(), rtol=0, atol=1e-7)

@@ -127,14 +127,14 @@ class FeatureRecords:
             raise errors[0]
         return rows, labels[0]
 
-    def load_many(self, indices: Sequence[int], rows: np.ndarray, *,
+    def load_many(self, indices: Sequence[int], rows: Sequence[np.ndarray], *,
                   epoch: int = 0) -> tuple[np.ndarray, dict[int, RecordError]]:
         """Read videos; what lies together is read together.
 
         Parameters
         ----------
         indices : sequence of int
-        rows : float32 ndarray (n, T, D)
+        rows : n float32 ndarray (T, D), or one (n, T, D)
             Where the features of the n videos go; zeros where one cannot be read.
 
         Returns
@@ -152,7 +152,7 @@ class FeatureRecords:
             places = places[np.argsort(indices[places], kind='stable')]
             self._load_of(self._files[number], indices - self.starts[number], places.tolist(), rows, labels, errors)
         for place in errors:
-            rows[place] = 0
+            rows[place][...] = 0
         return labels, errors
 
     def shuffled(self, rng: np.random.Generator) -> np.ndarray:

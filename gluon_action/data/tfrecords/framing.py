@@ -100,7 +100,8 @@ class RecordFile:
                 index = index + len(self) if index < 0 else index
                 offset, length = int(self.offsets[index]), int(self.lengths[index])
                 if _length(self.path, index, offset, os.pread(file, HEADER, offset), size) != length:
-                    raise RecordError(self.path, offset, 'the file was replaced while it was in use')
+                    raise RecordError(self.path, offset, f'record {index} is not here any more: the file was replaced '
+                                      'while it was in use')
                 offset += HEADER
                 return self._checked(index, os.pread(file, length, offset), os.pread(file, FOOTER, offset + length))
             yield read
