@@ -172,7 +172,7 @@ class FeatureRecords:
         number = int(np.searchsorted(self.starts, index, 'right')) - 1
         return self._files[number], int(index - self.starts[number])
 
-    def _load_of(self, file: RecordFile, records: np.ndarray, places: list[int], rows: np.ndarray, labels: np.ndarray,
+    def _load_of(self, file: RecordFile, records: np.ndarray, places: list[int], rows: Sequence, labels: np.ndarray,
                  errors: dict[int, RecordError]) -> None:
         """Read the records of one file."""
         try:
