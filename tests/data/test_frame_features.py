@@ -288,6 +288,13 @@ def test_a_teachers_predictions_must_be_probabilities(tmp_path, predictions, tol
         FeatureRecords(tmp_path, **SMALL, teacher='records').load(0)
 
 
+def test_a_teachers_predictions_may_be_one_and_a_rounding_error(tmp_path):
+    predictions = np.float32([np.nextafter(np.float32(1), np.float32(2)), 1, 0, -1e-9, 0.5, 0, 0])
+    write_records(tmp_path / 'a.tfrecord', [make_distill_record('a', Video(2).frames, [1], predictions)])
+    _, label = FeatureRecords(tmp_path, **SMALL, teacher='records').load(0)
+    assert label[NUM_CLASSES:].tolist() == predictions.tolist()
+
+
 def test_a_record_without_a_teachers_predictions_is_told(tmp_path):
     write_records(tmp_path / 'a.tfrecord', [Video(2).record(), context(id=b'a', labels=[1], predictions=[1] * 7)])
     records = FeatureRecords(tmp_path, **SMALL, teacher='records')

@@ -18,6 +18,7 @@ from .feature_messages import PREDICTIONS, kind_of, named, video_id_of
 from .framing import RecordFile
 from .record_sets import Where, open_records
 
+_ROUNDING = 1e-4  # gates of a mixture of experts may sum to a little more than 1
 _TABLES = 16  # files whose ids are kept, where they are in another order than the records
 
 
@@ -121,7 +122,7 @@ class BesideRecords:
 def _checked(values: np.ndarray, where: Where, num_classes: int) -> np.ndarray:
     if len(values) != num_classes:
         raise where.error(f'its {PREDICTIONS!r} are {len(values)}, expected one for each of {num_classes} classes')
-    fine = (values >= 0) & (values <= 1)
+    fine = (values >= -_ROUNDING) & (values <= 1 + _ROUNDING)
     if not fine.all():
         place = int(np.argmin(fine))
         raise where.error(f'its {PREDICTIONS!r} hold {values[place]:g} for class {place}; probabilities are expected')
