@@ -101,6 +101,12 @@ def test_equal_settings_give_equal_bytes_and_other_seeds_and_partitions_others(t
     assert list(d) == ['validate00.tfrecord', 'validate01.tfrecord', 'validate02.tfrecord']
 
 
+def test_two_fifths_of_the_classes_are_of_order_unless_told():
+    assert [FeatureDemo(classes=count).order_classes for count in (1, 2, 3, 4, 5, 8, 9, 10, 25, 3862)] == [
+        0, 0, 2, 2, 2, 4, 4, 4, 10, 1544]
+    assert (FeatureDemo().mean_classes, FeatureDemo(order_classes=0).mean_classes) == (6, 10)
+
+
 def test_partitions_have_the_same_classes(tmp_path):
     settings = dict(sizes=(('rgb', 40),), lengths=(5, 9), noise=0.)
     parts = [make_feature_records(tmp_path, videos=300, partition=name, labelled=True, **settings)

@@ -61,7 +61,7 @@ class FeatureDemo:
 
     def __post_init__(self):
         if self.order_classes is None:
-            object.__setattr__(self, 'order_classes', min(max(2, 2 * (self.classes // 5)), self.classes // 3 * 2))
+            object.__setattr__(self, 'order_classes', 2 * int(0.2 * self.classes + 0.5))
         object.__setattr__(self, 'sizes', tuple((str(name), int(size)) for name, size in self.sizes))
         low, high = self.lengths
         for right, told in (
