@@ -92,9 +92,11 @@ def test_a_part_that_was_damaged_or_whose_input_changed_is_made_again(words):
     (parts / '00000/003/001').write_text('longer than it was\n')
     (parts / '00000/004/part.json').write_text('{')
     (Path(config.folder) / '5.txt').write_text('only these words')
+    note = json.loads((parts / '00000/006/part.json').read_text())
+    (parts / '00000/006/part.json').write_text(json.dumps({**note, 'plan_sha256': 'of other settings'}))
     before = len(calls(config))
     run_job(open_words, config)
-    assert calls(config)[before:] == ['3.txt', '4.txt', '5.txt']
+    assert calls(config)[before:] == ['3.txt', '4.txt', '5.txt', '6.txt']
     assert 'only\nthese\nwords\n' in Path(config.output).read_text()
 
 
@@ -203,6 +205,10 @@ def test_a_result_that_exists_is_kept_unless_told(words, numbered):
     with pytest.raises(OutputError, match='out.csv: exists; choose another name'):
         run_job(open_words, other)
     assert contents(Path(config.output)) == before and not parts_of(Path(config.output)).exists()
+    run_job(open_words, other, shard=Shard(1, 1), overwrite=True)
+    with pytest.raises(OutputError, match='out.csv: exists; choose another name'):
+        merge(config.output)
+    assert contents(Path(config.output)) == before
     run_job(open_words, other, overwrite=True)
     after = contents(Path(config.output))
     assert (after != before) and b'!' in (after if isinstance(after, bytes) else b''.join(after.values()))
