@@ -1,5 +1,7 @@
 """Records of YouTube-8M's formats: what is read, against the formats' definition and protobuf's own library."""
+import errno
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -355,6 +357,21 @@ def test_a_file_that_is_gone_is_told_for_each_of_its_videos(tmp_path):
     (tmp_path / 'set' / 'train01.tfrecord').unlink()
     _, errors = records.load_many(range(4), np.empty((4, *records.row_shape), np.float32))
     assert sorted(errors) == [2, 3] and 'train01.tfrecord, byte 0: does not exist' in str(errors[3])
+
+
+def test_a_place_that_a_disk_cannot_read_costs_its_video_alone(tmp_path, monkeypatch):
+    write_videos(tmp_path / 'set', [3])
+    records = FeatureRecords(tmp_path / 'set', **SMALL)
+    second, pread = int(records.samples[1].file.offsets[1]), os.pread
+
+    def failing(file, size, offset):
+        if offset > second + 11 and offset < second + 20:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(file, size, offset)
+    monkeypatch.setattr(os, 'pread', failing)
+    _, errors = records.load_many(range(3), np.empty((3, *records.row_shape), np.float32))
+    assert {place: str(error) for place, error in errors.items()} == {
+        1: f'{tmp_path}/set/train00.tfrecord, byte {second}: record 1 cannot be read: Input/output error'}
 
 
 def test_samples_are_a_sequence(tmp_path):

@@ -99,11 +99,15 @@ class RecordFile:
             def read(index: int) -> bytes:
                 index = index + len(self) if index < 0 else index
                 offset, length = int(self.offsets[index]), int(self.lengths[index])
-                if _length(self.path, index, offset, os.pread(file, HEADER, offset), size) != length:
+                try:
+                    header, content, footer = (os.pread(file, count, start) for count, start in (
+                        (HEADER, offset), (length, offset + HEADER), (FOOTER, offset + HEADER + length)))
+                except OSError as error:
+                    raise RecordError(self.path, offset, f'record {index} cannot be read: {error.strerror}') from error
+                if _length(self.path, index, offset, header, size) != length:
                     raise RecordError(self.path, offset, f'record {index} is not here any more: the file was replaced '
                                       'while it was in use')
-                offset += HEADER
-                return self._checked(index, os.pread(file, length, offset), os.pread(file, FOOTER, offset + length))
+                return self._checked(index, content, footer)
             yield read
 
     def head(self, index: int, size: int) -> bytes:
