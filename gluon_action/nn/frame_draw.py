@@ -5,6 +5,8 @@ which of the two it is (see `in_training`), and its bits add up to random fracti
 """
 from __future__ import annotations
 
+from mxnet import gluon
+
 from .composed import Composed, in_training
 
 #: Bits of a random fraction: of 300 frames none is drawn more often than another by 0.03 percent.
@@ -22,7 +24,7 @@ class Draws(Composed):
     Attributes
     ----------
     round : int
-        Number of the evaluation: each draws other frames. A compiled graph keeps those of its round.
+        Number of the evaluation, which `set_round` changes: each draws other frames.
     """
 
     round = 0
@@ -107,6 +109,16 @@ class FrameShuffle(Draws):
         """Shuffle: 1 of frames that there are and 0 of others, (N, T), to indices for ``gather_nd``, (2, N, T)."""
         keys = mask * (1 + self.fractions(F, mask, _scattered(F, _numbers(F, mask) + 1009 * self.round)))
         return _indices(F, F.argsort(keys, axis=1, is_ascend=False))
+
+
+def set_round(net: gluon.Block, number: int) -> None:
+    """Let the networks inside `net` look at other frames outside of training: each number, from 0, has its own."""
+    def change(layer):
+        if isinstance(layer, Draws):
+            layer.round = number
+        layer._clear_cached_op()  # a compiled graph has the frames of its round
+
+    net.apply(change)
 
 
 def _numbers(F, like):

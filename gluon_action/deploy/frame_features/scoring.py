@@ -1,7 +1,6 @@
 """Videos of record files scored by a stored model, file by file: what tags, distillation sets and evaluations share."""
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from ...data.loading.loader import SkippedSample, VideoLoader
 from ...data.tfrecords.frame_features import FeatureRecords
 from ...errors import DeviceError, WeightsError
 from ...model_zoo.frame_features.stored import StoredModel, read_stored
-from ...nn.frame_draw import Draws
+from ...nn.frame_draw import set_round
 
 _log = logging.getLogger(__name__)
 
@@ -270,14 +269,7 @@ class _Rounds:
     def __call__(self, x):
         total = None
         for number in range(self.rounds):
-            self.net.apply(functools.partial(_draw_anew, number))
+            set_round(self.net, number)
             found = self.net(x)
             total = found if total is None else total + found
         return total / self.rounds
-
-
-def _draw_anew(number: int, block) -> None:
-    """Let a layer that draws take its draws of a round; what was traced has those of another."""
-    if isinstance(block, Draws):
-        block.round = number
-    block._clear_cached_op()

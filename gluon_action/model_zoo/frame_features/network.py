@@ -12,7 +12,7 @@ from mxnet import gluon
 from ...errors import ModelError
 from ...feature_architecture import Architecture
 from ...input_kind import FEATURES
-from ...nn import Composed, Draws, FrameDraw, as_operators
+from ...nn import Composed, FrameDraw, as_operators
 from ..recognizer import Recognizer
 from ..registry import ModelCard, model_card, register_model
 
@@ -125,11 +125,6 @@ class FeatureNetwork(Recognizer):
         factors = {key: getattr(parameter, 'l2_factor', 0.)
                    for key, parameter in self._collect_params_with_prefix().items()}
         return {key: factor for key, factor in factors.items() if factor}
-
-    def set_round(self, number: int) -> None:
-        """Let evaluation look at other frames: each number has its own, and 0 is where a network begins."""
-        self.apply(lambda layer: setattr(layer, 'round', number) if isinstance(layer, Draws) else None)
-        self._clear_cached_op()  # a compiled graph has the frames of its round
 
     def only_evaluates(self) -> FeatureNetwork:
         """Leave out of the network what only training needs, before it is hybridized, and return it.

@@ -145,7 +145,7 @@ class StoredModel:
         return replace(self, members=members)
 
     def build(self, ctx=None):
-        """Return the network, with its weights: features float32 (N, T, D) to probabilities (N, K).
+        """Return the network, with its weights, to evaluate: features float32 (N, T, D) to probabilities (N, K).
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class StoredModel:
         """
         networks: list[FeatureNetwork] = []
         for number, member in enumerate(self.members):
-            net = construct(member.architecture)
+            net = construct(member.architecture).only_evaluates()
             where = str(self.prefix) + (f', member {number}' if len(self.members) > 1 else '')
             assign(net, dict(member.parameters()), where, ctx=ctx or mx.cpu())
             net.levels = member.levels(net)

@@ -13,6 +13,7 @@ from reference_frame_features import Reference, compare, network, relu6, sigmoid
 
 from gluon_action.errors import ModelError
 from gluon_action.model_zoo.frame_features import Architecture, build, variables
+from gluon_action.nn import set_round
 
 TINY = dict(frame_features=True, feature_names='rgb,audio', feature_sizes='6,4', num_classes=5, iterations=12)
 SCOPES = {'rgb': 'video', 'audio': 'audio', 'text': 'text'}
@@ -225,7 +226,7 @@ def test_rounds_of_an_evaluation_score_other_frames():
     net.hybridize()
     x, scores = mx.nd.array(videos(architecture)), []
     for number in (0, 1, 0):
-        net.set_round(number)
+        set_round(net, number)
         scores.append(net(x).asnumpy())
     np.testing.assert_array_equal(scores[0][0], scores[1][0])  # of one frame
     assert (scores[0][2] != scores[1][2]).all() and (scores[0] == scores[2]).all()
