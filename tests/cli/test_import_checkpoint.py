@@ -1,11 +1,15 @@
 """The command that makes a train_dir of a TensorFlow checkpoint of YouTube-8M."""
 import json
 
+import gluon_action  # noqa: F401  (before anything that imports MXNet)
+
+# isort: split
 import numpy as np
 import pytest
 from tf_checkpoint_writer import write_checkpoint
 
 from gluon_action.cli import main as commands
+from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import variables
 from gluon_action.model_zoo.frame_features.stored import read_stored
@@ -40,6 +44,27 @@ def test_a_run_is_made_that_other_commands_take(checkpoint, tmp_path, capsys):
     assert all((value == 0.5).all() for _, value in stored.members[0].parameters())
     said = capsys.readouterr().out
     assert '14 variables used, 1 unused' in said and f'step 70: {tmp_path / "run" / "inference_model"}' in said
+
+
+def test_other_commands_go_on_with_it(checkpoint, tmp_path):
+    """Evaluated, quantized, one of an ensemble, and asked for a submission."""
+    run, records = tmp_path / 'run', make_feature_records(
+        tmp_path / 'records', videos=6, partition='validate', classes=3, sizes=(('rgb', 4), ('audio', 3)),
+        lengths=(1, 8)).pattern
+
+    def command(name, *flags):
+        assert commands.main(['youtube8m', name, *map(str, flags)]) == 0
+    assert imported(checkpoint, run, *NETWORK, '--max_frames', '8') == 0
+    command('eval', '--train_dir', run, '--eval_data_pattern', records, '--run_once', '--num_readers', 0)
+    assert 'epoch/eval number 70 |' in (run / 'evallog.txt').read_text()
+    quantized = tmp_path / 'quantized' / 'inference_model'
+    command('quantize', '--transform_type', 'quant_uniform', '--model', run / 'inference_model', '--savefile',
+            quantized, '--min_elements', 10)
+    command('graph_ensemble', '--models', run / 'inference_model', quantized, '--weights', 0.5, 0.5, '--save_folder',
+            tmp_path / 'both')
+    command('inference', '--train_dir', tmp_path / 'both', '--input_data_pattern', records, '--output_file',
+            tmp_path / 'submission.csv', '--batch_size', 4)
+    assert len((tmp_path / 'submission.csv').read_text().splitlines()) == 7
 
 
 def test_the_command_line_comes_before_the_file(checkpoint, tmp_path, capsys):
