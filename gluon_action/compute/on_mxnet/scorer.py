@@ -62,6 +62,8 @@ class GluonScorer:
         return time.perf_counter() - start
 
     def _input(self, data: np.ndarray, context: mx.Context) -> mx.nd.NDArray:
+        if context.device_type == 'cpu' and data.dtype == self.dtype and data.flags.c_contiguous:
+            return mx.nd.from_numpy(data, zero_copy=True)
         return mx.nd.array(data, ctx=context, dtype=self.dtype)
 
 

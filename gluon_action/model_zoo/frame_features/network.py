@@ -95,16 +95,24 @@ class FeatureNetwork(Recognizer):
 
     def hybrid_forward(self, F, x, **parameters):
         """Score features."""
-        # Sums over the last axis as products: MXNet's reductions take twice as long on a CPU.
-        ones = F.reshape(F.ones_like(F.slice(x, begin=(0, 0, None), end=(1, 1, None))), shape=(1, -1))
-        squares = F.FullyConnected(F.square(x), ones, num_hidden=1, no_bias=True, flatten=False)
-        mask = F.sign(squares)
-        num_frames = F.sum(mask, axis=1)
+        squares, mask, num_frames = self.measured(F, x)
         if self.draw is not None:
             drawn = self.draw(num_frames)
             x, squares = F.gather_nd(x, drawn), F.gather_nd(squares, drawn)
         frames = F.broadcast_mul(x, F.rsqrt(F.maximum(squares, 1e-12)))
         return self.classifier(self.describe(F, frames, mask, num_frames, **parameters))
+
+    @staticmethod
+    def measured(F, x):
+        """Return of features (N, T, D) the squared lengths of frames and which there are, (N, T, 1), and their number.
+
+        The latter is (N, 1).
+        """
+        # Sums over the last axis as products: MXNet's reductions take twice as long on a CPU.
+        ones = F.reshape(F.ones_like(F.slice(x, begin=(0, 0, None), end=(1, 1, None))), shape=(1, -1))
+        squares = F.FullyConnected(F.square(x), ones, num_hidden=1, no_bias=True, flatten=False)
+        mask = F.sign(squares)
+        return squares, mask, F.sum(mask, axis=1)
 
     def plan_for(self, frames: int, height: int, width: int) -> None:
         """Lay the network out for videos of `frames` frames; the rest says nothing."""

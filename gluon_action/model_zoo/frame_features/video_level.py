@@ -47,6 +47,10 @@ class FrameLevelLogisticModel(FeatureNetwork):
         with self.name_scope():
             self.classifier = Logistic(architecture.width, architecture.num_classes)
 
-    def describe(self, F, frames, mask, num_frames):
-        """The mean of the frames that there are."""
-        return F.broadcast_div(F.sum(frames, axis=1), F.maximum(num_frames, 1))
+    def hybrid_forward(self, F, x):
+        """Score features: the mean is one product, which reads the frames and writes nothing of their size."""
+        squares, mask, num_frames = self.measured(F, x)
+        shares = F.broadcast_div(mask * F.rsqrt(F.maximum(squares, 1e-12)),
+                                 F.expand_dims(F.maximum(num_frames, 1), axis=2))
+        mean = F.batch_dot(shares, x, transpose_a=True)
+        return self.classifier(F.reshape(mean, shape=(-1, self.architecture.width)))
