@@ -112,4 +112,6 @@ def csv_lines(ids: Sequence[str], probabilities: np.ndarray, top_k: int = 20) ->
     classes, values = top_tags(probabilities, top_k)
     line = '%s,' + ' '.join(['%i %g'] * classes.shape[1]) + '\n'
     for video, row, scores in zip(ids, classes.tolist(), values.tolist()):
+        if any(mark in video for mark in ',"\r\n'):  # a path may have them, YouTube-8M's ids do not
+            video = f'"{video.replace(chr(34), 2 * chr(34))}"'
         yield line % (video, *(item for pair in zip(row, scores) for item in pair))

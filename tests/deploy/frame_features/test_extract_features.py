@@ -1,4 +1,5 @@
 """Features of a user's own videos: which frames, through what, into which bytes; what fails, and what is refused."""
+import csv
 import json
 import os
 import shutil
@@ -21,6 +22,9 @@ from gluon_action.deploy.frame_features.backbone import Backbone, frame_numbers
 from gluon_action.deploy.frame_features.pca import load_pca
 from gluon_action.deploy.frame_features.videos_csv import read_videos_csv
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError
+from gluon_action.feature_architecture import Architecture
+from gluon_action.model_zoo.frame_features import build
+from gluon_action.model_zoo.frame_features.stored import write_stored
 
 FEATURES = (('rgb', 6), ('audio', 128))
 
@@ -44,9 +48,9 @@ def place(tmp_path_factory):
     forget(NAME)
 
 
-def extract(output, *flags, csv='list.csv', pca=('--fit_pca', 'pca.npz'), params='weights.params'):
+def extract(output, *flags, listed='list.csv', pca=('--fit_pca', 'pca.npz'), params='weights.params'):
     weights = ('--backbone_params', params) if params else ()
-    return commands.main(['youtube8m', 'extract_features', '--input_videos_csv', csv, '--output_tfrecords_file',
+    return commands.main(['youtube8m', 'extract_features', '--input_videos_csv', listed, '--output_tfrecords_file',
                           str(output), '--backbone', NAME, *weights, *pca, '--pca_size', '6', *flags])
 
 
@@ -99,6 +103,25 @@ def test_readers_take_the_records_with_their_labels(extracted):
     assert [features.any(-1).sum() for features, _ in read] == [6, 7, 3]
     assert [label.tolist() for _, label in read[:2]] == [[0, 1, 0, 1, 0], [1, 0, 0, 0, 0]]
     assert np.isnan(read[2][1]).all()
+
+
+def test_features_of_ones_own_videos_feed_predictions(extracted, place):
+    flags = Architecture(model='FrameLevelLogisticModel', feature_names='rgb,audio', feature_sizes='6,128',
+                         frame_features=True, num_classes=5)
+    arrays = {key: parameter.data().asnumpy() for key, parameter in
+              build(flags, seed=1)._collect_params_with_prefix().items()}
+    write_stored(place / 'inference_model', [(flags, arrays)])
+    assert commands.main(['youtube8m', 'inference', '--train_dir', str(place), '--input_data_pattern', 'out.tfrecord',
+                          '--output_file', 'tags.csv', '--top_k', '2', '--num_readers', '1']) == 0
+    with open('tags.csv', newline='') as file:
+        lines = list(csv.reader(file))
+    assert [line[0] for line in lines] == ['VideoId', 'a.mp4', 'c,d.mp4', 'b.mp4']
+    records = FeatureRecords(extracted, features=FEATURES, num_classes=5, need_labels=False)
+    rows = records.load(2)[0][0, :3].astype(float)
+    mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(0)
+    odds = mean @ arrays['fully_connected.weights'].astype(float) + arrays['fully_connected.biases']
+    best, probability = lines[3][1].split(' ')[:2]
+    assert int(best) == odds.argmax() and abs(float(probability) - 1 / (1 + np.exp(-odds.max()))) < 1e-5
 
 
 def test_no_audio_is_the_level_next_to_zero_or_left_out(extracted, place):
@@ -159,7 +182,7 @@ def test_frames_of_a_video_are_taken_by_their_time_and_not_by_their_number(place
 def test_a_folder_of_pictures_gives_all_of_them(place):
     write_frames(place / 'pictures', range(1, 6))
     Path('pictures.csv').write_text('pictures,1\n')
-    assert extract('pictures.tfrecord', csv='pictures.csv', pca=('--pca', 'pca.npz')) == 0
+    assert extract('pictures.tfrecord', listed='pictures.csv', pca=('--pca', 'pca.npz')) == 0
     (entry,) = json.loads(Path('pictures.tfrecord.manifest.json').read_text())['inputs']
     assert entry['about'] == {'frames': 5, 'seconds': None, 'audio': False, 'labels': [1]} and entry['bytes'] > 0
 
@@ -181,8 +204,8 @@ def test_shards_and_an_interrupted_run_give_the_same_bytes(extracted, place, cap
 
 def test_two_pcas_or_backbones_are_not_mixed_in_one_output(extracted, place, capsys):
     assert extract('mixed.tfrecord', '--shard', '1/2', pca=('--pca', 'pca.npz')) == 0
-    assert extract('x.tfrecord', '--fit_pca_only', csv='good.csv', pca=('--fit_pca', 'other.npz', '--max_frames', '5')
-                   ) == 0
+    other = ('--fit_pca', 'other.npz', '--max_frames', '5', '--fit_pca_only')
+    assert extract('x.tfrecord', listed='good.csv', pca=other) == 0
     capsys.readouterr()
     sha256s = [load_pca(name).sha256 for name in ('pca.npz', 'other.npz')]
     assert extract('mixed.tfrecord', '--shard', '2/2', pca=('--pca', 'other.npz')) == 1
@@ -196,7 +219,7 @@ def test_a_pca_that_was_fitted_to_these_videos_is_taken_and_another_is_not_repla
     before = Path('pca.npz').read_bytes()
     assert extract('second.tfrecord') == 0
     assert Path('pca.npz').read_bytes() == before and Path('second.tfrecord').read_bytes() == extracted.read_bytes()
-    assert extract('third.tfrecord', csv='good.csv') == 2
+    assert extract('third.tfrecord', listed='good.csv') == 2
     assert 'pca.npz: exists, and was fitted to something else' in capsys.readouterr().err
     assert extract('third.tfrecord', '--shard', '1/2', pca=('--fit_pca', 'new.npz')) == 2
     assert 'is fitted by one process' in capsys.readouterr().err
@@ -224,10 +247,10 @@ def test_videos_that_cannot_be_read_end_the_run_when_told(place, extracted, caps
     assert extract('strict.tfrecord', '--on_error', 'raise', pca=('--pca', 'pca.npz')) == 1
     assert 'broken.mp4' in capsys.readouterr().err and not Path('strict.tfrecord').exists()
     Path('bad.csv').write_text('broken.mp4,1\nnothing.mp4,1\n')
-    assert extract('bad.tfrecord', csv='bad.csv', pca=('--pca', 'pca.npz')) == 1
+    assert extract('bad.tfrecord', listed='bad.csv', pca=('--pca', 'pca.npz')) == 1
     said = capsys.readouterr().out
     assert 'skipped: nothing.mp4' in said and '0 videos of 0 frames, 2 skipped' in said
-    assert extract('bad2.tfrecord', csv='bad.csv', pca=('--fit_pca', 'bad.npz')) == 2
+    assert extract('bad2.tfrecord', listed='bad.csv', pca=('--fit_pca', 'bad.npz')) == 2
     assert '0 frames of readable videos cannot tell 6 components' in capsys.readouterr().err
 
 

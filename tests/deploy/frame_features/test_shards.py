@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sharded_job import WordsConfig, open_words, write_words
 
-from gluon_action.deploy.frame_features.parts import seal, sha256_of
-from gluon_action.deploy.frame_features.shards import Job, Shard, merge, parts_of, run_job
+from gluon_action.deploy.frame_features.parts import read_plan, seal, sha256_of
+from gluon_action.deploy.frame_features.shards import Job, Shard, make_part, merge, parts_of, run_job
 from gluon_action.errors import OutputError, PartsError, UsageError
 from gluon_action.files import file_sha256
 
@@ -109,6 +109,21 @@ def test_a_process_that_fails_leaves_what_was_done_and_no_half_part(words):
     assert sorted(os.listdir(parts / '00000')) == ['000', '001', '002']
     run_job(open_words, config)
     assert calls(config) == [f'{number}.txt' for number in (0, 1, 2, 3, 3, 4, 5, 6)]
+
+
+def test_two_processes_that_work_on_one_input_at_a_time_leave_one_part(words):
+    config = words()
+
+    def open_overtaken(config):
+        job = open_words(config)
+
+        def make(index, folder):
+            make_part(job, index, read_plan(job.parts)[1])  # another process is faster
+            return job.make(index, folder)
+        return Job(job.output, job.inputs, job.settings, job.join, make)
+
+    run_job(open_overtaken, config)
+    assert Path(config.output).read_text() == LINES and len(calls(config)) == 14
 
 
 def spoil_nothing_started(parts):
