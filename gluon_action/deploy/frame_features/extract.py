@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 #: -3.1e-5. (Byte 0, which the original writes, is -1.99, and would be most of what a frame's joint norm sees.)
 NO_AUDIO = 127
 
+
 def open_extraction(config: ExtractConfig) -> Job:
     """Return the job of a configuration whose PCA is there: see `with_pca`.
 

@@ -5,6 +5,7 @@ does nothing else, and joins the parts in the end; so the result is the same, by
 """
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -153,8 +154,9 @@ def run_job(open_job: Callable[[Any], Job], config: Any, *, shard: Shard | None 
         raise UsageError('--shard and --ray: Ray shares the inputs out itself; leave --shard out')
     if not job.inputs:
         raise UsageError('there is no input')
-    if repeated := [path for path in dict.fromkeys(job.inputs) if list(job.inputs).count(path) > 1]:
-        raise UsageError(f'{repeated[0]}: is named twice among the inputs')
+    if len(set(job.inputs)) < len(job.inputs):
+        (repeated, _), = collections.Counter(job.inputs).most_common(1)
+        raise UsageError(f'{repeated}: is named twice among the inputs')
     if job.output.exists() and not overwrite:
         raise OutputError(f'{job.output}: exists; choose another name, or remove it')
     plan_sha256 = _agree(job)
@@ -196,9 +198,10 @@ def _agree(job: Job) -> str:
     with output_errors(job.parts):
         job.parts.mkdir(parents=True, exist_ok=True)
     for attempt in range(2):  # another process may have written another plan at the same moment
-        there, plan_sha256 = read_plan(job.parts)
+        others = [path.name for path in job.parts.iterdir() if not path.name.startswith('.')]
+        there, plan_sha256 = read_plan(job.parts)  # asked for last: another process may have begun in between
         if there is None and not attempt:
-            if others := [path.name for path in job.parts.iterdir() if not path.name.startswith('.')]:
+            if others:
                 raise OutputError(f'{job.parts}: holds {min(others)} and no parts, which would go there; rename or '
                                   'remove it, or choose another output')
             write_shared(job.parts / PLAN, to_json(plan))
