@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 
 from gluon_action.cli.main import COMMANDS, GROUPS
+from gluon_action.evaluate.frame_features_config import check_evaluation
 from gluon_action.evaluate.network import check_test
 from gluon_action.model_zoo import model_card
 from gluon_action.train.recipes import clip_estimator_config as estimator_config
 from gluon_action.train.recipes.config import check_config
+from gluon_action.train.recipes.frame_features_config import check_config as check_features
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 CHECKS = {'train_recognizer': lambda config: check_config(config, model_card(config.model)),
           'video_action_classifier': lambda config: check_config(config, model_card(config.model)),
-          'test_recognizer': check_test, 'clip_estimator': estimator_config.check_config}
+          'test_recognizer': check_test, 'clip_estimator': estimator_config.check_config,
+          'train': check_features, 'train_distill': check_features, 'eval': check_evaluation}
 # `name="..."` sets a variable that later commands use, and may hold a command itself.
 ASSIGNMENT = re.compile(r'^(\w+)="([^"]*)"$', re.MULTILINE)
 
