@@ -162,7 +162,7 @@ class StoredModel:
             where = str(self.prefix) + (f', member {number}' if len(self.members) > 1 else '')
             assign(net, dict(member.parameters()), where, ctx=ctx or mx.cpu())
             net.levels = member.levels(net)
-            networks.append(net.only_evaluates())
+            networks.append(net)
         return networks[0] if len(networks) == 1 else CombinedNetwork(networks, self.weights)
 
 
