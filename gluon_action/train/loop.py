@@ -31,6 +31,8 @@ class Loop:
     scores : callable
         ``scores(batches)`` collects a validation as `Scores` does, the default; its ``best_metric`` names the entry of
         the summary whose highest value is the best.
+    advice : str
+        What to try, in the words of the command's flags, when the loss is not finite.
 
     Attributes
     ----------
@@ -38,8 +40,10 @@ class Loop:
     """
 
     def __init__(self, learner: Learner, *, schedule: Callable[[int], float], seed: int = 0, mixup=None,
-                 scores: Callable[[int], Any] = Scores):
+                 scores: Callable[[int], Any] = Scores,
+                 advice: str = 'a lower --lr, --warmup-epochs or --clip-grad'):
         self.learner, self.schedule, self.seed, self.mixup, self.scores = learner, schedule, seed, mixup, scores
+        self.advice = advice
         self.progress = Progress()
         self._gathered_batches = self._gathered_samples = 0
         self._unread: StepResult | None = None
@@ -190,7 +194,7 @@ class Loop:
         self.flush()
         state = self.learner.state()
         if not all(np.isfinite(array).all() for array in state.params.values()):
-            raise _diverged('the parameters are not finite', self.progress, self.progress.batch, self.learning_rate)
+            raise self._diverged('the parameters are not finite', self.progress.batch, self.learning_rate)
         numbers = {'seed': self.seed, 'optimizer': state.numbers, 'progress': dataclasses.asdict(self.progress)}
         return {'params': state.params, 'optimizer': state.optimizer, 'loop': numbers,
                 **({'averages': state.averages} if state.averages else {}),
@@ -228,18 +232,18 @@ class Loop:
             return
         loss_sum = result.loss_sum
         if not math.isfinite(loss_sum):
-            raise _diverged(f'the loss is {loss_sum / result.count}', self.progress, result.batch + 1, result.lr)
+            raise self._diverged(f'the loss is {loss_sum / result.count}', result.batch + 1, result.lr)
         self.progress.loss_sum += loss_sum
         self.progress.correct += result.correct
         self.progress.count += result.count
+
+    def _diverged(self, what: str, batch: int, lr: float) -> TrainingError:
+        progress = self.progress
+        return TrainingError(f'{what} after batch {batch} of epoch {progress.epoch} (update {progress.update}, '
+                             f'learning rate {lr:g}); try {self.advice}. The last checkpoint is from before this and '
+                             'is kept')
 
 
 def _read_scores(shards: Sequence[Shard], scores: Scores) -> None:
     for shard in shards:
         scores.add(shard.logits, shard.label, shard.loss_sum)
-
-
-def _diverged(what: str, progress: Progress, batch: int, lr: float) -> TrainingError:
-    return TrainingError(f'{what} after batch {batch} of epoch {progress.epoch} (update {progress.update}, learning '
-                         f'rate {lr:g}); try a lower --lr, --warmup-epochs or --clip-grad. '
-                         f'The last checkpoint is from before this and is kept')

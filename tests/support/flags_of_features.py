@@ -5,7 +5,7 @@ import shutil
 import mxnet as mx
 import numpy as np
 from feature_runs import CLASSES, FRAMES, records, state_of
-from flags_world import changes, refused, seen, traceback_row
+from flags_world import changes, each, refused, seen, traceback_row
 
 from gluon_action import engine, options
 from gluon_action.cli.command import run
@@ -316,6 +316,10 @@ FEATURE_TRAINING_ROWS = {
     '--incl_val': changes(of_data(lambda loader: len(loader.dataset)), '--incl_val', to=16),
     '--num_readers': changes(of_data(processes), '--num_readers', '1', to=1),
     '--on_error': changes(of_data(lambda loader: loader.on_error), '--on_error', 'skip'),
+    '--max_skip_share': each(changes(of_data(lambda loader: loader.max_skip_share), '--max_skip_share', '0.5',
+                                     given=('--on_error', 'skip'), to=0.5),
+                             refused('--max_skip_share', '0.5', because='means something with --on_error skip',
+                                     config=config)),
     **NETWORK, **DEAD_FLAGS,
     '--batch_size': changes(of_data(len), '--batch_size', '4', to=3),
     '--num_epochs': changes(steps, '--num_epochs', '2', to=4),

@@ -15,7 +15,7 @@ import pytest
 from events import scalars_of
 from feature_runs import CLASSES, FRAMES, Stopped, config_of, lines_of, options, records, state_of, stopping, trained
 
-from gluon_action.errors import CheckpointError, RecordError, UsageError, WeightsError
+from gluon_action.errors import CheckpointError, RecordError, TrainingError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features.stored import write_stored
 from gluon_action.train.hook import Hook
@@ -321,12 +321,19 @@ def test_records_that_cannot_be_read_stop_a_run_or_are_left_out(tmp_path):
     assert result.history[-1]['failed'] == 1 and len(lines_of(tmp_path / 'skips', 'failures.jsonl')) == 2
 
 
+def test_a_loss_that_is_not_finite_ends_a_run_with_what_to_try(pattern, tmp_path):
+    with pytest.raises(TrainingError, match='; try a lower --base_learning_rate or --clip_gradient_norm'):
+        trained(pattern, tmp_path, base_learning_rate=1e30, num_epochs=9, optimizer='GradientDescentOptimizer',
+                clip_gradient_norm=0., regularization_penalty=1e8)
+
+
 @pytest.mark.parametrize('more, told', [
     ({'train_data_pattern': ''}, '--train_data_pattern: needs'), ({'train_dir': ''}, '--train_dir: needs'),
     ({'batch_size': 0}, '--batch_size must be 1 or more'), ({'base_learning_rate': float('inf')}, 'a finite number'),
     ({'learning_rate_decay': float('nan')}, '--learning_rate_decay'), ({'loss_lambda': 0.3}, '--loss_lambda: is about'),
     ({'predictions': 'x'}, '--predictions: is about train_distill'),
     ({'loss_lambda': 1.5, 'distill': True}, '--loss_lambda: must be in 0..1'),
+    ({'max_skip_share': 1.5, 'on_error': 'skip'}, '--max_skip_share: must be in 0..1'),
     ({'label_loss': 'HingeLoss', 'distill': True}, '--label_loss: '), ({'optimizer': 'Momentum'}, '--optimizer'),
     ({'incl_val': True, 'train_data_pattern': 'x/*.tfrecord'}, '--incl_val: the validation set is found by'),
     ({'train_data_pattern': 'no/such*.tfrecord'}, 'no/such'), ({'model': 'NoModel'}, '--model is one of'),

@@ -285,7 +285,8 @@ def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence, sco
     momentum = config.momentum if config.optimizer == 'momentum' else 0.
     learner = GluonLearner(net, 'sgd', {'momentum': momentum, 'wd': config.weight_decay}, loss=loss, contexts=contexts,
                            params=params, no_wd=True, l1=config.weight_decay)
-    return Loop(learner, schedule=lambda update: config.learning_rate, seed=config.seed, scores=scoring)
+    return Loop(learner, schedule=lambda update: config.learning_rate, seed=config.seed, scores=scoring,
+                advice='a lower --learning_rate')
 
 
 def scoring_of(config: EstimatorConfig, classes: Sequence[str] | None) -> ClipScoring:

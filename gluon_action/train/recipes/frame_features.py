@@ -135,7 +135,7 @@ class FeatureRecipe(Recipe):
         log.info('Using batch size of %d for training.', config.batch_size)
         loader = cleanup.enter_context(VideoLoader(
             records, config.batch_size * self._towers, shuffle=True, seed=config.seed, on_error=config.on_error,
-            num_workers=min(config.num_readers, engine.usable_cores())))
+            max_skip_share=config.max_skip_share, num_workers=min(config.num_readers, engine.usable_cores())))
         return RunData({'train': loader}, architecture.num_classes, None, multi_label=True)
 
     def build_loop(self, data, contexts, *, restored=False):
@@ -230,4 +230,5 @@ def build_loop(config: FeatureTraining, contexts: Sequence) -> Loop:
         clip_each=config.clip_gradient_norm, average=config.average, stored_teacher=config.distill)
     schedule = stairs(config.base_learning_rate, config.learning_rate_decay, config.learning_rate_decay_examples,
                       config.batch_size * len(contexts))
-    return Loop(learner, schedule=schedule, seed=config.seed, scores=VideoTagScoring(config.num_classes))
+    return Loop(learner, schedule=schedule, seed=config.seed, scores=VideoTagScoring(config.num_classes),
+                advice='a lower --base_learning_rate or --clip_gradient_norm')

@@ -26,7 +26,7 @@ SCHEDULED = ('base_learning_rate', 'learning_rate_decay', 'learning_rate_decay_e
              'max_steps', 'regularization_penalty', 'clip_gradient_norm', 'loss_lambda')
 FREE_TO_CHANGE = frozenset({
     *SCHEDULED, 'train_dir', 'train_data_pattern', 'num_readers', 'num_gpu', 'start_new_model', 'strict_flags',
-    'save_minutes', 'keep_checkpoints', 'on_error', 'incl_val', 'predictions'})
+    'save_minutes', 'keep_checkpoints', 'on_error', 'max_skip_share', 'incl_val'})
 
 _option = partial(option, underscores=True)
 _records = partial(_option, group='records')
@@ -59,6 +59,10 @@ class FeatureTraining(Architecture):
     on_error: str = _records(
         'raise', 'a record that cannot be read stops the run, or is left out and noted in failures.jsonl',
         '--on_error', '--on-error', choices=('raise', 'skip'))
+
+    max_skip_share: float = _records(
+        0.1, "with --on_error skip, the largest share of an epoch's records that may be left out, in 0..1",
+        '--max_skip_share', '--max-skip-share', least=0)
 
     batch_size: int = _training(1024, 'videos of a step, on each GPU', least=1)
     num_epochs: int = _training(5, 'times that the records are trained on', least=1)
@@ -139,6 +143,9 @@ def _rules(c: FeatureTraining) -> Iterator[tuple]:
     yield (c.incl_val and 'train' not in c.train_data_pattern, 'incl_val',
            f"the validation set is found by 'validate' for 'train' in --train_data_pattern, and "
            f'{c.train_data_pattern!r} has none')
+    yield c.max_skip_share > 1, 'max_skip_share', f'must be in 0..1, got {c.max_skip_share}'
+    yield (c.max_skip_share != FeatureTraining.max_skip_share and c.on_error != 'skip', 'max_skip_share',
+           'means something with --on_error skip only')
     yield c.loss_lambda > 1, 'loss_lambda', f'must be in 0..1, got {c.loss_lambda}'
     for flag in OF_DISTILLATION if not c.distill else ():
         yield (getattr(c, flag) != getattr(FeatureTraining, flag), flag, 'is about train_distill, which has a teacher')
