@@ -62,8 +62,8 @@ class GluonScorer:
         return time.perf_counter() - start
 
     def _input(self, data: np.ndarray, context: mx.Context) -> mx.nd.NDArray:
-        if context.device_type == 'cpu' and data.dtype == self.dtype and data.flags.c_contiguous:
-            return mx.nd.from_numpy(data, zero_copy=True)
+        # Always a copy. What MXNet borrows (from_numpy, zero_copy) it gives back by a call into Python from a thread of
+        # its engine, and a fork, which holds Python's lock, waits for those threads: both would wait for ever.
         return mx.nd.array(data, ctx=context, dtype=self.dtype)
 
 
