@@ -75,7 +75,7 @@ class RowBatchNorm(Composed, BatchNorm):
         variance = F.relu(1 / F.square(scale) - self._kwargs['eps'])
         kept = self._keep(F, F.reshape(mean, shape=(1, -1)), F.reshape(variance, shape=(1, -1)),
                           F.dot(ones, ones, transpose_a=True), *parameters)
-        return F.broadcast_add(out, kept)
+        return out + F.dot(ones, kept)
 
     def _keep(self, F, mean, variance, rows, *parameters):
         """Keep statistics (1, C) of `rows` (1, 1) rows in training; what is returned is 0, and must be made use of."""

@@ -5,9 +5,9 @@ import math
 
 from ...feature_architecture import Architecture
 from .classifiers import CLASSIFIER, DRAWING
-from .layers import NormalAround, normal, unit
+from .layers import NormalAround, normal, unit, unit_columns, widened
 from .network import feature_model, variable
-from .pooled import Clusters, Pooled, over_frames, share_of
+from .pooled import Clusters, Pooled, of_each_number, over_frames, share_of, weighed
 
 
 @feature_model('NetFVModelLF', family='NetFV', source='arXiv:1706.06905', options=(
@@ -53,19 +53,15 @@ class Fisher(Clusters):
                        cluster_weights2=None, cluster_biases=None):
         """Frames (N, S, D) to (N, 2DK)."""
         shares = self.assign(F, frames, scale, shift, cluster_weights, cluster_biases)
-        share = over_frames(F, shares)
         first, second = (F.batch_dot(x, shares, transpose_a=True) for x in (frames, F.square(frames)))
-        if scale is not None:  # of x scale + shift, and of its square
-            scale, shift = (F.reshape(one, shape=(1, -1, 1)) for one in (scale, shift))
-            first, plain = F.broadcast_mul(first, scale), first
-            second = F.broadcast_mul(second, F.square(scale)) + F.broadcast_mul(plain, 2 * scale * shift) \
-                + F.broadcast_mul(share, F.square(shift))
-            first = first + F.broadcast_mul(share, shift)
-        centres = cluster_weights2 if self._coupling is None else F.expand_dims(
-            self._coupling * cluster_weights, axis=0)
-        spread = F.expand_dims(F.square(covar_weights) + 1e-6, axis=0)
-        second = second + F.broadcast_mul(share, F.square(centres)) - F.broadcast_mul(first, 2 * centres)
-        second = F.broadcast_sub(F.broadcast_div(second, F.square(spread)), share)
-        first = F.broadcast_div(first - F.broadcast_mul(share, centres), spread)
-        return F.concat(unit(F, F.reshape(unit(F, first), shape=(0, -1))), unit(F, F.reshape(second, shape=(0, -1))),
-                        dim=1)
+        share = of_each_number(F, over_frames(F, shares), first)
+        # With p = scale / s and q = (shift - c) / s a frame is p x + q from a centre, measured by the deviation.
+        spread = F.square(covar_weights) + 1e-6
+        centres = self._coupling * cluster_weights if self._coupling is not None else F.reshape(
+            cluster_weights2, shape=(self.size, -1))
+        p = (1 if scale is None else widened(F, scale, spread)) / spread
+        q = ((0 if scale is None else widened(F, shift, spread)) - centres) / spread
+        second = weighed(F, second, F.square(p)) + weighed(F, first, 2 * p * q) + weighed(F, share, F.square(q) - 1)
+        first = weighed(F, first, p) + weighed(F, share, q)
+        first = unit_columns(F, F.reshape(first, shape=(0, self.size, -1)), together=True)
+        return F.concat(F.reshape(first, shape=(0, -1)), unit(F, second), dim=1)

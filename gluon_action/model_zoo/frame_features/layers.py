@@ -1,4 +1,8 @@
-"""Layers with TensorFlow's names and shapes, and how the originals start them."""
+"""Layers with TensorFlow's names and shapes, how the originals start them, and arithmetic that is fast on a CPU.
+
+Sums over axes and numbers that are repeated along them are written as matrix products: MXNet's reductions, and the
+gradients of its broadcasting operators, which are reductions, take ten times as long on a CPU.
+"""
 from __future__ import annotations
 
 import math
@@ -59,9 +63,36 @@ class NormalAround(mx.init.Initializer):
         mx.random.normal(self._mean, self._sigma, out=array)
 
 
-def unit(F, x, axis: int = 1):
-    """Divide by the length along an axis, as tf.nn.l2_normalize."""
-    return F.broadcast_mul(x, F.rsqrt(F.maximum(F.sum(F.square(x), axis=axis, keepdims=True), 1e-12)))
+def unit(F, x):
+    """Divide rows (N, C) by their lengths, as tf.nn.l2_normalize."""
+    ones = F.ones_like(F.slice_axis(x, axis=0, begin=0, end=1))
+    return x * F.dot(_inverse(F, F.dot(F.square(x), ones, transpose_b=True)), ones)
+
+
+def unit_columns(F, x, together: bool = False):
+    """Divide the columns of (N, D, K) by their lengths, and then, if `together`, all numbers of a row by theirs."""
+    ones = F.ones_like(F.slice_axis(x, axis=2, begin=0, end=1))
+    squares = F.batch_dot(ones, F.square(x), transpose_a=True)
+    inverse = _inverse(F, squares)
+    if together:
+        lengths = F.sum(squares * F.square(inverse), axis=2, keepdims=True)
+        inverse = F.broadcast_mul(inverse, _inverse(F, lengths))
+    return x * F.batch_dot(ones, inverse)
+
+
+def _inverse(F, squares):
+    """Return what vectors are multiplied by to have length 1; a vector that is hardly there stays short."""
+    return F.rsqrt(F.maximum(squares, 1e-12))
+
+
+def repeated(F, row, rows):
+    """A row (1, C) as often as there are `rows` (N, ...): (N, C)."""
+    return F.dot(F.ones_like(F.slice_axis(rows, axis=1, begin=0, end=1)), row)
+
+
+def widened(F, numbers, weights):
+    """Numbers (1, D) next to each other as often as `weights` (D, K) have columns: (D, K)."""
+    return F.dot(numbers, F.ones_like(F.slice_axis(weights, axis=0, begin=0, end=1)), transpose_a=True)
 
 
 def relu6(F, x):

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from ...feature_architecture import Architecture
 from .classifiers import CLASSIFIER, DRAWING
-from .layers import normal, unit
+from .layers import normal, unit_columns, widened
 from .network import feature_model, variable
-from .pooled import Clusters, Pooled, over_frames, share_of
+from .pooled import Clusters, Pooled, of_each_number, over_frames, share_of, weighed
 
 
 @feature_model('NetVLADModelLF', family='NetVLAD', source='arXiv:1706.06905', options=(
@@ -47,14 +47,12 @@ class VLAD(Clusters):
                        cluster_biases=None):
         """Frames (N, S, D) to (N, DK)."""
         shares = self.assign(F, frames, scale, shift, cluster_weights, cluster_biases)
-        sums, share = F.batch_dot(frames, shares, transpose_a=True), over_frames(F, shares)
-        shifts = []  # what each frame's share adds to a cluster, (1, D, 1) or (1, D, K)
-        if scale is not None:
-            sums = F.broadcast_mul(sums, F.reshape(scale, shape=(1, -1, 1)))
-            shifts.append(F.reshape(shift, shape=(1, -1, 1)))
+        sums = F.batch_dot(frames, shares, transpose_a=True)
+        shift = 0 if scale is None else widened(F, shift, cluster_weights)
         if cluster_weights2 is not None:
-            shifts.append(-cluster_weights2)
-        if shifts:
-            each = shifts[0] if len(shifts) == 1 else F.broadcast_add(*shifts)
-            sums = sums + F.broadcast_mul(share, each)
-        return unit(F, F.reshape(unit(F, sums), shape=(0, -1)))
+            shift = shift - F.reshape(cluster_weights2, shape=(self.size, -1))
+        # Of x scale + shift - c, which are of frames only what their sums are.
+        vlad = F.reshape(sums, shape=(0, -1)) if scale is None else weighed(F, sums, widened(F, scale, cluster_weights))
+        if scale is not None or cluster_weights2 is not None:
+            vlad = vlad + weighed(F, of_each_number(F, over_frames(F, shares), sums), shift)
+        return F.reshape(unit_columns(F, F.reshape(vlad, shape=(0, self.size, -1)), together=True), shape=(0, -1))

@@ -10,7 +10,7 @@ from ...errors import ModelError
 from ...feature_architecture import Architecture
 from ...nn import RowBatchNorm
 from .classifiers import CLASSIFIER, classifier_of
-from .layers import FullyConnected, unit
+from .layers import FullyConnected, unit_columns
 from .network import FeatureNetwork, feature_model, scopes_of, variable
 from .pooled import by_video, over_frames, share_of
 
@@ -131,7 +131,7 @@ class NeXtVLAD(gluon.HybridBlock):
         parts = F.reshape(by_video(F, rows, frames), shape=(0, -1, self._group))
         sums = F.batch_dot(parts, shares, transpose_a=True)
         vectors = sums - F.broadcast_mul(over_frames(F, shares), cluster_weights2)
-        return self.vlad_bn(F.reshape(unit(F, vectors, axis=1), shape=(0, -1)))
+        return self.vlad_bn(F.reshape(unit_columns(F, vectors), shape=(0, -1)))
 
 
 class GatedLayer(gluon.HybridBlock):

@@ -9,7 +9,7 @@ from mxnet import gluon
 from ...feature_architecture import Architecture
 from ...nn import RowBatchNorm, RowScaling
 from .classifiers import classifier_of, without_diagonal
-from .layers import normal, relu6
+from .layers import normal, relu6, repeated, widened
 from .network import FeatureNetwork, scopes_of, variable
 
 
@@ -169,8 +169,8 @@ class Clusters(gluon.HybridBlock):
             product = F.dot(rows, cluster_weights)
         else:
             # (x scale + shift) W without writing the frames once more; they are most of what there is.
-            product = F.dot(rows, F.broadcast_mul(cluster_weights, F.reshape(scale, shape=(-1, 1))))
-            product = F.broadcast_add(product, F.dot(shift, cluster_weights))
+            product = F.dot(rows, cluster_weights * widened(F, scale, cluster_weights))
+            product = product + repeated(F, F.dot(shift, cluster_weights), rows)
         return self.cluster_bn(product) if self._normalised else F.broadcast_add(
             product, F.reshape(cluster_biases, shape=(1, -1)))
 
@@ -185,8 +185,19 @@ def by_video(F, rows, frames):
 
 
 def over_frames(F, x):
-    """Sums of (N, S, K) over the frames, (N, 1, K), as a product: gradients of MXNet's sums are slow on a CPU."""
+    """Sums of (N, S, K) over the frames, (N, 1, K)."""
     return F.batch_dot(F.ones_like(F.slice_axis(x, axis=2, begin=0, end=1)), x, transpose_a=True)
+
+
+def weighed(F, sums, weights):
+    """Numbers (N, D, K), each multiplied by its own of `weights` (D, K): (N, DK)."""
+    flat = F.reshape(sums, shape=(0, -1))
+    return flat * repeated(F, F.reshape(weights, shape=(1, -1)), flat)
+
+
+def of_each_number(F, share, sums):
+    """What a cluster has of a video, (N, 1, K), for each number of its sums (N, D, K): as these."""
+    return F.batch_dot(F.ones_like(F.slice_axis(sums, axis=2, begin=0, end=1)), share)
 
 
 def share_of(feature: str, clusters: int, part: int) -> int:
