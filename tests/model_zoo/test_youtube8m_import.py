@@ -127,7 +127,10 @@ def test_cells_are_found_by_the_names_of_older_versions(tmp_path):
      'trained with; its names are those of --gating=False'),
     ({'video_level_classifier_model': 'LogisticModel', 'model': 'Lstmbidirect', 'gating': False}, {},
      'is not GRUbidirect as the flags make it: .*its names are those of .*--model=Lstmbidirect'),
-    ({}, {'moe_prob_gating': True}, 'its names are those of --moe_prob_gating=False')])
+    ({}, {'moe_prob_gating': True}, 'its names are those of --moe_prob_gating=False'),
+    ({'gating': False}, {'moe_prob_gating': True, 'gating_remove_diag': True},
+     'lacks 7 of .*its names are those of --moe_prob_gating=False --gating=False'),
+    ({}, {'moe_prob_gating': True, 'moe_prob_gating_input': 'input'}, 'names are those of --moe_prob_gating=False')])
 def test_another_network_is_refused_and_the_flags_are_named(tmp_path, trained, flags, message):
     base = MODELS[1]
     prefix = write_checkpoint(tmp_path / 'model.ckpt', as_trained(drawn(architecture_of({**base, **trained}))))

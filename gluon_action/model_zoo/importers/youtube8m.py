@@ -150,21 +150,24 @@ def _check(prefix: Path, architecture: Architecture, wanted: Mapping[str, tuple[
 
 def _closer(architecture: Architecture, names: Collection[str]) -> list[str]:
     """Return the flags with which a network has just these variables; none where no few flags do it."""
-    def distance(other: Architecture) -> int:
-        try:
-            return len(variables(other).keys() ^ names)
-        except ModelError:
-            return len(names) + len(variables(architecture))
-
-    best, flags = architecture, {}
-    while best_distance := distance(best):
-        tried = {change: replace(best, **dict([change])) for change in _changes(best)}
-        change = min(tried, key=lambda change: distance(tried[change]), default=None)
-        if change is None or distance(tried[change]) >= best_distance:
+    best, changed = architecture, set()
+    distance = len(variables(architecture).keys() ^ names)
+    while distance:
+        found = (distance, best, '')
+        for name, value in _changes(best):
+            try:
+                other = replace(best, **{name: value})
+                there = len(variables(other).keys() ^ names)
+            except ModelError:  # options that contradict each other, sizes that do not divide
+                continue
+            found = (there, other, name) if there < found[0] else found
+        if found[0] == distance:
             return []
-        best, flags = tried[change], {**flags, change[0]: change[1]}
+        distance, best, name = found
+        changed.add(name)
     options = options_of(Architecture)
-    return [f'{options[name].flag}={value}' for name, value in flags.items() if value != getattr(architecture, name)]
+    return [f'{options[name].flag}={getattr(best, name)}' for name in options
+            if name in changed and getattr(best, name) != getattr(architecture, name)]
 
 
 def _changes(architecture: Architecture) -> Iterable[tuple[str, object]]:

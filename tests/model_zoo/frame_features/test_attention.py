@@ -2,9 +2,11 @@
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
 # isort: split
+import mxnet as mx
 import numpy as np
 import pytest
-from reference_frame_features import LENGTHS, compare, relu6, sigmoid, softmax
+from mxnet import autograd
+from reference_frame_features import LENGTHS, compare, network, relu6, sigmoid, softmax, unit, videos
 
 from gluon_action.model_zoo.frame_features import Architecture, build, variables
 
@@ -28,6 +30,19 @@ def attention(reference, x, a):
 def test_attention_is_the_equations(frames, lengths):
     compare(Architecture(max_frames=frames, **TINY), attention, lengths=lengths, draws=False,
             directions=2 if frames == 9 else 1)
+
+
+def test_the_variance_that_is_kept_is_the_biased_one():
+    """Of few rows, and with nothing kept from before, that is a large difference."""
+    architecture = Architecture(max_frames=2, **TINY)
+    net, _ = network(architecture)
+    net.video_input_bn.running_var.set_data(mx.nd.zeros(4))
+    x = videos(architecture, (2, 2))
+    with autograd.record():
+        loss = net(mx.nd.array(x)).sum()
+    loss.backward()
+    rows = unit(x.astype(np.float64))[..., :4].reshape(4, 4)
+    np.testing.assert_allclose(net.video_input_bn.running_var.data().asnumpy() * 1000, rows.var(0), rtol=1e-3)
 
 
 def test_names_and_shapes_are_slims():
