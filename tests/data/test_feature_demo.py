@@ -62,6 +62,7 @@ def test_what_has_an_order_comes_twice_with_the_same_frames_in_another_order(mad
         np.testing.assert_array_equal(labels[one, :6], labels[one + 1, :6])
         assert order[one].argmax() // 2 == order[one + 1].argmax() // 2 and order[one].sum() == 1
         assert order[one].argmax() != order[one + 1].argmax()
+    assert 0.3 < (order[twins].argmax(1) % 2).mean() < 0.7  # the number of a video does not tell which way it goes
 
 
 def fitted(inputs, targets):
@@ -101,22 +102,32 @@ def test_equal_settings_give_equal_bytes_and_other_seeds_and_partitions_others(t
     assert list(d) == ['validate00.tfrecord', 'validate01.tfrecord', 'validate02.tfrecord']
 
 
+def test_videos_of_one_partition_are_not_those_of_another(tmp_path):
+    train, validate = (make_feature_records(tmp_path, videos=20, partition=name, **SMALL)
+                       for name in ('train', 'validate'))
+    first, second = ({records.load(index)[0][0, 0].tobytes() for index in range(20)}
+                     for records in map(opened, (train, validate)))
+    assert not first & second
+
+
+def alone(made, settings):
+    """The first frame of a video that has the first class only."""
+    index = int(np.flatnonzero((made.labels[:, 0] == 1) & (made.labels.sum(1) == 1))[0])
+    return opened(made, FeatureDemo(**settings)).load(index)[0][0, 0]
+
+
 def test_two_fifths_of_the_classes_are_of_order_unless_told():
     assert [FeatureDemo(classes=count).order_classes for count in (1, 2, 3, 4, 5, 8, 9, 10, 25, 3862)] == [
         0, 0, 2, 2, 2, 4, 4, 4, 10, 1544]
     assert (FeatureDemo().mean_classes, FeatureDemo(order_classes=0).mean_classes) == (6, 10)
 
 
-def test_partitions_have_the_same_classes(tmp_path):
+def test_partitions_have_the_same_classes_and_other_seeds_others(tmp_path):
     settings = dict(sizes=(('rgb', 40),), lengths=(5, 9), noise=0.)
-    parts = [make_feature_records(tmp_path, videos=300, partition=name, labelled=True, **settings)
-             for name in ('train', 'test')]
-    read = [opened(part, FeatureDemo(**settings)) for part in parts]
-    alone = []
-    for part, records in zip(parts, read):
-        index = int(np.flatnonzero((part.labels[:, 0] == 1) & (part.labels.sum(1) == 1))[0])
-        alone.append(records.load(index)[0][0, 0])
-    assert np.corrcoef(*alone)[0, 1] > 0.99
+    train, test, other = (alone(make_feature_records(tmp_path / str(seed), videos=300, partition=name, labelled=True,
+                                                     seed=seed, **settings), settings)
+                          for name, seed in (('train', 0), ('test', 0), ('train', 1)))
+    assert np.corrcoef(train, test)[0, 1] > 0.99 and abs(np.corrcoef(train, other)[0, 1]) < 0.5
 
 
 def test_a_share_of_the_labels_is_dropped_and_nothing_else(tmp_path):

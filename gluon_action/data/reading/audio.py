@@ -94,14 +94,12 @@ def _mel(hertz: np.ndarray | float) -> np.ndarray:
 
 
 def _triangles() -> np.ndarray:
-    """Weights (257, 64) of the frequencies in each band; the constant part of the sound is in none."""
+    """Weights (257, 64) of the frequencies in each band."""
     edges = np.linspace(_mel(_LOWEST), _mel(_HIGHEST), BANDS + 2)
     bins = _mel(np.linspace(0, RATE / 2, _TRANSFORM // 2 + 1))[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    weights = np.maximum(0, np.minimum(rising, falling))
-    weights[0] = 0
-    return weights
+    return np.maximum(0, np.minimum(rising, falling))
 
 
 _TRIANGLES = _triangles()

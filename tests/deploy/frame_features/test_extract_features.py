@@ -25,6 +25,7 @@ from gluon_action.errors import AnnotationError, UsageError, VideoReadError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build
 from gluon_action.model_zoo.frame_features.stored import write_stored
+from gluon_action.model_zoo.params_file import read_parameters, write_arrays
 
 FEATURES = (('rgb', 6), ('audio', 128))
 
@@ -289,6 +290,13 @@ def test_an_output_that_exists_is_kept_unless_told(place, extracted, capsys):
     shutil.copy(extracted, 'copy.tfrecord')
     assert extract('copy.tfrecord', '--max_frames', '2', '--overwrite', pca=('--pca', 'pca.npz')) == 0
     assert len(Path('copy.tfrecord').read_bytes()) < len(before)
+
+
+def test_weights_over_segments_are_those_of_single_frames(place):
+    arrays = read_parameters('weights.params')
+    write_arrays('segments.params', {**arrays, 'tsn_consensus.weight': np.ones((1, 3), np.float32)})
+    alone, over = (Backbone(NAME, params=name) for name in ('weights.params', 'segments.params'))
+    assert alone.about == over.about
 
 
 def test_reading_frames_of_what_is_no_video_is_its_error(place):
