@@ -98,7 +98,7 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
     ])
 
 
-def stairs(base: float, factor: float, examples: float, batch: int) -> Callable[[int], float]:
+def stairs(base: float, factor: float, examples: float, batch: int, ahead: float = 0) -> Callable[[int], float]:
     """Schedule that changes after so many examples: ``base * factor ** floor((update - 1) * batch / examples)``.
 
     Parameters
@@ -111,6 +111,8 @@ def stairs(base: float, factor: float, examples: float, batch: int) -> Callable[
         Samples between two changes.
     batch : int
         Samples of an update.
+    ahead : float
+        Samples to add, where updates had other numbers of them before.
 
     Returns
     -------
@@ -121,7 +123,7 @@ def stairs(base: float, factor: float, examples: float, batch: int) -> Callable[
     -----
     TensorFlow's ``exponential_decay(..., staircase=True)``, as google/youtube-8m calls it.
     """
-    return lambda update: base * factor ** ((update - 1) * batch // examples)
+    return lambda update: base * factor ** (((update - 1) * batch + ahead) // examples)
 
 
 def _changes(decay: str | Sequence[float], lr: float, factor: float, num_epochs: int,

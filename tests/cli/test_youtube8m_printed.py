@@ -36,7 +36,9 @@ def run(records, tmp_path, monkeypatch, caplog):
         script, words = steps[number]
         with caplog.at_level(logging.INFO):
             assert commands.main(['youtube8m', script, *words, *more]) == 0
-        return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        # So few steps do not settle the statistics.
+        return [warning for warning in warnings if 'batch normalisation' not in warning]
     return one
 
 

@@ -15,11 +15,13 @@ import pytest
 from events import scalars_of
 from feature_runs import CLASSES, FRAMES, Stopped, config_of, lines_of, options, records, state_of, stopping, trained
 
+from gluon_action import engine
 from gluon_action.errors import CheckpointError, RecordError, TrainingError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features.stored import write_stored
 from gluon_action.train.hook import Hook
-from gluon_action.train.recipes.frame_features import FeatureRecipe, build_loop, train
+from gluon_action.train.loop import Loop
+from gluon_action.train.recipes.frame_features import FeatureRecipe, build_loop, train, unsettled
 from gluon_action.train.recipes.frame_features_config import FeatureTraining
 from gluon_action.train.recipes.frame_features_log import TagStyle
 from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
@@ -173,6 +175,72 @@ def test_max_steps_ends_a_run_within_an_epoch_saves_and_can_be_raised(pattern, w
     assert same(state_of(tmp_path)['params'], state_of(whole[0])['params'])
 
 
+def passes(pattern, folder, monkeypatch, **more):
+    """Ids of the videos of each batch that a run trains on."""
+    seen, step = [], Loop.step
+
+    def noted(self, batch):
+        seen.append(list(batch.indices))
+        return step(self, batch)
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, 'step', noted)
+        result = trained(pattern, folder, **more)
+    return seen, result
+
+
+@pytest.mark.parametrize('first, size, left', [(4, 4, 14), (4, 16, 4), (4, 28, 2), (2, 4, 17), (3, 16, 4)])
+def test_batches_of_another_size_go_over_the_records_as_often_as_wanted(pattern, tmp_path, monkeypatch, first, size,
+                                                                       left):
+    """Of 3 epochs of 28 videos, `first` steps of 8 are done."""
+    before, _ = passes(pattern, tmp_path, monkeypatch, num_epochs=3, max_steps=first)
+    after, result = passes(pattern, tmp_path, monkeypatch, num_epochs=3, max_steps=1000, batch_size=size)
+    assert len(after) == left and result.step == first + left
+    counts = np.bincount([index for batch in before + after for index in batch], minlength=28)
+    if first == 4:
+        assert (counts == 3).all()
+    assert abs(counts.sum() - 3 * 28) <= size
+    done = state_of(tmp_path)['config']
+    assert (done['done_steps'], done['done_epochs']) == (first, first / 4)
+    again, _ = passes(pattern, tmp_path, monkeypatch, num_epochs=4, max_steps=1000, batch_size=size)
+    assert len(again) == -(-28 // size) and state_of(tmp_path)['config']['done_steps'] == first
+
+
+def test_a_run_that_was_stopped_after_its_batches_changed_ends_in_the_same_bytes(pattern, tmp_path):
+    ends = []
+    for place, stops in (('whole', ()), ('parts', (5, 8))):
+        trained(pattern, tmp_path / place, num_epochs=2, max_steps=3)
+        more = {'num_epochs': 2, 'max_steps': 1000, 'batch_size': 4, 'save_minutes': 1e-9}
+        for step in stops:
+            stopped(pattern, tmp_path / place, step, **more)
+        trained(pattern, tmp_path / place, **more)
+        ends.append(state_of(tmp_path / place))
+    assert all(same(ends[0][part], ends[1][part]) for part in ('params', 'optimizer'))
+
+
+def test_the_rate_goes_on_where_batches_change(pattern, tmp_path):
+    more = {'num_epochs': 3, 'learning_rate_decay': 0.5, 'learning_rate_decay_examples': 28.}
+    trained(pattern, tmp_path, max_steps=4, **more)
+    result = trained(pattern, tmp_path, max_steps=1000, batch_size=4, **more)
+    assert [record['lr'] for record in result.history] == [0.05, 0.025, 0.0125]
+
+
+def test_as_many_devices_as_before_share_a_batch(pattern, tmp_path, monkeypatch, caplog):
+    """Unless it is asked for fewer, or there are fewer: then a line says so, and the passes are counted anew."""
+    contexts = engine.contexts
+    monkeypatch.setattr(engine, 'contexts', lambda number=0: contexts(num_cpus=max(1, number)))
+    caplog.set_level(logging.INFO)
+    trained(pattern, tmp_path, num_gpu=2, max_steps=1, num_epochs=2)
+    assert state_of(tmp_path)['config']['towers'] == 2
+    given = {'train_dir': str(tmp_path), 'train_data_pattern': pattern, 'max_steps': 2}
+    train(FeatureTraining(**given), given)
+    assert state_of(tmp_path)['config']['towers'] == 2 and 'shared by' not in caplog.text
+    monkeypatch.setattr(engine, 'contexts', lambda number=0: contexts())
+    given['max_steps'] = 1000
+    assert train(FeatureTraining(**given), given).step == 2 + 2 * 4 - 4
+    assert 'A batch was shared by 2 devices and is by 1 from step 2 on.' in caplog.messages
+    assert state_of(tmp_path)['config']['num_gpu'] == 2
+
+
 def test_what_was_not_asked_for_is_as_the_run_began(pattern, tmp_path, caplog):
     trained(pattern, tmp_path, max_steps=2)
     given = {'train_dir': str(tmp_path), 'train_data_pattern': pattern, 'max_steps': 4, 'base_learning_rate': 0.001,
@@ -209,15 +277,19 @@ def test_another_run_in_the_folder_is_refused(pattern, whole, other, told):
 
 def test_other_records_are_refused(pattern, whole, tmp_path):
     other = records(tmp_path / 'other', 12, seed=3)
-    with pytest.raises(UsageError, match='on other records: --train_data_pattern changed.*--start_new_model'):
+    with pytest.raises(UsageError, match='on other records: --train_data_pattern .*changed.*--start_new_model'):
         trained(other, whole[0], num_epochs=3)
 
 
 def test_a_new_model_deletes_the_run_that_is_there(pattern, tmp_path):
     trained(pattern, tmp_path, max_steps=2)
     (tmp_path / 'notes.txt').write_text('mine')
+    (tmp_path / 'eval').mkdir()
+    for name in ('events.out.tfevents.1.host', 'notes.txt'):
+        (tmp_path / 'eval' / name).write_text('')
     assert trained(pattern, tmp_path, max_steps=1, seed=5, start_new_model=True).step == 1
     assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['step-00000001']
+    assert os.listdir(tmp_path / 'eval') == ['notes.txt']
     assert (tmp_path / 'notes.txt').exists() and state_of(tmp_path)['config']['seed'] == 5
 
 
@@ -300,6 +372,26 @@ def test_a_student_learns_from_a_teacher_in_the_records(tmp_path):
         trained(tmp_path / '*.tfrecord', tmp_path / 'run1', num_epochs=3, base_learning_rate=0.4)
 
 
+def test_another_teacher_is_refused(pattern, tmp_path):
+    from gluon_action.data.tfrecords.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.framing import RecordWriter
+    from gluon_action.data.tfrecords.teacher import make_prediction_record
+    data = FeatureRecords(pattern, features=(('rgb', 8), ('audio', 4)), num_classes=CLASSES)
+    for name, value in (('one', 0.25), ('other', 0.75)):
+        (tmp_path / name).mkdir()
+        for path in sorted({sample.path for sample in data.samples}):
+            with RecordWriter(tmp_path / name / os.path.basename(path)) as writer:
+                for sample in data.samples:
+                    if sample.path == path:
+                        writer.write(make_prediction_record(sample.key, np.full(CLASSES, value, np.float32)))
+    more = {'distill': True, 'num_epochs': 2}
+    trained(pattern, tmp_path / 'run', predictions=str(tmp_path / 'one'), max_steps=1, **more)
+    with pytest.raises(UsageError, match='on other records: .*--predictions'):
+        trained(pattern, tmp_path / 'run', predictions=str(tmp_path / 'other'), max_steps=2, **more)
+    os.rename(tmp_path / 'one', tmp_path / 'moved')
+    assert trained(pattern, tmp_path / 'run', predictions=str(tmp_path / 'moved'), max_steps=2, **more).step == 2
+
+
 # Records.
 
 def test_the_validation_set_is_trained_on_too(pattern, tmp_path):
@@ -325,6 +417,33 @@ def test_a_loss_that_is_not_finite_ends_a_run_with_what_to_try(pattern, tmp_path
     with pytest.raises(TrainingError, match='; try a lower --base_learning_rate or --clip_gradient_norm'):
         trained(pattern, tmp_path, base_learning_rate=1e30, num_epochs=9, optimizer='GradientDescentOptimizer',
                 clip_gradient_norm=0., regularization_penalty=1e8)
+
+
+def test_files_that_are_torn_are_noted(tmp_path):
+    made = records(tmp_path / 'data', 30)
+    path = tmp_path / 'data' / 'train01.tfrecord'
+    path.write_bytes(path.read_bytes()[:-7])
+    trained(made, tmp_path / 'run', on_error='skip', max_steps=1)
+    trained(made, tmp_path / 'run', on_error='skip', max_steps=2)
+    failure, = lines_of(tmp_path / 'run', 'failures.jsonl')
+    assert failure['key'] == str(path) and failure['index'] == -1 and 'byte' in failure['message']
+
+
+@pytest.mark.parametrize('more, warned', [
+    ({'model': 'NetVLADModelLF', 'netvlad_cluster_size': 4, 'netvlad_hidden_size': 6, 'iterations': 5}, True),
+    ({}, False)])
+def test_statistics_that_have_hardly_moved_are_warned_of(pattern, tmp_path, caplog, more, warned):
+    trained(pattern, tmp_path, max_steps=3, **more)
+    told = 'batch normalisation still has 100% of its initial statistics after 3 steps (--batch_norm_decay 0.999): '
+    assert [line for line in caplog.messages if told in line] == [line for line in caplog.messages if 'norm' in line]
+    assert (told in caplog.text) == warned
+
+
+def test_statistics_have_moved_after_some_thousand_steps():
+    arrays, config = {'bn.running_mean': 0}, {'ema_source': ''}
+    assert unsettled(Architecture(), arrays, 2994, config) and not unsettled(Architecture(), arrays, 2995, config)
+    assert not unsettled(Architecture(), {'weights': 0}, 1, config)
+    assert not unsettled(Architecture(), arrays, 1, {'ema_source': 'model'})
 
 
 @pytest.mark.parametrize('more, told', [

@@ -204,7 +204,7 @@ class WorkerPool:
             self._failed_starts += 1
             if self._failed_starts > 2 * len(self.pids):
                 raise WorkerDied(f'data workers die before their first task (the last one {ending}); '
-                                 'use fewer workers (-j), or 0 to read in the main process')
+                                 'use fewer workers (-j, --num_readers), or 0 to read in the main process')
         task = self._tasks.get(serial)
         if task is None or task.done or self._queue.has(serial):
             return
@@ -226,7 +226,7 @@ class WorkerPool:
             if pid == 0:
                 _live(self._function, self._queue, index, self.owner, blocked)
         except OSError as error:
-            raise WorkerError(f'cannot start a data worker: {error}; use fewer workers (-j)') from error
+            raise WorkerError(f'cannot start a data worker: {error}; use fewer workers (-j, --num_readers)') from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self.pids[index] = pid

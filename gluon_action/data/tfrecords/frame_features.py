@@ -65,7 +65,7 @@ class FeatureRecords:
         K, True, and the pattern.
     torn : list of RecordError
     list_sha256 : str
-        Identifies the records: of file names, lengths and checksums.
+        Identifies the records, and the teacher's beside them: of file names, lengths and checksums.
 
     Raises
     ------
@@ -98,10 +98,11 @@ class FeatureRecords:
         self.starts = np.cumsum([0, *map(len, self._files)])
         if not len(self) and not listed:
             raise UsageError(f'{self.setting}: no videos; {counted(paths, "file")} without any record')
-        self._format = FeatureFormat(self.features, num_classes, frame_level, need_labels, (
-            None if teacher is None else InRecords() if teacher == 'records' else BesideRecords(teacher, self._files)))
+        beside = None if teacher in (None, 'records') else BesideRecords(teacher, self._files)
+        self._format = FeatureFormat(self.features, num_classes, frame_level, need_labels,
+                                     InRecords() if teacher == 'records' else beside)
         self.samples = _Samples(self)
-        self.list_sha256 = digest_of(self._files)
+        self.list_sha256 = digest_of([*self._files, *(beside.files if beside else ())])
 
     def __len__(self) -> int:
         return int(self.starts[-1])

@@ -92,6 +92,11 @@ class BesideRecords:
         self._files = dict(zip(names, open_records(list(paths.values()))))
         self._table_of = functools.lru_cache(_TABLES)(self._read_table)
 
+    @property
+    def files(self) -> list[RecordFile]:
+        """The files in the folder, in the order of those of the videos."""
+        return list(self._files.values())
+
     def predictions(self, context: dict, where: Where, num_classes: int) -> np.ndarray:
         """As `InRecords.predictions`; the error may be one of the file beside."""
         video_id, name = video_id_of(context), os.path.basename(where.path)

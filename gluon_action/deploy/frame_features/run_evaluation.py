@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ... import engine
 from ...compute.losses import PROBABILITY_LOSSES
 from ...compute.on_mxnet.scorer import loss_sum
 from ...data.tfrecords.record_sets import find_records
@@ -19,6 +20,7 @@ from ...evaluate.scores.video_tags import VideoTagScores, VideoTagScoring
 from ...feature_architecture import FILE, SAMPLING, Architecture
 from ...files import to_json, write_file
 from ...model_zoo.frame_features.stored import NAME, files_of, read_stored, write_stored
+from ...train.recipes.frame_features import unsettled
 from ...train.run.checkpoint import CheckpointDir
 from ...train.run.event_file import EventFile
 from .scoring import FileScorer, Scoring
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 #: What is left in a train_dir, beside the model.
 LOG, RESULT, EVENTS = 'evallog.txt', 'eval.json', 'eval'
 #: Parts of a checkpoint that are read: the state of the optimizer is twice as large as the parameters.
-_NEEDED = ('params', 'averages', 'config')
+_NEEDED = ('params', 'averages', 'config', 'loop')
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
@@ -104,12 +106,12 @@ def _take(config: FeatureEvaluation, given: Collection[str], folder: Path) -> _M
     checkpoints = CheckpointDir(folder / 'checkpoints')
     newest = checkpoints.newest()
     if newest is None:
-        # What was imported, or the checkpoints of which were removed.
+        # What was imported, quantized or not, or the checkpoints of which were removed.
         stored = read_stored(folder, '--train_dir')
-        member, step, about = stored.single('--train_dir'), int(stored.about.get('step', 0)), stored.about
         if config.use_EMA:
             raise _no_averages(folder)
-        architecture, arrays = member.architecture, member.arrays
+        members = [(_drawn(config, given, member.architecture, folder), member.arrays) for member in stored.members]
+        weights, step, about = stored.weights, int(stored.about.get('step', 0)), stored.about
     else:
         try:
             checkpoint = checkpoints.load_latest(_NEEDED)
@@ -129,10 +131,12 @@ def _take(config: FeatureEvaluation, given: Collection[str], folder: Path) -> _M
             log.info('USING EMA VARIABLES.')
         architecture = Architecture(**{name: state['config'][name] for name in _ARCHITECTURE
                                        if name in state['config']})
-        arrays = averages if averaged else state['params']
-        about = {'from': str(checkpoint.path), 'step': step, 'averaged': averaged}
-    architecture = _drawn(config, given, architecture, folder)
-    prefix = write_stored(folder / NAME, [(architecture, arrays)], about=about, overwrite=True)
+        members = [(_drawn(config, given, architecture, folder), averages if averaged else state['params'])]
+        weights, about = None, {'from': str(checkpoint.path), 'step': step, 'averaged': averaged}
+        if warning := unsettled(architecture, members[0][1], state['loop']['progress']['update'], state['config']):
+            log.warning('%s', warning)
+    architecture = members[0][0]
+    prefix = write_stored(folder / NAME, members, weights, about=about, overwrite=True)
     if not (folder / FILE).exists():
         architecture.write(folder)
     log.info('Inference graph built: %s', prefix)
@@ -160,10 +164,12 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     """Score a model, leave lines, numbers and events in the folder, and return the file of the numbers."""
     scoring = VideoTagScoring(model.architecture.num_classes, config.top_k)
     loss = PROBABILITY_LOSSES[model.architecture.label_loss]()
-    scores, names, records = scoring(), hashlib.sha256(), None
-    with FileScorer(Scoring(str(model.prefix), '--train_dir', (), config.batch_size, config.num_readers,
-                            config.on_error, bool(config.num_gpu), config.n_rounds),
-                    files := find_records(config.eval_data_pattern), need_labels=True) as scorer:
+    scores, names, records, torn = scoring(), hashlib.sha256(), None, []
+    plan = Scoring(str(model.prefix), '--train_dir', (), config.batch_size,
+                   min(config.num_readers, engine.usable_cores()), config.on_error, bool(config.num_gpu),
+                   config.n_rounds)
+    files = find_records(config.eval_data_pattern)
+    with FileScorer(plan, files, need_labels=True) as scorer:
         events = EventFile(_made(folder / EVENTS))
         log.info('number of evaluation files: %d', len(files))
         at = time.perf_counter()
@@ -172,6 +178,7 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
                 if batch.records is not records:
                     records = batch.records
                     names.update(records.list_sha256.encode())
+                    torn += map(str, records.torn)
                 for failure in batch.failures:
                     log.warning('left out: %s', failure.message)
                 scores.expected += len(batch.indices) + len(batch.failures)
@@ -186,6 +193,8 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     more = (f'  {found["count"]} of {found["expected"]} videos; MAP over classes with labels, as google/youtube-8m has '
             f'it today: {found["map"]:.6f}; orders of equal predictions give GAP {found["gap_low"]:.6f} to '
             f'{found["gap_high"]:.6f}')
+    if torn:
+        more += f'; {len(torn)} files are torn, what follows there is not counted: {"; ".join(torn)}'
     log.info('%s', line)
     log.info('%s', more)
     events.scalars(model.step, {
@@ -194,7 +203,8 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     events.close()
     drawn = {name: getattr(model.architecture, name) for name in SAMPLING}
     result = {'step': model.step, 'scores': found, 'model': {**model.about, 'prefix': str(model.prefix)},
-              'protocol': {'records': config.eval_data_pattern, 'files': len(files), 'sha256': names.hexdigest(),
+              'protocol': {'records': config.eval_data_pattern, 'files': len(files), 'torn': torn,
+                           'sha256': names.hexdigest(),
                            'top_k': config.top_k, 'n_rounds': config.n_rounds, **drawn}}
     try:
         with open(folder / LOG, 'a') as stream:

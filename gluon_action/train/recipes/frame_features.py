@@ -3,14 +3,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from ... import engine
 from ...compute.losses import PROBABILITY_LOSSES, ProbabilityCrossEntropy
 from ...compute.on_mxnet.learner import GluonLearner
-from ...data.loading.loader import VideoLoader
+from ...data.loading.loader import SkippedSample, VideoLoader
 from ...data.tfrecords.frame_features import FeatureRecords
-from ...errors import DeviceError, UsageError
+from ...errors import DeviceError, RecordError, UsageError
 from ...evaluate.scores.video_tags import VideoTagScoring
 from ...feature_architecture import Architecture
 from ...model_zoo import model_card
@@ -18,6 +20,8 @@ from ...model_zoo.fit import assign
 from ...model_zoo.frame_features import build
 from ...model_zoo.frame_features.stored import read_stored
 from ...options import options_of
+from ...run_config import read_run_config
+from ..hook import Hook
 from ..hooks import SaveCheckpoints
 from ..loop import Loop
 from ..run.by_steps import fit_by_steps
@@ -40,11 +44,14 @@ _MESSAGES = FolderMessages(
     list_flag='--{name}_data_pattern',
     other_run=f'--train_dir {{path}} holds another run: {{differing}}. Give what it was started with to resume it; '
               f'{_ANEW}',
-    other_lists=f'{{path}} holds a run on other records: {{differing}} changed. Give what it was started with; {_ANEW}',
+    other_lists=f'{{path}} holds a run on other records: {{differing}} or what is in --predictions changed. Give what '
+                f'it was started with; {_ANEW}',
     resumed='Going on from {checkpoint} (step {step}).',
     resume_hint='The same command resumes from {checkpoint}.',
     start_hint='{path} holds no checkpoint yet: the same command starts again.',
     unreadable_video='--on_error skip leaves such records out.', overwrite='--start_new_model')
+#: Share of the initial statistics of batch normalisation above which an evaluation is off.
+_UNSETTLED = 0.05
 #: What a run that is resumed does not take over from before.
 _OF_THE_COMMAND = frozenset({'train_dir', 'start_new_model', 'strict_flags', 'num_gpu'})
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
@@ -87,7 +94,7 @@ class FeatureRecipe(Recipe):
         self.given = frozenset(
             field.name for field in dataclasses.fields(config) if getattr(config, field.name) != field.default
         ) if given is None else frozenset(given)
-        self._source = None
+        self._source = self._before = None
 
     @property
     def card(self):
@@ -100,8 +107,12 @@ class FeatureRecipe(Recipe):
 
     def devices(self):
         """Return as many GPUs as there are, up to --num_gpu, or the CPU."""
-        contexts = devices(self.config.num_gpu)
-        self._towers = len(contexts)
+        config = self.config
+        number = config.num_gpu
+        if 'num_gpu' not in self.given and not config.start_new_model:
+            number = _num_gpu_before(Path(config.train_dir).expanduser(), number)
+        contexts = devices(number)
+        self.config = dataclasses.replace(config, num_gpu=number, towers=len(contexts))
         return contexts
 
     def open_folder(self, cleanup):
@@ -110,7 +121,7 @@ class FeatureRecipe(Recipe):
         unsaid = {field.name for field in dataclasses.fields(config)} - self.given - {'distill'}
         folder = SaveDir(config.train_dir, config, _MESSAGES, FREE_TO_CHANGE.union(_ARCHITECTURE, unsaid),
                          resume='' if config.start_new_model else 'auto', overwrite=config.start_new_model,
-                         written=_WRITTEN, needed={'ema_source': config.ema_source})
+                         written=_WRITTEN, inside=('eval',), needed={'ema_source': config.ema_source})
         if folder.checkpoint:
             self._resume(folder)
         folder.announce()
@@ -133,14 +144,17 @@ class FeatureRecipe(Recipe):
             max_frames=architecture.max_frames, frame_level=architecture.frame_features,
             teacher=(config.predictions or 'records') if config.distill else None, on_error=config.on_error)
         log.info('Using batch size of %d for training.', config.batch_size)
+        self._keep_count(len(records))
         loader = cleanup.enter_context(VideoLoader(
-            records, config.batch_size * self._towers, shuffle=True, seed=config.seed, on_error=config.on_error,
+            records, config.step_size, shuffle=True, seed=config.seed, on_error=config.on_error,
             max_skip_share=config.max_skip_share, num_workers=min(config.num_readers, engine.usable_cores())))
         return RunData({'train': loader}, architecture.num_classes, None, multi_label=True)
 
     def build_loop(self, data, contexts, *, restored=False):
         """Return the loop."""
-        return build_loop(self.config, contexts)
+        config = self.config
+        ahead = config.done_epochs * len(data.train.dataset) - config.done_steps * config.step_size if data else 0
+        return build_loop(config, contexts, ahead)
 
     def start(self, loop, data, folder):
         """Take over the values of --ema_source, which are also the first averages."""
@@ -155,9 +169,12 @@ class FeatureRecipe(Recipe):
         """Train until --num_epochs or --max_steps are done."""
         config, batches = self.config, len(data.train)
         config.architecture.write(folder.path)
-        total = config.num_epochs * batches
+        shift = round(config.done_epochs * batches) - config.done_steps
+        total = config.num_epochs * batches - shift
         ends = config.max_steps is not None and config.max_steps < total
-        fit_by_steps(loop, data.train, every=batches, total=config.max_steps if ends else total,
+        if config.done_steps and config.done_steps == loop.progress.step:
+            loop.progress.batch = 0  # the epoch was begun with batches of another size
+        fit_by_steps(loop, data.train, every=batches, total=max(1, config.max_steps if ends else total), shift=shift,
                      hooks=lambda: self.hooks(loop, data, folder), flag='--max_steps' if ends else '--num_epochs')
 
     def hooks(self, loop, data, folder):
@@ -166,8 +183,17 @@ class FeatureRecipe(Recipe):
         folder.checkpoints.keep = config.keep_checkpoints
         records = RunLog(folder.path, TagStyle(loop.scores), logging_file=LOG, log_interval=0, title=(
             f'{config.model} on {len(data.train.dataset)} videos, learning rate {config.base_learning_rate:g}'))
-        return [records, Summaries(records.events, every=len(data.train), images=0, activations=False),
+        return [records, _NoteTorn(records, data.train.dataset.torn),
+                Summaries(records.events, every=len(data.train), images=0, activations=False),
                 SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data), minutes=config.save_minutes)]
+
+    def result(self, loop, data, folder):
+        """Return how the run ended, with a warning where it was too short to be evaluated."""
+        config = self.config
+        if warning := unsettled(config, loop.learner.net._collect_params_with_prefix(), loop.progress.update,
+                                dataclasses.asdict(config)):
+            log.warning('%s', warning)
+        return super().result(loop, data, folder)
 
     def summary_lines(self, result):
         """Say where the run stands, and where to look."""
@@ -186,11 +212,26 @@ class FeatureRecipe(Recipe):
         kept = {name: before[name] for name in options_of(FeatureTraining) if name not in self.given | _OF_THE_COMMAND}
         self.config = dataclasses.replace(self.config, **kept)
         self._adopt(stored, f'the run in --train_dir {folder.path}')
+        self._before = dataclasses.replace(self.config, **{name: before[name] for name in (
+            'batch_size', 'towers', 'done_steps', 'done_epochs')}), state['loop']['progress']['step']
+        if before['towers'] != self.config.towers:
+            log.info('A batch was shared by %d devices and is by %d from step %d on.', before['towers'],
+                     self.config.towers, state['loop']['progress']['step'])
         for name in SCHEDULED:
             now = getattr(self.config, name)
             if before[name] != now:
                 log.info('--%s was %s and is %s from step %d on.', name, before[name], now,
                          state['loop']['progress']['step'])
+
+    def _keep_count(self, videos: int) -> None:
+        """Remember how often a run that goes on with batches of another size has been over its records."""
+        if self._before is None:
+            return
+        before, step = self._before
+        steps, epochs = before.done_steps, before.done_epochs
+        if before.step_size != self.config.step_size:
+            steps, epochs = step, epochs + (step - steps) / -(-videos // before.step_size)
+        self.config = dataclasses.replace(self.config, done_steps=steps, done_epochs=epochs)
 
     def _adopt(self, stored: Architecture, where: str) -> None:
         """Be the network that is stored, and say what was asked for in vain."""
@@ -201,6 +242,41 @@ class FeatureRecipe(Recipe):
                 raise UsageError(f'--strict_flags: {where}: {warning}')
             log.warning('%s: %s.', where, warning)
         self.config = dataclasses.replace(self.config, **{name: getattr(architecture, name) for name in _ARCHITECTURE})
+
+
+class _NoteTorn(Hook):
+    """Writes down files that are torn, of which the records before the tear are trained on."""
+
+    def __init__(self, records: RunLog, torn: Sequence[RecordError]):
+        self.records, self.torn = records, torn
+
+    def on_start(self, loop, epochs, batches):
+        """Record them, once a run."""
+        if not loop.progress.step:
+            self.records.note_failures('train', 0, 0, [SkippedSample(-1, error.path, str(error))
+                                                       for error in self.torn])
+
+
+def unsettled(architecture: Architecture, arrays: Mapping[str, Any], updates: int,
+              config: Mapping[str, Any]) -> str:
+    """Say that batch normalisation has hardly left its initial statistics; nothing where it has, or there is none.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    arrays : mapping
+        Parameters and running statistics by key.
+    updates : int
+        Of the run.
+    config : mapping
+        Options of the run: one that started from a model started with its statistics.
+    """
+    decay = getattr(architecture, 'batch_norm_decay', 0.999)
+    left = decay ** updates
+    if left <= _UNSETTLED or config['ema_source'] or not any(key.endswith('running_mean') for key in arrays):
+        return ''
+    return (f'batch normalisation still has {left:.0%} of its initial statistics after {updates} steps '
+            f'(--batch_norm_decay {decay:g}): evaluation is off; train longer or pass --batch_norm_decay 0.9')
 
 
 def devices(num_gpu: int) -> list:
@@ -218,8 +294,14 @@ def devices(num_gpu: int) -> list:
     return engine.contexts()
 
 
-def build_loop(config: FeatureTraining, contexts: Sequence) -> Loop:
-    """Return the loop over a network at random values."""
+def _num_gpu_before(folder: Path, number: int) -> int:
+    """Return the --num_gpu of the run in a folder; `number` where there is none."""
+    about = read_run_config(folder) if (folder / 'config.json').is_file() else None
+    return (about or {'config': {}})['config'].get('num_gpu', number)
+
+
+def build_loop(config: FeatureTraining, contexts: Sequence, ahead: float = 0) -> Loop:
+    """Return the loop over a network at random values; its schedule is `ahead` by so many examples."""
     net = build(config.architecture, ctx=list(contexts), seed=config.seed)
     net.hybridize(static_alloc=True)
     name, arguments = OPTIMIZERS[config.optimizer]
@@ -229,6 +311,6 @@ def build_loop(config: FeatureTraining, contexts: Sequence) -> Loop:
         l2={key: config.regularization_penalty * factor for key, factor in net.l2_factors().items()},
         clip_each=config.clip_gradient_norm, average=config.average, stored_teacher=config.distill)
     schedule = stairs(config.base_learning_rate, config.learning_rate_decay, config.learning_rate_decay_examples,
-                      config.batch_size * len(contexts))
+                      config.batch_size * len(contexts), ahead)
     return Loop(learner, schedule=schedule, seed=config.seed, scores=VideoTagScoring(config.num_classes),
                 advice='a lower --base_learning_rate or --clip_gradient_norm')

@@ -26,7 +26,8 @@ SCHEDULED = ('base_learning_rate', 'learning_rate_decay', 'learning_rate_decay_e
              'max_steps', 'regularization_penalty', 'clip_gradient_norm', 'loss_lambda')
 FREE_TO_CHANGE = frozenset({
     *SCHEDULED, 'train_dir', 'train_data_pattern', 'num_readers', 'num_gpu', 'start_new_model', 'strict_flags',
-    'save_minutes', 'keep_checkpoints', 'on_error', 'max_skip_share', 'incl_val'})
+    'save_minutes', 'keep_checkpoints', 'on_error', 'max_skip_share', 'incl_val', 'predictions', 'towers',
+    'done_steps', 'done_epochs'})
 
 _option = partial(option, underscores=True)
 _records = partial(_option, group='records')
@@ -40,10 +41,15 @@ _switch = {'type': yes_or_no, 'const': True, 'metavar': 'true|false'}
 class FeatureTraining(Architecture):
     """What ``scripts/youtube8m/train.py`` and ``train_distill.py`` take, under the names of their flags.
 
-    ``--help`` explains each. `distill` is the script: labels have a teacher's predictions beside them.
+    ``--help`` explains each. `distill` is the script: labels have a teacher's predictions beside them. What else is no
+    flag is about a run that goes on: how many GPUs shared a batch, and how many times the records had been trained on
+    after how many steps, when batches were last of another size.
     """
 
     distill: bool = False
+    towers: int = 1
+    done_steps: int = 0
+    done_epochs: float = 0.
 
     train_data_pattern: str = _records(
         '', 'TFRecords to train on: a pattern, a folder, or several with commas between', required=True,
@@ -102,6 +108,11 @@ class FeatureTraining(Architecture):
     def architecture(self) -> Architecture:
         """The network alone."""
         return Architecture(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Architecture)})
+
+    @property
+    def step_size(self) -> int:
+        """Videos of a step, on all GPUs."""
+        return self.batch_size * self.towers
 
     @property
     def average(self) -> float:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total: int | None,
-                 hooks: Callable[[], Sequence[Hook]], flag: str = '--train_steps') -> None:
+                 hooks: Callable[[], Sequence[Hook]], flag: str = '--train_steps', shift: int = 0) -> None:
     """Train until `total` steps are done, validating after every so many.
 
     Parameters
@@ -35,9 +35,12 @@ def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total
         Makes the hooks; not called when nothing is left to do.
     flag : str
         Names `total` to the user.
+    shift : int
+        See `StepLoader`.
     """
     progress = loop.progress
-    steps = StepLoader(train_loader, every, total=total, origin=(progress.epoch, progress.step - progress.batch))
+    steps = StepLoader(train_loader, every, total=total, origin=(progress.epoch, progress.step - progress.batch),
+                       shift=shift)
     if steps.stretches > progress.epoch:
         loop.fit(steps, val_loader, epochs=steps.stretches, hooks=hooks())
     else:
@@ -60,6 +63,8 @@ class StepLoader:
         Batches of the whole run, where the last stretch ends; by default there is no end.
     origin : (int, int)
         A stretch, and the batch of the run that it starts with: where a run is resumed that had other stretches before.
+    shift : int
+        How many batches further the data are than the run, where batches were of another size before.
 
     Raises
     ------
@@ -67,12 +72,13 @@ class StepLoader:
         When there is nothing to train on, or a number is invalid.
     """
 
-    def __init__(self, loader, steps: int, *, total: int | None = None, origin: tuple[int, int] = (0, 0)):
+    def __init__(self, loader, steps: int, *, total: int | None = None, origin: tuple[int, int] = (0, 0),
+                 shift: int = 0):
         if not len(loader):
             raise UsageError('there is nothing to train on: the data set makes no batch')
         if steps < 1 or total is not None and total < 1:
             raise UsageError(f'a run has 1 step or more and is looked at every 1 step or more, got {total} and {steps}')
-        self.loader, self.steps, self.total, self.origin = loader, steps, total, origin
+        self.loader, self.steps, self.total, self.origin, self.shift = loader, steps, total, origin, shift
         self._stream: Iterator[Any] | None = None
         self._next = -1
 
@@ -111,7 +117,7 @@ class StepLoader:
             yield batch
 
     def _endless(self, first: int) -> Iterator[Any]:
-        epoch, batch = divmod(first, len(self.loader))
+        epoch, batch = divmod(first + self.shift, len(self.loader))
         while True:
             yield from self.loader.epoch(epoch, batch)
             epoch, batch = epoch + 1, 0

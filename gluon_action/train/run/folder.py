@@ -162,6 +162,8 @@ class SaveDir(RunFolder):
         Whether a new run deletes the one that is there.
     written : str
         Regular expression of the names of parameter files and of the log that the run writes, beside `RUN_FILES`.
+    inside : collection of str
+        Folders in it whose TensorBoard events are the run's too.
     needed : mapping of str to str
         Files that the run starts from, by their options; these are not to be deleted.
     evaluated : collection of str, optional
@@ -179,10 +181,10 @@ class SaveDir(RunFolder):
     """
 
     def __init__(self, path: str | os.PathLike, config: Any, messages: FolderMessages, may_differ: Iterable[str], *,
-                 resume: str | None = None, overwrite: bool = False, written: str = '',
+                 resume: str | None = None, overwrite: bool = False, written: str = '', inside: Iterable[str] = (),
                  needed: Mapping[str, str] | None = None, evaluated: Iterable[str] | None = None):
         super().__init__(path, config, messages, may_differ)
-        self.overwrite = overwrite
+        self.overwrite, self._inside = overwrite, tuple(inside)
         self._own = re.compile('|'.join(filter(None, [*map(re.escape, RUN_FILES), _EVENTS, written])))
         if evaluated is None:
             self._make_writable()
@@ -242,7 +244,9 @@ class SaveDir(RunFolder):
 
     def _written(self) -> list[Path]:
         # What a run writes, beside checkpoints: a folder may hold other things of the user's.
-        return sorted(path for path in self.path.iterdir() if self._own.fullmatch(path.name))
+        events = [path for name in self._inside for path in (self.path / name).glob('*')
+                  if re.fullmatch(_EVENTS, path.name)]
+        return sorted(path for path in self.path.iterdir() if self._own.fullmatch(path.name)) + sorted(events)
 
     def _clear(self) -> None:
         try:

@@ -149,6 +149,13 @@ class RunLog(Hook):
         if not quiet:
             log.info(line)
 
+    def note_failures(self, split: str, epoch: int, step: int, failures) -> None:
+        """Write samples that could not be read to ``failures.jsonl``."""
+        for failure in failures:
+            if self._failures is None:
+                self._failures = self._open('failures.jsonl', 'a')
+            self._append(self._failures, {'split': split, 'epoch': epoch, 'step': step, **dataclasses.asdict(failure)})
+
     def on_start(self, loop, epochs, batches):
         """Open the files, without what was recorded after the state that the run resumes from."""
         progress = loop.progress
@@ -169,7 +176,7 @@ class RunLog(Hook):
         """Record the batch; numbers come from the one before it, which is the newest that is there without waiting."""
         self._record_last_step(loop)
         self._last = result
-        self._record_failures('train', result.epoch, result.step, result.failures)
+        self.note_failures('train', result.epoch, result.step, result.failures)
         if self._show_bar:
             self._advance_bar(loop, result)
         if self.log_interval and (result.batch + 1) % self.log_interval == 0:
@@ -181,7 +188,7 @@ class RunLog(Hook):
     def on_scored(self, loop, scores, batch):
         """Record a batch of the validation."""
         self._scored += 1
-        self._record_failures('val', loop.progress.epoch, loop.progress.step, batch.failures)
+        self.note_failures('val', loop.progress.epoch, loop.progress.step, batch.failures)
         if self.log_interval and self._scored % self.log_interval == 0:
             self.say(self.style.validation_line(self._scored - 1, scores), quiet=self._show_bar)
 
@@ -230,12 +237,6 @@ class RunLog(Hook):
             'speed': speed})
         self.events.flush()
         self._tick(progress)
-
-    def _record_failures(self, split: str, epoch: int, step: int, failures) -> None:
-        for failure in failures:
-            if self._failures is None:
-                self._failures = self._open('failures.jsonl', 'a')
-            self._append(self._failures, {'split': split, 'epoch': epoch, 'step': step, **dataclasses.asdict(failure)})
 
     def _advance_bar(self, loop, result) -> None:
         if self._bar is None:

@@ -2,6 +2,7 @@
 import json
 import logging
 import re
+from dataclasses import replace
 
 import mxnet as mx
 import numpy as np
@@ -187,6 +188,51 @@ def test_records_that_cannot_be_read_stop_it_or_are_left_out(run, tmp_path):
     evaluated(run, pattern, on_error='skip')
     scores = json.loads((run / 'eval.json').read_text())['scores']
     assert (scores['count'], scores['expected']) == (8, 9)
+
+
+def test_files_that_are_torn_are_named_beside_the_scores(run, tmp_path):
+    pattern = records(tmp_path / 'data', 9, 'validate')
+    path = tmp_path / 'data' / 'validate01.tfrecord'
+    path.write_bytes(path.read_bytes()[:-7])
+    evaluated(run, pattern, on_error='skip')
+    found = json.loads((run / 'eval.json').read_text())
+    assert found['scores']['count'] == 8 and str(path) in found['protocol']['torn'][0]
+    assert f'1 files are torn, what follows there is not counted: {path}' in (run / 'evallog.txt').read_text()
+    evaluated(run, pattern.replace('*', '00'))
+    assert json.loads((run / 'eval.json').read_text())['protocol']['torn'] == []
+
+
+def test_no_more_processes_read_than_there_are_cores(run, patterns, monkeypatch):
+    asked, scorer = [], run_evaluation.FileScorer
+    monkeypatch.setattr(run_evaluation, 'FileScorer', lambda plan, *rest, **named: (
+        asked.append(plan.num_readers), scorer(replace(plan, num_readers=0), *rest, **named))[1])
+    monkeypatch.setattr(run_evaluation.engine, 'usable_cores', lambda: 3)
+    for number in (0, 2, 8):
+        evaluated(run, patterns[1], num_readers=number)
+    assert asked == [0, 2, 3]
+
+
+@pytest.mark.parametrize('members', [1, 2])
+def test_quantized_models_and_sums_are_scored_where_there_are_no_checkpoints(run, patterns, tmp_path, members):
+    architecture, arrays = Architecture.read(run), state_of(run)['averages']
+    evaluated(run, patterns[1])
+    scores = json.loads((run / 'eval.json').read_text())['scores']
+    folder, half = tmp_path / 'imported', {key: array.astype(np.float16) for key, array in arrays.items()}
+    write_stored(folder / 'inference_model', [(architecture, half)] * members)
+    evaluated(folder, patterns[1], sample_all=True)
+    found = json.loads((folder / 'eval.json').read_text())['scores']
+    assert found != scores and found['gap'] == pytest.approx(scores['gap'], abs=0.01)
+    stored = read_stored(folder)
+    assert stored.quantized and stored.weights == [1 / members] * members
+    assert all(member.architecture.sample_all for member in stored.members)
+
+
+def test_statistics_that_have_hardly_moved_are_warned_of(patterns, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(TagStyle, 'plot', lambda *_: None)
+    trained(patterns[0], tmp_path, max_steps=2, model='NetVLADModelLF', netvlad_cluster_size=4, netvlad_hidden_size=6)
+    caplog.clear()
+    evaluated(tmp_path, build_only=True)
+    assert 'batch normalisation still has 100% of its initial statistics after 2 steps' in caplog.text
 
 
 def test_a_model_without_checkpoints_is_scored(run, patterns, tmp_path):
