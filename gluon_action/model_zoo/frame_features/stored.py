@@ -28,7 +28,7 @@ FORMAT = 1
 #: float32 levels (at most 256) under ``key + SPACE``, as YouTube-8M's winners named them. One of half the precision is
 #: stored as float16 under its own key.
 QUANTS, SPACE = '_quants', '_space'
-#: How far the sum of the members' weights may be from one.
+#: How far the sum of weights that are given, rounded as they may be, may be from one.
 SUM_TOLERANCE = 1e-4
 
 
@@ -254,7 +254,7 @@ def write_stored(prefix: str | os.PathLike, members: Sequence[tuple[Architecture
 
 
 def check_weights(weights: Sequence[float] | None, count: int, flag: str = '--weights') -> list[float]:
-    """Return the weights of so many members: equal ones for None.
+    """Return the weights of so many members: equal ones for None. Rounded ones are scaled to sum to one.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def check_weights(weights: Sequence[float] | None, count: int, flag: str = '--we
         scaled = ' '.join(f'{weight / total:.4f}' for weight in weights) if total else ''
         raise UsageError(f'{flag}: sum to {total:g}, they must sum to 1' + (f'; scaled they are {scaled}' if scaled
                                                                             else ''))
-    return [float(weight) for weight in weights]
+    return [weight / total for weight in weights]
 
 
 def check_common(first: Architecture, others: Sequence[Architecture], names: Sequence[str] | None = None) -> None:

@@ -50,6 +50,13 @@ def test_an_ensemble_of_ensembles_is_one_of_all(models, tmp_path):
     assert scores(tmp_path / 'f') == pytest.approx(0.7 * scores(models / 'a') + 0.3 * scores(models / 'b'), abs=1e-6)
 
 
+def test_rounded_weights_of_ensembles_do_not_add_up(models, tmp_path):
+    rounded = [0.3333] * 3
+    combine([models / 'a', models / 'b', models / 'q'], tmp_path / 'e', rounded)
+    combine([tmp_path / 'e', models / 'a', models / 'b'], tmp_path / 'f', rounded)
+    assert read_stored(tmp_path / 'f').weights == pytest.approx([1 / 9] * 3 + [1 / 3] * 2, rel=1e-14)
+
+
 def test_weights_are_equal_by_default(models, tmp_path):
     combine([models / 'a', models / 'b'], tmp_path / 'e')
     assert read_stored(tmp_path / 'e').weights == [0.5, 0.5]

@@ -107,7 +107,8 @@ def test_weights_are_as_many_as_models_and_sum_to_one(weights, told):
 
 def test_weights_may_be_rounded_and_are_equal_by_default():
     assert check_weights([0.3333, 0.3333, 0.3334], 3) == [0.3333, 0.3333, 0.3334]
-    assert check_weights([0.33335, 0.33335, 0.3334], 3)
+    assert check_weights([0.3333] * 3, 3) == pytest.approx([1 / 3] * 3, rel=1e-15)
+    assert check_weights([0.33335, 0.33335, 0.3334], 3) == pytest.approx([0.33335 / 1.0001] * 2 + [0.3334 / 1.0001])
     assert check_weights(None, 4) == [0.25] * 4
     with pytest.raises(UsageError, match='at least one member'):
         check_weights(None, 0)
