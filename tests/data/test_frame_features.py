@@ -181,6 +181,7 @@ def test_patterns_name_files_folders_and_lists_of_them(tmp_path):
     for folder in ('a', 'b,c'):
         write_videos(tmp_path / folder, [1, 2])
     patterns = {f'{tmp_path}/a/*.tfrecord': 3, f'{tmp_path}/a/train01.tfrecord': 2, f'{tmp_path}/b,c': 3,
+                f'{tmp_path}/b,c/train*.tfrecord': 3, f'{tmp_path}/b,[c]/train01.tfrecord': 2,
                 f'{tmp_path}/a/train00*, {tmp_path}/a/train01*': 3, f'{tmp_path}/a, {tmp_path}/a/train00.tfrecord': 3}
     for pattern, count in patterns.items():
         assert len(FeatureRecords(pattern, **SMALL)) == count, pattern

@@ -16,6 +16,8 @@ _OPENED_AT_A_TIME = 16
 def find_records(setting: str) -> list[str]:
     """Files that a folder, a pattern, the name of one file, or several of them with commas between, mean.
 
+    A setting that means files as a whole is not cut at its commas: names of folders and files may have some.
+
     Returns
     -------
     list of str
@@ -26,8 +28,9 @@ def find_records(setting: str) -> list[str]:
     UsageError
         When one of them means no file.
     """
-    if os.path.exists(setting):  # a name with commas in it
-        return _files_of(setting)
+    whole = os.path.expanduser(setting)
+    if os.path.exists(whole) or _matches(whole):
+        return _files_of(whole)
     parts = [os.path.expanduser(part.strip()) for part in setting.split(',')]
     return sorted({path for part in parts if part or len(parts) == 1 for path in _files_of(part)})
 
@@ -111,11 +114,7 @@ def counted(things, noun: str) -> str:
 
 
 def _files_of(setting: str) -> list[str]:
-    if os.path.isdir(setting):
-        pattern = os.path.join(glob.escape(setting), '*.tfrecord')
-    else:
-        pattern = setting
-    paths = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+    paths = _matches(os.path.join(glob.escape(setting), '*.tfrecord') if os.path.isdir(setting) else setting)
     if paths:
         return paths
     if os.path.isfile(setting):  # a name with brackets in it
@@ -128,3 +127,7 @@ def _files_of(setting: str) -> list[str]:
     holds = f'holds {", ".join(there[:6])}{" ..." * (len(there) > 6)}' if there else 'is empty'
     raise UsageError(f'no file is called {shown}; {folder or "."} {holds}; pass a folder of .tfrecord files or '
                      'a pattern in quotes')
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
