@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import OutputError, PartsError
 from ...files import Changed, check_sealed, to_json
 from .joining import join_from_json
-from .parts import PLAN, manifest_of, part_name, parts_of, read_note, read_plan, seal, write_shared
+from .parts import PLAN, glance, is_noted, manifest_of, part_name, parts_of, read_note, read_plan, seal, write_shared
 
 
 def merge(output: str | os.PathLike, *, check_inputs: bool = False, keep_parts: bool = False,
@@ -24,7 +24,8 @@ def merge(output: str | os.PathLike, *, check_inputs: bool = False, keep_parts: 
     ----------
     output : path
     check_inputs : bool
-        Read all inputs again and compare their SHA-256.
+        Read all inputs again and compare their SHA-256. By default only those are read that are there and whose time
+        is another; one whose size is another is refused.
     keep_parts : bool
     overwrite : bool
         Replace an older result.
@@ -80,7 +81,11 @@ def _check_part(place: Path, path: str, note: dict[str, Any], plan_sha256: str, 
         except (OSError, Changed) as error:
             raise PartsError(f'{place / name}: is no longer what was written (part of {path}: {error}); remove {place} '
                              'and run its shard again') from error
-    if check_inputs and seal(path) != {key: note[key] for key in ('bytes', 'sha256')}:
+    if check_inputs:
+        same = seal(path) == {key: note[key] for key in ('bytes', 'sha256')}
+    else:
+        same = glance(path)['bytes'] is None or is_noted(path, note)  # inputs may be on another machine
+    if not same:
         raise PartsError(f'{path}: is another file than the one that was worked on; remove {place} and run its shard '
                          'again')
 

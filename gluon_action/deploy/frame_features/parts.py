@@ -1,13 +1,14 @@
 """The parts of a result on disk: their plan, their notes, and the names that processes of many machines give them.
 
 ``OUTPUT.parts`` holds ``plan.json``, what all processes agree on, and a folder for each input that is done, with the
-files that were made of it and ``part.json``: which input (its bytes, its SHA-256) and which files (theirs).
+files that were made of it and ``part.json``: which input (its bytes, time and SHA-256) and which files (theirs).
 """
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from ...files import describe, file_sha256, output_errors, put_file, sync
 PLAN, NOTE = 'plan.json', 'part.json'
 FORMAT = 'gluon_action parts 1'
 _PARTS_A_FOLDER = 1000
+_NOTED = {'input', 'bytes', 'mtime_ns', 'sha256', 'plan_sha256', 'files', 'about'}
 
 
 def parts_of(output: Path) -> Path:
@@ -74,17 +76,30 @@ def read_note(place: Path) -> dict[str, Any] | None:
     """Return the note of a part; None where there is none that is whole."""
     try:
         note = json.loads((place / NOTE).read_text('utf-8'))
-        return note if {'input', 'bytes', 'sha256', 'plan_sha256', 'files', 'about'} == note.keys() else None
+        return note if _NOTED == note.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
 
 
-def size_of(path: str) -> int | None:
-    """Return the bytes of a file; None where it cannot be asked for."""
+def glance(path: str) -> dict[str, Any]:
+    """Return bytes of an input and when it was written (of a folder, the last of what is in it), without reading it.
+
+    What cannot be asked for has None of both.
+    """
     try:
-        return os.path.getsize(path)
+        paths = [path, *Path(path).rglob('*')] if os.path.isdir(path) else [path]
+        found = [os.stat(each) for each in paths]
+        return {'bytes': sum(each.st_size for each in found if stat.S_ISREG(each.st_mode)),
+                'mtime_ns': max(each.st_mtime_ns for each in found)}
     except OSError:
-        return None
+        return {'bytes': None, 'mtime_ns': None}
+
+
+def is_noted(path: str, note: Mapping[str, Any]) -> bool:
+    """Whether an input is the one of a note. It is read only where its time is another: a copy may be the same."""
+    seen = glance(path)
+    return seen['bytes'] == note['bytes'] and (
+        seen['mtime_ns'] == note['mtime_ns'] or seal(path)['sha256'] == note['sha256'])
 
 
 def sha256_of(value: Any) -> str:

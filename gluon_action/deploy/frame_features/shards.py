@@ -27,13 +27,14 @@ from .parts import (
     NOTE,
     PLAN,
     difference,
+    glance,
+    is_noted,
     part_name,
     parts_of,
     put_part,
     read_note,
     read_plan,
     seal,
-    size_of,
     write_shared,
 )
 
@@ -176,7 +177,7 @@ def run_job(open_job: Callable[[Any], Job], config: Any, *, shard: Shard | None 
 def make_part(job: Job, index: int, plan_sha256: str) -> dict[str, Any]:
     """Work on one input and return the note of its part, which is there as a whole or not at all."""
     path, place = job.inputs[index], job.parts / part_name(index)
-    before = seal(path)
+    before = {**glance(path), **seal(path)}  # before it is read: what is written to it later has another time
     temporary = job.parts / f'.{uuid.uuid4().hex}'  # two processes may, for a while, work on the same input
     try:
         with output_errors(place):
@@ -212,13 +213,13 @@ def _agree(job: Job) -> str:
 
 
 def _finished(job: Job, index: int, plan_sha256: str) -> dict[str, Any] | None:
-    """The note of a part that is there in its size, of these settings and of an input of this size."""
+    """The note of a part that is there in its size, of these settings and of the input as it is now."""
     place = job.parts / part_name(index)
     note = read_note(place)
     with contextlib.suppress(OSError):
         if note and note['plan_sha256'] == plan_sha256 and note['input'] == os.fspath(job.inputs[index]) \
                 and all((place / name).stat().st_size == file['bytes'] for name, file in note['files'].items()) \
-                and (os.path.isdir(note['input']) or note['bytes'] == size_of(note['input'])):
+                and is_noted(note['input'], note):
             return note
     shutil.rmtree(place, ignore_errors=True)  # damaged, or of an input that is another now
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sharded_job import WordsConfig, open_words, write_words
 
-from gluon_action.deploy.frame_features.parts import read_plan, seal, sha256_of
+from gluon_action.deploy.frame_features.parts import glance, is_noted, read_plan, seal, sha256_of
 from gluon_action.deploy.frame_features.shards import Job, Shard, make_part, merge, parts_of, run_job
 from gluon_action.errors import OutputError, PartsError, UsageError
 from gluon_action.files import file_sha256
@@ -187,14 +187,67 @@ def test_merge_joins_nothing_unless_every_input_is_there_once_and_unchanged(word
     assert not Path(config.output).exists() and not Path(f'{config.output}.manifest.json').exists()
 
 
+def replace_input(path, text, later=0):
+    """Write other text of the same size, and have it look as if written so many nanoseconds after the first."""
+    written = path.stat().st_mtime_ns + later
+    path.write_text(text)
+    os.utime(path, ns=(written, written))
+
+
+def test_an_input_that_was_replaced_by_one_of_its_size_is_worked_on_again(words):
+    config = words()
+    run_job(open_words, config, shard=Shard(1, 1))
+    replace_input(Path(config.folder) / '2.txt', 'w2X w21', later=10**7)
+    replace_input(Path(config.folder) / '3.txt', 'w30 w31 w32', later=10**7)  # a copy, the same
+    with pytest.raises(PartsError, match='2.txt: is another file than the one that was worked on'):
+        merge(config.output)
+    before = len(calls(config))
+    run_job(open_words, config)
+    assert calls(config)[before:] == ['2.txt']
+    assert Path(config.output).read_text() == LINES.replace('w20', 'w2X')
+
+
+def test_a_folder_with_another_picture_of_the_same_size_is_another_input(tmp_path):
+    (tmp_path / 'in' / 'more').mkdir(parents=True)
+    picture = tmp_path / 'in' / 'more' / '1.jpg'
+    picture.write_bytes(b'123')
+    note = {**glance(str(tmp_path / 'in')), **seal(str(tmp_path / 'in'))}
+    assert note['bytes'] == 3 and is_noted(str(tmp_path / 'in'), note)
+    replace_input(picture, '123', later=10**10)
+    assert is_noted(str(tmp_path / 'in'), note)
+    replace_input(picture, '124', later=10**10)
+    assert not is_noted(str(tmp_path / 'in'), note)
+
+
+def test_an_input_that_changes_while_it_is_worked_on_is_not_joined(words):
+    config = words()
+
+    def open_written_to(config):
+        job = open_words(config)
+
+        def make(index, folder):
+            made = job.make(index, folder)
+            if job.inputs[index].endswith('/2.txt'):
+                replace_input(Path(job.inputs[index]), 'w2X w21', later=10**7)
+            return made
+        return Job(job.output, job.inputs, job.settings, job.join, make)
+
+    with pytest.raises(PartsError, match='2.txt: is another file than the one that was worked on'):
+        run_job(open_written_to, config)
+
+
 def test_merge_reads_the_inputs_again_when_asked(words):
     config = words()
     run_job(open_words, config, shard=Shard(1, 1))
-    (Path(config.folder) / '2.txt').write_text('w2X w21')  # of the same size
+    replace_input(Path(config.folder) / '2.txt', 'w2X w21')  # of the same size and time
     with pytest.raises(PartsError, match='2.txt: is another file than the one that was worked on'):
         merge(config.output, check_inputs=True)
+    (Path(config.folder) / '4.txt').unlink()  # it is on another machine
     merge(config.output, keep_parts=True)
     assert Path(config.output).read_text() == LINES and parts_of(Path(config.output)).exists()
+    with pytest.raises(PartsError, match='4.txt: is another file'):
+        (Path(config.folder) / '2.txt').write_text('w20 w21')
+        merge(config.output, check_inputs=True, overwrite=True)
 
 
 def test_parts_of_other_settings_or_inputs_are_not_mixed(words):
