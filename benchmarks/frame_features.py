@@ -1,7 +1,8 @@
-"""How fast records of YouTube-8M become batches, next to tf.data, and whether memory stays flat.
+"""How fast records of YouTube-8M become batches, next to tf.data, and tags; and whether memory stays flat.
 
 Both read the same files with two workers, in turns: features of frames dequantized and padded to 300, labels as zeros
-and ones, batches of 32. TensorFlow has an environment of its own (``--tensorflow-python``; `make bench` makes it).
+and ones, batches of 32. Tags are those of logistic regression on the mean of the frames, as a CSV, next to tf.data that
+reads the frames only. TensorFlow has an environment of its own (``--tensorflow-python``; `make bench` makes it).
 Prints a table, then one JSON object a row.
 """
 from __future__ import annotations
@@ -69,10 +70,13 @@ def rows(folder: str, args: argparse.Namespace):
     yield memory(folder, args)  # first, while no other loader's processes are about
     with Server(sys.executable, __file__, 'ours', folder) as ours, \
             Server(args.tensorflow_python, __file__, 'tensorflow', folder) as peer:
-        for kind, target in (('frame', 1.0), ('video', None)):
-            turns = take_turns([(ours, kind), (peer, f'tensorflow {kind}')], args.rounds, 1)
-            mine, theirs = turns[kind], turns[f'tensorflow {kind}']
-            yield {'name': f'records of {kind}s over tf.data: videos/s', 'ours': args.videos / statistics.median(mine),
+        for kind, of, label, target in (
+                ('frame', 'frame', 'records of frames over tf.data: videos/s', 1.0),
+                ('video', 'video', 'records of videos over tf.data: videos/s', None),
+                ('tags', 'frame', 'tags (CSV) over tf.data reading: videos/s', 0.8)):
+            turns = take_turns([(ours, kind), (peer, f'tensorflow {of}')], args.rounds, 1)
+            mine, theirs = turns[kind], turns[f'tensorflow {of}']
+            yield {'name': label, 'ours': args.videos / statistics.median(mine),
                    'peer': args.videos / statistics.median(theirs), 'target': target,
                    'ratio': statistics.median(other / own for own, other in zip(mine, theirs))}
 
@@ -108,7 +112,30 @@ def our_jobs(folder: str) -> dict:
         for epoch in range(epochs):
             for batch in loaders[kind].epoch(epoch):
                 assert not batch.failures
-    return {kind: lambda epochs, kind=kind: read(kind, epochs) for kind in loaders}
+    return {**{kind: lambda epochs, kind=kind: read(kind, epochs) for kind in loaders}, 'tags': our_tags(folder)}
+
+
+def our_tags(folder: str):
+    """Return what writes the tags of all videos."""
+    from gluon_action import engine
+    engine.set_threads()
+    from gluon_action.deploy.frame_features.inference import Inference, infer
+    from gluon_action.deploy.frame_features.scoring import Scoring
+    from gluon_action.feature_architecture import Architecture
+    from gluon_action.model_zoo.frame_features import build
+    from gluon_action.model_zoo.frame_features.stored import write_stored
+    network = Architecture(model='FrameLevelLogisticModel', feature_names='rgb,audio', feature_sizes='1024,128',
+                           frame_features=True, num_classes=NUM_CLASSES, max_frames=MAX_FRAMES)
+    parameters = build(network)._collect_params_with_prefix()
+    model = write_stored(Path(folder) / 'model' / 'inference_model', [
+        (network, {key: parameter.data().asnumpy() for key, parameter in parameters.items()})])
+    asked = Inference(Scoring(str(model), batch_size=BATCH, num_readers=WORKERS), os.path.join(folder, 'frame'),
+                      os.path.join(folder, 'tags.csv'))
+
+    def write(epochs: int) -> None:
+        for _ in range(epochs):
+            infer(asked, overwrite=True)
+    return write
 
 
 def tensorflow_jobs(folder: str) -> dict:

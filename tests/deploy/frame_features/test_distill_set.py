@@ -10,6 +10,8 @@ from gluon_action.data.tfrecords.feature_messages import make_frame_record
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordFile, RecordWriter
 from gluon_action.deploy.frame_features.distill_set import DistillSet, make_distill_set
+from gluon_action.deploy.frame_features.ensemble import combine
+from gluon_action.deploy.frame_features.quantize import quantize_stored
 from gluon_action.deploy.frame_features.scoring import Scoring
 from gluon_action.deploy.frame_features.shards import Shard, merge
 from gluon_action.errors import OutputError, RecordError, UsageError
@@ -68,6 +70,16 @@ def test_records_keep_their_bytes_and_gain_predictions(world, tmp_path):
         assert lists.keys() == frames.keys() and all(
             np.array_equal(lists[name], frames[name][:12]) for name in frames)
     assert sum(note['about']['videos'] for note in done.notes) == 23 and done.merged
+
+
+def test_a_quantized_ensemble_teaches_too(world, tmp_path):
+    folder, made = world
+    quantize_stored(folder / 'teacher', tmp_path / 'q' / 'inference_model', min_elements=100)
+    combine([folder / 'teacher', tmp_path / 'q'], tmp_path / 'both')
+    make_distill_set(config(world, tmp_path / 'set', tmp_path / 'both', predictions_only=True))
+    records = FeatureRecords(made.pattern, features=architecture().features, num_classes=10, max_frames=12,
+                             teacher=tmp_path / 'set')
+    assert records.load(3)[1][10:] == pytest.approx(predictions_of(world, tmp_path / 'both')[3], abs=6e-4)
 
 
 def test_features_that_the_teacher_does_not_take_are_kept_too(world, tmp_path):
