@@ -18,6 +18,8 @@ from .options import flag_of, option, options_of, yes_or_no
 FILE = 'model_flags.json'
 #: How frames are drawn: another choice fits the same parameters.
 SAMPLING = ('iterations', 'sample_all', 'sample_random_frames', 'frame_shuffle')
+#: How a network is trained: no parameter depends on it either.
+TRAINING = ('label_loss', 'moe_l2', 'l2_penalty', 'drop_rate')
 #: Options of the original that decide nothing there either, or make it crash.
 DEAD = ('vlagd', 'netvlad_dimred', 'gatednetvlad_dimred', 'hidden_size', 'netvlad_hidden_size_video',
         'netvlad_hidden_size_audio', 'dbof_var_features', 'dbof_activation')
@@ -179,7 +181,7 @@ class Architecture:
     def merged(self, given: Mapping[str, Any]) -> tuple[Architecture, list[str]]:
         """Return this architecture, which is a stored model's, with what was asked for, as far as it can be had.
 
-        How frames are drawn can be had; what parameters depend on cannot.
+        How frames are drawn and how it is trained can be had; what parameters depend on cannot.
 
         Parameters
         ----------
@@ -194,7 +196,7 @@ class Architecture:
             At most one: all that differs from what is stored, with both values.
         """
         asked = {name: given[name] for name in options_of(type(self)) if name in given}
-        wanted = replace(self, **{name: asked.pop(name) for name in SAMPLING if name in asked})
+        wanted = replace(self, **{name: asked.pop(name) for name in (*SAMPLING, *TRAINING) if name in asked})
         for name in {'feature_names', 'feature_sizes'} & asked.keys():  # as they are kept: 'rgb, audio' is 'rgb,audio'
             asked[name] = ','.join(part.strip() for part in asked[name].split(','))
         other = [f'{flag_of(type(self), name)} {value} (stored: {getattr(self, name)})'

@@ -125,6 +125,10 @@ def command(name: str, *words: str) -> None:
     assert main(['youtube8m', name, *words]) == 0, (name, words)
 
 
+#: Seed -> what its chain gave.
+FOUND: dict[int, dict[str, float]] = {}
+
+
 @pytest.fixture(scope='module', params=(0, 1, 2))
 def chain(request, tmp_path_factory):
     """GAP on the validation set of every model of the chain, trained where 30 % of the labels are missing."""
@@ -157,7 +161,7 @@ def chain(request, tmp_path_factory):
     command('prepare_distill_dataset', f'--input_data_pattern={patterns["train"]}', f'--output_dir={folder}/teacher',
             f'--model_file={folder}/both/inference_model', '--predictions_only')
     train('student', 'vlad', f'--seed={seed}', f'--predictions={folder}/teacher', distill=True)
-    print(f'seed {seed}:', ', '.join(f'{name} {value:.4f}' for name, value in gaps.items()))
+    FOUND[seed] = gaps
     return gaps
 
 
@@ -167,4 +171,12 @@ def test_eight_bits_cost_little_and_an_ensemble_is_better_than_its_members(chain
     assert abs(chain['uniform'] - chain['vlad']) < 0.002 and abs(chain['kmeans'] - chain['vlad']) < 0.002
     assert abs(chain['quantile'] - chain['vlad']) < 0.02
     assert chain['both'] > (chain['uniform'] + chain['bag']) / 2
-    assert 'student' in chain  # better or worse than 'vlad': that is noise on sets of this size
+
+
+@pytest.mark.slow
+def test_a_student_is_about_as_good_as_one_without_a_teacher(chain, capsys):
+    """Better or worse is noise on sets of this size; after the last seed the means are told."""
+    assert chain['student'] > chain['vlad'] - 0.05
+    means = {name: np.mean([gaps[name] for gaps in FOUND.values()]) for name in chain}
+    with capsys.disabled():
+        print(f'\nmean GAP of {len(FOUND)} seeds:', ', '.join(f'{name} {value:.4f}' for name, value in means.items()))

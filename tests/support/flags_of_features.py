@@ -1,4 +1,5 @@
 """What shows each flag of training on features, with a teacher and without."""
+import dataclasses
 import logging
 import shutil
 
@@ -379,14 +380,20 @@ def student(world, *flags):
     return train_distill.config_from(train_distill.parse_args(argv(world, *flags)))
 
 
-def _differs(flag, value):
-    return changes(lambda world, *flags: vars(student(world, *flags)), flag, *value)
+def as_in_training(flag, *value):
+    """The flag asks for what it asks of the command without a teacher, whose row shows what that does."""
+    @seen(flag, *value)
+    def row(world, output, *flags):
+        assert student(world, *flags) == dataclasses.replace(
+            train.config_from(train.parse_args(argv(world, *flags))), distill=True)
+        assert student(world, *flags) != student(world)
+    return row
 
 
 _IN_RECORDS = ('--train_data_pattern', '{records}/distill/*.tfrecord')
 FEATURE_DISTILLATION_ROWS = {
     # What both have does the same; the student's configuration is that of the other command, with a teacher.
-    **{flag: _differs(flag, row.flags[1:] if row.flags and row.flags[0] == flag else ())
+    **{flag: as_in_training(*row.flags)
        for flag, row in FEATURE_TRAINING_ROWS.items() if flag in {
            option.flag for option in options.options_of(train.FeatureTraining).values()}},
     **{flag: ignored(train_distill, flag, '1') for flag in train.DEAD},

@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import gluon_action  # noqa: F401  (prepares MXNet where this file is run as a program)
 
@@ -85,6 +87,16 @@ def test_tensorboard_has_the_tags_of_the_original(whole):
                       ('learning_rate', 'lr'), ('label_loss', 'loss'), ('reg_loss', 'reg_loss')):
         assert found[tag, 10] == pytest.approx(record[name], rel=1e-6)
     assert record['step'] == 10 and 0 < record['gap'] <= 1 and record['reg_loss'] > 0
+
+
+def test_the_l2_terms_are_those_of_the_loss_of_the_step(pattern, tmp_path):
+    """Of the parameters before the step, as in the original."""
+    trained(pattern, tmp_path, num_epochs=3, keep_checkpoints=99, save_minutes=1e-9)
+    before = read_checkpoint(tmp_path / 'checkpoints' / 'step-00000009')[1]['params']
+    record, = [line for line in lines_of(tmp_path) if line['kind'] == 'batch']
+    weights = before['fully_connected.weights'].astype(np.float64)
+    factor = Architecture().moe_l2
+    assert record['reg_loss'] == pytest.approx(factor / 2 * (weights ** 2).sum(), rel=1e-5)
 
 
 def test_the_rate_falls_by_examples(pattern, tmp_path):
@@ -171,8 +183,14 @@ def test_max_steps_ends_a_run_within_an_epoch_saves_and_can_be_raised(pattern, w
     assert trained(pattern, tmp_path, num_epochs=3, max_steps=6).step == 6
     assert CheckpointDir(tmp_path / 'checkpoints').newest().name == 'step-00000006'
     trained(pattern, tmp_path, num_epochs=3, max_steps=6)
-    assert trained(pattern, tmp_path, num_epochs=3, max_steps=12).step == 12
-    assert same(state_of(tmp_path)['params'], state_of(whole[0])['params'])
+    result = trained(pattern, tmp_path, num_epochs=3, max_steps=12)
+    assert result.step == 12 and same(state_of(tmp_path)['params'], state_of(whole[0])['params'])
+    # Epochs are those of the data, the one that was ended early included.
+    expected = [(record['epoch'], record['step'], record['loss'], record['samples']) for record in whole[1].history]
+    assert [(record['epoch'], record['step'], record['loss'], record['samples']) for record in result.history] \
+        == expected
+    assert re.findall(r'step (\d+), epoch (\d+) done', (tmp_path / 'train.log').read_text()) == [
+        ('4', '1'), ('6', '2'), ('8', '2'), ('12', '3')]
 
 
 def passes(pattern, folder, monkeypatch, **more):
@@ -291,6 +309,22 @@ def test_a_new_model_deletes_the_run_that_is_there(pattern, tmp_path):
     assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['step-00000001']
     assert os.listdir(tmp_path / 'eval') == ['notes.txt']
     assert (tmp_path / 'notes.txt').exists() and state_of(tmp_path)['config']['seed'] == 5
+
+
+def test_what_no_parameter_depends_on_may_be_another_one(pattern, tmp_path, caplog):
+    trained(pattern, tmp_path, max_steps=1)
+    trained(pattern, tmp_path, max_steps=2, label_loss='HingeLoss', moe_l2=0.5)
+    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert state_of(tmp_path)['config']['label_loss'] == 'HingeLoss' and Architecture.read(tmp_path).moe_l2 == 0.5
+
+
+def test_a_student_of_a_model_of_another_loss_is_trained_by_its_own(pattern, whole, tmp_path):
+    write_stored(tmp_path / 'hinge' / 'inference_model', [(
+        replace(Architecture.read(whole[0]), label_loss='HingeLoss'), state_of(whole[0])['params'])])
+    config = FeatureTraining(**options(pattern, tmp_path / 'run', ema_source=str(tmp_path / 'hinge'), distill=True))
+    recipe = FeatureRecipe(config)
+    recipe.prepare(SimpleNamespace(checkpoint=None))
+    assert recipe.config.label_loss == 'CrossEntropyLoss'
 
 
 def test_a_run_of_another_command_is_left_alone(pattern, tmp_path):
@@ -452,6 +486,7 @@ def test_statistics_have_moved_after_some_thousand_steps():
     ({'learning_rate_decay': float('nan')}, '--learning_rate_decay'), ({'loss_lambda': 0.3}, '--loss_lambda: is about'),
     ({'predictions': 'x'}, '--predictions: is about train_distill'),
     ({'loss_lambda': 1.5, 'distill': True}, '--loss_lambda: must be in 0..1'),
+    ({'ema_halflife': 1.}, '--ema_halflife: must be above 1'),
     ({'max_skip_share': 1.5, 'on_error': 'skip'}, '--max_skip_share: must be in 0..1'),
     ({'label_loss': 'HingeLoss', 'distill': True}, '--label_loss: '), ({'optimizer': 'Momentum'}, '--optimizer'),
     ({'incl_val': True, 'train_data_pattern': 'x/*.tfrecord'}, '--incl_val: the validation set is found by'),

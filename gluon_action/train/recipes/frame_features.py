@@ -24,6 +24,7 @@ from ...run_config import read_run_config
 from ..hook import Hook
 from ..hooks import SaveCheckpoints
 from ..loop import Loop
+from ..progress import Progress
 from ..run.by_steps import fit_by_steps
 from ..run.folder import FolderMessages, SaveDir
 from ..run.log import RunLog
@@ -172,9 +173,9 @@ class FeatureRecipe(Recipe):
         shift = round(config.done_epochs * batches) - config.done_steps
         total = config.num_epochs * batches - shift
         ends = config.max_steps is not None and config.max_steps < total
-        if config.done_steps and config.done_steps == loop.progress.step:
-            loop.progress.batch = 0  # the epoch was begun with batches of another size
-        fit_by_steps(loop, data.train, every=batches, total=max(1, config.max_steps if ends else total), shift=shift,
+        total = max(1, config.max_steps if ends else total)
+        _stand_in_epoch(loop.progress, batches, shift, total)
+        fit_by_steps(loop, data.train, every=batches, total=total, shift=shift,
                      hooks=lambda: self.hooks(loop, data, folder), flag='--max_steps' if ends else '--num_epochs')
 
     def hooks(self, loop, data, folder):
@@ -241,6 +242,8 @@ class FeatureRecipe(Recipe):
             if self.config.strict_flags:
                 raise UsageError(f'--strict_flags: {where}: {warning}')
             log.warning('%s: %s.', where, warning)
+        if self.config.distill:  # whatever the stored network was trained by
+            architecture = dataclasses.replace(architecture, label_loss=FeatureTraining.label_loss)
         self.config = dataclasses.replace(self.config, **{name: getattr(architecture, name) for name in _ARCHITECTURE})
 
 
@@ -292,6 +295,24 @@ def devices(num_gpu: int) -> list:
     if num_gpu:
         log.info('No GPUs found. Computing on the CPU (%s).', str(cause).split(': ', 1)[1].split(';')[0])
     return engine.contexts()
+
+
+def _stand_in_epoch(progress: Progress, batches: int, shift: int, total: int) -> None:
+    """Let a run that is not done go on with its epoch of the data, which --max_steps may have ended early.
+
+    Parameters
+    ----------
+    progress : Progress
+    batches : int
+        Of an epoch.
+    shift : int
+        As in `StepLoader`.
+    total : int
+        Steps of the run.
+    """
+    if progress.step < total:
+        progress.epoch, progress.batch = divmod(progress.step + shift, batches)
+        progress.history = [record for record in progress.history if record['epoch'] < progress.epoch]
 
 
 def _num_gpu_before(folder: Path, number: int) -> int:

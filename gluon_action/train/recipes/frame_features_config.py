@@ -70,7 +70,8 @@ class FeatureTraining(Architecture):
         0.1, "with --on_error skip, the largest share of an epoch's records that may be left out, in 0..1",
         '--max_skip_share', '--max-skip-share', least=0)
 
-    batch_size: int = _training(1024, 'videos of a step, on each GPU', least=1)
+    batch_size: int = _training(
+        1024, 'videos of a step, on each GPU; the last step of an epoch has what is left', least=1)
     num_epochs: int = _training(5, 'times that the records are trained on', least=1)
     max_steps: int | None = _training(None, 'where training ends, if that is sooner', metavar='STEPS', least=1)
     optimizer: str = _training('AdamOptimizer', "rule of the updates, by TensorFlow's name", choices=OPTIMIZERS)
@@ -90,7 +91,7 @@ class FeatureTraining(Architecture):
         'TRAIN_DIR', metavar='PREFIX')
     ema_halflife: float | None = _averages(
         None, f'an average keeps 1 - 1 / this in a step ({HALFLIFE:g} with --ema_source; given alone, averages of a '
-        'run from random values). Not a half-life: half is gone after 0.69 of it', metavar='STEPS', least=1)
+        'run from random values). Not a half-life: half is gone after 0.69 of it', metavar='STEPS')
 
     train_dir: str = _run(
         '/tmp/yt8m_model/', 'folder of the run: checkpoints, log, events. A run that is there is resumed',
@@ -157,6 +158,8 @@ def _rules(c: FeatureTraining) -> Iterator[tuple]:
     yield c.max_skip_share > 1, 'max_skip_share', f'must be in 0..1, got {c.max_skip_share}'
     yield (c.max_skip_share != FeatureTraining.max_skip_share and c.on_error != 'skip', 'max_skip_share',
            'means something with --on_error skip only')
+    yield (c.ema_halflife is not None and not c.ema_halflife > 1, 'ema_halflife',
+           f'must be above 1, got {c.ema_halflife}: an average keeps 1 - 1 / this')
     yield c.loss_lambda > 1, 'loss_lambda', f'must be in 0..1, got {c.loss_lambda}'
     for flag in OF_DISTILLATION if not c.distill else ():
         yield (getattr(c, flag) != getattr(FeatureTraining, flag), flag, 'is about train_distill, which has a teacher')

@@ -34,10 +34,16 @@ class TagStyle(LogStyle):
         self.scoring = scoring
         self._tags: dict[str, float] = {}
         self._scores: list[dict[str, float]] = []
+        self._penalty = 0.
 
     def start(self, loop):
         """Remember when the first step starts."""
         self._at, self._step = time.perf_counter(), loop.progress.step
+
+    def before_step(self, loop):
+        """Note the L2 terms that belong to the loss of a step that is told of in full."""
+        if (loop.progress.step + 1) % SCORED == 0:
+            self._penalty = loop.learner.penalty()
 
     def step_said(self, loop, result):
         """Return the line of a step; every tenth also its record, with the scores of its batch."""
@@ -54,12 +60,11 @@ class TagStyle(LogStyle):
         found = meter.summary()
         scores = {name: found[name] for name in ('hit_at_1', 'perr', 'gap')}
         self._scores.append(scores)
-        penalty = loop.learner.penalty()
         self._tags = {'model/Training_Hit@1': scores['hit_at_1'], 'model/Training_Perr': scores['perr'],
                       'model/Training_GAP': scores['gap'], 'global_step/Examples/Second': speed,
-                      'learning_rate': result.lr, 'label_loss': loss, 'reg_loss': penalty}
+                      'learning_rate': result.lr, 'label_loss': loss, 'reg_loss': self._penalty}
         line += ' | Hit@1: {hit_at_1:.2f} PERR: {perr:.2f} GAP: {gap:.2f}'.format(**scores)
-        return line, {'loss': loss, 'reg_loss': penalty, 'lr': result.lr, 'speed': speed, **scores}
+        return line, {'loss': loss, 'reg_loss': self._penalty, 'lr': result.lr, 'speed': speed, **scores}
 
     def step_scalars(self, loop, result):
         """Return the numbers of the step whose line was just made."""

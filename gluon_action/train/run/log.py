@@ -48,6 +48,9 @@ class LogStyle:
         return {'train_acc_top1_iter': 100 * loop.progress.accuracy, 'train_loss_iter': result.loss_sum / result.count,
                 'learning_rate_iter': result.lr}
 
+    def before_step(self, loop) -> None:
+        """Look at the network before it is trained on a batch."""
+
     def step_said(self, loop, result) -> tuple[str, dict[str, Any]]:
         """Return the line of a step and its record for ``metrics.jsonl``, each empty for none; of the step before."""
         return '', {}
@@ -171,6 +174,10 @@ class RunLog(Hook):
         self._tick(progress)
         self._last = None
         self.style.start(loop)
+
+    def on_batch(self, loop, batch):
+        """Let the style look."""
+        self.style.before_step(loop)
 
     def on_step(self, loop, result):
         """Record the batch; numbers come from the one before it, which is the newest that is there without waiting."""
