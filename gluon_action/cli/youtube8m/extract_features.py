@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from ... import options
 from ...errors import UsageError
@@ -67,7 +68,9 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError('--fit_pca_only: is about --fit_pca FILE; add it')
     flags.prepare()
     from ...deploy.frame_features.extract import open_extraction, with_pca
-    from ...deploy.frame_features.shards import run_job
+    from ...deploy.frame_features.shards import check_output, run_job
+    if not args.fit_pca_only:
+        check_output(Path(config.output_tfrecords_file).expanduser(), args.overwrite)
     config = with_pca(config, may_fit=shard is None, progress=True)
     if args.fit_pca_only:
         print(f'{config.pca}: the PCA of these videos; go on with --pca {config.pca}')

@@ -15,6 +15,7 @@ from ...data.tfrecords.examples import make_example, make_sequence_example
 from ...data.tfrecords.feature_messages import dequantize, quantize
 from ...data.tfrecords.framing import RecordWriter
 from ...errors import UsageError, VideoReadError
+from ...files import check_folder_takes_files, output_errors
 from .audio import AudioFeatures
 from .backbone import Backbone
 from .extract_config import AUDIO_SIZE, ExtractConfig
@@ -84,6 +85,8 @@ def with_pca(config: ExtractConfig, *, may_fit: bool = True, progress: bool = Fa
     ------
     UsageError
         When there is no PCA, it was fitted to something else, or the videos do not suffice.
+    OutputError
+        When it cannot be written, before it is fitted.
     """
     if config.pca:
         return config
@@ -93,7 +96,8 @@ def with_pca(config: ExtractConfig, *, may_fit: bool = True, progress: bool = Fa
             raise UsageError(f'--model_dir {folder}: does not hold {", ".join(FILES)}; name a PCA with --pca, or fit '
                              'one to your videos with --fit_pca FILE')
         return replace(config, pca=str(folder))
-    path, videos, backbone = Path(config.fit_pca), read_videos_csv(config.input_videos_csv), _backbone(config)
+    path = Path(config.fit_pca).expanduser()
+    videos, backbone = read_videos_csv(config.input_videos_csv), _backbone(config)
     about = {'backbone': backbone.about, 'videos_sha256': _sha256([video.path for video in videos]),
              **{name: getattr(config, name) for name in ('fit_pca_videos', 'frames_per_second', 'max_frames',
                                                          'pca_size')}}
@@ -107,6 +111,9 @@ def with_pca(config: ExtractConfig, *, may_fit: bool = True, progress: bool = Fa
         raise UsageError(f'--fit_pca {path}: is fitted by one process, before the shards; run the same command without '
                          '--shard and with --fit_pca_only first')
     else:
+        _audio(config)  # fitting takes hours: what would be refused after it is refused before
+        with output_errors(path):
+            check_folder_takes_files(path.parent)
         _fit(config, backbone, videos, progress).finish(config.pca_size, about).save(path)
     return replace(config, pca=str(path), fit_pca='')
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError, PartsError
-from ...files import Changed, check_sealed, to_json
+from ...files import Changed, check_folder_takes_files, check_sealed, output_errors, to_json
 from .joining import join_from_json
 from .parts import PLAN, glance, is_noted, manifest_of, part_name, parts_of, read_note, read_plan, seal, write_shared
 
@@ -48,8 +48,7 @@ def merge(output: str | os.PathLike, *, check_inputs: bool = False, keep_parts: 
     if plan is None:
         raise PartsError(f'{parts}: holds no {PLAN}, so nothing was started there; name the output as it was named to '
                          'the shards')
-    if output.exists() and not overwrite:
-        raise OutputError(f'{output}: exists; choose another name, or remove it')
+    check_output(output, overwrite)
     inputs = plan['inputs']
     notes = [read_note(parts / part_name(index)) for index in range(len(inputs))]
     missing = [index for index, note in enumerate(notes) if note is None]
@@ -69,6 +68,19 @@ def merge(output: str | os.PathLike, *, check_inputs: bool = False, keep_parts: 
     if not keep_parts:
         shutil.rmtree(parts)
     return manifest
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Make the folder of a result, and refuse to replace one unless told.
+
+    Raises
+    ------
+    OutputError
+    """
+    with output_errors(output):
+        check_folder_takes_files(output.parent)
+    if output.exists() and not overwrite:
+        raise OutputError(f'{output}: exists; choose another name, or remove it')
 
 
 def _check_part(place: Path, path: str, note: dict[str, Any], plan_sha256: str, check_inputs: bool) -> None:

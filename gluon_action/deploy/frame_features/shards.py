@@ -20,7 +20,7 @@ from typing import Any
 from ...errors import OutputError, PartsError, UsageError
 from ...files import describe, output_errors, to_json
 from .joining import Join
-from .merging import merge
+from .merging import check_output, merge
 from .on_ray import on_ray
 from .parts import (
     FORMAT,
@@ -158,8 +158,7 @@ def run_job(open_job: Callable[[Any], Job], config: Any, *, shard: Shard | None 
     if len(set(job.inputs)) < len(job.inputs):
         (repeated, _), = collections.Counter(job.inputs).most_common(1)
         raise UsageError(f'{repeated}: is named twice among the inputs')
-    if job.output.exists() and not overwrite:
-        raise OutputError(f'{job.output}: exists; choose another name, or remove it')
+    check_output(job.output, overwrite)
     plan_sha256 = _agree(job)
     mine = (shard or Shard(1, 1)).of(len(job.inputs))
     notes = {index: note for index in mine if (note := _finished(job, index, plan_sha256))}

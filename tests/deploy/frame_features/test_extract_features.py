@@ -228,6 +228,28 @@ def test_a_pca_that_was_fitted_to_these_videos_is_taken_and_another_is_not_repla
     assert extract('third.tfrecord', '--shard', '1/2') == 0  # the file is there
 
 
+def test_a_pca_is_fitted_into_a_folder_that_is_made_first(extracted, place, capsys, monkeypatch):
+    monkeypatch.setenv('HOME', str(place / 'home'))
+    assert extract('x.tfrecord', listed='good.csv', pca=('--fit_pca=~/own/pca.npz', '--fit_pca_only')) == 0
+    assert load_pca('home/own/pca.npz').about['frames'] == 16 and not Path('~').exists()
+    assert 'home/own/pca.npz: the PCA of these videos' in capsys.readouterr().out
+
+
+def test_nothing_is_fitted_when_the_output_or_the_pca_cannot_be_written(extracted, place, capsys, monkeypatch):
+    def read(*_, **__):
+        raise AssertionError('a video was read')
+    monkeypatch.setattr(Backbone, 'read', read)
+    assert extract('out.tfrecord', pca=('--fit_pca', 'unfitted.npz')) == 1
+    assert 'out.tfrecord: exists; choose another name' in capsys.readouterr().err
+    assert extract('x.tfrecord', pca=('--fit_pca', 'weights.params/unfitted.npz')) == 1
+    assert 'weights.params/unfitted.npz: cannot be written' in capsys.readouterr().err
+    assert extract('weights.params/x.tfrecord', pca=('--fit_pca', 'unfitted.npz')) == 1
+    assert 'weights.params/x.tfrecord: cannot be written' in capsys.readouterr().err
+    audio = ('--audio_params', 'nothing.pth', '--audio_pca', 'nothing.npz')
+    assert extract('x.tfrecord', *audio, pca=('--fit_pca', 'unfitted.npz')) in (1, 2)
+    assert 'nothing.pth' in capsys.readouterr().err and not Path('unfitted.npz').exists()
+
+
 def test_means_are_written_instead_of_frames(place, extracted):
     assert extract('video.tfrecord', '--skip_frame_level_features', pca=('--pca', 'pca.npz')) == 0
     records = FeatureRecords('video.tfrecord', features=(('mean_rgb', 6), ('mean_audio', 128)), num_classes=5,
