@@ -252,6 +252,9 @@ def inference_rows(name, module):
             assert 'inference_model.params' in tar.getnames()
         assert run(world, model=(taking, folder / 'm.tgz', place, folder / 'out')) == first
         assert 'inference_model.params' in os.listdir(folder / 'out')
+        # Without a folder that is named, each archive has one of its own: no model of another is left to be taken.
+        run(world, packing, folder / 'two.tgz', model=('--train_dir', '{two}'))
+        assert run(world, model=(taking, folder / 'two.tgz')) != first == run(world, model=(taking, folder / 'm.tgz'))
         run(world, taking, folder / 'm.tgz', code=2)
         assert '--train_dir and --input_model_tgz' in output.readouterr().err
 

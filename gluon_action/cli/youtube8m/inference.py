@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import tempfile
 from collections.abc import Sequence
 
 from ...errors import UsageError
@@ -36,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group('the model as an archive')
     group.add_argument('--input_model_tgz', default='', help='take the model out of a .tgz that --output_model_tgz '
                                                              'wrote, instead of --train_dir')
-    group.add_argument('--untar_model_dir', default='/tmp/yt8m-model', help='where --input_model_tgz is unpacked')
+    group.add_argument('--untar_model_dir', default='', help='a new folder that --input_model_tgz is unpacked into and '
+                                                             'stays in; by default one that is removed at the end')
     group.add_argument('--output_model_tgz', default='', help='write the model as a .tgz')
     add_shard_flags(parser)
     return parser
@@ -59,11 +62,15 @@ def main(args: argparse.Namespace, gpu: bool = False) -> None:
     from ...deploy.frame_features.inference import Inference, infer
     from ...deploy.frame_features.model_archive import pack_model, unpack_model
     flag, model = '--train_dir', args.train_dir
-    if args.input_model_tgz:
-        flag, model = '--input_model_tgz', str(unpack_model(args.input_model_tgz, args.untar_model_dir))
-    config = Inference(scoring_of(args, model, flag, gpu), args.input_data_pattern, args.output_file, args.top_k, shard)
-    if args.output_model_tgz:
-        print(f'{pack_model(model, args.output_model_tgz, flag)}: the model')
-    done = infer(config, ray=args.ray, overwrite=args.overwrite, progress=True)
+    with contextlib.ExitStack() as stack:
+        if args.input_model_tgz:
+            # A folder of its own: a model that an earlier inference left in a common one is never taken for this one.
+            folder = args.untar_model_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix='yt8m-model-'))
+            flag, model = '--input_model_tgz', str(unpack_model(args.input_model_tgz, folder))
+        config = Inference(scoring_of(args, model, flag, gpu), args.input_data_pattern, args.output_file, args.top_k,
+                           shard)
+        if args.output_model_tgz:
+            print(f'{pack_model(model, args.output_model_tgz, flag)}: the model')
+        done = infer(config, ray=args.ray, overwrite=args.overwrite, progress=True)
     print(counts(done.notes))
     print(told(done, args.output_file, shard))

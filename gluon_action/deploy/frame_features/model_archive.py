@@ -1,7 +1,7 @@
 """A stored model as one archive, ``.tgz``, as the competitions of YouTube-8M took them; read with care."""
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import OutputError, UsageError
 from ...feature_architecture import FILE as FLAGS
-from ...files import output_errors, part_of, put_file, replacing, space_left, to_json
+from ...files import describe, output_errors, replacing, space_left, sync, to_json
 from ...model_zoo.frame_features.stored import NAME, files_of, read_stored
 
 # What the original's archives hold too, so that the error about a model of TensorFlow is the usual one.
@@ -51,30 +51,34 @@ def pack_model(model: str | os.PathLike, archive: str | os.PathLike, flag: str =
 
 
 def unpack_model(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
-    """Unpack what `pack_model` wrote into a folder, which is made where it is not there; returns the folder.
+    """Unpack what `pack_model` wrote into a folder, which has no files in it, or these; returns the folder.
 
     Raises
     ------
     UsageError
-        When it is no such archive. Nothing is unpacked when it holds anything but files named as a model's are, so that
-        nothing can be written elsewhere.
+        When it is no such archive, or the folder holds something else: another process may be about to read it. Nothing
+        is unpacked when the archive holds anything but files named as a model's are, so that nothing can be written
+        elsewhere, or when it lacks the two that are a model.
     OutputError
         When the folder cannot be written.
     """
-    archive, folder = Path(archive).expanduser(), Path(folder).expanduser()
+    archive, folder = Path(archive).expanduser(), Path(folder).expanduser().resolve()
+    part = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
     try:
         with tarfile.open(archive, 'r:gz') as tar:
-            entries = {_name_of(entry, archive): entry for entry in tar}
-            if not entries:
-                raise UsageError(f'--input_model_tgz {archive}: is empty; --output_model_tgz writes one with a model')
             with output_errors(folder, space_left(folder.parent)):
-                folder.mkdir(parents=True, exist_ok=True)
-            for name, entry in entries.items():
-                _write(tar.extractfile(entry), folder / name)
+                part.mkdir(parents=True)
+            for entry in tar:
+                name = _name_of(entry, archive)
+                _write(tar.extractfile(entry), part / name)
+        _check_model(part, archive)
+        _put(part, folder)
     except (tarfile.TarError, EOFError, OSError) as error:
         if isinstance(error, OutputError):
             raise
         raise UsageError(f'--input_model_tgz {archive}: cannot be read as a .tgz: {error}') from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
@@ -88,12 +92,31 @@ def _name_of(entry: tarfile.TarInfo, archive: Path) -> str:
 
 
 def _write(source, path: Path) -> None:
-    part = part_of(path)
-    try:
-        with output_errors(path, space_left(path.parent)):
-            with open(part, 'wb') as file:
-                shutil.copyfileobj(source, file)
-            put_file(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    with output_errors(path, space_left(path.parent)), open(path, 'wb') as file:
+        shutil.copyfileobj(source, file)
+
+
+def _check_model(folder: Path, archive: Path) -> None:
+    there = sorted(path.name for path in folder.iterdir())
+    missing = [path.name for path in files_of(folder / NAME) if path.name not in there]
+    if missing:
+        cure = ('it is a checkpoint of TensorFlow: unpack it, and scripts/youtube8m/import_checkpoint.py makes a '
+                'train_dir of it' if f'{NAME}.index' in there else '--output_model_tgz writes one with a model')
+        raise UsageError(f'--input_model_tgz {archive}: lacks {" and ".join(missing)}, it '
+                         f'{"holds " + ", ".join(there) if there else "is empty"}; {cure}')
+
+
+def _put(part: Path, folder: Path) -> None:
+    """Give the unpacked files their folder; one that is there is left alone, as another process may be reading it."""
+    with output_errors(folder):
+        for path in part.iterdir():
+            sync(path)
+        try:
+            os.rename(part, folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            names = [path.name for path in files_of(part / NAME)]
+            if not all((folder / name).is_file() for name in names) or describe(part, names) != describe(folder, names):
+                raise UsageError(f'--untar_model_dir {folder}: holds another model, or other files; name a new folder'
+                                 ) from error

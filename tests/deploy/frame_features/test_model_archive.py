@@ -22,12 +22,25 @@ def test_a_model_comes_out_as_it_went_in(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['model.tgz', 'new', 'run']
 
 
-def test_another_prefix_becomes_the_usual_one_and_what_was_there_is_replaced(tmp_path):
-    store(tmp_path / 'old', seed=1)
+def test_another_prefix_becomes_the_usual_one(tmp_path):
     made = read_stored(store(tmp_path / 'run', seed=2)).members[0]
     write_stored(tmp_path / 'v2', [(made.architecture, made.arrays)])
-    unpack_model(pack_model(tmp_path / 'v2', tmp_path / 'model.tgz'), tmp_path / 'old')
-    assert read_stored(tmp_path / 'old').sha256 == read_stored(tmp_path / 'v2').sha256
+    folder = unpack_model(pack_model(tmp_path / 'v2', tmp_path / 'model.tgz'), tmp_path / 'new')
+    assert read_stored(folder).sha256 == read_stored(tmp_path / 'v2').sha256
+
+
+def test_a_folder_with_another_model_is_left_alone_and_one_with_this_model_is_taken(tmp_path):
+    """Another inference may be about to read what is there."""
+    before = read_stored(store(tmp_path / 'old', seed=1)).sha256
+    store(tmp_path / 'run', seed=2)
+    archive = pack_model(tmp_path / 'run', tmp_path / 'model.tgz')
+    with pytest.raises(UsageError, match='--untar_model_dir .*old: holds another model, or other files; name a new'):
+        unpack_model(archive, tmp_path / 'old')
+    assert read_stored(tmp_path / 'old').sha256 == before
+    (tmp_path / 'empty').mkdir()
+    for folder in ('empty', 'empty', 'run'):
+        assert read_stored(unpack_model(archive, tmp_path / folder)).sha256 == read_stored(tmp_path / 'run').sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['empty', 'model.tgz', 'old', 'run']
 
 
 def entry(name, content=b'x', **about):
@@ -67,16 +80,23 @@ def test_what_is_no_archive_is_an_error(tmp_path, spoil, told):
         unpack_model(archive, tmp_path / 'folder')
 
 
-def test_an_empty_archive_and_one_of_tensorflow_are_told(tmp_path):
-    with tarfile.open(tmp_path / 'empty.tgz', 'w:gz'):
-        pass
-    with pytest.raises(UsageError, match='is empty'):
-        unpack_model(tmp_path / 'empty.tgz', tmp_path / 'folder')
-    with tarfile.open(tmp_path / 'tf.tgz', 'w:gz') as tar:
-        for name in ('inference_model.meta', 'inference_model.index', 'inference_model.data-00000-of-00001'):
-            tar.addfile(*[(about, io.BytesIO(content)) for about, content in [entry(f'./{name}')]][0])
-    with pytest.raises(WeightsError, match='is a checkpoint of TensorFlow'):
-        read_stored(unpack_model(tmp_path / 'tf.tgz', tmp_path / 'folder'))
+@pytest.mark.parametrize('names, told', [
+    ([], r'lacks inference_model.params and inference_model.json, it is empty; --output_model_tgz writes'),
+    (['model_flags.json', 'inference_model.json'],
+     r'lacks inference_model.params, it holds inference_model.json, model_flags.json; --output_model_tgz writes'),
+    (['./inference_model.meta', './inference_model.index', './inference_model.data-00000-of-00001'],
+     r'lacks .* checkpoint of TensorFlow: unpack it, and scripts/youtube8m/import_checkpoint.py')])
+def test_an_archive_without_a_model_is_refused_whatever_lies_in_the_folder(tmp_path, names, told):
+    """Once the model of an earlier archive was taken."""
+    store(tmp_path / 'old')
+    with tarfile.open(tmp_path / 'a.tgz', 'w:gz') as tar:
+        for name in names:
+            about, content = entry(name)
+            tar.addfile(about, io.BytesIO(content))
+    for folder in ('new', 'old'):
+        with pytest.raises(UsageError, match=f'--input_model_tgz .*a.tgz: {told}'):
+            unpack_model(tmp_path / 'a.tgz', tmp_path / folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.tgz', 'old']
 
 
 def test_what_cannot_be_packed_or_written_is_an_error(tmp_path):
