@@ -49,7 +49,7 @@ def youtube8m(command, show=r'GAP|MB|error'):
 
 def gap_in(said):
     """Return the global average precision that a command has printed last."""
-    return float(re.findall(r'GAP: ([0-9.]+)', said)[-1])
+    return float(re.findall(r'GAP(?: Score)?: ([0-9.]+)', said)[-1])
 
 
 gaps = {}
