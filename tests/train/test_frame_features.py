@@ -23,9 +23,9 @@ from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features.stored import write_stored
 from gluon_action.train.hook import Hook
 from gluon_action.train.loop import Loop
-from gluon_action.train.recipes.frame_features import FeatureRecipe, build_loop, train, unsettled
+from gluon_action.train.recipes.frame_features import FeatureRecipe, build_loop, train
 from gluon_action.train.recipes.frame_features_config import FeatureTraining
-from gluon_action.train.recipes.frame_features_log import TagStyle
+from gluon_action.train.recipes.frame_features_log import TagStyle, unsettled
 from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 from gluon_action.train.run.run import run
 
@@ -325,6 +325,19 @@ def test_a_student_of_a_model_of_another_loss_is_trained_by_its_own(pattern, who
     recipe = FeatureRecipe(config)
     recipe.prepare(SimpleNamespace(checkpoint=None))
     assert recipe.config.label_loss == 'CrossEntropyLoss'
+
+
+@pytest.mark.parametrize('anew', [False, True])
+def test_what_resumes_an_interrupted_run_is_said(pattern, tmp_path, caplog, anew):
+    class Interrupted(FeatureRecipe):
+        def fit(self, loop, data, folder):
+            super().fit(loop, data, folder)
+            raise KeyboardInterrupt
+    given = options(pattern, tmp_path, max_steps=1, start_new_model=anew)
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
+        run(Interrupted(FeatureTraining(**given), given))
+    command = 'The same command' + ' without --start_new_model' * anew
+    assert f'Interrupted. {command} resumes from {tmp_path}/checkpoints/step-00000001.' in caplog.messages
 
 
 def test_a_run_of_another_command_is_left_alone(pattern, tmp_path):

@@ -20,7 +20,7 @@ from ...evaluate.scores.video_tags import VideoTagScores, VideoTagScoring
 from ...feature_architecture import FILE, SAMPLING, Architecture
 from ...files import to_json, write_file
 from ...model_zoo.frame_features.stored import NAME, files_of, read_stored, write_stored
-from ...train.recipes.frame_features import unsettled
+from ...train.recipes.frame_features_log import unsettled
 from ...train.run.checkpoint import CheckpointDir
 from ...train.run.event_file import EventFile
 from .scoring import FileScorer, Scoring

@@ -3,16 +3,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from ... import engine
 from ...compute.losses import PROBABILITY_LOSSES, ProbabilityCrossEntropy
 from ...compute.on_mxnet.learner import GluonLearner
-from ...data.loading.loader import SkippedSample, VideoLoader
+from ...data.loading.loader import VideoLoader
 from ...data.tfrecords.frame_features import FeatureRecords
-from ...errors import DeviceError, RecordError, UsageError
+from ...errors import DeviceError, UsageError
 from ...evaluate.scores.video_tags import VideoTagScoring
 from ...feature_architecture import Architecture
 from ...model_zoo import model_card
@@ -21,7 +20,6 @@ from ...model_zoo.frame_features import build
 from ...model_zoo.frame_features.stored import read_stored
 from ...options import options_of
 from ...run_config import read_run_config
-from ..hook import Hook
 from ..hooks import SaveCheckpoints
 from ..loop import Loop
 from ..progress import Progress
@@ -32,7 +30,7 @@ from ..run.run import Recipe, RunData, TrainResult, existing, run
 from ..run.summaries import Summaries
 from ..schedules import stairs
 from .frame_features_config import FREE_TO_CHANGE, OPTIMIZERS, SCHEDULED, FeatureTraining, check_config
-from .frame_features_log import TagStyle
+from .frame_features_log import NoteTorn, TagStyle, unsettled
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +49,6 @@ _MESSAGES = FolderMessages(
     resume_hint='The same command resumes from {checkpoint}.',
     start_hint='{path} holds no checkpoint yet: the same command starts again.',
     unreadable_video='--on_error skip leaves such records out.', overwrite='--start_new_model')
-#: Share of the initial statistics of batch normalisation above which an evaluation is off.
-_UNSETTLED = 0.05
 #: What a run that is resumed does not take over from before.
 _OF_THE_COMMAND = frozenset({'train_dir', 'start_new_model', 'strict_flags', 'num_gpu'})
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
@@ -120,7 +116,9 @@ class FeatureRecipe(Recipe):
         """Return `train_dir`. What was not asked for is as it was in the run that is resumed."""
         config = self.config
         unsaid = {field.name for field in dataclasses.fields(config)} - self.given - {'distill'}
-        folder = SaveDir(config.train_dir, config, _MESSAGES, FREE_TO_CHANGE.union(_ARCHITECTURE, unsaid),
+        messages = dataclasses.replace(_MESSAGES, resume_hint='The same command without --start_new_model resumes from '
+                                       '{checkpoint}.') if config.start_new_model else _MESSAGES
+        folder = SaveDir(config.train_dir, config, messages, FREE_TO_CHANGE.union(_ARCHITECTURE, unsaid),
                          resume='' if config.start_new_model else 'auto', overwrite=config.start_new_model,
                          written=_WRITTEN, inside=('eval',), needed={'ema_source': config.ema_source})
         if folder.checkpoint:
@@ -184,7 +182,7 @@ class FeatureRecipe(Recipe):
         folder.checkpoints.keep = config.keep_checkpoints
         records = RunLog(folder.path, TagStyle(loop.scores), logging_file=LOG, log_interval=0, title=(
             f'{config.model} on {len(data.train.dataset)} videos, learning rate {config.base_learning_rate:g}'))
-        return [records, _NoteTorn(records, data.train.dataset.torn),
+        return [records, NoteTorn(records, data.train.dataset.torn),
                 Summaries(records.events, every=len(data.train), images=0, activations=False),
                 SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data), minutes=config.save_minutes)]
 
@@ -245,41 +243,6 @@ class FeatureRecipe(Recipe):
         if self.config.distill:  # whatever the stored network was trained by
             architecture = dataclasses.replace(architecture, label_loss=FeatureTraining.label_loss)
         self.config = dataclasses.replace(self.config, **{name: getattr(architecture, name) for name in _ARCHITECTURE})
-
-
-class _NoteTorn(Hook):
-    """Writes down files that are torn, of which the records before the tear are trained on."""
-
-    def __init__(self, records: RunLog, torn: Sequence[RecordError]):
-        self.records, self.torn = records, torn
-
-    def on_start(self, loop, epochs, batches):
-        """Record them, once a run."""
-        if not loop.progress.step:
-            self.records.note_failures('train', 0, 0, [SkippedSample(-1, error.path, str(error))
-                                                       for error in self.torn])
-
-
-def unsettled(architecture: Architecture, arrays: Mapping[str, Any], updates: int,
-              config: Mapping[str, Any]) -> str:
-    """Say that batch normalisation has hardly left its initial statistics; nothing where it has, or there is none.
-
-    Parameters
-    ----------
-    architecture : Architecture
-    arrays : mapping
-        Parameters and running statistics by key.
-    updates : int
-        Of the run.
-    config : mapping
-        Options of the run: one that started from a model started with its statistics.
-    """
-    decay = getattr(architecture, 'batch_norm_decay', 0.999)
-    left = decay ** updates
-    if left <= _UNSETTLED or config['ema_source'] or not any(key.endswith('running_mean') for key in arrays):
-        return ''
-    return (f'batch normalisation still has {left:.0%} of its initial statistics after {updates} steps '
-            f'(--batch_norm_decay {decay:g}): evaluation is off; train longer or pass --batch_norm_decay 0.9')
 
 
 def devices(num_gpu: int) -> list:

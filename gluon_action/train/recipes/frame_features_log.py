@@ -1,19 +1,26 @@
-"""What the log of a training on features says: the lines of YouTube-8M's own program, and its tags in TensorBoard."""
+"""What a training on features says: lines and TensorBoard's tags of YouTube-8M's own program, torn files, a warning."""
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from ...data.loading.loader import SkippedSample
+from ...errors import RecordError
 from ...evaluate.scores.video_tags import VideoTagScoring
+from ...feature_architecture import Architecture
+from ..hook import Hook
 from ..run.history_plot import plot_run_by_steps
-from ..run.log import LogStyle
+from ..run.log import LogStyle, RunLog
 
 #: Steps between lines with scores.
 SCORED = 10
+#: Share of the initial statistics of batch normalisation above which an evaluation is off.
+_UNSETTLED = 0.05
 
 
 class TagStyle(LogStyle):
@@ -101,3 +108,38 @@ class TagStyle(LogStyle):
     def plot(self, loop, path, title, batches):
         """Draw the history by steps."""
         plot_run_by_steps(loop.progress.history, path, title=title)
+
+
+class NoteTorn(Hook):
+    """Writes down files that are torn, of which the records before the tear are trained on."""
+
+    def __init__(self, records: RunLog, torn: Sequence[RecordError]):
+        self.records, self.torn = records, torn
+
+    def on_start(self, loop, epochs, batches):
+        """Record them, once a run."""
+        if not loop.progress.step:
+            self.records.note_failures('train', 0, 0, [SkippedSample(-1, error.path, str(error))
+                                                       for error in self.torn])
+
+
+def unsettled(architecture: Architecture, arrays: Mapping[str, Any], updates: int,
+              config: Mapping[str, Any]) -> str:
+    """Say that batch normalisation has hardly left its initial statistics; nothing where it has, or there is none.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    arrays : mapping
+        Parameters and running statistics by key.
+    updates : int
+        Of the run.
+    config : mapping
+        Options of the run: one that started from a model started with its statistics.
+    """
+    decay = getattr(architecture, 'batch_norm_decay', 0.999)
+    left = decay ** updates
+    if left <= _UNSETTLED or config['ema_source'] or not any(key.endswith('running_mean') for key in arrays):
+        return ''
+    return (f'batch normalisation still has {left:.0%} of its initial statistics after {updates} steps '
+            f'(--batch_norm_decay {decay:g}): evaluation is off; train longer or pass --batch_norm_decay 0.9')
