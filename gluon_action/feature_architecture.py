@@ -19,7 +19,7 @@ FILE = 'model_flags.json'
 #: How frames are drawn: another choice fits the same parameters.
 SAMPLING = ('iterations', 'sample_all', 'sample_random_frames', 'frame_shuffle')
 #: How a network is trained: no parameter depends on it either.
-TRAINING = ('label_loss', 'moe_l2', 'l2_penalty', 'drop_rate')
+TRAINING = ('label_loss', 'moe_l2', 'l2_penalty', 'drop_rate', 'batch_norm_decay')
 #: Options of the original that decide nothing there either, or make it crash.
 DEAD = ('vlagd', 'netvlad_dimred', 'gatednetvlad_dimred', 'hidden_size', 'netvlad_hidden_size_video',
         'netvlad_hidden_size_audio', 'dbof_var_features', 'dbof_activation')
@@ -85,6 +85,9 @@ class Architecture:
         group='network', choices=('prob', 'input'))
     gating: bool = _switch(False, 'context gating of the hidden layer')
     gating_remove_diag: bool = _switch(False, 'gates look at the other units only')
+    batch_norm_decay: float = _number(
+        0.999, 'share of its running statistics that batch normalisation keeps at a step, below 1; lower it, say to '
+               '0.9, for trainings of few steps, as evaluation uses these statistics', least=0)
 
     netvlad_cluster_size: int = _number(64, 'clusters of NetVLAD; audio has half of them', least=2)
     netvlad_hidden_size: int = _number(1024, 'units of the hidden layer of NetVLAD', least=1)
@@ -141,6 +144,9 @@ class Architecture:
                 raise ModelError(f'{about.flag} must be {about.least} or more, got {value!r}')
         if not 0 <= self.drop_rate < 1:
             raise ModelError(f'--drop_rate is at least 0 and less than 1, got {self.drop_rate}')
+        if not self.batch_norm_decay < 1:
+            raise ModelError(f'--batch_norm_decay is at least 0 and less than 1, got {self.batch_norm_decay}: at 1 the '
+                             'running statistics stay what they are at first')
         if self.moe_low_rank_gating != -1 and self.moe_low_rank_gating < 1:
             raise ModelError('--moe_low_rank_gating is a rank from 1, or -1 for gates of full rank, got '
                              f'{self.moe_low_rank_gating}')

@@ -277,6 +277,8 @@ NETWORK = {
                                        given=(*_VIDEO, '--moe_prob_gating')),
     '--gating': on('NetVLADModelLF', '--gating'),
     '--gating_remove_diag': on('NetVLADModelLF', '--gating_remove_diag', given=('--gating',)),
+    '--batch_norm_decay': changes(learnt, '--batch_norm_decay', '0.5', given=(
+        '--model', 'NetVLADModelLF', *SMALL['NetVLADModelLF'], '--video_level_classifier_model', 'LogisticModel')),
     '--netvlad_cluster_size': on('NetVLADModelLF', '--netvlad_cluster_size', '8'),
     '--netvlad_hidden_size': on('NetVLADModelLF', '--netvlad_hidden_size', '8'),
     '--netvlad_relu': on('NetVLADModelLF', '--netvlad_relu', 'false'),

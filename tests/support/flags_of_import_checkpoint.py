@@ -68,7 +68,7 @@ def _other(option):
     if option.choices:
         return next(choice for choice in option.choices if choice != option.default)
     return {'model': 'MoeModel', 'feature_names': 'mean_audio', 'dbof_activation': 'glu',
-            'drop_rate': '0.25'}.get(option.name, '48')
+            'drop_rate': '0.25', 'batch_norm_decay': '0.25'}.get(option.name, '48')
 
 
 # That these options make other networks is shown by training; here they are the network's too.

@@ -486,10 +486,31 @@ def test_statistics_that_have_hardly_moved_are_warned_of(pattern, tmp_path, capl
     assert (told in caplog.text) == warned
 
 
+def test_a_decay_of_statistics_is_taken_on_resume_and_from_a_source(pattern, tmp_path, caplog):
+    net = {'model': 'DbofModel', 'dbof_cluster_size': 8, 'dbof_hidden_size': 4, 'iterations': 2}
+    trained(pattern, tmp_path / 'run', max_steps=1, **net)
+    trained(pattern, tmp_path / 'run', max_steps=2, batch_norm_decay=0., **net)
+    state = state_of(tmp_path / 'run')
+    assert state['config']['batch_norm_decay'] == Architecture.read(tmp_path / 'run').batch_norm_decay == 0
+    prefix = write_stored(tmp_path / 'model' / 'inference_model', [(Architecture.read(tmp_path / 'run'),
+                                                                    state['params'])])
+    trained(pattern, tmp_path / 'anew', max_steps=1, batch_norm_decay=1 - 1e-7, ema_source=str(prefix), **net)
+    after = state_of(tmp_path / 'anew')['params']['input_bn.running_mean']
+    np.testing.assert_allclose(after, state['params']['input_bn.running_mean'], rtol=1e-5)  # all is kept now
+    assert 'ignored' not in caplog.text
+
+
 def test_statistics_have_moved_after_some_thousand_steps():
     arrays, config = {'bn.running_mean': 0}, {'ema_source': ''}
     assert unsettled(Architecture(), arrays, 2994, config) and not unsettled(Architecture(), arrays, 2995, config)
     assert not unsettled(Architecture(), {'weights': 0}, 1, config)
+    quick = Architecture(batch_norm_decay=0.9)
+    assert not unsettled(quick, arrays, 29, config)
+    assert not unsettled(Architecture(batch_norm_decay=0), arrays, 1, config)
+    assert unsettled(quick, arrays, 28, config).endswith('evaluation is off; train longer')
+    assert unsettled(Architecture(), arrays, 144, config) == (
+        'batch normalisation still has 87% of its initial statistics after 144 steps (--batch_norm_decay 0.999): '
+        'evaluation is off; train longer, or pass --batch_norm_decay 0.9')
     assert not unsettled(Architecture(), arrays, 1, {'ema_source': 'model'})
 
 

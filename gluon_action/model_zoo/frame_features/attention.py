@@ -9,7 +9,8 @@ from .network import feature_model
 from .pooled import by_video
 
 
-@feature_model('attention_frames_v0', options=(), family='Attention', source='miha-skalic/youtube8mchallenge')
+@feature_model('attention_frames_v0', options=('batch_norm_decay',), family='Attention',
+               source='miha-skalic/youtube8mchallenge')
 class AttentionFrames(Branched):
     """A sum of the frames of each feature, weighed by a softmax over all rows of a linear score of the frame.
 

@@ -123,7 +123,7 @@ def classifier_of(architecture: Architecture, width: int, **logistic) -> gluon.H
 
 #: Options of `Architecture` that `classifier_of` looks at.
 MOE = ('moe_num_mixtures', 'moe_l2', 'moe_low_rank_gating', 'moe_prob_gating', 'moe_prob_gating_input',
-       'gating_remove_diag')
+       'gating_remove_diag', 'batch_norm_decay')
 CLASSIFIER = ('video_level_classifier_model', *MOE)
 #: Those that say how frames are drawn.
 DRAWING = ('iterations', 'sample_random_frames', 'sample_all')

@@ -166,8 +166,8 @@ def feature_model(name: str, *, family: str, source: str, options: tuple[str, ..
         Options of `Architecture` that it has beside the features.
     """
     def register(network: type[FeatureNetwork]) -> type[FeatureNetwork]:
-        def construct(nclass, *, tsn=False, num_segments=1, num_crop=1, consensus='avg', **settings):
-            return network(Architecture(model=name, num_classes=nclass, **settings))
+        def of_options(nclass, *, tsn=False, num_segments=1, num_crop=1, consensus='avg', **settings):
+            return construct(Architecture(model=name, num_classes=nclass, **settings))
 
         features = {'frame_features': True, 'feature_names': 'rgb,audio', 'feature_sizes': '1024,128'} \
             if network.of_frames else {'frame_features': False, 'feature_names': 'mean_rgb,mean_audio',
@@ -176,7 +176,7 @@ def feature_model(name: str, *, family: str, source: str, options: tuple[str, ..
         register_model(ModelCard(
             name, family=family, dataset='youtube8m', num_classes=usual.num_classes, input=FEATURES,
             channels=usual.width, clip_length=usual.length, mean=(), std=(), source=source, defaults=features,
-            supports=frozenset((*_OF_ALL, *options)), head=''))(construct)
+            supports=frozenset((*_OF_ALL, *options)), head=''))(of_options)
         NETWORKS[name] = network
         return network
     return register
@@ -218,6 +218,8 @@ def construct(architecture: Architecture) -> FeatureNetwork:
         raise ModelError(f'--model is one of {", ".join(sorted(NETWORKS))}, got {architecture.model!r}')
     net = network(architecture)
     net.card = model_card(architecture.model)
+    for layer in net.batch_norms():
+        layer._kwargs['momentum'] = architecture.batch_norm_decay
     return net
 
 

@@ -137,9 +137,10 @@ def unsettled(architecture: Architecture, arrays: Mapping[str, Any], updates: in
     config : mapping
         Options of the run: one that started from a model started with its statistics.
     """
-    decay = getattr(architecture, 'batch_norm_decay', 0.999)
+    decay = architecture.batch_norm_decay
     left = decay ** updates
     if left <= _UNSETTLED or config['ema_source'] or not any(key.endswith('running_mean') for key in arrays):
         return ''
+    lower = ', or pass --batch_norm_decay 0.9' if decay > 0.9 else ''
     return (f'batch normalisation still has {left:.0%} of its initial statistics after {updates} steps '
-            f'(--batch_norm_decay {decay:g}): evaluation is off; train longer or pass --batch_norm_decay 0.9')
+            f'(--batch_norm_decay {decay:g}): evaluation is off; train longer{lower}')
