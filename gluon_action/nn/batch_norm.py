@@ -44,7 +44,7 @@ class BatchNorm(gluon.nn.BatchNorm):
 
 
 class RowBatchNorm(Composed, BatchNorm):
-    """Batch normalisation of rows (M, C) that keeps the statistics which TensorFlow keeps.
+    """Batch normalisation of rows (M, C) that keeps the statistics which TensorFlow keeps, on a CPU and on a GPU.
 
     TensorFlow normalises by the variance of the batch, as MXNet does, but of rows its running variance takes the
     unbiased one, ``M / (M - 1)`` times as large (tensorflow/core/kernels/fused_batch_norm_op.cc).
@@ -66,7 +66,7 @@ class RowBatchNorm(Composed, BatchNorm):
 
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
         """Normalise rows."""
-        if not self._unbiased or not self.composed or self._kwargs['use_global_stats']:
+        if not self.composed or self._kwargs['use_global_stats']:
             return super().hybrid_forward(F, x, gamma, beta, running_mean, running_var)
         parameters = (gamma, beta, running_mean, running_var)
         settings = {**self._kwargs, 'momentum': 1.}  # this one changes no statistics
@@ -83,9 +83,10 @@ class RowBatchNorm(Composed, BatchNorm):
             variance = F.broadcast_mul(variance, rows / F.maximum(rows - 1, 1))
         # Two rows of this mean and, biased, of this variance: what they are normalised to is thrown away, but their
         # statistics are kept. MXNet does that in the backward pass of rows, which a gradient has to reach.
+        # On a GPU it would leave that to cuDNN, which keeps the unbiased variance, of two rows twice the biased one.
         deviation = F.sqrt(variance)
         two = F.BlockGrad(F.concat(mean - deviation, mean + deviation, dim=0))
-        return 0 * F.slice_axis(F.BatchNorm(two, *parameters, **self._kwargs), axis=0, begin=0, end=1)
+        return 0 * F.slice_axis(F.BatchNorm(two, *parameters, cudnn_off=True, **self._kwargs), axis=0, begin=0, end=1)
 
 
 class RowScaling(RowBatchNorm):

@@ -1,5 +1,6 @@
 """Layers: batch normalisation on clips, freezing, group normalisation and consensus."""
 import contextlib
+import json
 
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
@@ -107,6 +108,15 @@ def test_batch_norm_of_rows_keeps_the_variance_that_tensorflow_keeps(hybrid, unb
         out = layer(mx.nd.array(rows[:1]))  # which has no unbiased variance
     out.backward()
     assert np.isfinite(layer.running_var.data().asnumpy()).all()
+
+
+@pytest.mark.parametrize('kind', [RowBatchNorm, RowScaling])
+@pytest.mark.parametrize('unbiased', [True, False])
+def test_statistics_of_rows_are_not_left_to_cudnn(kind, unbiased):
+    made = kind(3, unbiased=unbiased, momentum=0.5)(mx.sym.Variable('x'))
+    graph = json.loads(mx.sym.Group(list(made)).tojson())
+    found = [node['attrs'] for node in graph['nodes'] if node['op'] == 'BatchNorm']
+    assert [norm.get('cudnn_off') for norm in found if float(norm['momentum']) != 1] == ['True']
 
 
 @pytest.mark.parametrize('kind', [RowBatchNorm, RowScaling])
