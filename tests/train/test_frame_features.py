@@ -476,6 +476,16 @@ def test_files_that_are_torn_are_noted(tmp_path):
     assert failure['key'] == str(path) and failure['index'] == -1 and 'byte' in failure['message']
 
 
+@pytest.mark.parametrize('more, told', [
+    ({'lstm_cells': 12}, ['--lstm_cells: FrameLevelLogisticModel does not have it, no effect.']), ({}, []),
+    ({'gating': True, 'lstm_cells': 12, 'model': 'DbofModel', 'dbof_cluster_size': 8, 'dbof_hidden_size': 4,
+      'iterations': 2}, ['--gating, --lstm_cells: DbofModel does not have them, no effect.'])])
+def test_options_that_the_network_does_not_have_are_named(pattern, tmp_path, caplog, more, told):
+    with caplog.at_level(logging.INFO):
+        trained(pattern, tmp_path, max_steps=1, **more)
+    assert [line for line in caplog.messages if 'no effect' in line] == told
+
+
 @pytest.mark.parametrize('more, warned', [
     ({'model': 'NetVLADModelLF', 'netvlad_cluster_size': 4, 'netvlad_hidden_size': 6, 'iterations': 5}, True),
     ({}, False)])

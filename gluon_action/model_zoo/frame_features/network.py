@@ -1,7 +1,7 @@
 """What all networks of features have in common, and how they come into the zoo."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -10,9 +10,10 @@ import numpy as np
 from mxnet import gluon
 
 from ...errors import ModelError
-from ...feature_architecture import Architecture
+from ...feature_architecture import DEAD, Architecture
 from ...input_kind import FEATURES
 from ...nn import Composed, FrameDraw, as_operators
+from ...options import options_of
 from ..recognizer import Recognizer
 from ..registry import ModelCard, model_card, register_model
 
@@ -22,6 +23,8 @@ NETWORKS: dict[str, type[FeatureNetwork]] = {}
 _PARTS = ('classifier', 'hidden', 'gate', 'clusters')
 #: Options of `Architecture` that all networks of frames have.
 _OF_ALL = ('feature_names', 'feature_sizes')
+#: Those that say what is asked of a network, whichever it is.
+_ASKED = ('model', 'frame_features', 'num_classes', 'max_frames', 'label_loss')
 #: What TensorFlow calls a part of a key otherwise.
 _TENSORFLOW = {'running_mean': 'moving_mean', 'running_var': 'moving_variance'}
 _KEYS = {theirs: ours for ours, theirs in _TENSORFLOW.items()}
@@ -221,6 +224,17 @@ def construct(architecture: Architecture) -> FeatureNetwork:
     for layer in net.batch_norms():
         layer._kwargs['momentum'] = architecture.batch_norm_decay
     return net
+
+
+def options_without_effect(model: str, names: Collection[str]) -> list[str]:
+    """Return those of the options `names` of `Architecture` that a network does not have, in their order there.
+
+    Of a model that is not known, and of what no network reads (`Architecture.notes` tells of it), nothing is said.
+    """
+    if model not in NETWORKS:
+        return []
+    known = {*model_card(model).supports, *_ASKED, *DEAD}
+    return [name for name in options_of(Architecture) if name in names and name not in known]
 
 
 def variables(architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -16,7 +16,7 @@ from ...evaluate.scores.video_tags import VideoTagScoring
 from ...feature_architecture import Architecture
 from ...model_zoo import model_card
 from ...model_zoo.fit import assign
-from ...model_zoo.frame_features import build
+from ...model_zoo.frame_features import build, options_without_effect
 from ...model_zoo.frame_features.stored import read_stored
 from ...options import options_of
 from ...run_config import read_run_config
@@ -133,6 +133,9 @@ class FeatureRecipe(Recipe):
             self._adopt(self._source.single('--ema_source').architecture, f'--ema_source {self.config.ema_source}')
         for note in self.config.architecture.notes():
             log.info('%s.', note)
+        if unread := options_without_effect(self.config.model, self.given):
+            log.info('%s: %s does not have %s, no effect.', ', '.join(f'--{name}' for name in unread),
+                     self.config.model, 'it' if len(unread) == 1 else 'them')
 
     def open_data(self, cleanup):
         """Open the records."""

@@ -4,8 +4,11 @@ import json
 import pytest
 
 from gluon_action.errors import ModelError, UsageError
+from gluon_action.feature_architecture import DEAD
 from gluon_action.input_kind import parse_features
-from gluon_action.model_zoo.frame_features import Architecture
+from gluon_action.model_zoo import model_card
+from gluon_action.model_zoo.frame_features import Architecture, options_without_effect
+from gluon_action.model_zoo.frame_features.network import NETWORKS
 from gluon_action.options import options_of
 
 NETVLAD = dict(model='NetVLADModelLF', frame_features=True, feature_names='rgb,audio', feature_sizes='1024,128')
@@ -101,3 +104,35 @@ def test_what_changes_nothing_is_noted():
     assert notes[-1] == '--sample_all draws each of the 300 frames, so --iterations 30 became 300'
     assert Architecture(sample_all=True).drawn_frames == 300
     assert Architecture(sample_all=True, iterations=300).notes() == []
+
+
+class _Watched(Architecture):
+    """Remembers which of its options are looked at."""
+
+    def __getattribute__(self, name):
+        if name in options_of(Architecture) and 'seen' in vars(type(self)):
+            type(self).seen.add(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize('name', sorted(NETWORKS))
+def test_a_network_has_the_options_that_it_looks_at(name):
+    looked_at = set()
+    for more in ({'video_level_classifier_model': 'LogisticModel', 'netvlad_add_batch_norm': False},
+                 {'moe_prob_gating': True, 'gating': True}, {'sample_all': True, 'fc_dimred': False}):
+        watched = type('Watched', (_Watched,), {})(**{'model': name, 'num_classes': 5, **model_card(name).defaults,
+                                                      **more})
+        type(watched).seen = set()
+        NETWORKS[name](watched)
+        looked_at |= type(watched).seen
+    options = set(options_of(Architecture))
+    asked = {'model', 'frame_features', 'num_classes', 'max_frames', 'label_loss'}
+    assert looked_at - asked <= model_card(name).supports
+    assert model_card(name).supports - looked_at <= {'batch_norm_decay'}
+    assert set(options_without_effect(name, options)) == options - asked - set(DEAD) - model_card(name).supports
+
+
+def test_nothing_is_said_of_options_of_an_unknown_network():
+    assert options_without_effect('NoModel', {'gating'}) == []
+    assert options_without_effect('DbofModel', {'lstm_cells', 'gating', 'iterations', 'vlagd', 'batch_size'}) == [
+        'gating', 'lstm_cells']
