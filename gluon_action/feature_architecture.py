@@ -113,6 +113,7 @@ class Architecture:
     lstm_layers: int = _number(2, 'layers of LstmModel', least=1)
     gru_cells: int = _number(1024, 'cells of a layer of GruModel', least=1)
     gru_layers: int = _number(2, 'layers of GruModel', least=1)
+    gru_backward: bool = _switch(False, 'GruModel reads from the last frame to the first')
 
     nextvlad_cluster_size: int = _number(64, 'clusters of NeXtVLAD; audio has half of them', least=2)
     nextvlad_hidden_size: int = _number(1024, 'units of the hidden layer of NeXtVLAD', least=1)

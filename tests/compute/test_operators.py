@@ -28,8 +28,10 @@ def running(x, weight, start):
     """A recurrent layer, its last state, and a weight that is read in the loop and behind it."""
     first = S.broadcast_add(S.zeros_like(S.squeeze(S.slice_axis(x, axis=0, begin=0, end=1), axis=0)), start)
 
+    turned = S.transpose(weight)  # nobody else reads it
+
     def step(frame, states):
-        new = S.tanh(frame + S.dot(states[0], weight) * 0.5)
+        new = S.tanh(frame + S.dot(states[0], turned) * 0.5)
         return new, [new]
     outputs, ends = S.contrib.foreach(step, x, [first])
     return S.broadcast_add(outputs, S.expand_dims(S.dot(ends[0], weight), axis=0))
@@ -265,3 +267,12 @@ def test_settings_are_python_values():
     settings = graph.operators[0].settings
     assert settings['kernel'] == (2, 3) and settings['pool_type'] == 'avg' and settings['count_include_pad'] is False
     assert math.prod(graph.operators[0].output_shapes[0]) == 3 * 4
+
+
+def test_a_value_that_only_a_loop_reads_is_read():
+    graph, arrays, _ = network_of([(5, 2, 3), (3, 3), (1, 3)], running)
+    made = OnnxGraph(graph, {name: array for name, array in arrays.items() if name != 'x'})
+    turned = next(node.output[0] for node in made.nodes if node.op_type == 'Transpose')
+    assert [node.op_type for node in made.users(turned)] == ['Scan']
+    made.replace(turned, 'weight1')
+    assert not made.users(turned) and 'Scan' in [node.op_type for node in made.users('weight1')]

@@ -300,6 +300,7 @@ NETWORK = {
     '--lstm_layers': on('LstmModel', '--lstm_layers', '1'),
     '--gru_cells': on('GruModel', '--gru_cells', '6'),
     '--gru_layers': on('GruModel', '--gru_layers', '1'),
+    '--gru_backward': on('GruModel', '--gru_backward'),
     '--l2_penalty': on('NeXtVLADModel', '--l2_penalty', '0.5',
                        given=('--video_level_classifier_model', 'LogisticModel')),
     '--nextvlad_cluster_size': on('NeXtVLADModel', '--nextvlad_cluster_size', '8'),

@@ -13,8 +13,10 @@ from ..command import make_parser
 from . import flags
 
 DESCRIPTION = """Make a train_dir of a checkpoint that a TensorFlow program for YouTube-8M has written: miha-skalic/
-youtube8mchallenge, google/youtube-8m, antoine77340/Youtube-8M-WILLOW, linrongc/youtube-8m. It holds inference_model,
-which eval, inference, quantize, graph_ensemble and --ema_source take; TensorFlow is not needed.
+youtube8mchallenge; google/youtube-8m of 2018; of antoine77340/Youtube-8M-WILLOW its NetVLADModelLF, NetFVModelLF,
+SoftDbofModelLF, GatedDbofModelLF and GruModel (not LstmModel and DbofModelLF, which are others than those of these
+names here, nor what was trained with --gru_random_sequence); of linrongc/youtube-8m NeXtVLADModel. It holds
+inference_model, which eval, inference, quantize, graph_ensemble and --ema_source take; TensorFlow is not needed.
 
 Give the flags that the network was trained with, the others have the original's defaults. Where a model_flags.json lies
 beside the checkpoint, model and features are read from it. Every variable must be of that network: a table says what

@@ -75,11 +75,11 @@ class _Recurrent(Looping, FeatureNetwork):
 class _Stacked(_Recurrent):
     """Layers of cells upon each other."""
 
-    def stack(self, scope: str, kind: type, cells: int, layers: int) -> None:
-        """Make the layers."""
+    def stack(self, scope: str, kind: type, cells: int, layers: int, backward: bool = False) -> None:
+        """Make the layers, which all read in one direction."""
         with self.name_scope():
             sizes = [self.architecture.width, *[cells] * layers]
-            self._layers = sum((_layer(self, scope, kind, *size, number=number)
+            self._layers = sum((_layer(self, scope, kind, *size, number=number, backward=backward)
                                 for number, size in enumerate(zip(sizes, sizes[1:]))), ())
 
     def read(self, F, x, mask):
@@ -106,13 +106,13 @@ class LstmModel(_Stacked):
         return super().read(F, x, mask)[-1]
 
 
-@feature_model('GruModel', options=('gru_cells', 'gru_layers', *CLASSIFIER), source=_WILLOW, **_ABOUT)
+@feature_model('GruModel', options=('gru_cells', 'gru_layers', 'gru_backward', *CLASSIFIER), source=_WILLOW, **_ABOUT)
 class GruModel(_Stacked):
     """Layers of GRU upon each other; the last states of all of them describe the video."""
 
     def __init__(self, architecture: Architecture, **kwargs):
         super().__init__(architecture, **kwargs)
-        self.stack('RNN.rnn', GRU, architecture.gru_cells, architecture.gru_layers)
+        self.stack('RNN.rnn', GRU, architecture.gru_cells, architecture.gru_layers, architecture.gru_backward)
         with self.name_scope():
             self.classifier = classifier_of(architecture, architecture.gru_cells * architecture.gru_layers)
 

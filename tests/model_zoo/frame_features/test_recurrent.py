@@ -46,6 +46,9 @@ def lstm(reference, x, a):
 
 
 def gru(reference, x, a):
+    if a.gru_backward:  # tf.reverse_sequence: the frames that there are, turned
+        x = np.stack([np.concatenate([video[:length][::-1], video[length:]]) for video, length
+                      in zip(x, lengths_of(x))])
     return reference.classify(np.concatenate(stacked(reference, GRU, 'RNN.rnn', x, a.gru_layers), 1), a)
 
 
@@ -77,6 +80,7 @@ def branched(reference, x, a):
 
 NETWORKS = [
     ({'model': 'LstmModel'}, lstm), ({'model': 'LstmModel', 'lstm_layers': 1}, lstm), ({'model': 'GruModel'}, gru),
+    ({'model': 'GruModel', 'gru_backward': True}, gru),
     ({'model': 'Lstmbidirect'}, lstm_both_ways), ({'model': 'Lstmbidirect', 'lstm_cells': 5}, lstm_both_ways),
     ({'model': 'GRUbidirect'}, gru_both_ways),
     ({'model': 'GRUbidirect', 'gating': True, 'video_level_classifier_model': 'LogisticModel'}, gru_both_ways),
