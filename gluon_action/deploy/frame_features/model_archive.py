@@ -1,12 +1,15 @@
 """A stored model as one archive, ``.tgz``, as the competitions of YouTube-8M took them; read with care."""
 from __future__ import annotations
 
+import contextlib
 import errno
+import gzip
 import io
 import os
 import re
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 
 from ...errors import OutputError, UsageError
@@ -14,8 +17,9 @@ from ...feature_architecture import FILE as FLAGS
 from ...files import describe, output_errors, replacing, space_left, sync, to_json
 from ...model_zoo.frame_features.stored import NAME, files_of, read_stored
 
-# What the original's archives hold too, so that the error about a model of TensorFlow is the usual one.
+# Files of a model, and those of TensorFlow of the same name, which are told what they are.
 _ALLOWED = re.compile(rf'(?:\./)?({re.escape(NAME)}\.[\w.-]+|{re.escape(FLAGS)})')
+_BLOCK = 1 << 20  # bytes that are read at a time
 
 
 def pack_model(model: str | os.PathLike, archive: str | os.PathLike, flag: str = '') -> Path:
@@ -65,15 +69,17 @@ def unpack_model(archive: str | os.PathLike, folder: str | os.PathLike) -> Path:
     archive, folder = Path(archive).expanduser(), Path(folder).expanduser().resolve()
     part = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
     try:
-        with tarfile.open(archive, 'r:gz') as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode='r:') as tar:
             with output_errors(folder, space_left(folder.parent)):
                 part.mkdir(parents=True)
             for entry in tar:
                 name = _name_of(entry, archive)
                 _write(tar.extractfile(entry), part / name)
+            while stream.read(_BLOCK):  # the checksum of all of it is at the end
+                pass
         _check_model(part, archive)
         _put(part, folder)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OutputError):
             raise
         raise UsageError(f'--input_model_tgz {archive}: cannot be read as a .tgz: {error}') from error
@@ -92,8 +98,12 @@ def _name_of(entry: tarfile.TarInfo, archive: Path) -> str:
 
 
 def _write(source, path: Path) -> None:
-    with output_errors(path, space_left(path.parent)), open(path, 'wb') as file:
-        shutil.copyfileobj(source, file)
+    with contextlib.ExitStack() as stack:
+        with output_errors(path, space_left(path.parent)):
+            file = stack.enter_context(open(path, 'wb'))
+        while block := source.read(_BLOCK):  # an error here is the archive's
+            with output_errors(path, space_left(path.parent)):
+                file.write(block)
 
 
 def _check_model(folder: Path, archive: Path) -> None:

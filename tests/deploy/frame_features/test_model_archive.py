@@ -1,6 +1,8 @@
 """Models go into archives and come out of them; nothing that lies in an archive is written anywhere else."""
+import gzip
 import io
 import tarfile
+import zlib
 
 import pytest
 from feature_models import architecture, store
@@ -78,6 +80,36 @@ def test_what_is_no_archive_is_an_error(tmp_path, spoil, told):
     spoil(archive)
     with pytest.raises(UsageError, match=f'--input_model_tgz .*model.tgz: {told}'):
         unpack_model(archive, tmp_path / 'folder')
+
+
+def test_a_bit_that_is_damaged_anywhere_is_an_error(tmp_path):
+    """Or it is one that nothing depends on: of the time and the name in the header, say."""
+    store(tmp_path / 'run')
+    archive = pack_model(tmp_path / 'run', tmp_path / 'model.tgz')
+    whole, refused = archive.read_bytes(), 0
+    content = gzip.decompress(whole)
+    for place in [*range(len(whole) - 8), -8][::-29]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        archive.write_bytes(damaged)
+        try:
+            unpack_model(archive, tmp_path / 'folder')
+            assert gzip.decompress(damaged) == content
+        except UsageError as error:
+            assert f'--input_model_tgz {archive}: cannot be read as a .tgz: ' in str(error)
+            refused += 1
+    assert refused > 60 and not list(tmp_path.glob('.part*'))
+
+
+def test_a_damaged_place_far_into_a_file_is_an_error(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        about, content = entry('inference_model.params', bytes(100_000))
+        tar.addfile(about, io.BytesIO(content))
+    compress = zlib.compressobj(wbits=31)
+    (tmp_path / 'a.tgz').write_bytes(compress.compress((tmp_path / 'a.tar').read_bytes()[:50_000])
+                                     + compress.flush(zlib.Z_FULL_FLUSH) + b'\xff')  # a block of no known type
+    with pytest.raises(UsageError, match='--input_model_tgz .*a.tgz: cannot be read as a .tgz: .*decompressing'):
+        unpack_model(tmp_path / 'a.tgz', tmp_path / 'folder')
 
 
 @pytest.mark.parametrize('names, told', [
