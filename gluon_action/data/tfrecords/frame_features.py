@@ -15,6 +15,7 @@ from .examples import parse_context, parse_example
 from .feature_format import FeatureFormat
 from .feature_messages import ID_NAMES, video_id_of
 from .framing import RecordFile
+from .origin import origin_of
 from .record_sets import Where, counted, digest_of, find_records, open_records
 from .teacher import BesideRecords, InRecords
 
@@ -66,11 +67,13 @@ class FeatureRecords:
     torn : list of RecordError
     list_sha256 : str
         Identifies the records, and the teacher's beside them: of file names, lengths and checksums.
+    origin : dict
+        What the features came through, where manifests say it: see :mod:`gluon_action.data.tfrecords.origin`.
 
     Raises
     ------
     UsageError
-        When an argument is invalid, or no file fits the pattern.
+        When an argument is invalid, no file fits the pattern, or features came through several backbones or PCAs.
     RecordError
         When files are torn or no TFRecords; all of them are named.
     """
@@ -91,6 +94,7 @@ class FeatureRecords:
             raise UsageError(f'num_classes and max_frames must be 1 or more, got {num_classes} and {max_frames}')
         self.row_shape = (max_frames if frame_level else 1, sum(size for _, size in self.features))
         paths = pattern if listed else find_records(self.setting)
+        self.origin = origin_of(paths)
         self._files = open_records(paths, keep_whole=on_error == 'skip')
         self.torn = [file.torn for file in self._files if file.torn is not None]
         for error in self.torn:

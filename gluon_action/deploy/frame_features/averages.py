@@ -6,9 +6,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ...data.tfrecords.origin import common_origin
 from ...errors import UsageError
 from ...feature_architecture import Architecture
 from ...files import output_errors, put_folder
@@ -37,7 +39,8 @@ def average_models(models: Sequence[str | os.PathLike], save_folder: str | os.Pa
     Raises
     ------
     UsageError
-        When the folder exists, a model is quantized or an ensemble, or networks differ.
+        When the folder exists, a model is quantized or an ensemble, or networks differ, or what their
+        features came through.
     WeightsError, CheckpointError
         When a model cannot be read.
     OutputError
@@ -48,19 +51,23 @@ def average_models(models: Sequence[str | os.PathLike], save_folder: str | os.Pa
         raise UsageError(f'--save_folder {folder}: exists; name another folder')
     if not models:
         raise UsageError(f'{_FLAG}: name one model or more')
-    first, sums = _read(models[0])
+    first, sums, origin = _read(models[0])
+    origins = [(f'{_FLAG} {models[0]}', origin)]
     sums = {key: array.astype(np.float64) for key, array in sums.items()}
     for model in models[1:]:
-        architecture, arrays = _read(model)
+        architecture, arrays, origin = _read(model)
+        origins.append((f'{_FLAG} {model}', origin))
         _check_same(model, architecture, models[0], first)
         for key, total in sums.items():
             total += arrays[key]
+    features = common_origin(origins)
     means = {key: (total / len(models)).astype(np.float32) for key, total in sums.items()}
     temporary = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
     try:
         with output_errors(folder):
             temporary.mkdir(parents=True)
-        write_stored(temporary / NAME, [(first, means)], about={'mean_of': [str(model) for model in models]})
+        write_stored(temporary / NAME, [(first, means)], about={
+            'mean_of': [str(model) for model in models], 'features': features})
         first.write(temporary)
         with output_errors(folder):
             put_folder(temporary, folder)
@@ -70,12 +77,14 @@ def average_models(models: Sequence[str | os.PathLike], save_folder: str | os.Pa
     return folder / NAME
 
 
-def _read(model: str | os.PathLike) -> tuple[Architecture, dict[str, np.ndarray]]:
+def _read(model: str | os.PathLike) -> tuple[Architecture, dict[str, np.ndarray], dict[str, Any]]:
     path = Path(model).expanduser()
     if path.name.startswith('step-') and path.is_dir():
-        return Architecture.read(path.parent.parent), read_checkpoint(path)[1]['params']
-    member = read_stored(path, _FLAG).single(_FLAG)
-    return member.architecture, member.arrays
+        state = read_checkpoint(path)[1]
+        return Architecture.read(path.parent.parent), state['params'], state.get('features') or {}
+    stored = read_stored(path, _FLAG)
+    member = stored.single(_FLAG)
+    return member.architecture, member.arrays, stored.origin
 
 
 def _check_same(model: str | os.PathLike, architecture: Architecture, other: str | os.PathLike,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...data.tfrecords.origin import common_origin
 from ...errors import UsageError
 from ...files import output_errors, put_folder
 from ...model_zoo.frame_features.stored import (
@@ -87,6 +88,7 @@ def combine(models: Sequence[str | os.PathLike], save_folder: str | os.PathLike,
     stored = [read_stored(model, '--models') for model in models]
     check_common(stored[0].architecture, [model.architecture for model in stored],
                  [f'--models {model.prefix}' for model in stored])
+    features = common_origin((f'--models {model.prefix}', model.origin) for model in stored)
     parts = [Part(model.prefix, model.members[0].architecture.model if len(model.members) == 1 else
                   f'{len(model.members)} networks', weight, sum(member.count for member in model.members),
                   sum(member.nbytes for member in model.members)) for model, weight in zip(stored, weights)]
@@ -98,7 +100,8 @@ def combine(models: Sequence[str | os.PathLike], save_folder: str | os.PathLike,
         prefix = write_stored(
             temporary / NAME, [(member.architecture, member.arrays) for member, _ in members],
             [weight for _, weight in members],
-            about={'from': [{'prefix': str(model.prefix), 'sha256': model.sha256, 'weight': weight, **(
+            about={'features': features, 'from': [{
+                'prefix': str(model.prefix), 'sha256': model.sha256, 'weight': weight, **(
                 {'quantized': model.about['quantized']} if 'quantized' in model.about else {})}
                 for model, weight in zip(stored, weights)]})
         size = files_of(prefix)[0].stat().st_size

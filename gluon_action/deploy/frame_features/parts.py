@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...data.tfrecords.origin import MANIFEST
 from ...errors import PartsError
 from ...files import describe, file_sha256, output_errors, put_file, sync
 
@@ -30,7 +31,7 @@ def parts_of(output: Path) -> Path:
 
 def manifest_of(output: Path) -> Path:
     """The file that says what a result was made of."""
-    return output.with_name(f'{output.name}.manifest.json')
+    return output.with_name(f'{output.name}{MANIFEST}')
 
 
 def part_name(index: int) -> str:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 #: What is left in a train_dir, beside the model.
 LOG, RESULT, EVENTS = 'evallog.txt', 'eval.json', 'eval'
 #: Parts of a checkpoint that are read: the state of the optimizer is twice as large as the parameters.
-_NEEDED = ('params', 'averages', 'config', 'loop')
+_NEEDED = ('params', 'averages', 'config', 'loop', 'features')
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
@@ -132,7 +132,8 @@ def _take(config: FeatureEvaluation, given: Collection[str], folder: Path) -> _M
         architecture = Architecture(**{name: state['config'][name] for name in _ARCHITECTURE
                                        if name in state['config']})
         members = [(_drawn(config, given, architecture, folder), averages if averaged else state['params'])]
-        weights, about = None, {'from': str(checkpoint.path), 'step': step, 'averaged': averaged}
+        weights, about = None, {'from': str(checkpoint.path), 'step': step, 'averaged': averaged,
+                                'features': state.get('features') or {}}
         if warning := unsettled(architecture, members[0][1], state['loop']['progress']['update'], state['config']):
             log.warning('%s', warning)
     architecture = members[0][0]

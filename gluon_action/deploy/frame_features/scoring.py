@@ -12,6 +12,7 @@ import numpy as np
 from ... import engine
 from ...data.loading.loader import SkippedSample, VideoLoader
 from ...data.tfrecords.frame_features import FeatureRecords
+from ...data.tfrecords.origin import common_origin, origin_of
 from ...errors import DeviceError, WeightsError
 from ...model_zoo.frame_features.stored import StoredModel, read_stored
 from ...nn.frame_draw import set_round
@@ -106,21 +107,35 @@ class FileScorer:
         Numbers of the files that will be asked for, in that order, so that they can be read ahead; all by default.
     need_labels : bool
         Whether a record without labels is an error.
+
+    Attributes
+    ----------
+    origin : dict
+        What the features of the files came through, where it is known.
+
+    Raises
+    ------
+    UsageError
+        When they came through several backbones or PCAs.
     """
 
     def __init__(self, scoring: Scoring, files: Sequence[str], *, upcoming: Sequence[int] | None = None,
                  need_labels: bool = False):
         self.scoring, self.files, self.need_labels = scoring, list(files), need_labels
         self.upcoming = list(range(len(files)) if upcoming is None else upcoming)
+        self.origin = origin_of(self.files)
         self._stored: StoredModel | None = None
         self._score = None
         self._window: _Window | None = None
 
     @property
     def stored(self) -> StoredModel:
-        """The model as it is stored."""
+        """The model as it is stored; `UsageError` where it was trained on features that came through something else."""
         if self._stored is None:
-            self._stored = self.scoring.open()
+            stored = self.scoring.open()
+            common_origin([(f'{self.scoring.flag} {stored.prefix}', stored.origin),
+                           ('the records to be scored', self.origin)])
+            self._stored = stored
         return self._stored
 
     def score(self, number: int) -> Iterator[ScoredBatch]:

@@ -117,6 +117,11 @@ class StoredModel:
         """Whether a member is."""
         return any(member.quantized for member in self.members)
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Backbone and PCA that the features it was trained on came through; empty where nothing said so."""
+        return self.about.get('features') or {}
+
     def single(self, who: str) -> Member:
         """Return the only member, in float32: what training can go on from.
 

@@ -167,6 +167,10 @@ class FeatureRecipe(Recipe):
         loop.learner.averages.reset()
         return f'{source.prefix} ({source.sha256})'
 
+    def saved_with_state(self, data):
+        """Say also what the features came through: a model knows no others."""
+        return {**super().saved_with_state(data), 'features': data.train.dataset.origin}
+
     def fit(self, loop, data, folder):
         """Train until --num_epochs or --max_steps are done."""
         config, batches = self.config, len(data.train)

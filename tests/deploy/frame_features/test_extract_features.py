@@ -18,6 +18,7 @@ from gluon_action.cli import main as commands
 from gluon_action.data.tfrecords.examples import parse_sequence_example
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordFile
+from gluon_action.data.tfrecords.origin import origin_of
 from gluon_action.deploy.frame_features.backbone import Backbone, frame_numbers
 from gluon_action.deploy.frame_features.pca import load_pca
 from gluon_action.deploy.frame_features.videos_csv import read_videos_csv
@@ -143,6 +144,7 @@ def test_the_manifest_says_what_became_of_each_video_and_names_the_pca(extracted
     pca = load_pca('pca.npz')
     assert manifest['settings']['pca'] == {'sha256': pca.sha256, 'size': 6} and pca.about['frames'] == 16
     assert manifest['settings']['backbone']['name'] == NAME
+    assert origin_of(['out.tfrecord']) == {name: manifest['settings'][name] for name in ('backbone', 'pca')}
 
 
 @pytest.mark.parametrize('length, fps, per_second, most, numbers', [
