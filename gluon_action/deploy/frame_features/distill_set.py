@@ -111,7 +111,7 @@ def open_distill_set(config: DistillSet) -> Job:
         return {'videos': written.num_records, 'skipped': len(skipped)}
 
     return Job(Path(config.output_dir).expanduser(), files,
-               {'model_sha256': scorer.stored.sha256, 'sampling': dict(config.scoring.sampling),
+               {'model': scorer.stored.identity, 'sampling': dict(config.scoring.sampling),
                 'file_size': None if config.predictions_only else config.file_size,
                 'batch_size': config.scoring.batch_size, 'on_error': config.scoring.on_error, **scorer.origin},
                Gather() if config.predictions_only else Number(PATTERN), make)

@@ -93,7 +93,7 @@ def open_inference(config: Inference) -> Job:
         return {'videos': videos, 'skipped': skipped}
 
     return Job(Path(config.output_file).expanduser(), files,
-               {'model_sha256': scorer.stored.sha256, 'sampling': dict(config.scoring.sampling),
+               {'model': scorer.stored.identity, 'sampling': dict(config.scoring.sampling),
                 'top_k': config.top_k, 'batch_size': config.scoring.batch_size, 'on_error': config.scoring.on_error},
                Concatenate(HEADER), make)
 

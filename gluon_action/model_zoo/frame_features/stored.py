@@ -1,6 +1,7 @@
 """Stored models of features: one network or a weighted sum of several, quantized or not, as two files by a prefix."""
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -101,6 +102,12 @@ class StoredModel:
     members: list[Member]
     about: dict[str, Any] = field(default_factory=dict)
     sha256: str = ''
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that decides what it says: parameters, networks as they draw frames, and weights."""
+        networks = [[member.architecture.to_json(), member.weight] for member in self.members]
+        return hashlib.sha256(json.dumps([self.sha256, networks], sort_keys=True).encode()).hexdigest()
 
     @property
     def weights(self) -> list[float]:

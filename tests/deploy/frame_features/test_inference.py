@@ -18,7 +18,7 @@ from gluon_action.deploy.frame_features.inference import HEADER, Inference, csv_
 from gluon_action.deploy.frame_features.quantize import quantize_stored
 from gluon_action.deploy.frame_features.scoring import FileScorer, Scoring
 from gluon_action.deploy.frame_features.shards import Shard, merge
-from gluon_action.errors import OutputError, RecordError, UsageError, WeightsError
+from gluon_action.errors import OutputError, PartsError, RecordError, UsageError, WeightsError
 from gluon_action.evaluate.scores.video_tags import VideoTagScoring
 from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored
 
@@ -165,6 +165,18 @@ def test_parts_of_another_model_are_not_taken(world, tmp_path):
     for changes in ({'model': 'quantized'}, {'top_k': 3}, {'sampling': (('sample_all', True),)}):
         with pytest.raises(Exception, match='holds parts of another job'):
             infer(config(world, tmp_path / 'out.csv', shard=Shard(2, 2), **changes))
+
+
+@pytest.mark.parametrize('changes, weights', [({}, [0.3, 0.7]), ({'iterations': 7}, [0.5, 0.5]),
+                                              ({'sample_all': True}, [0.5, 0.5])])
+def test_parts_of_a_model_with_other_weights_or_frames_are_not_taken(world, tmp_path, changes, weights):
+    made, arrays = architecture(), [arrays_of(architecture(), seed) for seed in range(2)]
+    write_stored(tmp_path / 'm', [(made, each) for each in arrays], [0.5, 0.5])
+    infer(config(world, tmp_path / 'out.csv', model=tmp_path / 'm', shard=Shard(1, 2)))
+    write_stored(tmp_path / 'm', [(dataclasses.replace(made, **changes), each) for each in arrays], weights,
+                 overwrite=True)
+    with pytest.raises(PartsError, match='holds parts of another job: settings model '):
+        infer(config(world, tmp_path / 'out.csv', model=tmp_path / 'm', shard=Shard(2, 2)))
 
 
 def test_wrong_arguments_are_named(world, tmp_path):
