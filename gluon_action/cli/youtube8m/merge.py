@@ -39,8 +39,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Join the parts and print where the result is."""
     from ...deploy.frame_features.merging import merge
-    from ...deploy.frame_features.parts import manifest_of
+    from ...deploy.frame_features.parts import leaves_out, manifest_of
     manifest = merge(args.output, check_inputs=args.check_inputs, keep_parts=args.keep_parts, overwrite=args.overwrite)
     size = sum(file['bytes'] for file in manifest['files'].values())
     print(f'{args.output}: {len(manifest["inputs"])} inputs, each once; {len(manifest["files"])} files of {size} bytes')
-    print(f'{manifest_of(Path(args.output))}: what it was made of')
+    if lacking := [entry['input'] for entry in manifest['inputs'] if leaves_out(entry)]:
+        print(f'{len(lacking)} inputs hold what could not be read and is left out, first {lacking[0]}')
+    print(f'{manifest_of(Path(args.output).expanduser())}: what it was made of')

@@ -44,6 +44,8 @@ def need(args: argparse.Namespace, *names: str) -> None:
 
 
 def counts(notes: Sequence[dict[str, Any]]) -> str:
-    """Return how many videos were scored and skipped, by the notes of the inputs."""
+    """Return how many videos were scored and skipped, and which files are torn, by the notes of the inputs."""
     videos, skipped = (sum(note['about'][name] for note in notes) for name in ('videos', 'skipped'))
-    return f'{videos} videos' + (f', {skipped} skipped' if skipped else '')
+    torn = [note['about']['torn'] for note in notes if note['about']['torn']]
+    return f'{videos} videos' + (f', {skipped} skipped' if skipped else '') + (
+        f'; {len(torn)} files are torn, what follows there is left out: {"; ".join(torn)}' if torn else '')

@@ -70,7 +70,7 @@ def make_distill_set(config: DistillSet, *, ray: str = '', progress: bool = Fals
     Returns
     -------
     Progress
-        Its notes say ``videos`` and ``skipped`` of each file.
+        Its notes say ``videos``, ``skipped`` and ``torn`` of each file.
 
     Raises
     ------
@@ -108,13 +108,14 @@ def open_distill_set(config: DistillSet) -> Job:
                 for record in _predictions(batch) if config.predictions_only else _records(batch):
                     written.write(record)
                 skipped += batch.failures
-        return {'videos': written.num_records, 'skipped': len(skipped)}
+        return {'videos': written.num_records, 'skipped': len(skipped), 'torn': scorer.torn(number)}
 
     return Job(Path(config.output_dir).expanduser(), files,
                {'model': scorer.stored.identity, 'sampling': dict(config.scoring.sampling),
                 'file_size': None if config.predictions_only else config.file_size,
-                'batch_size': config.scoring.batch_size, 'on_error': config.scoring.on_error, **scorer.origin},
-               Gather() if config.predictions_only else Number(PATTERN), make)
+                'batch_size': config.scoring.batch_size, **scorer.origin},
+               Gather() if config.predictions_only else Number(PATTERN), make,
+               strict=config.scoring.on_error == 'raise')
 
 
 class _Files:

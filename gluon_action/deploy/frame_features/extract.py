@@ -67,7 +67,7 @@ def open_extraction(config: ExtractConfig) -> Job:
                 'labels': None if video.labels is None else list(video.labels)}
 
     return Job(Path(config.output_tfrecords_file).expanduser(), [video.path for video in videos], settings,
-               Concatenate(), make)
+               Concatenate(), make, strict=config.on_error == 'raise')
 
 
 def with_pca(config: ExtractConfig, *, may_fit: bool = True, progress: bool = False) -> ExtractConfig:

@@ -60,7 +60,7 @@ def infer(config: Inference, *, ray: str = '', overwrite: bool = False, progress
     Returns
     -------
     Progress
-        Its notes say ``videos`` and ``skipped`` of each file.
+        Its notes say ``videos``, ``skipped`` and ``torn`` of each file.
 
     Raises
     ------
@@ -90,12 +90,12 @@ def open_inference(config: Inference) -> Job:
             for batch in scorer.score(number):
                 file.writelines(csv_lines(batch.ids, batch.probabilities, config.top_k))
                 videos, skipped = videos + len(batch.indices), skipped + len(batch.failures)
-        return {'videos': videos, 'skipped': skipped}
+        return {'videos': videos, 'skipped': skipped, 'torn': scorer.torn(number)}
 
     return Job(Path(config.output_file).expanduser(), files,
                {'model': scorer.stored.identity, 'sampling': dict(config.scoring.sampling),
-                'top_k': config.top_k, 'batch_size': config.scoring.batch_size, 'on_error': config.scoring.on_error},
-               Concatenate(HEADER), make)
+                'top_k': config.top_k, 'batch_size': config.scoring.batch_size},
+               Concatenate(HEADER), make, strict=config.scoring.on_error == 'raise')
 
 
 def csv_lines(ids: Sequence[str], probabilities: np.ndarray, top_k: int = 20) -> Iterable[str]:

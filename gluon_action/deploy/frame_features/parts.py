@@ -82,6 +82,11 @@ def read_note(place: Path) -> dict[str, Any] | None:
         return None
 
 
+def leaves_out(note: Mapping[str, Any]) -> bool:
+    """Whether a part lacks something of its input that could not be read."""
+    return bool(note['about'].get('skipped') or note['about'].get('torn'))
+
+
 def glance(path: str) -> dict[str, Any]:
     """Return bytes of an input and when it was written (of a folder, the last of what is in it), without reading it.
 

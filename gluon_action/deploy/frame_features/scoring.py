@@ -165,6 +165,10 @@ class FileScorer:
         if waiting:
             yield self._scored(window.records, *waiting)
 
+    def torn(self, number: int) -> str | None:
+        """Return how a file is torn that was scored last, of which the videos before the tear were read."""
+        return next((str(error) for error in self._window.records.torn if error.path == self.files[number]), None)
+
     def close(self) -> None:
         """End the workers."""
         if self._window is not None:

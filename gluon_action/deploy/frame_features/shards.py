@@ -29,6 +29,7 @@ from .parts import (
     difference,
     glance,
     is_noted,
+    leaves_out,
     part_name,
     parts_of,
     put_part,
@@ -86,6 +87,9 @@ class Job:
         ``make(index, folder) -> dict``: writes the part of input `index` as files into an empty folder, and returns
         what to note of it, as JSON knows it; equal inputs and settings give equal bytes. What is costly, such as
         opening a model, waits until it is called.
+    strict : bool
+        Make parts again whose notes say that something was ``skipped``, or an input ``torn``: an earlier process was
+        told to leave out what cannot be read, and this one is not.
     """
 
     output: Path
@@ -93,6 +97,7 @@ class Job:
     settings: dict[str, Any]
     join: Join
     make: Callable[[int, Path], dict[str, Any]]
+    strict: bool = False
 
     @property
     def parts(self) -> Path:
@@ -217,6 +222,7 @@ def _finished(job: Job, index: int, plan_sha256: str) -> dict[str, Any] | None:
     note = read_note(place)
     with contextlib.suppress(OSError):
         if note and note['plan_sha256'] == plan_sha256 and note['input'] == os.fspath(job.inputs[index]) \
+                and not (job.strict and leaves_out(note)) \
                 and all((place / name).stat().st_size == file['bytes'] for name, file in note['files'].items()) \
                 and is_noted(note['input'], note):
             return note

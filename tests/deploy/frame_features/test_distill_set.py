@@ -174,5 +174,5 @@ def test_a_damaged_record_is_named_or_left_out(world, tmp_path):
         make_distill_set(config(world, tmp_path / 'set', pattern=str(tmp_path / 'a.tfrecord')))
     assert not (tmp_path / 'set').exists()
     done = make_distill_set(config(world, tmp_path / 'skipped', pattern=str(tmp_path / 'a.tfrecord'), on_error='skip'))
-    assert [note['about'] for note in done.notes] == [{'videos': 7, 'skipped': 1}]
+    assert [note['about'] for note in done.notes] == [{'videos': 7, 'skipped': 1, 'torn': None}]
     assert len(records_of(tmp_path / 'skipped')) == 7

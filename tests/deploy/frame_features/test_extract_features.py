@@ -269,6 +269,7 @@ def test_keys_are_called_as_told(place, extracted):
 
 
 def test_videos_that_cannot_be_read_end_the_run_when_told(place, extracted, capsys):
+    assert extract('strict.tfrecord', '--shard', '1/1', pca=('--pca', 'pca.npz')) == 0  # leaves it out
     assert extract('strict.tfrecord', '--on_error', 'raise', pca=('--pca', 'pca.npz')) == 1
     assert 'broken.mp4' in capsys.readouterr().err and not Path('strict.tfrecord').exists()
     Path('bad.csv').write_text('broken.mp4,1\nnothing.mp4,1\n')

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from feature_models import architecture, arrays_of, store
 
+from gluon_action.cli import main as commands
+from gluon_action.cli.youtube8m.scoring_flags import counts
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
@@ -138,8 +140,33 @@ def test_videos_that_cannot_be_read_are_left_out_when_asked(world, tmp_path):
     content[40] ^= 1
     (tmp_path / 'a.tfrecord').write_bytes(content)
     done = infer(config(world, tmp_path / 'out.csv', str(tmp_path / 'a.tfrecord'), on_error='skip', batch_size=1))
-    assert [note['about'] for note in done.notes] == [{'videos': len(read_csv(tmp_path / 'out.csv')), 'skipped': 1}]
+    assert [note['about'] for note in done.notes] == [{'videos': len(read_csv(tmp_path / 'out.csv')), 'skipped': 1,
+                                                       'torn': None}]
     assert list(read_csv(tmp_path / 'out.csv')) == made['test'].ids[1:8]
+
+
+def test_a_run_that_a_damaged_record_ended_goes_on_without_it_and_tells_so_whoever_joins(world, tmp_path, capsys):
+    folder, made = world
+    paths = [tmp_path / path.name for path in made['test'].paths]
+    for path, source in zip(paths, made['test'].paths):
+        path.write_bytes(source.read_bytes())
+    content = bytearray(paths[1].read_bytes())
+    content[40] ^= 1
+    paths[1].write_bytes(content)
+    paths[2].write_bytes(paths[2].read_bytes()[:-5])
+    asked = [config(world, tmp_path / 'out.csv', str(tmp_path / '*.tfrecord'), on_error=choice, shard=Shard(1, 1))
+             for choice in ('raise', 'skip')]
+    with pytest.raises(RecordError):
+        infer(asked[0])
+    done = infer(asked[1])
+    said = counts(done.notes)
+    assert said.startswith(f'21 videos, 1 skipped; 1 files are torn, what follows there is left out: {paths[2]}, byte ')
+    again = infer(asked[1])
+    assert again.found == 3 and counts(again.notes) == said
+    assert commands.main(['youtube8m', 'merge', str(tmp_path / 'out.csv'), '--keep_parts']) == 0
+    assert f'2 inputs hold what could not be read and is left out, first {paths[1]}' in capsys.readouterr().out
+    with pytest.raises(RecordError):  # who does not allow it is not given what others left out
+        infer(asked[0], overwrite=True)
 
 
 def test_a_file_without_records_adds_no_line(world, tmp_path):
