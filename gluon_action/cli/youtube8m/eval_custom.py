@@ -45,7 +45,8 @@ def main(args: argparse.Namespace) -> None:
         found = evaluate_stored(scoring_of(args, args.model_file, '--model_file', gpu=True), args.eval_data_pattern,
                                 top_k=args.top_k, progress=bar.update)
     missing = found['expected'] - found['count']
-    log.info('%d videos%s', found['count'], f', {missing} could not be read' if missing else '')
+    log.info('%d videos%s%s', found['count'], f', {missing} could not be read' if missing else '',
+             f'; torn files: {found["torn"]}' if found['torn'] else '')
     log.info('GAP Score: %.6f', found['gap'])
     if found['gap_low'] != found['gap_high']:
         log.info('of equal probabilities in other orders: %.6f to %.6f', found['gap_low'], found['gap_high'])

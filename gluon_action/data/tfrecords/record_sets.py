@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ...errors import RecordError, UsageError
 from .examples import parse_example
+from .feature_messages import named
 from .framing import RecordFile
 
 _OPENED_AT_A_TIME = 16
@@ -98,7 +99,7 @@ class Where:
     def only(self, features: dict, name: str) -> memoryview:
         """Content of a feature that is one string of bytes."""
         if name not in features:
-            raise self.error(f'it has no {name!r}, only {", ".join(map(repr, sorted(features))) or "nothing"}')
+            raise self.error(f'it has no {name!r}, only {named(features)}')
         values = features[name]
         if not isinstance(values, list):
             raise self.error(f'its {name!r} is a list of numbers ({values.dtype}); raw bytes are expected')

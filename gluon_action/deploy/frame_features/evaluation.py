@@ -1,17 +1,21 @@
 """What a stored model scores on records with labels: quantized ones, ensembles and averages included."""
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
 
-from ...data.tfrecords.record_sets import find_records
+from ...data.tfrecords.record_sets import counted, find_records
 from ...errors import UsageError
-from ...evaluate.scores.video_tags import VideoTagScoring
-from .scoring import FileScorer, Scoring
+from ...evaluate.scores.video_tags import VideoTagScores, VideoTagScoring
+from .scoring import FileScorer, ScoredBatch, Scoring
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_stored(scoring: Scoring, eval_data_pattern: str, *, top_k: int = 20,
                     progress: Callable[[int], None] | None = None) -> dict[str, float]:
-    """Return what a stored model scores, as the summary of `VideoTagScores` names it.
+    """Return what a stored model scores, as the summary of `VideoTagScores` names it, and how many files are ``torn``.
 
     Parameters
     ----------
@@ -37,12 +41,57 @@ def evaluate_stored(scoring: Scoring, eval_data_pattern: str, *, top_k: int = 20
     files = find_records(eval_data_pattern)
     with FileScorer(scoring, files, need_labels=True) as scorer:
         scores = VideoTagScoring(scorer.stored.architecture.num_classes, top_k)()
-        for number in range(len(files)):
-            for batch in scorer.score(number):
-                scores.add(batch.probabilities, batch.label)
-                scores.expected += len(batch.indices) + len(batch.failures)
-                if progress:
-                    progress(len(batch.indices))
+        batches = LabelledBatches(scorer, scores)
+        for batch in batches:
+            scores.add(batch.probabilities, batch.label)
+            if progress:
+                progress(len(batch.indices))
+    if batches.torn:
+        log.warning('%s', batches.told)
     numbers = scores.summary()
     del numbers['loss']
-    return numbers
+    return numbers | {'torn': len(batches.torn)}
+
+
+class LabelledBatches:
+    """The batches of all files of a scorer, in turn, for who adds them to scores; and what the files were.
+
+    Parameters
+    ----------
+    scorer : FileScorer
+        Of records with labels.
+    scores : VideoTagScores
+        Its ``expected`` counts the videos of each batch, those that could not be read included, before the batch comes.
+
+    Attributes
+    ----------
+    torn : list of str
+        What is wrong with files that end within a record, as ``on_error='skip'`` takes them: how many videos are lost
+        there, nobody knows.
+    """
+
+    def __init__(self, scorer: FileScorer, scores: VideoTagScores):
+        self._scorer, self._scores = scorer, scores
+        self._digest = hashlib.sha256()
+        self.torn: list[str] = []
+
+    def __iter__(self) -> Iterator[ScoredBatch]:
+        noted = None
+        for number in range(len(self._scorer.files)):
+            for batch in self._scorer.score(number):
+                self._scores.expected += len(batch.indices) + len(batch.failures)
+                yield batch
+            if self._scorer.records is not noted:
+                noted = self._scorer.records
+                self._digest.update(noted.list_sha256.encode())
+                self.torn += map(str, noted.torn)
+
+    @property
+    def sha256(self) -> str:
+        """Identifies the records, once all batches have come."""
+        return self._digest.hexdigest()
+
+    @property
+    def told(self) -> str:
+        """Which files are torn, as a part of a sentence."""
+        return f'{counted(self.torn, "torn file")}, what follows there is not counted: {"; ".join(self.torn)}'

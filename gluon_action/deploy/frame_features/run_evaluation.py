@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Collection
@@ -23,6 +22,7 @@ from ...model_zoo.frame_features.stored import NAME, files_of, read_stored, writ
 from ...train.recipes.frame_features_log import unsettled
 from ...train.run.checkpoint import CheckpointDir
 from ...train.run.event_file import EventFile
+from .evaluation import LabelledBatches
 from .scoring import FileScorer, Scoring
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     """Score a model, leave lines, numbers and events in the folder, and return the file of the numbers."""
     scoring = VideoTagScoring(model.architecture.num_classes, config.top_k)
     loss = PROBABILITY_LOSSES[model.architecture.label_loss]()
-    scores, names, records, torn = scoring(), hashlib.sha256(), None, []
+    scores = scoring()
     plan = Scoring(str(model.prefix), '--train_dir', (), config.batch_size,
                    min(config.num_readers, engine.usable_cores()), config.on_error, bool(config.num_gpu),
                    config.n_rounds)
@@ -174,28 +174,21 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
         events = EventFile(_made(folder / EVENTS))
         log.info('number of evaluation files: %d', len(files))
         at = time.perf_counter()
-        for number in range(len(files)):
-            for batch in scorer.score(number):
-                if batch.records is not records:
-                    records = batch.records
-                    names.update(records.list_sha256.encode())
-                    torn += map(str, records.torn)
-                for failure in batch.failures:
-                    log.warning('left out: %s', failure.message)
-                scores.expected += len(batch.indices) + len(batch.failures)
-                if not len(batch.indices):
-                    continue
-                now = time.perf_counter()
-                _add(scores, scoring, batch, loss, len(batch.indices) / max(now - at, 1e-9), model.step, events)
-                at = now
+        batches = LabelledBatches(scorer, scores)
+        for batch in batches:
+            if not len(batch.indices):
+                continue
+            now = time.perf_counter()
+            _add(scores, scoring, batch, loss, len(batch.indices) / max(now - at, 1e-9), model.step, events)
+            at = now
     found = scores.summary()
     line = (f'epoch/eval number {model.step} | Avg_Hit@1: {found["hit_at_1"]:.3f} | Avg_PERR: {found["perr"]:.3f} | '
             f'MAP: {found["map_2018"]:.6f} | GAP: {found["gap"]:.6f} | Avg_Loss: {found["loss"]:6f}')
     more = (f'  {found["count"]} of {found["expected"]} videos; MAP over classes with labels, as google/youtube-8m has '
             f'it today: {found["map"]:.6f}; orders of equal predictions give GAP {found["gap_low"]:.6f} to '
             f'{found["gap_high"]:.6f}')
-    if torn:
-        more += f'; {len(torn)} files are torn, what follows there is not counted: {"; ".join(torn)}'
+    if batches.torn:
+        more += f'; {batches.told}'
     log.info('%s', line)
     log.info('%s', more)
     events.scalars(model.step, {
@@ -204,9 +197,8 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     events.close()
     drawn = {name: getattr(model.architecture, name) for name in SAMPLING}
     result = {'step': model.step, 'scores': found, 'model': {**model.about, 'prefix': str(model.prefix)},
-              'protocol': {'records': config.eval_data_pattern, 'files': len(files), 'torn': torn,
-                           'sha256': names.hexdigest(),
-                           'top_k': config.top_k, 'n_rounds': config.n_rounds, **drawn}}
+              'protocol': {'records': config.eval_data_pattern, 'files': len(files), 'torn': batches.torn,
+                           'sha256': batches.sha256, 'top_k': config.top_k, 'n_rounds': config.n_rounds, **drawn}}
     try:
         with open(folder / LOG, 'a') as stream:
             stream.write(f'{line}\n{more}\n')

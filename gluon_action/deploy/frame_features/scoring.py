@@ -138,6 +138,11 @@ class FileScorer:
             self._stored = stored
         return self._stored
 
+    @property
+    def records(self) -> FeatureRecords | None:
+        """The set that the file is of that was scored last, with those that were opened together with it."""
+        return self._window and self._window.records
+
     def score(self, number: int) -> Iterator[ScoredBatch]:
         """Score the videos of a file, in their order.
 

@@ -197,7 +197,7 @@ def test_files_that_are_torn_are_named_beside_the_scores(run, tmp_path):
     evaluated(run, pattern, on_error='skip')
     found = json.loads((run / 'eval.json').read_text())
     assert found['scores']['count'] == 8 and str(path) in found['protocol']['torn'][0]
-    assert f'1 files are torn, what follows there is not counted: {path}' in (run / 'evallog.txt').read_text()
+    assert f'1 torn file, what follows there is not counted: {path}' in (run / 'evallog.txt').read_text()
     evaluated(run, pattern.replace('*', '00'))
     assert json.loads((run / 'eval.json').read_text())['protocol']['torn'] == []
 
