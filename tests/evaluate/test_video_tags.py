@@ -102,7 +102,18 @@ def test_gap_with_equal_probabilities_lies_between_the_lowest_and_the_highest_or
     found, all_orders = summary(probabilities, labels, top=3), list(orders(probabilities.tolist(), labels.tolist(), 3))
     assert found['gap_low'] == pytest.approx(min(all_orders), abs=1e-12)
     assert found['gap_high'] == pytest.approx(max(all_orders), abs=1e-12)
+    # Each video has as many orders as it has equal tags, and each choice of its best as many orders of all of them.
+    assert found['gap'] == pytest.approx(np.mean(all_orders), abs=1e-12)
     assert found['gap_low'] - 1e-12 <= found['gap'] <= found['gap_high'] + 1e-12
+
+
+def test_a_model_that_says_the_same_of_all_classes_gains_nothing_by_their_numbers():
+    labels = np.zeros((50, 100))
+    labels[:, :20] = 1
+    same = np.full((50, 100), 0.1)
+    gap = summary(same, labels)['gap']
+    assert gap == pytest.approx(summary(same, labels[:, ::-1])['gap'], abs=1e-12)
+    assert gap == pytest.approx(0.2 * 0.2, abs=2e-3)  # a fifth of the hits, at a precision of a fifth
 
 
 def test_average_precision_is_the_mean_over_the_orders_of_equal_scores():

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,6 +60,7 @@ class VideoTagScores:
         self._found = np.zeros(scoring.num_classes + 1, np.int64)
         self._positives = np.zeros(scoring.num_classes, np.int64)
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._crowds: list[Crowd] = []
 
     def add(self, probabilities: np.ndarray, label: np.ndarray, loss_sum: float = 0.0) -> None:
         """Add videos.
@@ -86,8 +89,9 @@ class VideoTagScores:
         scores = np.where(np.isnan(scores), -np.inf, scores)
         labels = labels[:, :classes] > 0
         best, values, crowded = _best(scores, self.scoring.top)
-        self._parts.append((values, best.astype(np.uint16 if classes <= 2 ** 16 else np.int32),
-                            _marks(scores, labels, best, values, crowded)))
+        marks, crowds = _marks(scores, labels, best, values, crowded)
+        self._parts.append((values, best.astype(np.uint16 if classes <= 2 ** 16 else np.int32), marks))
+        self._crowds += crowds
         self._hits += int(labels[np.arange(len(labels)), best[:, 0]].sum())
         np.add.at(self._found, labels.sum(axis=1), _found_at_equal_recall(scores, labels, best, values))
         self._positives += labels.sum(axis=0)
@@ -101,12 +105,13 @@ class VideoTagScores:
         -------
         dict
             ``gap``: global average precision, over the best tags of all videos together, as a part of all labels: the
-            mean over all orders of tags that are equally probable. ``gap_low`` and ``gap_high``: the least and the
-            most that an order of these gives. ``map``: mean over the classes with positives of the average precision
-            among the same tags; ``map_2018``: over all classes, where one without positives counts 0, as the
-            evaluation of 2018 has it. ``hit_at_1``: share of the videos whose best tag is a label. ``perr``: mean
-            share of labels among as many best tags as a video has labels (0 for a video without). ``loss``, ``count``,
-            ``expected``.
+            mean over all orders of tags that are equally probable, those that compete for a video's last place
+            included. ``gap_low`` and ``gap_high``: the least and the most that an order of these gives. ``map``: mean
+            over the classes with positives of the average precision among the best tags; ``map_2018``: over all
+            classes, where one without positives counts 0, as the evaluation of 2018 has it. ``hit_at_1``: share of the
+            videos whose best tag is a label. ``perr``: mean share of labels among as many best tags as a video has
+            labels (0 for a video without). These four take the first classes where equally probable ones compete.
+            ``loss``, ``count``, ``expected``.
 
         Raises
         ------
@@ -125,7 +130,7 @@ class VideoTagScores:
         if not self.count:
             return dict.fromkeys(('gap', 'gap_low', 'gap_high', 'map', 'map_2018'), 0.0)
         values, classes, marks = (np.concatenate([part[n].ravel() for part in self._parts]) for n in range(3))
-        found = {'gap': average_precision(values, marks & _HIT > 0, int(self._positives.sum()))}
+        found = {'gap': average_precision(values, marks & _HIT > 0, int(self._positives.sum()), self._crowds)}
         for name, mark, order in (('gap_low', _LOWEST, 1), ('gap_high', _HIGHEST, -1)):
             hits = marks & mark > 0
             found[name] = _ordered_precision(hits[np.lexsort((order * hits.astype(np.int8), -values))],
@@ -174,7 +179,30 @@ def _best(scores: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     return np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1), crowded
 
 
-def average_precision(scores: np.ndarray, hits: np.ndarray, positives: int) -> float:
+class Crowd(NamedTuple):
+    """Tags of a video that are as probable as its last one that counts, more of them than places are left.
+
+    Attributes
+    ----------
+    score : float
+    more : float
+        Hits that are expected of those that are drawn, less those of the ones that were taken.
+    variance : float
+        Of the number of hits: that of a draw without putting back.
+    """
+
+    score: float
+    more: float
+    variance: float
+
+    @classmethod
+    def drawn(cls, score: float, taken: int, hits: int, right: int, size: int) -> Crowd:
+        """`taken` of `size` tags are drawn, `right` of which are hits; `hits` are those of the ones that were taken."""
+        share = right / size
+        return cls(score, taken * share - hits, taken * share * (1 - share) * (size - taken) / (size - 1))
+
+
+def average_precision(scores: np.ndarray, hits: np.ndarray, positives: int, crowds: Sequence[Crowd] = ()) -> float:
     """Return the average precision of a list, the mean over all orders of entries with equal scores.
 
     Without equal scores it is ``sum over hits of (hits so far / rank) / positives``.
@@ -185,6 +213,8 @@ def average_precision(scores: np.ndarray, hits: np.ndarray, positives: int) -> f
     hits : bool ndarray (n,)
     positives : int
         All there are, also those that are not in the list; for none of them it is 0, as in the original.
+    crowds : sequence of Crowd
+        The mean is also over what could have been taken in the place of entries of the list.
     """
     if not positives or not len(scores):
         return 0.0
@@ -192,13 +222,20 @@ def average_precision(scores: np.ndarray, hits: np.ndarray, positives: int) -> f
     scores, hits = scores[order], hits[order]
     starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
     sizes = np.diff(np.r_[starts, len(scores)])
-    right = np.add.reduceat(hits.astype(np.int64), starts)
+    right = np.add.reduceat(hits.astype(np.float64), starts)
+    variance = np.zeros_like(right)
+    if crowds:
+        level, more, spread = np.array(crowds, np.float64).T
+        groups = np.searchsorted(-scores[starts], -level)
+        np.add.at(right, groups, more)
+        np.add.at(variance, groups, spread)
     before = np.cumsum(right) - right
     # Of n equal entries, p of them hits, behind R others with H hits, place j is a hit with probability p / n, and then
     # (j - 1) (p - 1) / (n - 1) of those before it are expected to be: the sum over j of both, over its rank R + j.
+    # Where p is drawn, the mean is that with p and p (p - 1) expected; H is drawn apart from it, by other videos.
     inverse = np.add.reduceat(1 / np.arange(1, len(scores) + 1), starts)
-    others = (right - 1) / np.maximum(sizes - 1, 1)
-    sums = right / sizes * ((before + 1) * inverse + others * (sizes - (starts + 1) * inverse))
+    pairs = (right * (right - 1) + variance) / np.maximum(sizes - 1, 1)
+    sums = (right * (before + 1) * inverse + pairs * (sizes - (starts + 1) * inverse)) / sizes
     return float(sums.sum() / positives)
 
 
@@ -210,17 +247,18 @@ def _ordered_precision(hits: np.ndarray, positives: int) -> float:
 
 
 def _marks(scores: np.ndarray, labels: np.ndarray, best: np.ndarray, values: np.ndarray,
-           crowded: np.ndarray) -> np.ndarray:
+           crowded: np.ndarray) -> tuple[np.ndarray, list[Crowd]]:
     """Return which of the best tags are labels, under each choice of those that are as good as the last: uint8."""
     hits = np.take_along_axis(labels, best, axis=1)
-    marks = hits * np.uint8(_HIT | _LOWEST | _HIGHEST)
+    marks, crowds = hits * np.uint8(_HIT | _LOWEST | _HIGHEST), []
     for row in crowded:
         level, taken = scores[row] == values[row, -1], np.flatnonzero(values[row] == values[row, -1])
         right = int((labels[row] & level).sum())
         wrong = int(level.sum()) - right
         place = np.arange(len(taken))
         marks[row, taken] = hits[row, taken] * _HIT + (place >= wrong) * _LOWEST + (place < right) * _HIGHEST
-    return marks
+        crowds.append(Crowd.drawn(values[row, -1], len(taken), int(hits[row, taken].sum()), right, right + wrong))
+    return marks, crowds
 
 
 def _found_at_equal_recall(scores: np.ndarray, labels: np.ndarray, best: np.ndarray, values: np.ndarray) -> np.ndarray:
