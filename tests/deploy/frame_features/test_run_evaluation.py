@@ -114,7 +114,7 @@ def test_the_model_has_the_averages_unless_it_is_told_otherwise(run, use, part):
     state = state_of(run)
     assert same(written(run), state[part]) and not same(state['params'], state['averages'])
     assert read_stored(run).about == {'from': str(run / 'checkpoints' / 'step-00000008'), 'step': 8,
-                                      'averaged': part == 'averages'}
+                                      'averaged': part == 'averages', 'features': {}}
     assert not (run / 'eval.json').exists()
 
 
