@@ -55,8 +55,11 @@ class Architecture:
         For a value that no network can have.
     """
 
-    model: str = option('LogisticModel', 'network, by the name of its class in the original', underscores=True,
-                        group='network')
+    model: str = option(
+        'LogisticModel', 'network, by the name of its class in the original. Of whole videos: LogisticModel, MoeModel. '
+        'Of frames: attention_frames_v0, DbofModel, FrameLevelLogisticModel, GatedDbofModelLF, GRUbidirect, '
+        'GRUbidirect_branchedBN, GruModel, Lstmbidirect, LstmModel, NetFVModelLF, NetVLADModelLF, NeXtVLADModel, '
+        'SoftDbofModelLF', underscores=True, group='network', metavar='NETWORK')
     feature_names: str = option('mean_rgb', 'features of a record, separated by commas', underscores=True,
                                 group='network')
     feature_sizes: str = option('1024', 'numbers of each feature, separated by commas', underscores=True,

@@ -48,7 +48,8 @@ def test_what_the_command_line_names_is_told_from_defaults(parser):
 def test_what_nobody_knows_is_an_error(parser, words, told, capsys):
     with pytest.raises(SystemExit) as stop:
         parse(parser, words)
-    assert stop.value.code == 2 and told in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and told in said and len(said.splitlines()) == 2
 
 
 @pytest.mark.parametrize('words', [['--num_gpu', '1', '--loss_lambda=0.5', '--vlagd', '--batch_size=2'],

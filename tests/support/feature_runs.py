@@ -3,6 +3,7 @@ import functools
 import json
 
 from gluon_action.data.demo.frame_features import make_feature_records
+from gluon_action.train.hooks import SaveCheckpoints
 from gluon_action.train.recipes.frame_features import FeatureRecipe, train
 from gluon_action.train.recipes.frame_features_config import FeatureTraining
 from gluon_action.train.run.checkpoint import CheckpointDir
@@ -44,7 +45,8 @@ def stopping(step):
     """A recipe whose run is stopped, as by a crash, when it has saved this step or a later one."""
     class Stopping(FeatureRecipe):
         def hooks(self, loop, data, folder):
-            *others, saving = super().hooks(loop, data, folder)
+            hooks = super().hooks(loop, data, folder)
+            saving = next(hook for hook in hooks if isinstance(hook, SaveCheckpoints))
             save = saving._save
 
             @functools.wraps(save)
@@ -53,7 +55,7 @@ def stopping(step):
                 if loop.progress.step >= step:
                     raise Stopped
             saving._save = and_stop
-            return [*others, saving]
+            return hooks
     return Stopping
 
 

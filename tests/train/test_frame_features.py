@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -76,6 +77,26 @@ def test_lines_are_those_that_people_search_for(whole):
         more = rf' \| Hit@1: {number} PERR: {number} GAP: {number}' if step == 10 else ''
         assert re.fullmatch(rf'training step {step} \| Loss: {number} Examples/sec: {number}{more}', line), line
     assert len(steps) == 12
+
+
+def test_speed_is_that_of_the_step_the_last_of_an_epoch_too(pattern, tmp_path, monkeypatch):
+    step = Loop.step
+
+    def slow(self, batch):
+        time.sleep(0.05)
+        return step(self, batch)
+    monkeypatch.setattr(Loop, 'step', slow)
+    trained(pattern, tmp_path, num_epochs=2)
+    speeds = [float(speed) for speed in re.findall(r'Examples/sec: (\S+)', (tmp_path / 'train.log').read_text())]
+    assert len(speeds) == 8 and all(speed < 8 / 0.05 for speed in speeds)
+
+
+def test_the_checkpoint_of_an_epoch_does_not_wait_for_the_picture(pattern, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(TagStyle, 'plot', lambda self, loop, *_: saved.append(
+        (loop.progress.step, CheckpointDir(tmp_path / 'checkpoints').newest().name)))
+    trained(pattern, tmp_path, num_epochs=2)
+    assert saved == [(4, 'step-00000004'), (8, 'step-00000008')]
 
 
 def test_tensorboard_has_the_tags_of_the_original(whole):
@@ -189,8 +210,8 @@ def test_max_steps_ends_a_run_within_an_epoch_saves_and_can_be_raised(pattern, w
     expected = [(record['epoch'], record['step'], record['loss'], record['samples']) for record in whole[1].history]
     assert [(record['epoch'], record['step'], record['loss'], record['samples']) for record in result.history] \
         == expected
-    assert re.findall(r'step (\d+), epoch (\d+) done', (tmp_path / 'train.log').read_text()) == [
-        ('4', '1'), ('6', '2'), ('8', '2'), ('12', '3')]
+    assert re.findall(r'step (\d+), (.*): loss', (tmp_path / 'train.log').read_text()) == [
+        ('4', 'epoch 1 done'), ('6', 'within epoch 2'), ('8', 'epoch 2 done'), ('12', 'epoch 3 done')]
 
 
 def passes(pattern, folder, monkeypatch, **more):
@@ -378,6 +399,21 @@ def test_moving_averages_begin_with_the_source(pattern, source, whole, tmp_path,
     assert json.loads((tmp_path / 'config.json').read_text())['started_from'].startswith(str(source))
 
 
+def test_frames_are_drawn_as_in_the_training_of_the_source_not_as_in_its_evaluation(pattern, whole, tmp_path):
+    run, architecture = tmp_path / 'run', replace(Architecture.read(whole[0]), iterations=7)
+    write_stored(run / 'inference_model', [(replace(architecture, sample_all=True), state_of(whole[0])['params'])])
+    config = FeatureTraining(**options(pattern, tmp_path / 'ema', ema_source=str(run)))
+    for written, drawn in ((False, (True, 7)), (True, (False, 7))):
+        if written:
+            architecture.write(run)
+        recipe = FeatureRecipe(config, {'train_dir', 'ema_source'})
+        recipe.prepare(SimpleNamespace(checkpoint=None))
+        assert (recipe.config.sample_all, recipe.config.iterations) == drawn
+    recipe = FeatureRecipe(replace(config, sample_all=True), {'train_dir', 'ema_source', 'sample_all'})
+    recipe.prepare(SimpleNamespace(checkpoint=None))
+    assert recipe.config.sample_all
+
+
 def test_the_usual_share_of_averages(pattern, source, tmp_path):
     assert config_of(pattern, tmp_path, ema_source=str(source)).average == 1 - 1 / 3000
     assert config_of(pattern, tmp_path, ema_source=str(source), ema_halflife=2000.).average == 0.9995
@@ -454,7 +490,7 @@ def test_records_that_cannot_be_read_stop_a_run_or_are_left_out(tmp_path):
     content = bytearray(path.read_bytes())
     content[100] ^= 255  # in the payload of the first record
     path.write_bytes(content)
-    with pytest.raises(RecordError, match='train00.tfrecord.*--on_error skip leaves such records out'):
+    with pytest.raises(RecordError, match='train00.tfrecord.*Where few records are like this, --on_error skip leaves'):
         trained(made, tmp_path / 'stops')
     result = trained(made, tmp_path / 'skips', on_error='skip')
     assert result.history[-1]['failed'] == 1 and len(lines_of(tmp_path / 'skips', 'failures.jsonl')) == 2
@@ -534,7 +570,9 @@ def test_statistics_have_moved_after_some_thousand_steps():
     ({'max_skip_share': 1.5, 'on_error': 'skip'}, '--max_skip_share: must be in 0..1'),
     ({'label_loss': 'HingeLoss', 'distill': True}, '--label_loss: '), ({'optimizer': 'Momentum'}, '--optimizer'),
     ({'incl_val': True, 'train_data_pattern': 'x/*.tfrecord'}, '--incl_val: the validation set is found by'),
-    ({'train_data_pattern': 'no/such*.tfrecord'}, 'no/such'), ({'model': 'NoModel'}, '--model is one of'),
+    ({'train_data_pattern': 'no/such*.tfrecord'}, 'no/such'),
+    ({'model': 'NetVladModelLF'}, "no network 'NetVladModelLF'; did you mean NetVLADModelLF"),
+    ({'model': 'NoModel'}, '--model is one of attention_frames_v0, DbofModel'),
     ({'frame_features': False}, 'pass --frame_features=True'), ({'feature_sizes': '8'}, '--feature_sizes')])
 def test_what_cannot_be_is_refused_with_its_flag(pattern, tmp_path, more, told):
     with pytest.raises(UsageError, match=re.escape(told) if '(' in told else told):

@@ -47,6 +47,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
         With ``given``: dict of the options that the command line named, and their values.
     """
     known = parser._option_string_actions
+    # All flags in a row fill the screen, and what is wrong would stand below them.
+    parser.usage = parser.usage or '%(prog)s [--FLAG VALUE ...]'
     words = [_positive(word, known) for word in (sys.argv[1:] if argv is None else argv)]
     # What has a value already is given no default: so what is still this object was not named.
     unset = object()

@@ -54,7 +54,8 @@ class InRecords:
         values = context.get(PREDICTIONS)
         if values is None:
             raise where.error(f'it has no {PREDICTIONS!r}, only {named(context)}; records of distillation sets have '
-                              'them')
+                              'them. For plain records name the folder of a teacher\'s predictions, which '
+                              'prepare_distill_dataset --predictions_only writes, with --predictions')
         if not isinstance(values, np.ndarray) or values.dtype != np.float32:
             raise where.error(f'its {PREDICTIONS!r} are {kind_of(values)}; a list of floats is expected')
         return _checked(values, where, num_classes)

@@ -1,6 +1,7 @@
 """What all networks of features have in common, and how they come into the zoo."""
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -216,10 +217,7 @@ def construct(architecture: Architecture) -> FeatureNetwork:
     ModelError
         As of `build`.
     """
-    network = NETWORKS.get(architecture.model)
-    if network is None:
-        raise ModelError(f'--model is one of {", ".join(sorted(NETWORKS))}, got {architecture.model!r}')
-    net = network(architecture)
+    net = network_of(architecture)(architecture)
     net.card = model_card(architecture.model)
     for layer in net.batch_norms():
         layer._kwargs['momentum'] = architecture.batch_norm_decay
@@ -235,6 +233,24 @@ def options_without_effect(model: str, names: Collection[str]) -> list[str]:
         return []
     known = {*model_card(model).supports, *_ASKED, *DEAD}
     return [name for name in options_of(Architecture) if name in names and name not in known]
+
+
+def network_of(architecture: Architecture) -> type[FeatureNetwork]:
+    """Return the class of an architecture's network.
+
+    Raises
+    ------
+    ModelError
+        For an unknown model, with the one of the closest name.
+    """
+    network = NETWORKS.get(architecture.model)
+    if network is None:
+        names = {name.lower(): name for name in NETWORKS}
+        close = difflib.get_close_matches(architecture.model.lower(), names, n=1)
+        hint = f'; did you mean {names[close[0]]}?' if close else ''
+        raise ModelError(f'--model: there is no network {architecture.model!r}{hint}\n'
+                         f'--model is one of {", ".join(sorted(NETWORKS, key=str.lower))}')
+    return network
 
 
 def variables(architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -13,11 +13,12 @@ from ...data.loading.loader import VideoLoader
 from ...data.tfrecords.frame_features import FeatureRecords
 from ...errors import DeviceError, UsageError
 from ...evaluate.scores.video_tags import VideoTagScoring
-from ...feature_architecture import Architecture
+from ...feature_architecture import FILE, SAMPLING, Architecture
 from ...model_zoo import model_card
 from ...model_zoo.fit import assign
 from ...model_zoo.frame_features import build, options_without_effect
-from ...model_zoo.frame_features.stored import read_stored
+from ...model_zoo.frame_features.network import network_of
+from ...model_zoo.frame_features.stored import StoredModel, read_stored
 from ...options import options_of
 from ...run_config import read_run_config
 from ..hooks import SaveCheckpoints
@@ -30,7 +31,7 @@ from ..run.run import Recipe, RunData, TrainResult, existing, run
 from ..run.summaries import Summaries
 from ..schedules import stairs
 from .frame_features_config import FREE_TO_CHANGE, OPTIMIZERS, SCHEDULED, FeatureTraining, check_config
-from .frame_features_log import NoteTorn, TagStyle, unsettled
+from .frame_features_log import DrawHistory, NoteTorn, TagStyle, unsettled
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _MESSAGES = FolderMessages(
     resumed='Going on from {checkpoint} (step {step}).',
     resume_hint='The same command resumes from {checkpoint}.',
     start_hint='{path} holds no checkpoint yet: the same command starts again.',
-    unreadable_video='--on_error skip leaves such records out.', overwrite='--start_new_model')
+    unreadable_video='Where few records are like this, --on_error skip leaves them out.', overwrite='--start_new_model')
 #: What a run that is resumed does not take over from before.
 _OF_THE_COMMAND = frozenset({'train_dir', 'start_new_model', 'strict_flags', 'num_gpu'})
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
@@ -99,8 +100,9 @@ class FeatureRecipe(Recipe):
         return model_card(self.config.model)
 
     def check(self):
-        """Refuse options that contradict each other."""
+        """Refuse options that contradict each other, and a network that there is not."""
         check_config(self.config)
+        network_of(self.config)
 
     def devices(self):
         """Return as many GPUs as there are, up to --num_gpu, or the CPU."""
@@ -130,7 +132,7 @@ class FeatureRecipe(Recipe):
         """Find the model to start from, which decides what the network is."""
         if self.config.ema_source and folder.checkpoint is None:
             self._source = read_stored(self.config.ema_source)
-            self._adopt(self._source.single('--ema_source').architecture, f'--ema_source {self.config.ema_source}')
+            self._adopt(_as_trained(self._source), f'--ema_source {self.config.ema_source}')
         for note in self.config.architecture.notes():
             log.info('%s.', note)
         if unread := options_without_effect(self.config.model, self.given):
@@ -175,7 +177,7 @@ class FeatureRecipe(Recipe):
         """Train until --num_epochs or --max_steps are done."""
         config, batches = self.config, len(data.train)
         config.architecture.write(folder.path)
-        shift = round(config.done_epochs * batches) - config.done_steps
+        shift = _shift(config, batches)
         total = config.num_epochs * batches - shift
         ends = config.max_steps is not None and config.max_steps < total
         total = max(1, config.max_steps if ends else total)
@@ -186,12 +188,14 @@ class FeatureRecipe(Recipe):
     def hooks(self, loop, data, folder):
         """Return the log, TensorBoard's histograms, and the checkpoints."""
         config = self.config
-        folder.checkpoints.keep = config.keep_checkpoints
-        records = RunLog(folder.path, TagStyle(loop.scores), logging_file=LOG, log_interval=0, title=(
+        folder.checkpoints.keep, batches = config.keep_checkpoints, len(data.train)
+        style = TagStyle(loop.scores, batches, _shift(config, batches))
+        records = RunLog(folder.path, style, logging_file=LOG, log_interval=0, draws=False, title=(
             f'{config.model} on {len(data.train.dataset)} videos, learning rate {config.base_learning_rate:g}'))
         return [records, NoteTorn(records, data.train.dataset.torn),
                 Summaries(records.events, every=len(data.train), images=0, activations=False),
-                SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data), minutes=config.save_minutes)]
+                SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data), minutes=config.save_minutes),
+                DrawHistory(records)]
 
     def result(self, loop, data, folder):
         """Return how the run ended, with a warning where it was too short to be evaluated."""
@@ -252,6 +256,19 @@ class FeatureRecipe(Recipe):
         self.config = dataclasses.replace(self.config, **{name: getattr(architecture, name) for name in _ARCHITECTURE})
 
 
+def _as_trained(source: StoredModel) -> Architecture:
+    """Return the architecture of the model that training starts from.
+
+    An evaluation may have drawn frames otherwise, which is a part of the model that it wrote; how they were drawn in
+    training, the file of the run beside it says.
+    """
+    architecture, folder = source.single('--ema_source').architecture, source.prefix.parent
+    if not (folder / FILE).is_file():
+        return architecture
+    run = Architecture.read(folder)
+    return dataclasses.replace(architecture, **{name: getattr(run, name) for name in SAMPLING})
+
+
 def devices(num_gpu: int) -> list:
     """Return up to `num_gpu` GPUs, or the CPU where there is none that can be used."""
     for count in range(num_gpu, 0, -1):
@@ -265,6 +282,11 @@ def devices(num_gpu: int) -> list:
     if num_gpu:
         log.info('No GPUs found. Computing on the CPU (%s).', str(cause).split(': ', 1)[1].split(';')[0])
     return engine.contexts()
+
+
+def _shift(config: FeatureTraining, batches: int) -> int:
+    """Return how many batches further the data are than the run, of epochs of so many batches."""
+    return round(config.done_epochs * batches) - config.done_steps
 
 
 def _stand_in_epoch(progress: Progress, batches: int, shift: int, total: int) -> None:

@@ -63,7 +63,8 @@ class FeatureTraining(Architecture):
         8, 'processes that read records, at most one for each core; 0 reads in this one. The result does not depend on '
         'it', least=0)
     on_error: str = _records(
-        'raise', 'a record that cannot be read stops the run, or is left out and noted in failures.jsonl',
+        'raise', 'a record that cannot be read stops the run, or is left out and noted in failures.jsonl, up to '
+        '--max_skip_share of them',
         '--on_error', '--on-error', choices=('raise', 'skip'))
 
     max_skip_share: float = _records(

@@ -33,29 +33,35 @@ class TagStyle(LogStyle):
     Parameters
     ----------
     scoring : VideoTagScoring
+    batches : int
+        Of an epoch of the data.
+    shift : int
+        How many batches further the data are than the run.
     """
 
     kind, first_step = 'stretch', 1
 
-    def __init__(self, scoring: VideoTagScoring):
-        self.scoring = scoring
+    def __init__(self, scoring: VideoTagScoring, batches: int, shift: int = 0):
+        self.scoring, self.batches, self.shift = scoring, batches, shift
         self._tags: dict[str, float] = {}
         self._scores: list[dict[str, float]] = []
         self._penalty = 0.
 
     def start(self, loop):
-        """Remember when the first step starts."""
-        self._at, self._step = time.perf_counter(), loop.progress.step
+        """Remember where the first step is."""
+        self._begun, self._step = {}, loop.progress.step
 
     def before_step(self, loop):
-        """Note the L2 terms that belong to the loss of a step that is told of in full."""
+        """Note when the step begins, and the L2 terms of its loss where it is told of in full."""
+        self._begun[loop.progress.step + 1] = time.perf_counter()
         if (loop.progress.step + 1) % SCORED == 0:
             self._penalty = loop.learner.penalty()
 
     def step_said(self, loop, result):
         """Return the line of a step; every tenth also its record, with the scores of its batch."""
-        now = time.perf_counter()
-        speed, self._at = result.count / max(now - self._at, 1e-9), now
+        # To the beginning of the next one, which waits for the loss of the one before this; or to now, at the end.
+        ended = self._begun.get(result.step + 1) or time.perf_counter()
+        speed = result.count / max(ended - self._begun.pop(result.step), 1e-9)
         loss = result.loss_sum / result.count
         line = f'training step {result.step} | Loss: {loss:.2f} Examples/sec: {speed:.2f}'
         self._tags = {}
@@ -89,8 +95,10 @@ class TagStyle(LogStyle):
         """Return the line of an epoch."""
         scores = ', '.join(f'{shown} {record[name]:.3f}' for name, shown in (
             ('train_hit_at_1', 'Hit@1'), ('train_perr', 'PERR'), ('train_gap', 'GAP')) if name in record)
-        return [f'step {record["step"]}, epoch {record["epoch"] + 1} done: loss {record["loss"]:.4f}, L2 terms '
-                f'{record["reg_loss"]:.4f}, learning rate {record["lr"]:g}, {record["speed"]:.0f} videos a second'
+        whole = (record['step'] + self.shift) % self.batches == 0
+        place = f'epoch {record["epoch"] + 1} done' if whole else f'within epoch {record["epoch"] + 1}'
+        return [f'step {record["step"]}, {place}: loss {record["loss"]:.4f}, L2 terms {record["reg_loss"]:.3g}, '
+                f'learning rate {record["lr"]:g}, {record["speed"]:.0f} videos a second'
                 + (f'; batches had {scores}' if scores else '')]
 
     def epoch_scalars(self, record: dict[str, Any]):
@@ -108,6 +116,17 @@ class TagStyle(LogStyle):
     def plot(self, loop, path, title, batches):
         """Draw the history by steps."""
         plot_run_by_steps(loop.progress.history, path, title=title)
+
+
+class DrawHistory(Hook):
+    """Draws the history of a log that does not draw: after the checkpoint, which is not to wait for it."""
+
+    def __init__(self, records: RunLog):
+        self.records = records
+
+    def on_epoch(self, loop, record):
+        """Draw it anew."""
+        self.records.draw(loop)
 
 
 class NoteTorn(Hook):

@@ -122,6 +122,8 @@ class RunLog(Hook):
         Line above the picture.
     bar : bool, optional
         Whether to show a bar; by default when standard error is a terminal.
+    draws : bool
+        Whether to draw the history after each epoch; otherwise `draw` does, when it is called.
 
     Attributes
     ----------
@@ -135,10 +137,10 @@ class RunLog(Hook):
     """
 
     def __init__(self, folder: str | os.PathLike, style: LogStyle | None = None, *, logging_file: str = 'train.log',
-                 log_interval: int = 50, title: str = '', bar: bool | None = None):
+                 log_interval: int = 50, title: str = '', bar: bool | None = None, draws: bool = True):
         self.folder, self.style = Path(folder), style or LogStyle()
         self.log_interval = log_interval
-        self.title = title
+        self.title, self._draws = title, draws
         self._show_bar = sys.stderr.isatty() if bar is None else bar
         self._open_files = contextlib.ExitStack()
         self._bar = None
@@ -151,6 +153,10 @@ class RunLog(Hook):
         self._append(self._log, line)
         if not quiet:
             log.info(line)
+
+    def draw(self, loop) -> None:
+        """Draw the history."""
+        self.style.plot(loop, self.folder / 'history.png', self.title, self._batches)
 
     def note_failures(self, split: str, epoch: int, step: int, failures) -> None:
         """Write samples that could not be read to ``failures.jsonl``."""
@@ -213,7 +219,8 @@ class RunLog(Hook):
         for step, scalars in self.style.epoch_scalars(record):
             self.events.scalars(step, scalars)
         self.events.flush()
-        self.style.plot(loop, self.folder / 'history.png', self.title, self._batches)
+        if self._draws:
+            self.draw(loop)
         self._time, self._count = time.perf_counter(), 0  # the next epoch counts its samples from 0
 
     def close(self):

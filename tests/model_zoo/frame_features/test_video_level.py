@@ -97,7 +97,7 @@ def test_a_seed_gives_the_same_parameters():
 @pytest.mark.parametrize('options, message', [
     ({'model': 'LogisticModel', 'frame_features': True}, 'takes features of whole videos; pass --frame_features=False'),
     ({'model': 'FrameLevelLogisticModel'}, 'takes features of frames; pass --frame_features=True'),
-    ({'model': 'LogisticsModel'}, "--model is one of .*LogisticModel.*, got 'LogisticsModel'")])
+    ({'model': 'LogisticsModel'}, "no network 'LogisticsModel'; did you mean LogisticModel")])
 def test_networks_that_cannot_be_are_refused(options, message):
     with pytest.raises(ModelError, match=message):
         build(Architecture(**{**SMALL, **options}))
