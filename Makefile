@@ -89,6 +89,7 @@ bench: $(VENV)/.installed-cpu+bench+onnx $(VENV)-tensorflow/.installed  ## ratio
 	$(PY) benchmarks/deploy_speed.py
 	$(PY) benchmarks/predict_stream.py
 	$(PY) benchmarks/frame_features.py
+	$(PY) benchmarks/feature_networks.py
 
 .PHONY: lint
 lint: $(VENV)/.installed-cpu+dev  ## ruff over everything
