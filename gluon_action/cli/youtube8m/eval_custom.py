@@ -41,11 +41,12 @@ def main(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ...deploy.frame_features.evaluation import evaluate_stored
+    from ...evaluate.scores.video_tags import UNREAD
     with tqdm(unit='video', disable=None) as bar:
         found = evaluate_stored(scoring_of(args, args.model_file, '--model_file', gpu=True), args.eval_data_pattern,
                                 top_k=args.top_k, progress=bar.update)
     missing = found['expected'] - found['count']
-    log.info('%d videos%s%s', found['count'], f', {missing} could not be read' if missing else '',
+    log.info('%d videos%s%s', found['count'], f', {missing} could not be read ({UNREAD})' if missing else '',
              f'; torn files: {found["torn"]}' if found['torn'] else '')
     log.info('GAP Score: %.6f', found['gap'])
     if found['gap_low'] != found['gap_high']:

@@ -15,7 +15,7 @@ from ...compute.on_mxnet.scorer import loss_sum
 from ...data.tfrecords.record_sets import find_records
 from ...errors import CheckpointError, OutputError, UsageError
 from ...evaluate.frame_features_config import FeatureEvaluation, check_evaluation
-from ...evaluate.scores.video_tags import VideoTagScores, VideoTagScoring
+from ...evaluate.scores.video_tags import UNREAD, VideoTagScores, VideoTagScoring
 from ...feature_architecture import FILE, SAMPLING, Architecture
 from ...files import to_json, write_file
 from ...model_zoo.frame_features.stored import NAME, files_of, read_stored, write_stored
@@ -184,9 +184,10 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     found = scores.summary()
     line = (f'epoch/eval number {model.step} | Avg_Hit@1: {found["hit_at_1"]:.3f} | Avg_PERR: {found["perr"]:.3f} | '
             f'MAP: {found["map_2018"]:.6f} | GAP: {found["gap"]:.6f} | Avg_Loss: {found["loss"]:6f}')
-    more = (f'  {found["count"]} of {found["expected"]} videos; MAP over classes with labels, as google/youtube-8m has '
-            f'it today: {found["map"]:.6f}; orders of equal predictions give GAP {found["gap_low"]:.6f} to '
-            f'{found["gap_high"]:.6f}')
+    unread = f' ({UNREAD})' if found['count'] < found['expected'] else ''
+    more = (f'  {found["count"]} of {found["expected"]} videos{unread}; MAP over classes with labels, as '
+            f'google/youtube-8m has it today: {found["map"]:.6f}; orders of equal predictions give GAP '
+            f'{found["gap_low"]:.6f} to {found["gap_high"]:.6f}')
     if batches.torn:
         more += f'; {batches.told}'
     log.info('%s', line)

@@ -13,6 +13,9 @@ from ...errors import UsageError
 #: Tags of a video that count, its most probable ones.
 TOP = 20
 
+#: What the scores are shares of where videos are missing: the labels of these are not known.
+UNREAD = 'one that could not be read counts as wrong in Hit@1 and PERR, and not at all in GAP, MAP and loss'
+
 # Marks of an entry: it is a label if tags of equal probability are taken by class, or the wrong ones first, or the
 # right ones first.
 _HIT, _LOWEST, _HIGHEST = 1, 2, 4
@@ -111,7 +114,8 @@ class VideoTagScores:
             classes, where one without positives counts 0, as the evaluation of 2018 has it. ``hit_at_1``: share of the
             videos whose best tag is a label. ``perr``: mean share of labels among as many best tags as a video has
             labels (0 for a video without). These four take the first classes where equally probable ones compete.
-            ``loss``, ``count``, ``expected``.
+            ``loss``, ``count``, ``expected``. A video that was expected and not scored counts as wrong for ``hit_at_1``
+            and ``perr``; its labels are not known, so the others are of the videos that were scored.
 
         Raises
         ------

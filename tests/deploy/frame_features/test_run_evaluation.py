@@ -188,6 +188,8 @@ def test_records_that_cannot_be_read_stop_it_or_are_left_out(run, tmp_path):
     evaluated(run, pattern, on_error='skip')
     scores = json.loads((run / 'eval.json').read_text())['scores']
     assert (scores['count'], scores['expected']) == (8, 9)
+    assert '8 of 9 videos (one that could not be read counts as wrong in Hit@1 and PERR, and not at all in GAP' in (
+        run / 'evallog.txt').read_text()
 
 
 def test_files_that_are_torn_are_named_beside_the_scores(run, tmp_path):
