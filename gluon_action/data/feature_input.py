@@ -25,7 +25,8 @@ class FeatureInput:
     frames : int
         T: longer videos are cut, shorter ones end in zeros; 1 for features of whole videos.
     of_frames : bool
-        Whether features are of frames, 8 bits a number (``q * 4 / 255 + 4 / 512 - 2``), or of whole videos, floats.
+        Whether features are of frames, 8 bits a number (``q * 4 / 255 + 4 / 512 - 2``), or of whole videos, floats;
+        these are one row.
 
     Raises
     ------
@@ -53,6 +54,8 @@ class FeatureInput:
             raise UsageError(f'features must be pairs of a name and a size of 1 or more, got {self.features!r:.80}')
         if not isinstance(self.of_frames, bool):
             raise UsageError(f'of_frames must be true or false, got {self.of_frames!r:.80}')
+        if not self.of_frames and self.frames != 1:
+            raise UsageError(f'frames must be 1 for features of whole videos, got {self.frames!r:.80}')
         if type(self.frames) is not int or not 1 <= self.frames * self.width <= LARGEST_ROW:
             raise UsageError(f'frames must be a whole number from 1 to {LARGEST_ROW // self.width}, got '
                              f'{self.frames!r:.80}')
@@ -71,8 +74,8 @@ class FeatureInput:
 
         Parameters
         ----------
-        stored : uint8 ndarray (n, D)
-            As records of frames hold them; one row of a whole video.
+        stored : uint8 ndarray (n, D), or float ndarray (1, D)
+            As records of frames hold those of n frames, or records of videos those of the video.
 
         Returns
         -------
@@ -83,6 +86,11 @@ class FeatureInput:
         UsageError
             When it is of another type or width.
         """
+        if not self.of_frames:
+            if stored.dtype.kind != 'f' or stored.shape != (1, self.width):
+                raise UsageError(f'features must be floats (1, {self.width}) of a video, as records of videos hold '
+                                 f'them, got {stored.dtype} {stored.shape}')
+            return stored.astype(np.float32)[None]
         if stored.dtype != np.uint8 or stored.ndim != 2 or not len(stored) or stored.shape[1] != self.width:
             raise UsageError(f'features must be uint8 (n, {self.width}), one row or more, got {stored.dtype} '
                              f'{stored.shape}')
@@ -120,8 +128,10 @@ def reference_features(record: FeatureInput) -> np.ndarray:
 
     Returns
     -------
-    uint8 ndarray (n, D)
-        Equal for equal records.
+    uint8 ndarray (n, D), or float32 ndarray (1, D)
+        As `FeatureInput.apply` takes them; equal for equal records.
     """
+    if not record.of_frames:
+        return np.random.default_rng(0).uniform(-2, 2, (1, record.width)).astype(np.float32)
     frames = min(20, record.frames - record.frames // 4)
     return np.random.default_rng(0).integers(0, 256, (frames, record.width), np.uint8)

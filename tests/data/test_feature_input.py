@@ -32,10 +32,23 @@ def test_a_record_is_read_as_it_was_written():
     ({'features': [['rgb']]}, 'features must be pairs'), ({'features': 7}, 'features must be pairs'),
     ({'features': [['', 3]]}, 'features must be pairs'), ({'frames': 0}, 'frames must be a whole number from 1'),
     ({'frames': 1.5}, 'frames must be'), ({'frames': True}, 'frames must be'), ({'frames': 10 ** 9}, 'frames must be'),
+    ({'of_frames': False}, 'frames must be 1 for features of whole videos'),
     ({'of_frames': 1}, 'of_frames must be true or false'), ({'more': 1}, 'has the fields layout, features')])
 def test_a_damaged_record_is_refused(change, told):
     with pytest.raises(BundleError, match=f'there.json: .*{told}'):
         FeatureInput.from_json({**RECORD.to_json(), **change}, 'there.json')
+
+
+def test_features_of_whole_videos_are_floats_as_they_are():
+    videos = FeatureInput((('mean_rgb', 3), ('mean_audio', 2)), frames=1, of_frames=False)
+    stored = np.array([[0.5, -3, 0, 7, 1]], np.float32)
+    made = videos.apply(stored)
+    assert made.shape == (1, 1, 5) == videos.shape(1) and np.array_equal(made[0], stored)
+    for wrong in (np.zeros((1, 5), np.uint8), np.zeros((2, 5), np.float32), np.zeros((1, 4), np.float32)):
+        with pytest.raises(UsageError, match=r'features must be floats \(1, 5\) of a video'):
+            videos.apply(wrong)
+    made = reference_features(videos)
+    assert made.dtype == np.float32 and made.shape == (1, 5) and np.array_equal(made, reference_features(videos))
 
 
 @pytest.mark.parametrize('stored', [np.zeros((2, 5), np.float32), np.zeros((2, 4), np.uint8), np.zeros(5, np.uint8),

@@ -39,7 +39,9 @@ def card_text(card: ModelCard | None, preprocess: Preprocess | FeatureInput, lab
     takes, gives, use = (
         _input(preprocess, about), f'`logits`, scores of a video; {preprocess.activation} makes probabilities of them.',
         _USE) if isinstance(preprocess, Preprocess) else (
-        _features(preprocess, about), '`probabilities` of the tags of a video.', _USE_OF_FEATURES)
+        _features(preprocess, about), '`probabilities` of the tags of a video.',
+        _USE_OF_FEATURES % ('uint8 (n, D), as records hold the frames of a video' if preprocess.of_frames else
+                            'float32 (1, D), as records of videos hold them'))
     parts = [f'# {about["model"]}', _list(facts), '## Input', _list(takes), '## Output',
              f'{gives} ONNX opset {about["opset"]}, {about["precision"]}.', proof, '## Use', use]
     return '\n\n'.join(filter(None, parts)) + '\n'
@@ -62,7 +64,7 @@ or in Python, with numpy and onnxruntime (`pip install 'gluon_action[runtime]'`)
     from gluon_action.deploy.onnx.model import OnnxModel
     bundle = read_bundle('THIS_FOLDER', features=True)
     model = OnnxModel(bundle.model, output='probabilities')
-    print(model.run(bundle.preprocess.apply(stored)))  # uint8 (n, D), as records hold the frames of a video"""
+    print(model.run(bundle.preprocess.apply(stored)))  # %s"""
 
 
 def _network(card: ModelCard | None, name: str) -> str:

@@ -360,7 +360,8 @@ def _reference(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
             frames, logits = content['frames'], content['logits']
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f'{path}: cannot be read: {error}') from error
-    if frames.dtype != np.uint8 or logits.dtype != np.float32 or logits.ndim != 2 or not np.isfinite(logits).all():
-        raise BundleError(f'{path}: must hold frames uint8 (n, ...) and finite logits float32 (n, K), it holds '
+    kind = np.dtype(np.uint8 if getattr(bundle.preprocess, 'of_frames', True) else np.float32)
+    if frames.dtype != kind or logits.dtype != np.float32 or logits.ndim != 2 or not np.isfinite(logits).all():
+        raise BundleError(f'{path}: must hold frames {kind} (n, ...) and finite logits float32 (n, K), it holds '
                           f'{frames.dtype} {frames.shape} and {logits.dtype} {logits.shape}')
     return frames, logits

@@ -140,7 +140,7 @@ def complete(folder: Path, about: Mapping[str, Any], *, preprocess: Preprocess |
         ``'float32'`` or ``'int8'``.
     card : str
         The model card, in Markdown.
-    frames : uint8 ndarray (n, H, W, C) or (n, D)
+    frames : uint8 ndarray (n, H, W, C) or (n, D), or float32 ndarray (1, D)
         Reference clip, or features.
     logits : float32 ndarray (n, K)
         What the model must give for it.

@@ -58,6 +58,9 @@ def test_a_bundle_knows_its_kind_and_its_features(world):
     card = (world / 'bundles' / 'sum' / 'model_card.md').read_text()
     for told in ('NTD', 'rgb (16), then audio (8)', 'at most 12', '0.5 x FrameLevelLogisticModel', '`probabilities`'):
         assert told in card
+    card_of_videos = (world / 'bundles' / 'videos' / 'model_card.md').read_text()
+    assert 'apply(stored)))  # float32 (1, D), as records of videos hold them' in card_of_videos
+    assert 'apply(stored)))  # uint8 (n, D), as records hold the frames of a video' in card
     assert 'softmax' not in card and 'clip' not in card and 'predict' not in card
 
 
