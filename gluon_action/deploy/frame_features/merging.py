@@ -80,7 +80,8 @@ def check_output(output: Path, overwrite: bool) -> None:
     with output_errors(output):
         check_folder_takes_files(output.parent)
     if output.exists() and not overwrite:
-        raise OutputError(f'{output}: exists; choose another name, or remove it')
+        raise OutputError(f'{output}: exists; choose another name, or remove it'
+                          + ('' if output.is_dir() else ', or pass --overwrite'))
 
 
 def _check_part(place: Path, path: str, note: dict[str, Any], plan_sha256: str, check_inputs: bool) -> None:

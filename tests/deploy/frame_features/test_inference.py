@@ -180,7 +180,7 @@ def test_a_file_without_records_adds_no_line(world, tmp_path):
 
 def test_a_file_that_is_there_is_replaced_only_when_asked(world, tmp_path):
     (tmp_path / 'out.csv').write_text('mine')
-    with pytest.raises(OutputError, match='out.csv: exists'):
+    with pytest.raises(OutputError, match='out.csv: exists; choose another name, or remove it, or pass --overwrite$'):
         infer(config(world, tmp_path / 'out.csv'))
     assert (tmp_path / 'out.csv').read_text() == 'mine'
     infer(config(world, tmp_path / 'out.csv'), overwrite=True)
