@@ -206,8 +206,8 @@ BAD_RECORDS = {
     b'\xff\xff\xff': 'it is not a tf.train.SequenceExample: a number is cut short',
     b'\x0a\x05abc': 'it is not a tf.train.SequenceExample: a field of 5 bytes is cut short',
     b'': "it has neither 'id' nor 'video_id', only nothing",
-    Video(2).record('video'): "it is a tf.train.Example of 'id', 'labels', 'mean_audio', 'mean_rgb', without frames; "
-                              'records of whole videos are read without --frame_features',
+    Video(2).record('video'): "it is a tf.train.Example of 'id', 'labels', 'mean_audio', 'mean_rgb', a whole video, "
+                              'and frames are read here; pass records of frames, or take a network of whole videos',
     make_frame_record('a', {'rgb': ROWS}, [1]): "it has no frames of 'audio', only of 'rgb'; pass --feature_names",
     make_frame_record('a', frames(audio=ROWS), [1]): "its 'audio' has 5 bytes a frame, expected 3; pass them as",
     make_frame_record('a', {name: rows[:0] for name, rows in frames().items()}, [1]): "its 'rgb' has no frames",
@@ -263,7 +263,8 @@ def test_ragged_frames_are_told_and_never_cut_anew(tmp_path, sizes, told):
 
 MEAN = Video(2).means
 BAD_VIDEOS = {
-    Video(2).record(): "it is a tf.train.SequenceExample with frames of 'audio', 'rgb'; pass --frame_features",
+    Video(2).record(): "it is a tf.train.SequenceExample with frames of 'audio', 'rgb', and whole videos are "
+                      'read here; pass records of these, or take a network of frames (trained with --frame_features)',
     make_video_record('a', {'mean_rgb': MEAN['mean_rgb']}, [1]):
         "it has no 'mean_audio', only 'id', 'labels', 'mean_rgb'",
     make_video_record('a', {**MEAN, 'mean_audio': [1, 2]}, [1]): "its 'mean_audio' has 2 numbers, expected 3",

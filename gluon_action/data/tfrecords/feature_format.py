@@ -62,8 +62,9 @@ class FeatureFormat:
         for name, size in self._features:
             if name not in lists:
                 if not lists:
-                    raise where.error(f'it is a tf.train.Example of {named(context)}, without frames; records of '
-                                      'whole videos are read without --frame_features')
+                    raise where.error(f'it is a tf.train.Example of {named(context)}, a whole video, and frames are '
+                                      'read here; pass records of frames, or take a network of whole videos (trained '
+                                      'without --frame_features)')
                 raise where.error(f'it has no frames of {name!r}, only of {named(lists)}; pass --feature_names and '
                                   '--feature_sizes of what there is')
             try:
@@ -89,8 +90,9 @@ class FeatureFormat:
         for name, size in self._features:
             if name not in context:
                 if lists:
-                    raise where.error(f'it is a tf.train.SequenceExample with frames of {named(lists)}; pass '
-                                      '--frame_features, or records of whole videos')
+                    raise where.error(f'it is a tf.train.SequenceExample with frames of {named(lists)}, '
+                                      'and whole videos are read here; pass records of these, or take a network of '
+                                      'frames (trained with --frame_features)')
                 raise where.error(f'it has no {name!r}, only {named(context)}; pass --feature_names and '
                                   '--feature_sizes of what there is')
             values = context[name]

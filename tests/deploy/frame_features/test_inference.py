@@ -309,7 +309,7 @@ def test_what_has_no_labels_is_not_scored(world):
 
 def test_records_of_another_kind_are_told(world, tmp_path):
     folder, made = world
-    with pytest.raises(RecordError, match='--frame_features'):
+    with pytest.raises(RecordError, match='a whole video, and frames are read here; pass records of frames'):
         infer(config(world, tmp_path / 'a.csv', made['video'].pattern))
-    with pytest.raises(RecordError, match='--frame_features'):
+    with pytest.raises(RecordError, match="frames of 'audio', 'rgb', and whole videos are read here; pass records of"):
         infer(config(world, tmp_path / 'b.csv', made['test'].pattern, 'of_videos'))
