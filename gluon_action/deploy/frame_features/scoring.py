@@ -271,7 +271,8 @@ def _contexts(gpu: bool) -> list:
     try:
         return engine.contexts(num_gpus=int(gpu))
     except DeviceError as error:
-        _log.info('computing on the CPU: %s', str(error).removeprefix('--num-gpus 1: '))
+        cause = str(error).removeprefix('--num-gpus 1: ').split(';')[0]  # what to do about it names flags of others
+        _log.info('computing on the CPU: %s', cause)
         return engine.contexts()
 
 

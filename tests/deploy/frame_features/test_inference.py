@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from feature_models import architecture, arrays_of, store
 
+from gluon_action import engine
 from gluon_action.cli import main as commands
 from gluon_action.cli.youtube8m.scoring_flags import counts
 from gluon_action.data.demo.frame_features import make_feature_records
@@ -224,6 +225,14 @@ def test_a_network_gone_wrong_is_no_submission(world, tmp_path):
     write_stored(tmp_path / 'm', [(made, arrays)])
     with pytest.raises(WeightsError, match=r'm: gives numbers that are not finite, first for te000000 \('):
         infer(config(world, tmp_path / 'out.csv', model=tmp_path / 'm'))
+
+
+def test_who_has_no_gpu_is_told_why_and_no_flag_of_another_command(monkeypatch, caplog):
+    monkeypatch.setattr(engine, 'mxnet_distribution', lambda: 'mxnet')
+    with caplog.at_level('INFO'):
+        assert scoring_module.gpus_of(Scoring('m', gpu=True)) == 0
+    assert 'computing on the CPU: the installed MXNet (mxnet) was built without CUDA' in caplog.text
+    assert '--num' not in caplog.text
 
 
 def test_workers_are_started_once_and_read_ahead_into_the_next_file(world, monkeypatch):
