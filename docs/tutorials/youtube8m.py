@@ -54,7 +54,7 @@ def gap_in(said):
 
 gaps = {}
 SMALL = ('--frame_features --feature_names "rgb, audio" --feature_sizes "32, 8" --num_classes 12 --max_frames 30 '
-         '--batch_size 64 --learning_rate_decay 0.8')
+         '--batch_size 64 --learning_rate_decay 0.8 --batch_norm_decay 0.9')
 
 # %%
 # Train

@@ -53,7 +53,7 @@ DISTILL_SET = 'prepare_distill_dataset.py --batch_size 128 --file_size 512 --inp
               '"../train_models/your_ensemble_model/inference_model"'
 #: The printed command is for a network that takes a card to itself; what follows here makes it small.
 SMALL = '--num_classes=8 --netvlad_cluster_size=8 --netvlad_hidden_size=32 --max_frames=24 --iterations=24 ' \
-        '--batch_size=32 --base_learning_rate=0.005 --num_epochs=3'
+        '--batch_size=32 --base_learning_rate=0.005 --num_epochs=3 --batch_norm_decay=0.9'
 
 
 def printed(command: str, folder: Path, more: str = '') -> str:
@@ -114,7 +114,8 @@ def test_the_printed_commands_run_one_after_the_other(tmp_path):
 
 
 FEATURES = ('--frame_features', '--feature_names=rgb,audio', '--feature_sizes=16,8', '--num_classes=10',
-            '--max_frames=40', '--batch_size=64', '--base_learning_rate=0.005', '--num_epochs=8', '--num_readers=1')
+            '--max_frames=40', '--batch_size=64', '--base_learning_rate=0.005', '--num_epochs=8', '--num_readers=1',
+            '--batch_norm_decay=0.9')
 NETWORKS = {'vlad': ('--model=NetVLADModelLF', '--netvlad_cluster_size=8', '--netvlad_hidden_size=64', '--sample_all',
                      '--netvlad_relu=False', '--gating'),
             'bag': ('--model=DbofModel', '--dbof_cluster_size=64', '--dbof_hidden_size=64', '--sample_all',
