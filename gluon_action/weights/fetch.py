@@ -23,7 +23,7 @@ from ..errors import OutputError, UsageError, WeightsError
 from ..files import put_file, replacing, sync, to_json, write_file
 from .environment import is_address, mirror, offline, weights_root
 from .index import Row, WeightsFile
-from .transfer import AddressError, discard, download, on_terminal, read_small, web_page
+from .transfer import AddressError, check_answers, discard, download, on_terminal, read_small, web_page
 
 #: Where GluonCV and MXNet published. The project is retired: it may not answer, so nobody waits long for it.
 REPOSITORY = 'https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/'
@@ -505,6 +505,10 @@ def _unpack(archive: Path, path: Path, file: WeightsFile, records: Records) -> _
 def _by_hub(file: WeightsFile, path: Path, address: _Address, records: Records, progress: bool) -> _Verified:
     owner, repository, commit, name = _parts_on_hub(address.shown)
     hub = _hub()
+    if not importlib.import_module(f'{hub.__name__}.constants').HF_HUB_OFFLINE and not isinstance(
+            hub.try_to_load_from_cache(f'{owner}/{repository}', name, revision=commit), str):
+        # The library asks a server that is silent for half a minute.
+        check_answers(f'{_hub_server()}/{owner}/{repository}/resolve/{commit}/{name}')
     cause = ''
     for again in (False, True):
         try:

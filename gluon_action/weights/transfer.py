@@ -120,6 +120,23 @@ def read_small(url: str, *, limit: int, patience: float = 10) -> bytes:
     return content
 
 
+def check_answers(url: str, *, patience: float = 10) -> None:
+    """Ask an address once, for those who would ask a silent one again and again.
+
+    Raises
+    ------
+    AddressError
+        When nothing answers there; an answer that is a refusal is one.
+    """
+    try:
+        with _answer(url, {}, patience):
+            pass
+    except _HttpStatusError:
+        pass
+    except _BrokenTransferError as error:
+        raise AddressError(str(error)) from error
+
+
 def _download_rest(url: str, part: Path, size: int | None, patience: float, progress: bool, checked: bool) -> None:
     offset, version = _size(part), _version_of(part, url)
     if offset and not (checked or version):

@@ -662,6 +662,18 @@ def test_the_hub_fills_its_own_cache_and_ours_points_there(server, tmp_path, mon
     assert plain(tmp_path / 'models', server, urls=(f'hf://owner/name@{commit}/model.bin',)).read_bytes() == CONTENT
 
 
+def test_a_hub_that_is_silent_is_not_asked_again_and_again(tmp_path, monkeypatch):
+    constants = pytest.importorskip('huggingface_hub.constants')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
+    file = WeightsFile(FILE, ('hf://owner/name@0123abc/model.bin',), f'sha256:{SHA256}')
+    begun = time.monotonic()
+    with pytest.raises(WeightsError, match='hf://owner/name@0123abc/model.bin: no connection'):
+        fetch(row(file), tmp_path / 'models')
+    assert time.monotonic() - begun < 5
+
+
 @pytest.mark.filterwarnings('ignore:Not enough free disk space')
 def test_a_disk_that_refuses_the_cache_of_the_hub_is_named_with_the_way_out(server, tmp_path, monkeypatch, mount_disk):
     constants = pytest.importorskip('huggingface_hub.constants')

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +12,13 @@ from ...compute.on_mxnet.parameters import parameters_sha256
 from ...compute.on_mxnet.tracing import run
 from ...data.preprocess import Preprocess
 from ...data.reading.video_reader import VideoReader
-from ...errors import UsageError
+from ...errors import UsageError, WeightsError
 from ...input_kind import FRAMES
 from ...model_zoo import get_model, model_card
 from ...model_zoo.fit import assign
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.preparation import prepared_for, read_preparation
+from ...weights.environment import weights_root
 
 
 class VideoFrames(NamedTuple):
@@ -78,7 +80,14 @@ class Backbone:
                                   pretrained_base=False, feat_ext=True, input_size=card.input_size, ctx=contexts)
             assign(self._net, arrays, params, ctx=contexts)
         else:
-            self._net = get_model(card.name, pretrained=use_pretrained, feat_ext=True, ctx=contexts)
+            try:
+                self._net = get_model(card.name, pretrained=use_pretrained, feat_ext=True, ctx=contexts)
+            except WeightsError as error:
+                raise WeightsError(
+                    f'--backbone {card.name}: its weights cannot be had; pass a file of parameters with '
+                    '--backbone_params, or, on a machine with a network, run "gluon-action models download '
+                    f'{card.name if use_pretrained else card.base} --root FOLDER" and put the files into '
+                    f'{weights_root()} here. What happened: {textwrap.shorten(str(error), 300)}') from error
             card = self._net.card
         self._net.hybridize()
         self._batch_size, size = batch_size, card.input_size

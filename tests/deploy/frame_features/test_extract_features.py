@@ -19,10 +19,11 @@ from gluon_action.data.tfrecords.examples import parse_sequence_example
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordFile
 from gluon_action.data.tfrecords.origin import origin_of
+from gluon_action.deploy.frame_features import backbone
 from gluon_action.deploy.frame_features.backbone import Backbone, frame_numbers
 from gluon_action.deploy.frame_features.pca import load_pca
 from gluon_action.deploy.frame_features.videos_csv import read_videos_csv
-from gluon_action.errors import AnnotationError, UsageError, VideoReadError
+from gluon_action.errors import AnnotationError, UsageError, VideoReadError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build
 from gluon_action.model_zoo.frame_features.stored import write_stored
@@ -306,6 +307,19 @@ def test_a_network_without_weights_for_images_needs_some(place, capsys):
     assert extract('never.tfrecord', params='') == 2
     assert f'--backbone {NAME}: has no weights for images to start from; pass --backbone_params' in \
         capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_had_are_told_with_the_way_out_first(place, monkeypatch):
+    def get_model(*_, **__):
+        raise WeightsError('none of 4 sets can be had: ' + 'https://example.org/weights: no connection; ' * 99)
+    monkeypatch.setattr(backbone, 'get_model', get_model)
+    monkeypatch.setenv('MXNET_HOME', str(place / 'mxnet'))
+    for flags, name in (({}, 'inceptionv3'), ({'use_pretrained': True}, 'inceptionv3_kinetics400')):
+        with pytest.raises(WeightsError, match='--backbone inceptionv3_kinetics400: its weights cannot be had; pass .*'
+                                               f'--backbone_params.*models download {name} --root FOLDER.*'
+                                               'mxnet/models here. What happened: none of 4 sets') as caught:
+            Backbone('inceptionv3_kinetics400', **flags)
+        assert len(str(caught.value)) < 700
 
 
 def test_an_output_that_exists_is_kept_unless_told(place, extracted, capsys):
