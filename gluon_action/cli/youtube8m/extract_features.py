@@ -77,11 +77,10 @@ def main(args: argparse.Namespace) -> int:
         return 0
     done = run_job(open_extraction, config, shard=shard, ray=args.ray, gpus=config.num_gpus, overwrite=args.overwrite,
                    progress=True)
-    about = [(note['input'], note['about']) for note in done.notes]
-    skipped = [(path, found['skipped']) for path, found in about if 'skipped' in found]
-    for _, reason in skipped:
-        print(f'skipped: {reason}')
-    print(f'{len(about) - len(skipped)} videos of {sum(found.get("frames", 0) for _, found in about)} frames, '
-          f'{len(skipped)} skipped')
+    about = [note['about'] for note in done.notes]
+    skipped = sum('skipped' in found for found in about)
+    why = f'; why stands in {config.output_tfrecords_file}.manifest.json{" once it is joined" if shard else ""}'
+    print(f'{len(about) - skipped} videos of {sum(found.get("frames", 0) for found in about)} frames, '
+          f'{skipped} skipped{why if skipped else ""}')
     print(told(done, config.output_tfrecords_file, shard))
-    return int(len(skipped) == len(about) > 0)
+    return int(skipped == len(about) > 0)

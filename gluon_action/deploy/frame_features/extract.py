@@ -14,6 +14,7 @@ import numpy as np
 from ...data.tfrecords.examples import make_example, make_sequence_example
 from ...data.tfrecords.feature_messages import dequantize, quantize
 from ...data.tfrecords.framing import RecordWriter
+from ...data.tfrecords.record_sets import counted
 from ...errors import UsageError, VideoReadError
 from ...files import check_folder_takes_files, output_errors
 from .audio import AudioFeatures
@@ -124,7 +125,7 @@ def _fit(config: ExtractConfig, backbone: Backbone, videos: list[ListedVideo], p
         raise UsageError(f'--pca_size {config.pca_size}: {config.backbone} gives {backbone.width} features of a frame; '
                          'pass as many, or fewer')
     count = min(config.fit_pca_videos, len(videos))
-    fit = PcaFit(backbone.width)
+    fit, bad = PcaFit(backbone.width), []
     for index in tqdm(np.unique(np.linspace(0, len(videos) - 1, count).round().astype(int)), desc='PCA', unit='video',
                       disable=None if progress else True):
         try:
@@ -133,9 +134,11 @@ def _fit(config: ExtractConfig, backbone: Backbone, videos: list[ListedVideo], p
         except VideoReadError as error:
             if config.on_error == 'raise':
                 raise
-            log.warning('left out of the PCA: %s', error)
+            bad.append(error)
             continue
         fit.add(backbone(frames.pictures))
+    if bad:  # the extraction names them all
+        log.warning('left out of the PCA: %s, first %s', counted(bad, 'video'), bad[0])
     return fit
 
 

@@ -269,16 +269,21 @@ def test_keys_are_called_as_told(place, extracted):
     assert context.keys() == {'tags', 'video_id'} and lists.keys() == {'pictures', 'audio'}
 
 
-def test_videos_that_cannot_be_read_end_the_run_when_told(place, extracted, capsys):
+def test_videos_that_cannot_be_read_end_the_run_when_told(place, extracted, capsys, caplog):
     assert extract('strict.tfrecord', '--shard', '1/1', pca=('--pca', 'pca.npz')) == 0  # leaves it out
     assert extract('strict.tfrecord', '--on_error', 'raise', pca=('--pca', 'pca.npz')) == 1
     assert 'broken.mp4' in capsys.readouterr().err and not Path('strict.tfrecord').exists()
     Path('bad.csv').write_text('broken.mp4,1\nnothing.mp4,1\n')
     assert extract('bad.tfrecord', listed='bad.csv', pca=('--pca', 'pca.npz')) == 1
-    said = capsys.readouterr().out
-    assert 'skipped: nothing.mp4' in said and '0 videos of 0 frames, 2 skipped' in said
+    assert capsys.readouterr().out.splitlines()[0] == \
+        '0 videos of 0 frames, 2 skipped; why stands in bad.tfrecord.manifest.json'
+    assert [text.split(':')[:2] for text in caplog.messages if 'nothing.mp4' in text] == [['skipped', ' nothing.mp4']]
+    caplog.clear()
     assert extract('bad2.tfrecord', listed='bad.csv', pca=('--fit_pca', 'bad.npz')) == 2
     assert '0 frames of readable videos cannot tell 6 components' in capsys.readouterr().err
+    assert len(caplog.messages) == 1 and 'left out of the PCA: 2 videos, first broken.mp4' in caplog.messages[0]
+    assert extract('bad.tfrecord.1', '--shard', '1/1', listed='bad.csv', pca=('--pca', 'pca.npz')) == 1
+    assert 'why stands in bad.tfrecord.1.manifest.json once it is joined' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('flags, told', [
