@@ -1,6 +1,7 @@
 """The sound of videos, and the log mel spectrogram that VGGish takes."""
 import math
 
+import av
 import numpy as np
 import pytest
 from sounds import write_sounding_video
@@ -72,3 +73,24 @@ def test_what_has_no_sound_gives_none_and_what_is_no_video_its_error(tmp_path):
     assert read_audio(tmp_path / 'folder') is None
     with pytest.raises(VideoReadError, match='its sound cannot be decoded'):
         read_audio(make_broken('garbage', tmp_path))
+
+
+def test_channels_and_rate_may_change_within_a_track(tmp_path):
+    stretches = []
+    for layout, rate, hertz in (('stereo', 44100, 440), ('mono', 44100, 1000), ('stereo', 22050, 2000)):
+        tone = (16384 * np.sin(2 * np.pi * hertz * np.arange(rate) / rate)).astype(np.int16)
+        path = tmp_path / f'{layout}{rate}.aac'
+        with av.open(str(path), 'w', format='adts') as container:
+            stream = container.add_stream('aac', rate=rate, layout=layout)
+            frame = av.AudioFrame.from_ndarray(np.repeat(tone, stream.channels)[None], format='s16', layout=layout)
+            frame.sample_rate = rate
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        stretches.append(path.read_bytes())
+    (tmp_path / 'all.aac').write_bytes(b''.join(stretches))
+    samples = read_audio(tmp_path / 'all.aac')
+    assert abs(len(samples) - 3 * RATE) < 0.3 * RATE
+    for number, hertz in enumerate((440, 1000, 2000)):
+        part = samples[number * RATE + RATE // 4:][:RATE // 2]
+        assert abs(2 * np.abs(np.fft.rfft(part * np.hanning(len(part)))).argmax() - hertz) <= 4
+        assert 0.2 < np.sqrt((part ** 2).mean()) < 0.5

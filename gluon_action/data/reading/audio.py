@@ -4,6 +4,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -45,19 +46,28 @@ def read_audio(path: str | os.PathLike, seconds: float = float('inf')) -> np.nda
         with av.open(path, metadata_errors='replace') as container:
             if not container.streams.audio:
                 return None
-            # Channels stay: FFmpeg would add two of them up at 0.7 each, and VGGish takes their mean.
-            resampler = av.AudioResampler(format='fltp', rate=RATE)
             parts, left = [], seconds * RATE
-            for frame in itertools.chain(container.decode(audio=0), [None]):  # None: what the resampler still holds
-                new = [part.to_ndarray().mean(0) for part in resampler.resample(frame)]
-                parts += new
-                left -= sum(map(len, new))
+            for part in _resampled(av, container):
+                parts.append(part)
+                left -= len(part)
                 if left <= 0:
                     break
     except (av.FFmpegError, OSError) as error:
         raise VideoReadError(path, 'pyav', f'its sound cannot be decoded ({in_words(error)})') from error
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     return samples[:math.ceil(seconds * RATE)] if math.isfinite(seconds) else samples
+
+
+def _resampled(av, container) -> Iterator[np.ndarray]:
+    """Yield the mean of the channels, `RATE` samples a second."""
+    # Channels and rate may change within a broadcast, which a resampler refuses: each stretch has its own.
+    for _, frames in itertools.groupby(container.decode(audio=0), lambda frame: (
+            frame.format.name, frame.layout.name, frame.sample_rate)):
+        # Channels stay: FFmpeg would add two of them up at 0.7 each, and VGGish takes their mean.
+        resampler = av.AudioResampler(format='fltp', rate=RATE)
+        for frame in itertools.chain(frames, [None]):  # None: what the resampler still holds
+            for part in resampler.resample(frame):
+                yield part.to_ndarray().mean(0)
 
 
 def mel_pieces(samples: np.ndarray, seconds: np.ndarray) -> np.ndarray:
