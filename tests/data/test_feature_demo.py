@@ -217,3 +217,9 @@ def test_the_command_says_where_everything_is(tmp_path, capsys):
                        (['demo_features', '--feature-sizes', '3'], '--feature_sizes')):
         assert run(parse_args, main, ['--root', str(tmp_path / 'no'), *argv]) == 2
         assert told in capsys.readouterr().err
+
+
+def test_a_demo_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(UsageError):
+        make_feature_demo(tmp_path / 'demo', videos=0)
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -224,16 +225,20 @@ def make_feature_demo(root: str | os.PathLike, *, videos: int = 1000, drop_label
         _check_same(root, about)
         return FeatureDemoData(root)
     part = root.with_name(f'.{root.name}.{uuid.uuid4().hex}')
-    with output_errors(root):
-        part.mkdir(parents=True)
-        for level in ('frame', 'video'):
-            for partition in PARTITIONS:
-                train = partition == 'train'
-                make_feature_records(part / level, videos=videos if train else max(1, videos // 5),
-                                     partition=partition, files=min(3, max(1, videos // 5)),
-                                     video_level=level == 'video', drop_labels=drop_labels if train else 0., **settings)
-        (part / 'demo.json').write_text(to_json(about), 'utf-8')
-        put_folder(part, root, durable=False)
+    try:
+        with output_errors(root):
+            part.mkdir(parents=True)
+            for level in ('frame', 'video'):
+                for partition in PARTITIONS:
+                    train = partition == 'train'
+                    make_feature_records(part / level, videos=videos if train else max(1, videos // 5),
+                                         partition=partition, files=min(3, max(1, videos // 5)),
+                                         video_level=level == 'video', drop_labels=drop_labels if train else 0.,
+                                         **settings)
+            (part / 'demo.json').write_text(to_json(about), 'utf-8')
+            put_folder(part, root, durable=False)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return FeatureDemoData(root)
 
 
