@@ -9,7 +9,8 @@ from . import flags
 
 DESCRIPTION = """Combine trained models into one, whose probabilities are the weighted sum of theirs. All take the same
 features; quantized ones stay quantized. A table says what each costs. The result is a stored model like any other:
-inference, eval_custom, prepare_distill_dataset and quantize take it, and gluon-action export makes ONNX of it."""
+inference, eval_custom and prepare_distill_dataset take it, gluon-action export makes ONNX of it, and quantize takes it
+where none of the models is quantized."""
 
 EXAMPLES = """examples:
   %(prog)s --models quants/74/inference_model model_1/inference_model model_2/inference_model --weights 0.3333 0.3333 \\

@@ -102,7 +102,7 @@ def combine(models: Sequence[str | os.PathLike], save_folder: str | os.PathLike,
             [weight for _, weight in members],
             about={'features': features, 'from': [{
                 'prefix': str(model.prefix), 'sha256': model.sha256, 'weight': weight, **(
-                {'quantized': model.about['quantized']} if 'quantized' in model.about else {})}
+                {'quantized': model.about.get('quantized', True)} if model.quantized else {})}
                 for model, weight in zip(stored, weights)]})
         size = files_of(prefix)[0].stat().st_size
         if max_model_bytes is not None and size > max_model_bytes:

@@ -113,8 +113,7 @@ def quantize_stored(model: str | os.PathLike, savefile: str | os.PathLike, how: 
     check_new(savefile, '--savefile')
     stored = read_stored(model, '--model')
     if stored.quantized:
-        raise UsageError(f'--model {stored.prefix}: is quantized already; name the model that it was made of'
-                         + (f' ({stored.about["from"]})' if 'from' in stored.about else ''))
+        raise _quantized_already(stored)
     losses, members, untouched = [], [], 0
     for number, member in enumerate(stored.members):
         arrays = {}
@@ -266,6 +265,16 @@ def _loss(key: str, array: np.ndarray, after: int, restored: Callable[[int, int]
     deviation = max(squares / array.size - mean * mean, 0) ** 0.5
     scale = deviation or 1.0
     return Loss(key, array.shape, array.nbytes, after, (square / array.size) ** 0.5 / scale, largest / scale)
+
+
+def _quantized_already(stored: StoredModel) -> UsageError:
+    origin = stored.about.get('from')
+    if isinstance(origin, list):
+        names = ', '.join(part['prefix'] for part in origin if part.get('quantized'))
+        return UsageError(f'--model {stored.prefix}: is quantized already, at least in part ({names}); combine models '
+                          'that are not, and quantize what graph_ensemble makes of them')
+    return UsageError(f'--model {stored.prefix}: is quantized already; name the model that it was made of'
+                      + (f' ({origin})' if origin else ''))
 
 
 def _about(stored: StoredModel, how: str, min_elements: int) -> dict[str, Any]:

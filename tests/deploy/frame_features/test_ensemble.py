@@ -77,6 +77,18 @@ def test_a_model_that_is_not_there_is_named(models, tmp_path):
         combine([models / 'a', models / 'nowhere'], tmp_path / 'e')
 
 
+def test_what_is_quantized_in_part_is_not_quantized_again_and_that_part_is_named(models, tmp_path):
+    combine([models / 'a', models / 'q'], tmp_path / 'e')
+    combine([models / 'a', tmp_path / 'e'], tmp_path / 'nested')
+    for name, part in (('e', models / 'q'), ('nested', tmp_path / 'e')):
+        with pytest.raises(UsageError, match=rf'in part \({part}/inference_model\); combine models that are not'):
+            quantize_stored(tmp_path / name, tmp_path / 'again')
+    combine([models / 'a', models / 'b'], tmp_path / 'f')
+    quantize_stored(tmp_path / 'f', tmp_path / 'g' / 'inference_model', min_elements=100)
+    with pytest.raises(UsageError, match=rf'name the model that it was made of \({tmp_path}/f/inference_model\)'):
+        quantize_stored(tmp_path / 'g', tmp_path / 'again')
+
+
 def test_a_folder_that_exists_is_left_alone(models, tmp_path):
     (tmp_path / 'e').mkdir()
     with pytest.raises(UsageError, match='--save_folder .*e: exists'):
