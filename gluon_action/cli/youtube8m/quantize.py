@@ -48,5 +48,10 @@ def main(args: argparse.Namespace) -> None:
     report = quantize_stored(args.model, args.savefile, args.transform_type, min_elements=args.min_elements,
                              progress=tell)
     print(f'{len(report.losses)} arrays quantized, {report.untouched} as they were')
+    if not report.losses:
+        print(f'--min_elements {args.min_elements}: no array has more elements, so nothing is smaller; pass fewer')
+    if grown := sum(loss.after > loss.before for loss in report.losses):
+        print(f'--min_elements {args.min_elements}: {grown} arrays are larger than before, as 256 levels take 1,024 '
+              'bytes each; pass 341 or more')
     print(f'{report.prefix}: {report.before:,} -> {report.after:,} bytes '
           f'({report.before / report.after:.2f} times smaller)')

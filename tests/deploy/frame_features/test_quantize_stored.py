@@ -9,6 +9,7 @@ import pytest
 import quantize_full_size
 from feature_models import architecture, arrays_of, features, store
 
+from gluon_action.cli import main as commands
 from gluon_action.deploy.frame_features import quantize
 from gluon_action.deploy.frame_features.quantize import (
     METHODS,
@@ -138,6 +139,15 @@ def test_arrays_of_more_elements_are_quantized_and_others_kept(tmp_path):
         'transform_type': 'quant_uniform', 'min_elements': 239}
     quantize_stored(tmp_path / 'run', tmp_path / 'none' / 'm', min_elements=240)
     assert not read_stored(tmp_path / 'none' / 'm').quantized
+
+
+@pytest.mark.parametrize('least, told', [(240, 'no array has more elements, so nothing is smaller; pass fewer'),
+                                         (239, '1 arrays are larger than before')])
+def test_who_gains_nothing_is_told_which_flag_decides_it(tmp_path, capsys, least, told):
+    store(tmp_path / 'run')
+    assert commands.main(['youtube8m', 'quantize', '--transform_type=quant_uniform', f'--model={tmp_path}/run',
+                          f'--savefile={tmp_path}/q', f'--min_elements={least}']) == 0
+    assert f'--min_elements {least}: {told}' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('how, most', [('quant_uniform', 0.02), ('quant_kmeans', 0.02), ('quant_quantile', 0.1),
