@@ -92,7 +92,7 @@ def make_distill_set(config: DistillSet, *, ray: str = '', progress: bool = Fals
 def open_distill_set(config: DistillSet) -> Job:
     """Return the work of a `DistillSet` for `run_job`."""
     files = find_records(config.input_data_pattern)
-    scorer = FileScorer(config.scoring, files, upcoming=config.shard.of(len(files)) if config.shard else None)
+    scorer = FileScorer(config.scoring, files, upcoming=())
     if config.predictions_only:
         _check_names(files)
     elif not scorer.stored.architecture.frame_features:
@@ -115,7 +115,7 @@ def open_distill_set(config: DistillSet) -> Job:
                 'file_size': None if config.predictions_only else config.file_size,
                 'batch_size': config.scoring.batch_size, **scorer.origin},
                Gather() if config.predictions_only else Number(PATTERN), make,
-               strict=config.scoring.on_error == 'raise')
+               strict=config.scoring.on_error == 'raise', expect=scorer.expect)
 
 
 class _Files:

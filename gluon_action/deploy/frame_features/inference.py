@@ -82,7 +82,7 @@ def infer(config: Inference, *, ray: str = '', overwrite: bool = False, progress
 def open_inference(config: Inference) -> Job:
     """Return the work of an `Inference` for `run_job`."""
     files = find_records(config.input_data_pattern)
-    scorer = FileScorer(config.scoring, files, upcoming=config.shard.of(len(files)) if config.shard else None)
+    scorer = FileScorer(config.scoring, files, upcoming=())
 
     def make(number: int, folder: Path) -> dict[str, Any]:
         videos = skipped = 0
@@ -95,7 +95,7 @@ def open_inference(config: Inference) -> Job:
     return Job(Path(config.output_file).expanduser(), files,
                {'model': scorer.stored.identity, 'sampling': dict(config.scoring.sampling),
                 'top_k': config.top_k, 'batch_size': config.scoring.batch_size},
-               Concatenate(HEADER), make, strict=config.scoring.on_error == 'raise')
+               Concatenate(HEADER), make, strict=config.scoring.on_error == 'raise', expect=scorer.expect)
 
 
 def csv_lines(ids: Sequence[str], probabilities: np.ndarray, top_k: int = 20) -> Iterable[str]:

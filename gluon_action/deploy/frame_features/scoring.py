@@ -13,7 +13,7 @@ from ... import engine
 from ...data.loading.loader import SkippedSample, VideoLoader
 from ...data.tfrecords.frame_features import FeatureRecords
 from ...data.tfrecords.origin import common_origin, origin_of
-from ...errors import DeviceError, WeightsError
+from ...errors import DeviceError, RecordError, WeightsError
 from ...model_zoo.frame_features.stored import StoredModel, read_stored
 from ...nn.frame_draw import set_round
 
@@ -155,9 +155,7 @@ class FileScorer:
         """
         if self._window is None or number not in self._window.numbers:
             self.close()
-            place = self.upcoming.index(number)
-            self._window = _Window(self.scoring, self.stored, self.files, self.upcoming[place:place + _TOGETHER],
-                                   self.need_labels)
+            self._window = self._opened(number)
         if self._score is None:  # after the first workers were forked, while this process is small
             self._score = _scorer(self.stored, self.scoring)
         window, waiting = self._window, None
@@ -169,6 +167,10 @@ class FileScorer:
             waiting = pending
         if waiting:
             yield self._scored(window.records, *waiting)
+
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Say which files will be asked for, in that order."""
+        self.upcoming = list(numbers)
 
     def torn(self, number: int) -> str | None:
         """Return how a file is torn that was scored last, of which the videos before the tear were read."""
@@ -185,6 +187,17 @@ class FileScorer:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+    def _opened(self, number: int) -> _Window:
+        """Open a file, and with it those that are read ahead; the error of one of these waits for its turn."""
+        numbers = self.upcoming[self.upcoming.index(number):][:_TOGETHER] if number in self.upcoming else [number]
+        while True:
+            try:
+                return _Window(self.scoring, self.stored, self.files, numbers, self.need_labels)
+            except RecordError:
+                if len(numbers) == 1:
+                    raise
+                numbers = numbers[:len(numbers) // 2]
 
     def _scored(self, records: FeatureRecords, batch, pending) -> ScoredBatch:
         classes = records.num_classes

@@ -90,6 +90,9 @@ class Job:
     strict : bool
         Make parts again whose notes say that something was ``skipped``, or an input ``torn``: an earlier process was
         told to leave out what cannot be read, and this one is not.
+    expect : callable, optional
+        ``expect(indices)`` is called before the first input with those that this process will work on, in their order,
+        so that they can be read ahead; with Ray, which hands them out one by one, it is not.
     """
 
     output: Path
@@ -98,6 +101,7 @@ class Job:
     join: Join
     make: Callable[[int, Path], dict[str, Any]]
     strict: bool = False
+    expect: Callable[[Sequence[int]], None] | None = None
 
     @property
     def parts(self) -> Path:
@@ -169,6 +173,8 @@ def run_job(open_job: Callable[[Any], Job], config: Any, *, shard: Shard | None 
     notes = {index: note for index in mine if (note := _finished(job, index, plan_sha256))}
     todo = [index for index in mine if index not in notes]
     found = len(notes)
+    if job.expect and not ray:
+        job.expect(todo)
     made = on_ray(ray, make_part, open_job, config, todo, plan_sha256, gpus) if ray else \
         ((index, make_part(job, index, plan_sha256)) for index in todo)
     for index, note in tqdm(made, total=len(mine), initial=found, unit='file', desc=job.output.name,

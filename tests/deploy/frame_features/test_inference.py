@@ -17,7 +17,7 @@ from gluon_action.data.tfrecords.framing import RecordWriter
 from gluon_action.deploy.frame_features import scoring as scoring_module
 from gluon_action.deploy.frame_features.ensemble import combine
 from gluon_action.deploy.frame_features.evaluation import evaluate_stored
-from gluon_action.deploy.frame_features.inference import HEADER, Inference, csv_lines, infer
+from gluon_action.deploy.frame_features.inference import HEADER, Inference, csv_lines, infer, open_inference
 from gluon_action.deploy.frame_features.quantize import quantize_stored
 from gluon_action.deploy.frame_features.scoring import FileScorer, Scoring
 from gluon_action.deploy.frame_features.shards import Shard, merge
@@ -168,6 +168,32 @@ def test_a_run_that_a_damaged_record_ended_goes_on_without_it_and_tells_so_whoev
     assert f'2 inputs hold what could not be read and is left out, first {paths[1]}' in capsys.readouterr().out
     with pytest.raises(RecordError):  # who does not allow it is not given what others left out
         infer(asked[0], overwrite=True)
+
+
+def test_a_torn_file_ends_a_run_when_its_turn_comes_and_what_is_done_is_not_opened_again(world, tmp_path, monkeypatch):
+    folder, made = world
+    paths = [tmp_path / path.name for path in made['test'].paths]
+    for path, source in zip(paths, made['test'].paths):
+        path.write_bytes(source.read_bytes())
+    paths[2].write_bytes(paths[2].read_bytes()[:-5])
+    asked = config(world, tmp_path / 'out.csv', str(tmp_path / '*.tfrecord'))
+    with pytest.raises(RecordError, match=f'{paths[2]}, .*torn'):
+        infer(asked)
+    opened, window = [], scoring_module._Window
+    monkeypatch.setattr(scoring_module, '_Window', lambda *given: opened.append(given[3]) or window(*given))
+    paths[2].write_bytes(made['test'].paths[2].read_bytes())
+    assert infer(asked).found == 2 and opened == [[2]]
+    assert list(read_csv(tmp_path / 'out.csv')) == made['test'].ids
+
+
+def test_a_worker_that_is_handed_files_one_by_one_opens_no_others(world, tmp_path, monkeypatch):
+    job = open_inference(config(world, tmp_path / 'out.csv'))
+    opened, window = [], scoring_module._Window
+    monkeypatch.setattr(scoring_module, '_Window', lambda *given: opened.append(given[3]) or window(*given))
+    for index in (2, 0):
+        (tmp_path / str(index)).mkdir()
+        job.make(index, tmp_path / str(index))
+    assert opened == [[2], [0]]
 
 
 def test_a_file_without_records_adds_no_line(world, tmp_path):
