@@ -5,7 +5,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 
-from ...data.tfrecords.record_sets import counted, find_records
+from ...data.tfrecords.record_sets import counted, find_records, open_records
 from ...errors import UsageError
 from ...evaluate.scores.video_tags import VideoTagScores, VideoTagScoring
 from .scoring import FileScorer, ScoredBatch, Scoring
@@ -77,6 +77,8 @@ class LabelledBatches:
 
     def __iter__(self) -> Iterator[ScoredBatch]:
         noted = None
+        if self._scorer.scoring.on_error == 'raise':
+            open_records(self._scorer.files)  # nothing of an evaluation is kept: what is torn is named before it begins
         for number in range(len(self._scorer.files)):
             for batch in self._scorer.score(number):
                 self._scores.expected += len(batch.indices) + len(batch.failures)

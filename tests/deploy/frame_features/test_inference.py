@@ -334,6 +334,17 @@ def test_a_stored_model_is_scored_on_what_can_be_read_and_the_rest_is_told(world
     assert all(f'{tmp_path}/{name}.tfrecord, byte' in caplog.text for name in range(3))
 
 
+def test_files_that_are_torn_are_all_named_before_any_is_scored(world, tmp_path):
+    folder, made = world
+    paths = [tmp_path / path.name for path in made['validate'].paths]
+    for path, source in zip(paths, made['validate'].paths):
+        path.write_bytes(source.read_bytes()[:-5] if path != paths[0] else source.read_bytes())
+    told = []
+    with pytest.raises(RecordError, match=f'{paths[1]}, .*And of the 3 files also: {paths[2]}, '):
+        evaluate_stored(Scoring(str(folder / 'model'), num_readers=0), str(tmp_path), progress=told.append)
+    assert told == []
+
+
 def test_what_has_no_labels_is_not_scored(world):
     folder, made = world
     with pytest.raises(RecordError, match="it has no 'labels'"):
