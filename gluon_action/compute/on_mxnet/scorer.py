@@ -28,6 +28,7 @@ class GluonScorer:
 
     def __init__(self, net: Callable, contexts: Sequence[mx.Context], *, rows: int = 1, dtype: str = 'float32'):
         self.net, self.contexts, self.rows, self.dtype = net, list(contexts), rows, dtype
+        self._inputs: dict[mx.Context, mx.nd.NDArray] = {}  # the largest so far
 
     def __call__(self, data: np.ndarray) -> Callable[[], np.ndarray]:
         """Begin to score `data` (R, ...); what is returned waits for the scores (R / rows, K) and gives them."""
@@ -64,7 +65,14 @@ class GluonScorer:
     def _input(self, data: np.ndarray, context: mx.Context) -> mx.nd.NDArray:
         # Always a copy. What MXNet borrows (from_numpy, zero_copy) it gives back by a call into Python from a thread of
         # its engine, and a fork, which holds Python's lock, waits for those threads: both would wait for ever.
-        return mx.nd.array(data, ctx=context, dtype=self.dtype)
+        kept = self._inputs.get(context)
+        if kept is None or kept.shape[0] < len(data) or kept.shape[1:] != data.shape[1:]:
+            kept = self._inputs[context] = mx.nd.empty(data.shape, ctx=context, dtype=self.dtype)
+        elif kept.shape != data.shape:
+            return mx.nd.array(data, ctx=context, dtype=self.dtype)
+        # New memory takes longer to get than to fill. It is filled when what was scored before has been read.
+        kept[:] = data
+        return kept
 
 
 def loss_sum(loss: Callable, scores: np.ndarray, label: np.ndarray) -> float:
