@@ -3,9 +3,9 @@
 The step is that of `train.py`, of 32 videos of 300 frames: 64 clusters, 256 hidden units, 3,862 classes, gates, Adam,
 limited gradients, on all cores. PyTorch's network has the same parameters, and must give the same probabilities. The
 frameworks live in a process each and take turns. Tags are those of logistic regression on the mean of the frames, as
-inference scores files; beside it the same records are read only, both with two processes that read. ``--full-size``
-takes a step of the winners' network as well, 256 clusters and 1024 units, 16 videos, in a process of its own, and
-says its seconds and the most memory that the process had. Prints a table, then one JSON object a row.
+inference scores files, 128 videos at a time; beside it the same records are read only, both with two processes that
+read. ``--full-size`` takes a step of the winners' network as well, 256 clusters and 1024 units, 16 videos, in a process
+of its own, and says its seconds and the most memory that the process had. Prints a table, then one JSON object a row.
 ``--torch-python`` names an interpreter that has PyTorch.
 """
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLASSES, FRAMES, WIDTH = 3862, 300, 1152
 BATCH, CLUSTERS, HIDDEN = 32, 64, 256
 FULL_BATCH, FULL_CLUSTERS, FULL_HIDDEN, FULL_GIB = 16, 256, 1024, 8
 STEP_TARGET, TAGS_TARGET = 1.0, 0.8
-READERS = 2
+READERS, TOGETHER = 2, 128
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=7, help='turns of each; the median counts')
     parser.add_argument('--steps', type=int, default=2, help='steps a turn')
-    parser.add_argument('--videos', type=int, default=1000, help='to tag, of 120 to 300 frames, 250 kB each')
+    parser.add_argument('--videos', type=int, default=1024, help='to tag, of 120 to 300 frames, 250 kB each')
     parser.add_argument('--full-size', action='store_true', help='take a step of the largest network as well')
     parser.add_argument('--torch-python', default=sys.executable, help='interpreter that has PyTorch')
     parser.add_argument('--serve', nargs=2, metavar=('JOBS', 'FOLDER'), help=argparse.SUPPRESS)
@@ -169,8 +169,8 @@ def file_jobs(folder: Path) -> dict:
     model = write_stored(folder / 'model' / 'inference_model', [(network, arrays)])
     files = sorted(map(str, (folder / 'frame').iterdir()))
     loader = VideoLoader(FeatureRecords(files, features=network.features, num_classes=CLASSES, max_frames=FRAMES),
-                         BATCH, num_workers=READERS)
-    scorer = FileScorer(Scoring(str(model), batch_size=BATCH, num_readers=READERS), files)
+                         TOGETHER, num_workers=READERS)
+    scorer = FileScorer(Scoring(str(model), batch_size=TOGETHER, num_readers=READERS), files)
 
     def read() -> None:
         for batch in loader.epoch(0):
