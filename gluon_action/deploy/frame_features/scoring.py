@@ -15,7 +15,6 @@ from ...data.tfrecords.frame_features import FeatureRecords
 from ...data.tfrecords.origin import common_origin, origin_of
 from ...errors import DeviceError, RecordError, WeightsError
 from ...model_zoo.frame_features.stored import StoredModel, read_stored
-from ...nn.frame_draw import set_round
 
 _log = logging.getLogger(__name__)
 
@@ -291,23 +290,9 @@ def _contexts(gpu: bool) -> list:
 
 def _scorer(stored: StoredModel, scoring: Scoring):
     """Return what scores features (N, T, D) by a model on its device."""
+    from ...compute.on_mxnet.rounds import Rounds
     from ...compute.on_mxnet.scorer import GluonScorer
     contexts = _contexts(scoring.gpu)
     net = stored.build(contexts)
-    net.hybridize(static_alloc=True)
-    return GluonScorer(net if scoring.rounds == 1 else _Rounds(net, scoring.rounds), contexts)
-
-
-class _Rounds:
-    """The mean of what a network says in several passes, each of which draws other frames, always the same ones."""
-
-    def __init__(self, net, rounds: int):
-        self.net, self.rounds = net, rounds
-
-    def __call__(self, x):
-        total = None
-        for number in range(self.rounds):
-            set_round(self.net, number)
-            found = self.net(x)
-            total = found if total is None else total + found
-        return total / self.rounds
+    net.hybridize(static_alloc=scoring.rounds == 1)  # else the graph of each round would keep memory of its own
+    return GluonScorer(net if scoring.rounds == 1 else Rounds(net, scoring.rounds), contexts)

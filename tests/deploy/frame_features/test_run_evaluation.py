@@ -17,6 +17,7 @@ from gluon_action.evaluate.frame_features_config import FeatureEvaluation
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build
 from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored
+from gluon_action.nn import FrameDraw
 from gluon_action.train.recipes.frame_features_log import TagStyle
 from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
 
@@ -150,7 +151,7 @@ def test_how_frames_are_drawn_may_be_chosen_anew(run, caplog):
     assert not read_stored(run).architecture.sample_all
 
 
-def test_rounds_draw_other_frames_and_are_averaged(tmp_path):
+def test_rounds_draw_other_frames_and_are_averaged(tmp_path, monkeypatch):
     architecture = Architecture(model='NetVLADModelLF', feature_names='rgb', feature_sizes='8', frame_features=True,
                                 num_classes=CLASSES, max_frames=12, iterations=3, netvlad_cluster_size=4,
                                 netvlad_hidden_size=6)
@@ -163,9 +164,15 @@ def test_rounds_draw_other_frames_and_are_averaged(tmp_path):
         net.draw.round = number
         single.append(net(mx.nd.array(x)).asnumpy())
     assert not np.allclose(single[0], single[1], atol=1e-4) and not np.allclose(single[1], single[2], atol=1e-4)
+    compiled, draw = [], FrameDraw.hybrid_forward
+    monkeypatch.setattr(FrameDraw, 'hybrid_forward', lambda self, *given: (
+        compiled.append(self.round), draw(self, *given))[1])
     for rounds in (1, 2, 3):
         score = scoring._scorer(stored, scoring.Scoring('', rounds=rounds))
-        assert np.allclose(score(x)(), np.mean(single[:rounds], axis=0), atol=1e-6)
+        compiled.clear()
+        for batch in (x, x[::-1], x):
+            assert np.allclose(score(batch)(), np.mean(single[:rounds], axis=0)[::1 if batch is x else -1], atol=1e-6)
+        assert compiled == sorted(compiled) and set(compiled) == set(range(rounds))  # in the first batch alone
         assert (score(x)() == score(x)()).all()
 
 
