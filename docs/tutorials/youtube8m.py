@@ -78,7 +78,7 @@ gaps['NetVLAD'] = gap_in(said)
 youtube8m("""train --train_data_pattern "train/*.tfrecord" --train_dir netvlad_ema --ema_source netvlad/inference_model
           --ema_halflife 100 --batch_size 64 --base_learning_rate 0.001 --num_epochs 2""")
 said = youtube8m('eval --eval_data_pattern "validate/*.tfrecord" --train_dir netvlad_ema --run_once')
-gaps['moving average'] = gap_in(said)
+gaps['averaged'] = gap_in(said)
 
 # %%
 # Quantize
@@ -133,9 +133,9 @@ gaps['student'] = gap_in(said)
 # ------------------------
 # The student is as large as the first network. On records of this size its lead or lag is noise as often as not: repeat
 # with other seeds before you believe a difference.
-places = {'NetVLAD': (0, 1), 'moving average': (1, 1), '8 bits': (2, 1), 'GRU': (2, 0), 'both': (3, 0.5),
+places = {'NetVLAD': (0, 1), 'averaged': (1, 1), '8 bits': (2, 1), 'GRU': (2, 0), 'both': (3, 0.5),
           'student': (4, 0.5)}
-arrows = [('NetVLAD', 'moving average'), ('moving average', '8 bits'), ('8 bits', 'both'), ('GRU', 'both'),
+arrows = [('NetVLAD', 'averaged'), ('averaged', '8 bits'), ('8 bits', 'both'), ('GRU', 'both'),
           ('both', 'student')]
 figure, axes = plt.subplots(figsize=(9, 3))
 for begin, end in arrows:

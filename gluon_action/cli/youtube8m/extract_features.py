@@ -69,6 +69,8 @@ def main(args: argparse.Namespace) -> int:
     flags.prepare()
     from ...deploy.frame_features.extract import open_extraction, with_pca
     from ...deploy.frame_features.shards import check_output, run_job
+    from ...deploy.frame_features.videos_csv import read_videos_csv
+    read_videos_csv(config.input_videos_csv)  # first, as no folder shall be made for a list that is not there
     if not args.fit_pca_only:
         check_output(Path(config.output_tfrecords_file).expanduser(), args.overwrite)
     config = with_pca(config, may_fit=shard is None, progress=True)

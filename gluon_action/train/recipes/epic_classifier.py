@@ -50,7 +50,7 @@ _MESSAGES = dataclasses.replace(
                 'it, or start a new run from its parameters: --checkpoint {path}',
     other_classes='--resume_from_checkpoint: the classes were {before} and are {now}. Restore them, or start a new run',
     resume_hint='The same command with --resume_from_checkpoint {path} resumes it.',
-    start_hint='{path} holds no checkpoint yet: the same command starts anew.')
+    start_hint='{path} holds no checkpoint yet: the same command starts anew.', overwrite='')
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ MESSAGES = FolderMessages(
                   '--save-dir',
     resume_hint='The same command with --resume auto resumes from {checkpoint}.',
     start_hint='{path} holds no checkpoint yet: the same command starts anew with --overwrite.',
-    unreadable_video='Mend the video, take it off the list, or leave out what cannot be read with --on-error skip.')
+    unreadable_video='Mend the video, take it off the list, or leave out what cannot be read with --on-error skip.',
+    overwrite='--overwrite')
 
 
 def train_recognizer(config: TrainConfig) -> TrainResult:

@@ -54,7 +54,7 @@ class FolderMessages:
     unreadable_video : str
         What can be done about a video that stopped a run. Empty where nothing is to be added to the error.
     overwrite : str
-        The flag that deletes the run that is there.
+        The flag that deletes the run that is there; empty where a command has none, and each run a folder of its own.
     """
 
     folder: str
@@ -68,7 +68,7 @@ class FolderMessages:
     classes_source: str = 'the classes'
     resumed: str = 'Going on from {checkpoint} (epoch {epoch}, step {step}).'
     unreadable_video: str = ''
-    overwrite: str = '--overwrite'
+    overwrite: str = ''
 
 
 class RunFolder:
