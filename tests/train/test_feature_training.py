@@ -190,6 +190,7 @@ def run_and_die(pattern, folder, die_at):
     run(Dying(FeatureTraining(**given), given))
 
 
+@pytest.mark.slow  # a stopped run, below, goes the same way within a second
 def test_a_run_that_was_killed_ends_in_the_same_bytes(pattern, tmp_path):
     code = subprocess.run([sys.executable, __file__, pattern, tmp_path / 'killed', '6']).returncode
     assert code == -signal.SIGKILL and state_of(tmp_path / 'killed')['loop']['progress']['step'] == 5

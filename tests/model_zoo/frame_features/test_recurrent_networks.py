@@ -93,6 +93,7 @@ def test_networks_are_the_equations(options, reference):
     compare(Architecture(**{**TINY, **options}), reference, lengths=SHORT, draws=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('options, reference', NETWORKS)
 def test_networks_of_300_frames_are_the_equations(options, reference):
     compare(Architecture(**{**TINY, **options, 'max_frames': 300}), reference, lengths=LENGTHS, draws=False,
