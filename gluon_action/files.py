@@ -93,6 +93,25 @@ def put_folder(part: Path, folder: Path, *, durable: bool = True) -> None:
         shutil.rmtree(old)
 
 
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`, which gets that name when all is written, and is removed on failure.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
+    part = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
+    try:
+        with output_errors(folder):
+            part.mkdir(parents=True)
+            yield part
+            put_folder(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def sync(path: Path) -> None:
     """Wait until a file, or the list of files of a folder, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from ... import __version__
 from ...data.feature_input import FeatureInput, reference_features
 from ...data.preprocess import Preprocess
 from ...errors import ModelError, UsageError
-from ...files import describe, output_errors, put_folder, to_json
+from ...files import describe, new_folder, to_json
 from .card import card_text
 from .format import (
     CARD,
@@ -116,15 +115,9 @@ def new_bundle(folder: str | os.PathLike, *, overwrite: bool = False) -> Iterato
     """
     folder = Path(folder).expanduser().absolute()
     check_folder(folder, overwrite)
-    part = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
-    try:
-        with output_errors(folder):
-            part.mkdir(parents=True)
-            yield part
-            check_folder(folder, overwrite)  # another command may have written it in the meantime
-            put_folder(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with new_folder(folder) as part:
+        yield part
+        check_folder(folder, overwrite)  # another command may have written it in the meantime
 
 
 def complete(folder: Path, about: Mapping[str, Any], *, preprocess: Preprocess | FeatureInput,

@@ -1,9 +1,7 @@
 """The mean of the weights of several models of one network: of checkpoints of a training, or of stored models."""
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import numpy as np
 from ...data.tfrecords.origin import common_origin
 from ...errors import UsageError
 from ...feature_architecture import Architecture
-from ...files import output_errors, put_folder
+from ...files import new_folder
 from ...model_zoo.frame_features.stored import NAME, read_stored, write_stored
 from ...train.run.checkpoint import read_checkpoint
 
@@ -62,18 +60,10 @@ def average_models(models: Sequence[str | os.PathLike], save_folder: str | os.Pa
             total += arrays[key]
     features = common_origin(origins)
     means = {key: (total / len(models)).astype(np.float32) for key, total in sums.items()}
-    temporary = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
-    try:
-        with output_errors(folder):
-            temporary.mkdir(parents=True)
-        write_stored(temporary / NAME, [(first, means)], about={
+    with new_folder(folder) as part:
+        write_stored(part / NAME, [(first, means)], about={
             'mean_of': [str(model) for model in models], 'features': features})
-        first.write(temporary)
-        with output_errors(folder):
-            put_folder(temporary, folder)
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(temporary)
+        first.write(part)
     return folder / NAME
 
 

@@ -1,16 +1,14 @@
 """Several stored models as one: their probabilities added up by weights that sum to one, in one pair of files."""
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...data.tfrecords.origin import common_origin
 from ...errors import UsageError
-from ...files import output_errors, put_folder
+from ...files import new_folder
 from ...model_zoo.frame_features.stored import (
     NAME,
     check_common,
@@ -93,12 +91,9 @@ def combine(models: Sequence[str | os.PathLike], save_folder: str | os.PathLike,
                   f'{len(model.members)} networks', weight, sum(member.count for member in model.members),
                   sum(member.nbytes for member in model.members)) for model, weight in zip(stored, weights)]
     members = [(member, weight * member.weight) for model, weight in zip(stored, weights) for member in model.members]
-    temporary = folder.with_name(f'.part-{folder.name}-{os.getpid()}')
-    try:
-        with output_errors(folder):
-            temporary.mkdir(parents=True)
+    with new_folder(folder) as part:
         prefix = write_stored(
-            temporary / NAME, [(member.architecture, member.arrays) for member, _ in members],
+            part / NAME, [(member.architecture, member.arrays) for member, _ in members],
             [weight for _, weight in members],
             about={'features': features, 'from': [{
                 'prefix': str(model.prefix), 'sha256': model.sha256, 'weight': weight, **(
@@ -109,12 +104,7 @@ def combine(models: Sequence[str | os.PathLike], save_folder: str | os.PathLike,
             raise UsageError(f'--max_model_bytes: together the models have {size:,} bytes, {size - max_model_bytes:,} '
                              f'more than the {max_model_bytes:,} allowed; leave one out, or quantize what is not:\n'
                              + costs(parts))
-        stored[-1].architecture.write(temporary)
-        with output_errors(folder):
-            put_folder(temporary, folder)
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(temporary)
+        stored[-1].architecture.write(part)
     return parts
 
 
