@@ -13,6 +13,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 # isort: split
 import numpy as np
 import pytest
+from printed_commands import README, commands_of
 
 from gluon_action.cli.main import main
 from gluon_action.data.demo.frame_features import make_feature_records
@@ -22,21 +23,7 @@ from gluon_action.deploy.frame_features.scoring import Scoring
 SCRIPTS = Path(__file__).parents[2] / 'scripts' / 'youtube8m'
 VARIABLES = {'SAVEPATH': '../trained_models', 'RECORDPAT': '../data/frame/train', 'RECORDPATVAL': '../data/frame/train',
              'RECORDPATTEST': '../data/frame/test'}
-FLAGS = ('--frame_features=True --feature_names="rgb,audio" --feature_sizes="1024,128" --batch_size=160 '
-         '--base_learning_rate=0.0002 --netvlad_cluster_size=256 --netvlad_hidden_size=1024 --moe_l2=1e-6 '
-         '--iterations=300 --learning_rate_decay=0.8 --netvlad_relu=False --gating=True --moe_prob_gating=True '
-         '--lightvlad=False --num_gpu 1 --num_epochs=10')
-EMA_FLAGS = ('--model=NetVLADModelLF --train_dir="$SAVEPATH//NetVLAD_ema" '
-             '--video_level_classifier_model="LogisticModel" --frame_features --feature_names="rgb, audio" '
-             '--feature_sizes="1024, 128" --batch_size=160 --base_learning_rate=0.00008 --lstm_cells=1024 '
-             '--num_epochs=2 --num_gpu 1 --num_readers 8')
-TRAIN = f'train.py --train_data_pattern="$RECORDPAT/*.tfrecord" --model=NetVLADModelLF ' \
-        f'--train_dir="$SAVEPATH//NetVLAD" {FLAGS}'
-EVAL = f'eval.py --eval_data_pattern="$RECORDPATVAL/*.tfrecord" --model=NetVLADModelLF ' \
-       f'--train_dir="$SAVEPATH//NetVLAD" {FLAGS} --run_once --build_only --sample_all'
-TRAIN_EMA = f'train.py --train_data_pattern="$RECORDPAT/*.tfrecord" {EMA_FLAGS} --loss_lambda 0.5 ' \
-            '--ema_halflife 2000 --ema_source "$SAVEPATH//NetVLAD/inference_model"'
-EVAL_EMA = f'eval.py --eval_data_pattern="$RECORDPATVAL/*.tfrecord" {EMA_FLAGS} --build_only --run_once --sample_all'
+TRAIN, EVAL, TRAIN_EMA, EVAL_EMA = commands_of(README)
 QUANTIZE = 'quantize.py --transform_type quant_uniform --model "$SAVEPATH//NetVLAD_ema/inference_model" ' \
            '--savefile ../trained_models/quants/your_model/inference_model'
 COPY = 'cp $SAVEPATH//NetVLAD_ema/model_flags.json ../trained_models/quants/your_model'

@@ -248,8 +248,12 @@ python train.py \
 """
 
 
+def commands_of(text):
+    """Each command as a line that begins with its script."""
+    return [line.removeprefix('python ') for line in re.sub(r'\\\n', ' ', text).splitlines() if line.strip()]
+
+
 def words_of(text, variables):
     """Script and words of each command, with variables filled in."""
-    filled = string.Template(re.sub(r'\\\n', ' ', text)).substitute(variables)
-    lines = [shlex.split(line) for line in filled.splitlines() if line.strip()]
-    return [(words[1].removesuffix('.py'), words[2:]) for words in lines]
+    commands = [shlex.split(string.Template(line).substitute(variables)) for line in commands_of(text)]
+    return [(words[0].removesuffix('.py'), words[1:]) for words in commands]
