@@ -12,7 +12,7 @@ from typing import Any
 from .errors import ModelError
 from .files import write_file
 from .input_kind import parse_features
-from .options import flag_of, option, options_of, yes_or_no
+from .options import SWITCH, flag_of, option, options_of, yes_or_no
 
 #: The file of a folder that keeps an architecture, as the original's evaluation reads it.
 FILE = 'model_flags.json'
@@ -30,8 +30,7 @@ def _number(default: int | float, help: str, **about) -> Any:
 
 
 def _switch(default: bool, help: str) -> Any:
-    return option(default, help, underscores=True, group='network', type=yes_or_no, const=True,
-                  metavar='true|false')
+    return option(default, help, underscores=True, group='network', **SWITCH)
 
 
 def _dead(default: Any) -> Any:

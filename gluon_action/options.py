@@ -190,6 +190,10 @@ def yes_or_no(text: str) -> bool:
     return known[text.lower()]
 
 
+#: Of an option that is on or off: ``--flag``, ``--flag true`` and ``--flag false``.
+SWITCH: Mapping[str, Any] = MappingProxyType({'type': yes_or_no, 'const': True, 'metavar': 'true|false'})
+
+
 def _resolved(field: dataclasses.Field, annotation: Any) -> Option:
     """Say name, default, spelling and type of an option, where it leaves them to its field."""
     option = field.metadata[_KEY]

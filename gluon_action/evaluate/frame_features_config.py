@@ -7,12 +7,11 @@ from functools import partial
 
 from ..errors import UsageError
 from ..feature_architecture import Architecture
-from ..options import option, yes_or_no
+from ..options import SWITCH, option
 
 _records = partial(option, underscores=True, group='records')
 _scoring = partial(option, underscores=True, group='scoring')
 _run = partial(option, underscores=True, group='run')
-_switch = {'type': yes_or_no, 'const': True, 'metavar': 'true|false'}
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,19 @@ class FeatureEvaluation(Architecture):
     n_rounds: int = _scoring(
         1, 'mean over so many passes, each of which draws other frames; the draws are always the same ones', least=1)
     use_EMA: bool | None = _scoring(
-        None, 'take the moving averages of the parameters; by default where the run has them', **_switch)
+        None, 'take the moving averages of the parameters; by default where the run has them', **SWITCH)
     num_gpu: int = _scoring(1, 'GPUs; 0 computes on the CPU, which is also where there are none', least=0)
 
     train_dir: str = _run(
         '/tmp/yt8m_model/', 'folder of the run, whose newest checkpoint is taken. inference_model, evallog.txt and '
         'eval.json are written there', metavar='FOLDER')
-    build_only: bool = _run(False, 'write inference_model, and score nothing', **_switch)
+    build_only: bool = _run(False, 'write inference_model, and score nothing', **SWITCH)
     run_once: bool = _run(
-        False, 'score once; otherwise every new checkpoint is scored until you stop it with Ctrl-C', **_switch)
+        False, 'score once; otherwise every new checkpoint is scored until you stop it with Ctrl-C', **SWITCH)
     poll_seconds: float = _run(60., 'how often to look for a new checkpoint', least=1)
     strict_flags: bool = _run(
         False, 'refuse options of a network that contradict the stored model, instead of leaving them aside',
-        **_switch)
+        **SWITCH)
 
 
 def check_evaluation(config: FeatureEvaluation) -> None:

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from ...errors import UsageError
+from ...evaluate.frame_features_config import FeatureEvaluation
 from ...feature_architecture import Architecture
-from ...options import option, options_of, yes_or_no
+from ...options import SWITCH, changed, option, options_of
 
 #: TensorFlow's names of optimizers -> ours, and their arguments.
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,7 +35,6 @@ _records = partial(_option, group='records')
 _training = partial(_option, group='training')
 _averages = partial(_option, group='moving averages')
 _run = partial(_option, group='run')
-_switch = {'type': yes_or_no, 'const': True, 'metavar': 'true|false'}
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,14 @@ class FeatureTraining(Architecture):
         '', 'TFRecords to train on: a pattern, a folder, or several with commas between', required=True,
         metavar='PATTERN')
     incl_val: bool = _records(
-        False, "train on the validation set too: on what the pattern with 'validate' for 'train' fits", **_switch)
+        False, "train on the validation set too: on what the pattern with 'validate' for 'train' fits", **SWITCH)
     predictions: str = _records(
         '', "folder of a teacher's predictions by video, from prepare_distill_dataset --predictions_only, beside plain "
         'records; by default the records hold them', metavar='FOLDER')
-    num_readers: int = _records(
-        8, 'processes that read records, at most one for each core; 0 reads in this one. The result does not depend on '
-        'it', least=0)
-    on_error: str = _records(
-        'raise', 'a record that cannot be read stops the run, or is left out and noted in failures.jsonl, up to '
-        '--max_skip_share of them',
-        '--on_error', '--on-error', choices=('raise', 'skip'))
-
+    num_readers: int = changed(FeatureEvaluation, 'num_readers')
+    on_error: str = changed(
+        FeatureEvaluation, 'on_error', help='a record that cannot be read stops the run, or is left out and noted in '
+        'failures.jsonl, up to --max_skip_share of them')
     max_skip_share: float = _records(
         0.1, "with --on_error skip, the largest share of an epoch's records that may be left out, in 0..1",
         '--max_skip_share', '--max-skip-share', least=0)
@@ -97,10 +93,8 @@ class FeatureTraining(Architecture):
     train_dir: str = _run(
         '/tmp/yt8m_model/', 'folder of the run: checkpoints, log, events. A run that is there is resumed',
         metavar='FOLDER')
-    start_new_model: bool = _run(False, 'delete the run that is in --train_dir, and start anew', **_switch)
-    strict_flags: bool = _run(
-        False, 'refuse options of a network that contradict the stored model, instead of leaving them aside',
-        **_switch)
+    start_new_model: bool = _run(False, 'delete the run that is in --train_dir, and start anew', **SWITCH)
+    strict_flags: bool = changed(FeatureEvaluation, 'strict_flags')
     save_minutes: float = _run(
         15., 'minutes between two checkpoints within an epoch; 0 for none but those of epochs', least=0)
     keep_checkpoints: int = _run(
