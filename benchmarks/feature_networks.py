@@ -159,7 +159,7 @@ def file_jobs(folder: Path) -> dict:
     engine.set_threads()
     from gluon_action.data import VideoLoader
     from gluon_action.data.tfrecords.frame_features import FeatureRecords
-    from gluon_action.deploy.frame_features.scoring import FileScorer, Scoring
+    from gluon_action.deploy.feature_scoring.scoring import FileScorer, Scoring
     from gluon_action.feature_architecture import Architecture
     from gluon_action.model_zoo.frame_features import build
     from gluon_action.model_zoo.frame_features.stored import write_stored

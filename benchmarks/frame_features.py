@@ -119,8 +119,8 @@ def our_tags(folder: str):
     """Return what writes the tags of all videos."""
     from gluon_action import engine
     engine.set_threads()
-    from gluon_action.deploy.frame_features.inference import Inference, infer
-    from gluon_action.deploy.frame_features.scoring import Scoring
+    from gluon_action.deploy.feature_scoring.inference import Inference, infer
+    from gluon_action.deploy.feature_scoring.scoring import Scoring
     from gluon_action.feature_architecture import Architecture
     from gluon_action.model_zoo.frame_features import build
     from gluon_action.model_zoo.frame_features.stored import write_stored

@@ -17,8 +17,8 @@ from printed_commands import README, commands_of
 
 from gluon_action.cli.main import main
 from gluon_action.data.demo.frame_features import make_feature_records
-from gluon_action.deploy.frame_features.evaluation import evaluate_stored
-from gluon_action.deploy.frame_features.scoring import Scoring
+from gluon_action.deploy.feature_scoring.evaluation import evaluate_stored
+from gluon_action.deploy.feature_scoring.scoring import Scoring
 
 SCRIPTS = Path(__file__).parents[2] / 'scripts' / 'youtube8m'
 VARIABLES = {'SAVEPATH': '../trained_models', 'RECORDPAT': '../data/frame/train', 'RECORDPATVAL': '../data/frame/train',

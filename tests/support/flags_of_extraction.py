@@ -16,8 +16,8 @@ from gluon_action.cli import main as commands
 from gluon_action.cli.youtube8m import extract_features
 from gluon_action.data.tfrecords.examples import parse_example, parse_sequence_example
 from gluon_action.data.tfrecords.framing import RecordFile
-from gluon_action.deploy.frame_features import backbone
-from gluon_action.deploy.frame_features.pca import load_pca
+from gluon_action.deploy.feature_extraction import backbone
+from gluon_action.deploy.feature_extraction.pca import load_pca
 
 
 def sources(world):

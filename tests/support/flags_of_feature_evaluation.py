@@ -11,7 +11,7 @@ from gluon_action import options
 from gluon_action.cli.command import run
 from gluon_action.cli.youtube8m import eval as evaluation
 from gluon_action.cli.youtube8m import train
-from gluon_action.deploy.frame_features import run_evaluation
+from gluon_action.deploy.feature_scoring import run_evaluation
 from gluon_action.feature_architecture import SAMPLING, TRAINING, Architecture
 from gluon_action.model_zoo.frame_features.stored import read_stored
 from gluon_action.train.recipes.frame_features_config import FeatureTraining

@@ -18,9 +18,9 @@ from gluon_action.cli.youtube8m import (
 )
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.data.tfrecords.framing import RecordFile
-from gluon_action.deploy.frame_features import distill_set, evaluation, scoring
-from gluon_action.deploy.frame_features import inference as infer_module
-from gluon_action.deploy.frame_features.shards import parts_of
+from gluon_action.deploy.feature_scoring import distill_set, evaluation, scoring
+from gluon_action.deploy.feature_scoring import inference as infer_module
+from gluon_action.deploy.sharding.shards import parts_of
 from gluon_action.model_zoo.frame_features.stored import read_stored
 
 
@@ -211,7 +211,7 @@ def shard_rows(name):
     @seen('--ray')
     def ray_is_asked(world, output, *flags):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr('gluon_action.deploy.frame_features.shards.on_ray', lambda address, *a: 1 / 0)
+            patch.setattr('gluon_action.deploy.sharding.shards.on_ray', lambda address, *a: 1 / 0)
             assert RUN[name](world, *flags, 'local', code=1) is None
             assert RUN[name](world) is not None
     return {'--shard': part_is_made, '--ray': ray_is_asked}

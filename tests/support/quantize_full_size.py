@@ -10,7 +10,7 @@ import gluon_action  # noqa: F401  (prepares MXNet before it is imported)
 # isort: split
 import numpy as np
 
-from gluon_action.deploy.frame_features.quantize import quantize_stored
+from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.model_zoo.frame_features import Architecture
 from gluon_action.model_zoo.frame_features.network import construct
 from gluon_action.model_zoo.frame_features.stored import write_stored

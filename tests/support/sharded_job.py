@@ -5,8 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gluon_action.deploy.frame_features.joining import Concatenate, Number
-from gluon_action.deploy.frame_features.shards import Job
+from gluon_action.deploy.sharding.joining import Concatenate, Number
+from gluon_action.deploy.sharding.shards import Job
 from gluon_action.errors import PartsError
 
 

@@ -5,7 +5,7 @@ import pytest
 from feature_runs import CLASSES, SIZES, records, trained
 
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
-from gluon_action.deploy.frame_features.run_evaluation import evaluate_run
+from gluon_action.deploy.feature_scoring.run_evaluation import evaluate_run
 from gluon_action.evaluate.frame_features_config import FeatureEvaluation
 from gluon_action.model_zoo.frame_features.stored import read_stored
 from gluon_action.train.recipes.frame_features_log import TagStyle

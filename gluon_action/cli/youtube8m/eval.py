@@ -48,6 +48,6 @@ def main(args: argparse.Namespace) -> int:
     config = config_from(args)
     check_evaluation(config)
     prepare()
-    from ...deploy.frame_features.run_evaluation import evaluate_run
+    from ...deploy.feature_scoring.run_evaluation import evaluate_run
     print(*evaluate_run(config, args.given), sep='\n')
     return 0

@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     flags.prepare()
     from tqdm import tqdm
 
-    from ...deploy.frame_features.evaluation import evaluate_stored
+    from ...deploy.feature_scoring.evaluation import evaluate_stored
     from ...evaluate.scores.video_tags import UNREAD
     with tqdm(unit='video', disable=None) as bar:
         found = evaluate_stored(scoring_of(args, args.model_file, '--model_file', gpu=True), args.eval_data_pattern,

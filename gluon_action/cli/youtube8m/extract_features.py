@@ -37,7 +37,7 @@ EXAMPLES = """examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    from ...deploy.frame_features.extract_config import ExtractConfig
+    from ...deploy.feature_extraction.extract_config import ExtractConfig
     parser = make_parser(DESCRIPTION, epilog=EXAMPLES)
     add_options(parser, ExtractConfig, '')
     parser.add_argument('--overwrite', type=yes_or_no, nargs='?', const=True, default=False,
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from ...deploy.frame_features.extract_config import ExtractConfig
+    from ...deploy.feature_extraction.extract_config import ExtractConfig
     parser = build_parser()
     args = flags.parse(parser, argv)
     options.check_numbers(args, options.options_of(ExtractConfig).values(), parser.error)
@@ -62,14 +62,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Extract, and print how many videos gave how many frames."""
-    from ...deploy.frame_features.extract_config import ExtractConfig
+    from ...deploy.feature_extraction.extract_config import ExtractConfig
     config, shard = options.config_from(ExtractConfig, args), shard_of(args)
     if args.fit_pca_only and not config.fit_pca:
         raise UsageError('--fit_pca_only: is about --fit_pca FILE; add it')
     flags.prepare()
-    from ...deploy.frame_features.extract import open_extraction, with_pca
-    from ...deploy.frame_features.shards import check_output, run_job
-    from ...deploy.frame_features.videos_csv import read_videos_csv
+    from ...deploy.feature_extraction.extract import open_extraction, with_pca
+    from ...deploy.feature_extraction.videos_csv import read_videos_csv
+    from ...deploy.sharding.shards import check_output, run_job
     read_videos_csv(config.input_videos_csv)  # first, as no folder shall be made for a list that is not there
     if not args.fit_pca_only:
         check_output(Path(config.output_tfrecords_file).expanduser(), args.overwrite)

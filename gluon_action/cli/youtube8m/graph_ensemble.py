@@ -41,6 +41,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Combine the models and print what each costs."""
     flags.prepare()
-    from ...deploy.frame_features.ensemble import combine, costs
+    from ...deploy.stored_models.ensemble import combine, costs
     print(costs(combine(args.models, args.save_folder, args.weights, max_model_bytes=args.max_model_bytes)))
     print(f'{args.save_folder}: one model of {len(args.models)}')

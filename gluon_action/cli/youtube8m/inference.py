@@ -59,8 +59,8 @@ def main(args: argparse.Namespace, gpu: bool = False) -> None:
     need(args, 'input_data_pattern', 'output_file')
     shard = shard_of(args)
     flags.prepare()
-    from ...deploy.frame_features.inference import Inference, infer
-    from ...deploy.frame_features.model_archive import pack_model, unpack_model
+    from ...deploy.feature_scoring.inference import Inference, infer
+    from ...deploy.stored_models.model_archive import pack_model, unpack_model
     flag, model = '--train_dir', args.train_dir
     with contextlib.ExitStack() as stack:
         if args.input_model_tgz:

@@ -38,8 +38,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Join the parts and print where the result is."""
-    from ...deploy.frame_features.merging import merge
-    from ...deploy.frame_features.parts import leaves_out, manifest_of
+    from ...deploy.sharding.merging import merge
+    from ...deploy.sharding.parts import leaves_out, manifest_of
     manifest = merge(args.output, check_inputs=args.check_inputs, keep_parts=args.keep_parts, overwrite=args.overwrite)
     size = sum(file['bytes'] for file in manifest['files'].values())
     print(f'{args.output}: {len(manifest["inputs"])} inputs, each once; {len(manifest["files"])} files of {size} bytes')

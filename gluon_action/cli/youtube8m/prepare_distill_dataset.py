@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     need(args, 'output_dir', 'input_data_pattern', 'model_file')
     shard = shard_of(args)
     flags.prepare()
-    from ...deploy.frame_features.distill_set import DistillSet, make_distill_set
+    from ...deploy.feature_scoring.distill_set import DistillSet, make_distill_set
     config = DistillSet(scoring_of(args, args.model_file, '--model_file', gpu=True), args.input_data_pattern,
                         args.output_dir, args.file_size, args.predictions_only, shard)
     done = make_distill_set(config, ray=args.ray, progress=True)

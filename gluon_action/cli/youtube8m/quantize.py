@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Quantize, and print size and error of each array."""
     flags.prepare()
-    from ...deploy.frame_features.quantize import Loss, quantize_stored
+    from ...deploy.stored_models.quantize import Loss, quantize_stored
 
     def tell(loss: Loss) -> None:
         print(f'{loss.key} {"x".join(map(str, loss.shape))}: {loss.before:,} -> {loss.after:,} bytes, error '

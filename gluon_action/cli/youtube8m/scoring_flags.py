@@ -28,7 +28,7 @@ def scoring_of(args: argparse.Namespace, model: str, flag: str, gpu: bool):
     ------
     UsageError
     """
-    from ...deploy.frame_features.scoring import Scoring
+    from ...deploy.feature_scoring.scoring import Scoring
     for name in ('batch_size', 'num_readers'):
         if getattr(args, name) < 1:
             raise UsageError(f'--{name}: must be 1 or more, got {getattr(args, name)}')

@@ -35,5 +35,5 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Write the mean and print where it is."""
     flags.prepare()
-    from ...deploy.frame_features.averages import average_models
+    from ...deploy.stored_models.averages import average_models
     print(f'{average_models(args.models, args.save_folder)}: the mean of {len(args.models)}')

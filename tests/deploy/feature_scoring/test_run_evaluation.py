@@ -10,8 +10,8 @@ import pytest
 from events import scalars_of
 from feature_runs import CLASSES, records, state_of, trained
 
-from gluon_action.deploy.frame_features import run_evaluation, scoring
-from gluon_action.deploy.frame_features.run_evaluation import evaluate_run
+from gluon_action.deploy.feature_scoring import run_evaluation, scoring
+from gluon_action.deploy.feature_scoring.run_evaluation import evaluate_run
 from gluon_action.errors import CheckpointError, RecordError, UsageError
 from gluon_action.evaluate.frame_features_config import FeatureEvaluation
 from gluon_action.feature_architecture import Architecture

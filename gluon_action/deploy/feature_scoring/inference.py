@@ -11,9 +11,9 @@ import numpy as np
 from ...data.tfrecords.record_sets import find_records
 from ...errors import UsageError
 from ...evaluate.scores.video_tags import top_tags
-from .joining import Concatenate
+from ..sharding.joining import Concatenate
+from ..sharding.shards import Job, Progress, Shard, run_job
 from .scoring import FileScorer, Scoring, gpus_of
-from .shards import Job, Progress, Shard, run_job
 
 HEADER = 'VideoId,LabelConfidencePairs\n'
 
@@ -31,7 +31,7 @@ class Inference:
     top_k : int
         Classes of a video.
     shard : Shard or None
-        See :func:`gluon_action.deploy.frame_features.shards.run_job`.
+        See :func:`gluon_action.deploy.sharding.shards.run_job`.
     """
 
     scoring: Scoring

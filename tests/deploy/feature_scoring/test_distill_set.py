@@ -9,11 +9,11 @@ from gluon_action.data.tfrecords.examples import byte_rows, parse_sequence_examp
 from gluon_action.data.tfrecords.feature_messages import make_frame_record
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordFile, RecordWriter
-from gluon_action.deploy.frame_features.distill_set import DistillSet, make_distill_set
-from gluon_action.deploy.frame_features.ensemble import combine
-from gluon_action.deploy.frame_features.quantize import quantize_stored
-from gluon_action.deploy.frame_features.scoring import Scoring
-from gluon_action.deploy.frame_features.shards import Shard, merge
+from gluon_action.deploy.feature_scoring.distill_set import DistillSet, make_distill_set
+from gluon_action.deploy.feature_scoring.scoring import Scoring
+from gluon_action.deploy.sharding.shards import Shard, merge
+from gluon_action.deploy.stored_models.ensemble import combine
+from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import OutputError, RecordError, UsageError
 from gluon_action.model_zoo.frame_features.stored import read_stored
 

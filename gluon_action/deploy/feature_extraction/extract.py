@@ -17,12 +17,12 @@ from ...data.tfrecords.framing import RecordWriter
 from ...data.tfrecords.record_sets import counted
 from ...errors import UsageError, VideoReadError
 from ...files import check_folder_takes_files, output_errors
+from ..sharding.joining import Concatenate
+from ..sharding.shards import Job
 from .audio import AudioFeatures
 from .backbone import Backbone
 from .extract_config import AUDIO_SIZE, ExtractConfig
-from .joining import Concatenate
 from .pca import FILES, Pca, PcaFit, load_pca
-from .shards import Job
 from .videos_csv import ListedVideo, read_videos_csv
 
 log = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from gluon_action.data.tfrecords.examples import parse_sequence_example
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordFile
 from gluon_action.data.tfrecords.origin import origin_of
-from gluon_action.deploy.frame_features import backbone
-from gluon_action.deploy.frame_features.backbone import Backbone, frame_numbers
-from gluon_action.deploy.frame_features.pca import load_pca
-from gluon_action.deploy.frame_features.videos_csv import read_videos_csv
+from gluon_action.deploy.feature_extraction import backbone
+from gluon_action.deploy.feature_extraction.backbone import Backbone, frame_numbers
+from gluon_action.deploy.feature_extraction.pca import load_pca
+from gluon_action.deploy.feature_extraction.videos_csv import read_videos_csv
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build

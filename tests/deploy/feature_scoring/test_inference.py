@@ -14,13 +14,13 @@ from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.tfrecords.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordWriter
-from gluon_action.deploy.frame_features import scoring as scoring_module
-from gluon_action.deploy.frame_features.ensemble import combine
-from gluon_action.deploy.frame_features.evaluation import evaluate_stored
-from gluon_action.deploy.frame_features.inference import HEADER, Inference, csv_lines, infer, open_inference
-from gluon_action.deploy.frame_features.quantize import quantize_stored
-from gluon_action.deploy.frame_features.scoring import FileScorer, Scoring
-from gluon_action.deploy.frame_features.shards import Shard, merge
+from gluon_action.deploy.feature_scoring import scoring as scoring_module
+from gluon_action.deploy.feature_scoring.evaluation import evaluate_stored
+from gluon_action.deploy.feature_scoring.inference import HEADER, Inference, csv_lines, infer, open_inference
+from gluon_action.deploy.feature_scoring.scoring import FileScorer, Scoring
+from gluon_action.deploy.sharding.shards import Shard, merge
+from gluon_action.deploy.stored_models.ensemble import combine
+from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import OutputError, PartsError, RecordError, UsageError, WeightsError
 from gluon_action.evaluate.scores.video_tags import VideoTagScoring
 from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored

@@ -10,8 +10,8 @@ import quantize_full_size
 from feature_models import architecture, arrays_of, features, store
 
 from gluon_action.cli import main as commands
-from gluon_action.deploy.frame_features import quantize
-from gluon_action.deploy.frame_features.quantize import (
+from gluon_action.deploy.stored_models import quantize
+from gluon_action.deploy.stored_models.quantize import (
     METHODS,
     kmeans_levels,
     quantile_levels,

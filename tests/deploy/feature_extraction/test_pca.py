@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from gluon_action.deploy.frame_features.pca import Pca, PcaFit, load_pca
+from gluon_action.deploy.feature_extraction.pca import Pca, PcaFit, load_pca
 from gluon_action.errors import UsageError, WeightsError
 
 

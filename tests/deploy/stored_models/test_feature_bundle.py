@@ -11,10 +11,10 @@ from gluon_action.cli import main as commands
 from gluon_action.deploy.bundle.format import read_bundle, verify
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.bundle.write import write_bundle
-from gluon_action.deploy.frame_features.ensemble import combine
-from gluon_action.deploy.frame_features.quantize import quantize_stored
 from gluon_action.deploy.onnx import export as onnx_export
 from gluon_action.deploy.onnx.model import OnnxModel
+from gluon_action.deploy.stored_models.ensemble import combine
+from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import BundleError, ModelError, UsageError
 from gluon_action.model_zoo.frame_features.stored import read_stored
 

@@ -6,14 +6,14 @@ import pytest
 from feature_runs import records, state_of, trained
 
 from gluon_action.data.tfrecords.origin import origin_of
-from gluon_action.deploy.frame_features.averages import average_models
-from gluon_action.deploy.frame_features.distill_set import DistillSet, make_distill_set
-from gluon_action.deploy.frame_features.ensemble import combine
-from gluon_action.deploy.frame_features.evaluation import evaluate_stored
-from gluon_action.deploy.frame_features.inference import Inference, infer
-from gluon_action.deploy.frame_features.quantize import quantize_stored
-from gluon_action.deploy.frame_features.run_evaluation import evaluate_run
-from gluon_action.deploy.frame_features.scoring import Scoring
+from gluon_action.deploy.feature_scoring.distill_set import DistillSet, make_distill_set
+from gluon_action.deploy.feature_scoring.evaluation import evaluate_stored
+from gluon_action.deploy.feature_scoring.inference import Inference, infer
+from gluon_action.deploy.feature_scoring.run_evaluation import evaluate_run
+from gluon_action.deploy.feature_scoring.scoring import Scoring
+from gluon_action.deploy.stored_models.averages import average_models
+from gluon_action.deploy.stored_models.ensemble import combine
+from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import UsageError
 from gluon_action.evaluate.frame_features_config import FeatureEvaluation
 from gluon_action.model_zoo.frame_features.stored import read_stored

@@ -7,7 +7,7 @@ import zlib
 import pytest
 from feature_models import architecture, store
 
-from gluon_action.deploy.frame_features.model_archive import pack_model, unpack_model
+from gluon_action.deploy.stored_models.model_archive import pack_model, unpack_model
 from gluon_action.errors import OutputError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored

@@ -15,9 +15,9 @@ from ...data.tfrecords.framing import RecordWriter
 from ...data.tfrecords.record_sets import find_records
 from ...data.tfrecords.teacher import make_prediction_record
 from ...errors import UsageError
-from .joining import Gather, Number
+from ..sharding.joining import Gather, Number
+from ..sharding.shards import Job, Progress, Shard, run_job
 from .scoring import FileScorer, ScoredBatch, Scoring, gpus_of
-from .shards import Job, Progress, Shard, run_job
 
 #: Names of the files of a set.
 PATTERN = 'predictions-%05d.tfrecord'
@@ -41,7 +41,7 @@ class DistillSet:
         Write the predictions alone, see :mod:`gluon_action.data.tfrecords.teacher`: a file for each of the inputs', of
         the same name.
     shard : Shard or None
-        See :func:`gluon_action.deploy.frame_features.shards.run_job`.
+        See :func:`gluon_action.deploy.sharding.shards.run_job`.
     """
 
     scoring: Scoring

@@ -15,7 +15,7 @@ from gluon_action.cli import main as commands
 from gluon_action.data.reading.audio import mel_pieces, read_audio
 from gluon_action.data.tfrecords.examples import byte_rows, parse_example, parse_sequence_example
 from gluon_action.data.tfrecords.framing import RecordFile
-from gluon_action.deploy.frame_features.audio import AudioFeatures
+from gluon_action.deploy.feature_extraction.audio import AudioFeatures
 from gluon_action.errors import UsageError, WeightsError
 
 

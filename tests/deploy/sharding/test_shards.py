@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sharded_job import WordsConfig, open_words, write_words
 
-from gluon_action.deploy.frame_features.parts import glance, is_noted, read_plan, seal, sha256_of
-from gluon_action.deploy.frame_features.shards import Job, Shard, make_part, merge, parts_of, run_job
+from gluon_action.deploy.sharding.parts import glance, is_noted, read_plan, seal, sha256_of
+from gluon_action.deploy.sharding.shards import Job, Shard, make_part, merge, parts_of, run_job
 from gluon_action.errors import OutputError, PartsError, UsageError
 from gluon_action.files import file_sha256
 

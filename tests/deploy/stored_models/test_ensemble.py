@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from feature_models import architecture, arrays_of, features, store
 
-from gluon_action.deploy.frame_features.averages import average_models
-from gluon_action.deploy.frame_features.ensemble import combine, costs
-from gluon_action.deploy.frame_features.quantize import quantize_stored
+from gluon_action.deploy.stored_models.averages import average_models
+from gluon_action.deploy.stored_models.ensemble import combine, costs
+from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import CheckpointError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored

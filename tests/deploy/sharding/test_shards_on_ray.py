@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sharded_job import WordsConfig, open_words, write_words
 
-from gluon_action.deploy.frame_features.shards import run_job
+from gluon_action.deploy.sharding.shards import run_job
 from gluon_action.errors import PartsError, UsageError
 
 pytest.importorskip('ray')

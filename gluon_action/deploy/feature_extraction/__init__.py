@@ -1,0 +1,1 @@
+"""Features of a user's own videos, as records."""

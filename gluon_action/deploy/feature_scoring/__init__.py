@@ -1,0 +1,1 @@
+"""Record files scored by a stored model: tags, distillation sets, evaluations."""

@@ -1,0 +1,1 @@
+"""Long jobs in shards: parts, what joins them, and Ray."""

@@ -1,0 +1,1 @@
+"""What is made of stored models of features: smaller, averaged, combined, packed."""
