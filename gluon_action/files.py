@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -136,7 +137,14 @@ def output_errors(path: str | os.PathLike, hint: str = '') -> Iterator[None]:
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(f'{path}: cannot be written: {error.strerror or error}{hint}') from error
+        raise OutputError(f'{path}: cannot be written: {cause_of(error)}{hint}') from error
+
+
+def cause_of(error: OSError) -> str:
+    """Return what the system says of an error; of a disk without room, in plain words too."""
+    said = error.strerror or str(error)
+    full = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota of the disk is used up'}.get(error.errno)
+    return f'{said}: {full}' if full else said
 
 
 def check_folder_takes_files(folder: str | os.PathLike) -> None:

@@ -25,7 +25,8 @@ def test_what_fails_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(ZeroDivisionError), replacing(tmp_path / 'a') as part:
         part.write_text('new')
         raise ZeroDivisionError
-    with pytest.raises(OutputError, match='/a: cannot be written: No space left on device; remove something'):
+    told = '/a: cannot be written: No space left on device: the disk is full; remove something'
+    with pytest.raises(OutputError, match=told):
         with replacing(tmp_path / 'a', hint='; remove something'):
             raise OSError(28, 'No space left on device')
     assert os.listdir(tmp_path) == ['a'] and (tmp_path / 'a').read_text() == 'old'

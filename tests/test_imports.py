@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
 GROUND = {'class_names', 'engine', 'options', 'input_kind', 'feature_architecture', 'files', 'wire', 'run_config',
-          'errors'}
+          'signals', 'errors'}
 BELOW = {
     'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
     'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
@@ -32,6 +32,7 @@ BELOW = {
     'options': set(),
     'run_config': set(),
     'wire': {'errors'},
+    'signals': set(),
     'errors': set(),
     'utils': {'train', 'data', 'model_zoo'},
     '': {'engine', 'errors'},

@@ -7,11 +7,11 @@ import logging
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import GluonActionError, UsageError
+from ..signals import TERMINATED, Terminated, raising
 
 _program: str | None = None  # what messages and help call the command
 
@@ -33,7 +33,8 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
     Returns
     -------
     int
-        0 done, 1 failed, 2 bad usage, 130 interrupted. A traceback is printed with ``--debug`` only.
+        0 done, 1 failed, 2 bad usage, 130 interrupted, 143 a training that SIGTERM has ended. A traceback is printed
+        with ``--debug`` only.
     """
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     global _program
@@ -48,6 +49,9 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         return 130
+    except Terminated:
+        print('terminated', file=sys.stderr)
+        return TERMINATED
     except BrokenPipeError:
         # The reader of our output went away (`... | head`): nothing to tell anybody. Python flushes standard output
         # once more at exit, so it needs somewhere to go.
@@ -67,25 +71,11 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
 
 @contextlib.contextmanager
 def _heeding_interrupts() -> Iterator[None]:
-    """Make every Ctrl-C count.
-
-    An exception that is raised in a ``__del__`` is printed and forgotten, and a process that trains is in that of an
-    MXNet array often enough to lose one Ctrl-C in four.
-    """
-    def interrupt(number, frame):
-        while frame is not None:
-            if frame.f_code.co_name == '__del__':
-                again = threading.Timer(0.01, os.kill, (os.getpid(), number))
-                again.daemon = True
-                again.start()
-                return
-            frame = frame.f_back
-        raise KeyboardInterrupt
-
+    """Make every Ctrl-C count."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, or somebody else's
         yield
         return
-    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGINT, raising(KeyboardInterrupt))
     try:
         yield
     finally:

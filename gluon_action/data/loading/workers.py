@@ -56,8 +56,9 @@ class WorkerPool:
     """Runs ``function(*args)`` in forked processes and gives the answers as they come.
 
     Workers take tasks from one queue by themselves, so they stay busy while the parent computes. Values travel through
-    an anonymous memory file: pages are used by what is in flight, and freed when nothing is. Workers ignore Ctrl-C
-    (the parent decides), and the kernel kills them when the thread that made the pool ends, however it ends.
+    an anonymous memory file: pages are used by what is in flight, and freed when nothing is. Workers ignore Ctrl-C and
+    SIGTERM, which a whole group may get (the parent decides), and the kernel kills them when the thread that made the
+    pool ends, however it ends.
     The pool belongs to the thread that made it; forks happen only inside its methods, because MXNet stops its engine
     around a fork and no other thread may be computing then.
 
@@ -324,7 +325,7 @@ def _settle(parent: int, mask: set) -> None:
         os._exit(1)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # By default glibc gives the memory of every large array back to the system, and the next clip pays for new pages:
     # a third of the time of a clip of 16 frames.
