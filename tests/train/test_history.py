@@ -1,3 +1,5 @@
+import warnings
+
 import matplotlib
 import numpy as np
 import pytest
@@ -98,9 +100,70 @@ def test_the_best_epoch_is_named_by_its_number_where_not_every_one_is_validated(
                for e in range(9)]
     plot_run(records, 'history.png')
     accuracy, *_ = figures[0].axes
-    assert labels_of(accuracy) == ['train', 'validation (best 75.0 after epoch 6)']
+    assert labels_of(accuracy) == ['train', 'validation (best 75.0 in epoch 5)']
     star, = (line for line in accuracy.lines if line.get_marker() == '*')
-    assert (list(star.get_xdata()), list(star.get_ydata())) == ([6], [75.0])
+    assert (list(star.get_xdata()), list(star.get_ydata())) == ([5], [75.0])
+
+
+def test_of_equal_scores_the_star_stands_at_the_one_that_the_run_took(figures):
+    records = [{'epoch': e, 'accuracy': 0.5, 'loss': 1.0, 'val_top1': 0.5, 'best': e in (0, 2)} for e in range(5)]
+    plot_run(records, 'history.png')
+    star, = (line for line in figures[0].axes[0].lines if line.get_marker() == '*')
+    assert list(star.get_xdata()) == [2]
+
+
+def test_an_epoch_has_the_number_of_the_log_and_its_rates_reach_to_the_next(figures):
+    plot_run(RUN[:3], 'history.png', rates=[(0, 0.1), (1, 0.01), (2, 0.001), (3, 0.001)])
+    accuracy, loss, rate = figures[0].axes
+    assert list(accuracy.lines[0].get_xdata()) == list(loss.lines[0].get_xdata()) == [0, 1, 2]
+    assert list(rate.lines[0].get_xdata()) == [0, 1, 2, 3] and rate.lines[0].get_drawstyle() == 'steps-post'
+    assert {axes.get_xlabel() for axes in (accuracy, loss, rate)} == {'epoch, from 0'}
+
+
+@pytest.mark.parametrize('losses, scale', [
+    ((2., 1.9, 1.8, 1.7, 1.6, 1.5), 'linear'), ((3., 1., .5, .2, .1, .05, .02, .01), 'linear'),
+    ((2., 64., 1.8, 1.7, 1.6, 1.5), 'log'), ((2., 64., 1.8, 0., 1.6, 1.5), 'symlog'), ((0., 0.), 'linear')])
+def test_a_bad_epoch_does_not_flatten_the_losses_of_the_others(figures, losses, scale):
+    plot_run([{'epoch': e, 'accuracy': 0.5, 'loss': loss} for e, loss in enumerate(losses)], 'history.png')
+    plot_run_by_steps([{'step': 10 * e, 'loss': loss} for e, loss in enumerate(losses, 1)], 'history.png')
+    for figure, place in zip(figures, (1, 0)):
+        axes = figure.axes[place]
+        assert axes.get_yscale() == scale and ('logarithmic axis, up to 64' in axes.get_title()) == (scale != 'linear')
+        low, high = axes.get_ylim()
+        assert low < min(losses) and high > max(losses)
+        if scale == 'log':  # the height of what the other epochs have, as a share of the panel
+            transform = axes.transData.transform
+            ends = [transform((0, value))[1] for value in (1.5, 2., low, high)]
+            assert (ends[1] - ends[0]) / (ends[3] - ends[2]) > 0.05
+
+
+def test_a_loss_that_is_not_finite_is_left_out(figures):
+    plot_run([{'epoch': e, 'accuracy': 0.5, 'loss': 1., 'val_loss': loss} for e, loss in enumerate(
+        (1., float('inf'), float('nan'), 2.))], 'history.png')
+    assert list(figures[0].axes[1].lines[1].get_xdata()) == [0, 3]
+
+
+def test_best_five_of_few_classes_are_not_drawn(figures):
+    plot_run(RUN, 'history.png', top5=False)
+    assert 'validation, top-5' not in labels_of(figures[0].axes[0])
+
+
+def test_a_plot_that_is_shown_is_there_for_savefig_and_the_gallery(tmp_path):
+    import matplotlib.pyplot as plt
+    plt.close('all')
+    history = TrainingHistory(['a'])
+    history.update([0.5])
+    history.update([0.6])
+    try:
+        with warnings.catch_warnings(action='ignore'):  # Agg shows nothing
+            history.plot(colors=['#ff0000'])
+            plt.savefig(tmp_path / 'mine.png')
+            history.plot(colors=['#0000ff'])
+        assert colored(tmp_path / 'mine.png', (255, 0, 0)).any()
+        assert len(plt.get_fignums()) == 1 and len(plt.gcf().axes) == 1
+        assert [line.get_color() for line in plt.gca().lines] == ['#0000ff']
+    finally:
+        plt.close('all')
 
 
 def test_the_line_of_the_best_step_stands_at_the_last_of_the_records_that_were_best(figures):

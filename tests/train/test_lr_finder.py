@@ -10,7 +10,7 @@ from loops import Batches, make_loop, make_net, same, weights
 
 from gluon_action.errors import TrainingError, UsageError
 from gluon_action.train.progress import Progress
-from gluon_action.train.recipes.lr_finder import RangeTest, RateCurve, conclusion, find_rate, plot_rates
+from gluon_action.train.recipes.lr_finder import RangeTest, RateCurve, conclusion, find_rate, loss_limits, plot_rates
 
 
 @dataclass
@@ -155,6 +155,15 @@ def test_a_loss_that_only_wavers_suggests_nothing():
         conclusion(curve, '--lr', 'folder')
     rising = RateCurve(tuple(rates), tuple(1 + rates), 'all steps')
     assert rising.suggestion is None
+
+
+def test_the_picture_shows_the_whole_fall_and_the_foot_of_the_rise():
+    rates = np.geomspace(1e-6, 1, 40)
+    losses = np.concatenate([2 + 0.5 * np.cos(np.arange(20) * 2), np.linspace(2, 0.1, 12), np.geomspace(0.3, 60, 8)])
+    low, high = loss_limits(RateCurve(tuple(rates), tuple(losses), 'broke'))
+    assert 0 <= low < losses.min() and losses[:20].max() < high < 6
+    low, high = loss_limits(RateCurve(tuple(rates), tuple(100 + losses), 'broke'))  # a fall that is small beside it
+    assert 90 < low < 100.1 and 102.5 < high < 125
 
 
 def test_the_conclusion_is_the_flag_to_pass_and_the_curve_is_drawn(tmp_path):

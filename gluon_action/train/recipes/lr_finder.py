@@ -19,7 +19,7 @@ from ... import engine
 from ...errors import OutputError, TrainingError, UsageError
 from ...evaluate.preparation import Prepared
 from ...evaluate.reports import write_figure
-from ...files import check_folder_takes_files, write_file
+from ...files import cause_of, check_folder_takes_files, write_file
 from ...model_zoo import model_card
 from ..loop import Loop
 from .config import TrainConfig
@@ -264,14 +264,31 @@ def plot_rates(curve: RateCurve, path: str | os.PathLike, *, title: str = '') ->
     axes.plot(curve.rates, curve.smooth, color='#0072B2', linewidth=2, label='smoothed')
     if curve.suggestion is not None:
         axes.axvline(curve.suggestion, color='#D55E00', linestyle='--', label=f'suggestion: {curve.suggestion:.2g}')
-    # A loss that has broken would leave the rest of the curve a flat line.
-    low, start = float(curve.smooth.min()), float(curve.smooth[0])
-    top = max(start, min(max(curve.losses), low + 2 * max(start - low, 0.1 * abs(start))))
-    axes.set(xscale='log', xlabel='learning rate', ylabel='training loss', ylim=(None, top + 0.1 * (top - low)))
+    low, high = loss_limits(curve)
+    axes.set(xscale='log', xlabel='learning rate', ylabel='training loss', ylim=(low, high))
+    if max(curve.losses) > high:
+        axes.annotate(f'up to {max(curve.losses):.3g}', (1, 1), (-6, -6), 'axes fraction', 'offset points', ha='right',
+                      va='top', fontsize='small', color='0.4')
     axes.set_title(title, fontsize='medium')
     axes.grid(alpha=0.3)
     axes.legend(framealpha=0.8)
     write_figure(figure, path, dpi=100)
+
+
+def loss_limits(curve: RateCurve) -> tuple[float, float]:
+    """Return the range of losses that a picture of a curve shows.
+
+    It has every loss up to the lowest point of the smoothed curve, and above these as much of the rise behind it as
+    the fall was deep: a loss that has broken would leave the rest a flat line. It does not go below 0.
+    """
+    smooth = curve.smooth
+    lowest = int(smooth.argmin())
+    fall = curve.losses[:lowest + 1]
+    low, top = min(*curve.losses, smooth[lowest]), max(*fall, smooth[0])
+    depth = max(smooth[0] - smooth[lowest], 0.1 * abs(smooth[0]))
+    top = max(top, min(max(curve.losses), smooth[0] + depth))
+    margin = 0.05 * (top - low)
+    return max(0., low - margin) if low >= 0 else low - margin, top + margin
 
 
 def _open_folder(folder: Path, overwrite: bool) -> Path:
@@ -281,5 +298,5 @@ def _open_folder(folder: Path, overwrite: bool) -> Path:
     try:
         check_folder_takes_files(folder)
     except OSError as error:
-        raise OutputError(f'{folder} cannot be written: {error.strerror or error}') from error
+        raise OutputError(f'{folder} cannot be written: {cause_of(error)}') from error
     return folder

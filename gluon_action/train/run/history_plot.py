@@ -10,6 +10,8 @@ from ...evaluate.reports import write_figure
 
 # Colour-blind safe (Okabe and Ito); training is blue and validation vermilion in every panel.
 _TRAIN, _VALIDATION, _TOP5, _RATE = '#0072B2', '#D55E00', '#E69F00', '#009E73'
+# Losses so many times those of most epochs would make a flat line of these.
+_FAR = 10
 
 
 class TrainingHistory:
@@ -33,6 +35,7 @@ class TrainingHistory:
         self.l = len(self.labels)  # the name it has in GluonCV
         self.history = {label: [] for label in self.labels}
         self.epochs = 0
+        self._shown: int | None = None
 
     def update(self, values: Sequence[float]) -> None:
         """Append one epoch: a value for each label.
@@ -52,6 +55,9 @@ class TrainingHistory:
              y_lim: tuple[float, float] | None = (0, 1), save_path: str | os.PathLike | None = None,
              legend_loc: str = 'upper right') -> None:
         """Draw the curves.
+
+        A plot that is shown stays pyplot's current figure, so that ``savefig`` and notebooks find it, until this
+        history is plotted again; one that is written to a file is closed.
 
         Parameters
         ----------
@@ -81,7 +87,8 @@ class TrainingHistory:
         colors = [f'C{i}' for i in range(len(labels))] if colors is None else list(colors)
         if len(colors) != len(labels):
             raise UsageError(f'{len(labels)} labels need as many colors, got {len(colors)}')
-        figure, axes = plt.subplots()
+        again = save_path is None and self._shown is not None and plt.fignum_exists(self._shown)
+        figure, axes = plt.subplots(num=self._shown, clear=True) if again else plt.subplots()
         for label, color in zip(labels, colors):
             axes.plot(range(self.epochs), self.history[label], color=color, label=label, marker=_marker(self.epochs))
         if y_lim is not None:
@@ -89,15 +96,22 @@ class TrainingHistory:
         axes.set_xlabel('epoch')
         axes.legend(loc=legend_loc)
         if save_path is None:
+            self._shown = figure.number
             plt.show()
-        else:
+            return
+        try:
             write_figure(figure, save_path, dpi=100)
-        plt.close(figure)
+        finally:
+            plt.close(figure)
 
 
 def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: Sequence[tuple[float, float]] = (),
-             title: str = '') -> None:
+             title: str = '', top5: bool = True) -> None:
     """Draw a whole run in three panels: accuracy, loss and learning rate by epoch.
+
+    Epochs have the numbers that they have in the log, from 0: what was scored after epoch 2 stands at 2, and the rates
+    that it was trained with reach from there to 3. The axis of losses is logarithmic where a few values would flatten
+    all the others, and says so.
 
     Parameters
     ----------
@@ -107,9 +121,11 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
     save_path : path
         PNG file, replaced whole or not at all.
     rates : sequence of (float, float)
-        Epoch, with fraction, and learning rate there. Without it the ``lr`` of each epoch is drawn.
+        Epoch, with fraction, and learning rate from there on. Without it the ``lr`` of each epoch is drawn.
     title : str
         Line above the panels.
+    top5 : bool
+        Whether to draw ``val_top5``, which says nothing of five classes or fewer.
 
     Raises
     ------
@@ -119,22 +135,22 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
     epochs = list(epochs)
     figure, (accuracy, loss, rate) = _three_panels(title)
     _curve(accuracy, epochs, 'accuracy', 'train', _TRAIN, scale=100)
-    _curve(accuracy, epochs, 'val_top5', 'validation, top-5', _TOP5, scale=100, linestyle=':')
+    if top5:
+        _curve(accuracy, epochs, 'val_top5', 'validation, top-5', _TOP5, scale=100, linestyle=':')
     _curve(accuracy, epochs, 'val_top1', 'validation', _VALIDATION, scale=100, best=True)
     _curve(loss, epochs, 'loss', 'train', _TRAIN)
     _curve(loss, epochs, 'val_loss', 'validation', _VALIDATION)
     marker = None if rates else 'o'
-    rates = list(rates) or [(record['epoch'] + 1, record['lr']) for record in epochs if record.get('lr') is not None]
+    rates = list(rates) or [(record['epoch'], record['lr']) for record in epochs if record.get('lr') is not None]
     rate.plot([place for place, _ in rates], [value for _, value in rates], color=_RATE, linewidth=2,
-              marker=marker)
+              marker=marker, drawstyle='default' if marker else 'steps-post')
     accuracy.set(title='accuracy', ylabel='top-1, %', ylim=(0, 104))
-    for axes, name in ((loss, 'loss'), (rate, 'learning rate')):
-        top = max([value for line in axes.lines for value in line.get_ydata() if math.isfinite(value)] + [1e-12])
-        axes.set(title=name, ylim=(-0.02 * top, 1.06 * top))  # from just below 0, so that a curve at 0 is seen
+    _fit_losses(loss, 'loss')
+    _fit_values(rate, 'learning rate')
     rate.ticklabel_format(axis='y', style='sci', scilimits=(-3, 3))
-    last = max([record['epoch'] + 1 for record in epochs] + [place for place, _ in rates] + [1])
+    last = max([record['epoch'] for record in epochs] + [place for place, _ in rates] + [1])
     for axes in (accuracy, loss, rate):
-        axes.set(xlabel='epochs done', xlim=(0, last * 1.03))
+        axes.set(xlabel='epoch, from 0', xlim=(-0.03 * last, 1.03 * last))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if axes is not rate and axes.lines:
@@ -162,7 +178,7 @@ def plot_run_by_steps(history: Sequence[Mapping], path: str | os.PathLike, *, ti
     figure, (loss, scores, rate) = _three_panels(title)
     _curve_by_steps(loss, history, 'loss', 'train', _TRAIN)
     _curve_by_steps(loss, history, 'val_loss', 'evaluation', _VALIDATION)
-    loss.set(title='loss, without regularisation', ylim=(0, None))
+    _fit_losses(loss, 'loss, without regularisation')
     _curve_by_steps(scores, history, 'train_auc', 'AUC, train', _TRAIN, linestyle=':')
     _curve_by_steps(scores, history, 'val_auc', 'AUC, evaluation', _VALIDATION)
     _curve_by_steps(scores, history, 'val_map', 'mAP, evaluation', _TOP5)
@@ -183,15 +199,40 @@ def plot_run_by_steps(history: Sequence[Mapping], path: str | os.PathLike, *, ti
 
 
 def _curve(axes, epochs, key, label, color, *, scale=1, linestyle='-', best=False):
-    points = [(record['epoch'] + 1, record[key] * scale) for record in epochs if record.get(key) is not None]
-    if not points:
+    records = [record for record in epochs if record.get(key) is not None and math.isfinite(record[key])]
+    if not records:
         return
-    xs, ys = zip(*points)
+    xs, ys = [record['epoch'] for record in records], [record[key] * scale for record in records]
     if best:
-        top = max(range(len(ys)), key=ys.__getitem__)
-        label = f'{label} (best {ys[top]:.1f} after epoch {xs[top]})'
+        # As the run decided; a history that does not say so has the best where the score is highest.
+        top = max(range(len(ys)), key=lambda place: (ys[place], bool(records[place].get('best')), place))
+        label = f'{label} (best {ys[top]:.1f} in epoch {xs[top]})'
         axes.plot(xs[top], ys[top], marker='*', markersize=13, color=color, zorder=3, clip_on=False)
     axes.plot(xs, ys, color=color, label=label, linewidth=2, linestyle=linestyle, marker=_marker(len(xs)), markersize=4)
+
+
+def _fit_values(axes, name: str) -> None:
+    top = max(_values(axes) + [1e-12])
+    axes.set(title=name, ylim=(-0.02 * top, 1.06 * top))  # from just below 0, so that a curve at 0 is seen
+
+
+def _fit_losses(axes, name: str) -> None:
+    """Let an axis show all losses: a logarithmic one where the highest fifth is far above the rest."""
+    values = sorted(_values(axes))
+    if not values or values[-1] <= _FAR * max(values[int(0.8 * (len(values) - 1))], 0):
+        _fit_values(axes, name)
+        return
+    low, high = min(value for value in values if value > 0), values[-1]
+    if values[0] > 0:
+        axes.set_yscale('log')
+    else:
+        axes.set_yscale('symlog', linthresh=low)
+    axes.set(title=f'{name}: logarithmic axis, up to {high:.3g}', ylim=(low / 1.5 if values[0] > 0 else -0.1 * low,
+                                                                      1.5 * high))
+
+
+def _values(axes) -> list[float]:
+    return [float(value) for line in axes.lines for value in line.get_ydata() if math.isfinite(value)]
 
 
 def _three_panels(title: str):
