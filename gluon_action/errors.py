@@ -46,6 +46,14 @@ class TrainingError(GluonActionError, RuntimeError):
     """Training that cannot continue: the loss is not finite, or too many samples failed."""
 
 
+class DivergedError(TrainingError):
+    """Training whose loss or parameters are not finite any more."""
+
+
+class UnscoredError(TrainingError):
+    """A validation of which no sample could be read."""
+
+
 class VideoReadError(GluonActionError, RuntimeError):
     """A video that cannot be decoded.
 

@@ -50,5 +50,6 @@ def test_an_old_run_is_resumed_tested_and_exported(old, capsys):
     assert main(resumed) == 0
     epochs = [record['epoch'] for record in map(json.loads, open('run/metrics.jsonl')) if record.get('kind') == 'epoch']
     assert epochs == [0, 1]
+    assert json.loads(Path('run/config.json').read_text())['config']['schedule_rule'] == 'gluoncv'  # as it began
     assert main(['export', 'run', '--out', 'new']) == 0 and verify('new').ok
     assert read_bundle('new').preprocess == read_bundle('bundle').preprocess

@@ -22,7 +22,7 @@ class Hook:
         """After each batch has been handed to the devices, with its `StepResult`."""
 
     def on_scored(self, loop, scores: Any, batch: Any) -> None:
-        """After each batch of a validation; the sums in `scores` reach to the batch before it."""
+        """After each batch of a validation, which is in the sums in `scores`."""
 
     def on_epoch(self, loop, record: dict[str, Any]) -> None:
         """After each epoch and its validation; `record` is also the last of ``loop.progress.history``."""

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..files import cause_of
 from ..model_zoo.params_file import replace_arrays
+from ..signals import Terminated, told_to_end, wait_with_termination
 from .hook import Hook
 from .run.checkpoint import CheckpointDir
 from .run.states_file import save_states
 
 
 class SaveCheckpoints(Hook):
-    """Saves the state after every epoch, and every so many steps or minutes.
+    """Saves the state after every epoch, every so many steps or minutes, and before SIGTERM ends the run.
+
+    The signal waits until a step, or a batch of a validation, is done; then `Terminated` is raised.
 
     Parameters
     ----------
@@ -40,17 +44,43 @@ class SaveCheckpoints(Hook):
     def on_start(self, loop, epochs, batches):
         """Count steps and time from where the run resumes."""
         self._last, self._saved_at = loop.progress.step, time.monotonic()
+        wait_with_termination(True)
+
+    def on_batch(self, loop, batch):
+        """End here rather than after one more step."""
+        self._end_if_told(loop)
 
     def on_step(self, loop, result):
         """Save when enough steps have passed, or enough time."""
-        due = self.every and loop.progress.step - self._last >= self.every or \
-            self.seconds and time.monotonic() - self._saved_at >= self.seconds
+        due = self.every and loop.progress.step - self._last >= self.every or self._is_time
         if due and loop.between_updates:
             self._save(loop)
+        self._end_if_told(loop)
+
+    def on_scored(self, loop, scores, batch):
+        """Save what was trained since the last time: when enough time has passed, or the videos seem to be gone."""
+        if self._last != loop.progress.step and (self._is_time or not batch.indices):
+            self._save(loop)
+        self._end_if_told(loop)
 
     def on_epoch(self, loop, record):
         """Save."""
         self._save(loop)
+        self._end_if_told(loop)
+
+    def close(self):
+        """Let SIGTERM end the run at once again."""
+        wait_with_termination(False)
+
+    @property
+    def _is_time(self) -> bool:
+        return bool(self.seconds) and time.monotonic() - self._saved_at >= self.seconds
+
+    def _end_if_told(self, loop) -> None:
+        if told_to_end() and loop.between_updates:
+            if self._last != loop.progress.step:
+                self._save(loop)
+            raise Terminated
 
     def _save(self, loop) -> None:
         self.folder.save(loop.progress.step, {**loop.state_dict(), **self.extra})
@@ -119,7 +149,7 @@ class SaveParameters(Hook):
                 with contextlib.suppress(FileNotFoundError):
                     file.unlink()
             except OSError as error:
-                raise OutputError(f'cannot remove {file}, which is no longer the best: {error.strerror}') from error
+                raise OutputError(f'cannot remove {file}, which is no longer the best: {cause_of(error)}') from error
 
 
 def link(path: Path, name: Path) -> None:
@@ -133,4 +163,4 @@ def link(path: Path, name: Path) -> None:
             shutil.copyfile(path, temporary)
         os.replace(temporary, name)
     except OSError as error:
-        raise OutputError(f'cannot write {name}: {error.strerror or error}') from error
+        raise OutputError(f'cannot write {name}: {cause_of(error)}') from error

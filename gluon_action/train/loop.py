@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compute.learner import Learner, LearnerState, Shard
-from ..errors import CheckpointError, TrainingError, UsageError
+from ..errors import CheckpointError, DivergedError, UnscoredError, UsageError
 from ..evaluate.scores.validation import Scores
 from .hook import Hook, closing
 from .progress import Progress, StepResult
@@ -68,8 +68,10 @@ class Loop:
 
         Raises
         ------
-        TrainingError
+        DivergedError
             When the loss is not finite.
+        UnscoredError
+            When not one sample of a validation can be read.
         """
         progress = self.progress
         with closing(hooks):
@@ -115,7 +117,7 @@ class Loop:
             shards = self.learner.gradients(self._mixed(batch), seed=(self.seed, progress.step))
         self._gathered_batches += 1
         self._gathered_samples += len(batch.indices)
-        lr = self.schedule(progress.update + 1)
+        lr = self.schedule(progress.place + 1)
         if self._gathered_batches == self.learner.accumulate:
             self.update()
         progress.batch += 1
@@ -126,9 +128,12 @@ class Loop:
 
     def update(self) -> None:
         """Turn the gradients gathered so far into one update of the parameters."""
+        progress = self.progress
         if self._gathered_samples:
-            self.progress.update += 1
-            self.learner.update(self.schedule(self.progress.update), self._gathered_samples)
+            progress.update += 1
+            self.learner.update(self.schedule(progress.place), self._gathered_samples)
+        else:
+            progress.idle += 1
         self._gathered_batches = self._gathered_samples = 0
 
     def validate(self, loader, hooks: Sequence[Hook] = ()) -> dict[str, float]:
@@ -145,16 +150,22 @@ class Loop:
         ------
         UsageError
             When there is nothing to score.
+        UnscoredError
+            When there is, and not one sample could be read: that is no score.
         """
-        scores, pending = self.scores(len(loader)), []
+        scores, pending, scored, failure = self.scores(len(loader)), None, 0, None
         for batch in loader.epoch(0):
             # One batch late, as in training.
-            waiting, pending = pending, self.learner.scores(batch) if len(batch.indices) else []
-            _read_scores(waiting, scores)
-            scores.expected += len(batch.indices) + len(batch.failures)
-            for hook in hooks:
-                hook.on_scored(self, scores, batch)
-        _read_scores(pending, scores)
+            waiting, pending = pending, (batch, self.learner.scores(batch) if len(batch.indices) else [])
+            scored += len(batch.indices)
+            failure = batch.failures[-1] if batch.failures else failure
+            if waiting:
+                self._read_scores(scores, *waiting, hooks)
+        if pending:
+            self._read_scores(scores, *pending, hooks)
+        if failure is not None and not scored:
+            raise UnscoredError(f'not one of the {scores.expected} samples of the validation could be read, which is '
+                                f'no score; the last one: {getattr(failure, "message", failure)}')
         return scores.summary()
 
     def flush(self) -> None:
@@ -162,7 +173,7 @@ class Loop:
 
         Raises
         ------
-        TrainingError
+        DivergedError
             When the loss is not finite.
         """
         result, self._unread = self._unread, None
@@ -172,7 +183,7 @@ class Loop:
     @property
     def learning_rate(self) -> float:
         """Rate of the last update; before any, that of the first."""
-        return self.schedule(max(1, self.progress.update))
+        return self.schedule(max(1, self.progress.place))
 
     @property
     def between_updates(self) -> bool:
@@ -186,7 +197,7 @@ class Loop:
         ------
         UsageError
             Between the batches of one update, see `between_updates`.
-        TrainingError
+        DivergedError
             When loss or parameters are not finite, so that a broken state never replaces a good one.
         """
         if not self.between_updates:
@@ -237,13 +248,14 @@ class Loop:
         self.progress.correct += result.correct
         self.progress.count += result.count
 
-    def _diverged(self, what: str, batch: int, lr: float) -> TrainingError:
+    def _read_scores(self, scores: Scores, batch, shards: Sequence[Shard], hooks: Sequence[Hook]) -> None:
+        for shard in shards:
+            scores.add(shard.logits, shard.label, shard.loss_sum)
+        scores.expected += len(batch.indices) + len(batch.failures)
+        for hook in hooks:
+            hook.on_scored(self, scores, batch)
+
+    def _diverged(self, what: str, batch: int, lr: float) -> DivergedError:
         progress = self.progress
-        return TrainingError(f'{what} after batch {batch} of epoch {progress.epoch} (update {progress.update}, '
-                             f'learning rate {lr:g}); try {self.advice}. The last checkpoint is from before this and '
-                             'is kept')
-
-
-def _read_scores(shards: Sequence[Shard], scores: Scores) -> None:
-    for shard in shards:
-        scores.add(shard.logits, shard.label, shard.loss_sum)
+        return DivergedError(f'{what} after batch {batch} of epoch {progress.epoch} (update {progress.update}, '
+                             f'learning rate {lr:g}); try {self.advice}')

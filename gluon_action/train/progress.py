@@ -19,10 +19,13 @@ class Progress:
         The epoch being trained, from 0, and how many of its batches are done.
     step, update : int
         Batches and parameter updates since the start of the run.
+    idle : int
+        Updates that were due and not made, since no sample of theirs could be read. The schedule counts them, so that
+        its changes stay where they are.
     loss_sum, correct, count, failed : float, int, int, int
         Sums over the samples of this epoch so far; `failed` ones could not be read.
     best, best_epoch : float, int or None
-        Highest validation score and its epoch.
+        Highest validation score and its epoch; of equal scores that with the lowest validation loss.
     history : list of dict
         The records of the epochs done, see `Loop.fit`.
     """
@@ -31,6 +34,7 @@ class Progress:
     batch: int = 0
     step: int = 0
     update: int = 0
+    idle: int = 0
     loss_sum: float = 0.0
     correct: int = 0
     count: int = 0
@@ -38,6 +42,11 @@ class Progress:
     best: float = 0.0
     best_epoch: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def place(self) -> int:
+        """Updates since the start of the run that were made or due: where the schedule stands."""
+        return self.update + self.idle
 
     @property
     def loss(self) -> float:
@@ -59,11 +68,17 @@ class Progress:
         """Keep the record of the epoch just done, note whether its `score` is the best, and stand at the next."""
         if score in record:
             # A score that the validation set leaves undefined is never the best.
-            record['best'] = record[score] > (-math.inf if self.best_epoch is None else self.best)
+            best = -math.inf if self.best_epoch is None else self.best
+            record['best'] = record[score] > best or record[score] == best and self._loses_less(record)
             if record['best']:
                 self.best, self.best_epoch = record[score], self.epoch
         self.history.append(record)
         self.epoch, self.batch = self.epoch + 1, 0
+
+    def _loses_less(self, record: dict[str, Any]) -> bool:
+        """Whether the validation loss of an epoch is below that of the best one."""
+        best = next((other for other in self.history if other['epoch'] == self.best_epoch), {})
+        return record.get('val_loss', math.inf) < best.get('val_loss', -math.inf)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError
-
-MODES = ('constant', 'step', 'linear', 'poly', 'cosine')
+from .lr_scheduler import MODES, LRScheduler, LRSequential, rate_at, remaining
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,13 @@ PRESETS = {
 }
 
 
+#: How updates are given their rates: where the flags say, or as GluonCV's training script does.
+RULES = ('exact', 'gluoncv')
+
+
 def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *, warmup_epochs: int = 0,
                   warmup_lr: float = 0.0, decay: str | Sequence[float] = (), factor: float = 0.1, power: float = 2,
-                  target_lr: float = 0.0) -> LRSequential:
+                  target_lr: float = 0.0, rule: str = 'exact') -> Callable[[int], float]:
     """Schedule of a whole run: linear warmup, then `mode`.
 
     Parameters
@@ -62,12 +65,14 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
     power : float
         Exponent of ``'poly'``.
     target_lr : float
-        Rate at the end of linear, poly and cosine.
+        Rate that linear, poly and cosine have come to when the run is over.
+    rule : str
+        One of `RULES`. ``'gluoncv'`` is for runs of versions that had no other, when they are resumed.
 
     Returns
     -------
-    LRSequential
-        ``schedule(update) -> rate``; MXNet's optimizers count updates from 1.
+    callable
+        ``schedule(update) -> rate``, updates counted from 1; past the end, the last rate.
 
     Raises
     ------
@@ -76,7 +81,14 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
 
     Notes
     -----
-    The values are those of the LRSequential that GluonCV's training script builds.
+    An update has the rate of the moment at which it begins. So the first one has the first rate, a change at epoch 40
+    is in force from the first update of epoch 40 on, and the last of ``n`` has come ``(n - 1) / n`` of the way to
+    `target_lr`: never the whole way, since it would train at 0. An update at `warmup_lr` 0 would train nothing either,
+    so that the warmup then begins a step later: its n updates have 1/(n + 1), 2/(n + 1) ... of the rate that follows.
+
+    GluonCV's training script builds an `LRSequential`, whose places count from 0, and MXNet asks it for the rates of
+    updates that count from 1: each is what the update before should have had. Of an epoch of one update, the
+    whole first epoch is lost. It also divides by ``n - 1``, so that the last update trains at `target_lr`.
     """
     if mode not in MODES:
         raise UsageError(f'--lr-mode {mode!r} is unknown; allowed: {", ".join(MODES)}')
@@ -85,17 +97,39 @@ def make_schedule(mode: str, lr: float, num_epochs: int, iters_per_epoch: int, *
                          f'{iters_per_epoch}; see --num-epochs and --accumulate')
     if not 0 <= warmup_epochs <= num_epochs:
         raise UsageError(f'--warmup-epochs {warmup_epochs} is outside 0..{num_epochs} (--num-epochs)')
-    steps, rates = [], []
-    if mode == 'step':
-        steps, rates = _changes(decay, lr, factor, num_epochs, iters_per_epoch)
-        offset = warmup_epochs * iters_per_epoch
-        steps, rates = [step - offset for step in steps], [(step - offset, rate) for step, rate in rates]
-        lr = rate_at(0, rates) if rates else lr
+    if rule not in RULES:
+        raise UsageError(f'the rule {rule!r} of a schedule is unknown; allowed: {", ".join(RULES)}')
+    warmup, total = warmup_epochs * iters_per_epoch, num_epochs * iters_per_epoch
+    steps, rates = _changes(decay, lr, factor, total, iters_per_epoch, rule) if mode == 'step' else ([], [])
+    if rule == 'gluoncv':
+        return _as_in_gluoncv(mode, lr, warmup_lr, target_lr, warmup, total, steps, rates, factor, power)
+
+    def after_warmup(done: int) -> float:
+        """Rate of the update that `done` others precede."""
+        if mode == 'constant':
+            return lr
+        if mode == 'step':
+            return rate_at(done, rates) if rates else lr * factor ** sum(start <= done for start in steps)
+        return target_lr + (lr - target_lr) * remaining(mode, (done - warmup) / max(1, total - warmup), power)
+
+    def rate(update: int) -> float:
+        done = min(max(1, update), total) - 1
+        if done >= warmup:
+            return after_warmup(done)
+        risen = done / warmup if warmup_lr else (done + 1) / (warmup + 1)
+        return warmup_lr + (after_warmup(warmup) - warmup_lr) * risen
+    return rate
+
+
+def _as_in_gluoncv(mode: str, lr: float, warmup_lr: float, target_lr: float, warmup: int, total: int,
+                   steps: list[int], rates: list[tuple[int, float]], factor: float, power: float) -> LRSequential:
+    """Return the schedule that GluonCV's training script builds, counted as there."""
+    steps, rates = [step - warmup for step in steps], [(step - warmup, rate) for step, rate in rates]
+    lr = rate_at(0, rates) if rates else lr
     return LRSequential([
-        LRScheduler('linear', base_lr=warmup_lr, target_lr=lr, nepochs=warmup_epochs, iters_per_epoch=iters_per_epoch),
-        LRScheduler(mode, base_lr=lr, target_lr=target_lr, niters=(num_epochs - warmup_epochs) * iters_per_epoch,
-                    step_iter=steps, step_factor=factor, power=power, rates=rates),
-    ])
+        LRScheduler('linear', base_lr=warmup_lr, target_lr=lr, niters=warmup),
+        LRScheduler(mode, base_lr=lr, target_lr=target_lr, niters=total - warmup, step_iter=steps, step_factor=factor,
+                    power=power, rates=rates)])
 
 
 def stairs(base: float, factor: float, examples: float, batch: int, ahead: float = 0) -> Callable[[int], float]:
@@ -126,13 +160,15 @@ def stairs(base: float, factor: float, examples: float, batch: int, ahead: float
     return lambda update: base * factor ** (((update - 1) * batch + ahead) // examples)
 
 
-def _changes(decay: str | Sequence[float], lr: float, factor: float, num_epochs: int,
-             iters_per_epoch: int) -> tuple[list[int], list[tuple[int, float]]]:
+def _changes(decay: str | Sequence[float], lr: float, factor: float, total: int, iters_per_epoch: int,
+             rule: str) -> tuple[list[int], list[tuple[int, float]]]:
     """Return the updates at which the rate is multiplied by the factor, or else updates and the rate from each on."""
+    # A change within an update is made by the next one; GluonCV's rule has places at the nearest.
+    whole = round if rule == 'gluoncv' else lambda place: math.ceil(place - 1e-9 * max(1., place))
     if isinstance(decay, str) and is_preset(decay):
-        return [], preset_rates(decay, lr, factor, num_epochs * iters_per_epoch)
+        return [], preset_rates(decay, lr, factor, total, whole)
     changes = parse_decay(decay) if isinstance(decay, str) else [(float(epoch), 'epoch', None) for epoch in decay]
-    at = [round(where * (iters_per_epoch if unit == 'epoch' else 1)) for where, unit, _ in changes]
+    at = [whole(where * (iters_per_epoch if unit == 'epoch' else 1)) for where, unit, _ in changes]
     if changes and changes[0][2] is not None:
         return [], [(step, rate) for step, (_, _, rate) in zip(at, changes)]
     return at, []
@@ -143,7 +179,8 @@ def is_preset(text: str) -> bool:
     return text.strip()[:1].isalpha()
 
 
-def preset_rates(text: str, lr: float, factor: float, num_updates: int) -> list[tuple[int, float]]:
+def preset_rates(text: str, lr: float, factor: float, num_updates: int,
+                 whole: Callable[[float], int] = math.ceil) -> list[tuple[int, float]]:
     """Updates and the rate from each on, of a schedule in `PRESETS`.
 
     Parameters
@@ -157,6 +194,8 @@ def preset_rates(text: str, lr: float, factor: float, num_updates: int) -> list[
         What the rate is multiplied by at a fall; 0.1 as published.
     num_updates : int
         Updates of the run.
+    whole : callable
+        Makes a whole number of a place that lies within an update.
 
     Raises
     ------
@@ -172,7 +211,7 @@ def preset_rates(text: str, lr: float, factor: float, num_updates: int) -> list[
         raise UsageError(f'step schedule {text!r}: after @ stands the number of steps that {name} is to take, or run '
                          f"for those of the run, got {length!r}; write '{name}@20000' or '{name}@run'")
     num_steps = preset.num_steps if not at else num_updates if length == 'run' else int(length)
-    return [(round(step * num_steps / preset.num_steps), lr * factor ** falls) for step, falls in preset.changes]
+    return [(whole(step * num_steps / preset.num_steps), lr * factor ** falls) for step, falls in preset.changes]
 
 
 def updates_per_epoch(num_batches: int, accumulate: int = 1) -> int:
@@ -224,141 +263,3 @@ def _parse_change(part: str, text: str) -> tuple[float, str, float | None]:
     if not (math.isfinite(where) and where >= 0) or (value is not None and not (math.isfinite(value) and value >= 0)):
         raise UsageError(f'step schedule {text!r}: {part!r} has a negative or infinite number')
     return where, unit, value
-
-
-def rate_at(step: int, rates: Sequence[tuple[int, float]]) -> float:
-    """Rate of the last ``(start, rate)`` that has started at `step`; the first one's before any has."""
-    started = [rate for start, rate in rates if start <= step]
-    return started[-1] if started else rates[0][1]
-
-
-def decay_factor(mode: str, step: int, num_steps: int, power: float = 2) -> float:
-    """What remains of the way from the target rate to the base rate at `step`: 1 at the start, 0 at the end.
-
-    Parameters
-    ----------
-    mode : str
-        ``'linear'``, ``'poly'`` or ``'cosine'``.
-    step : int
-        Clipped to 0..num_steps - 1.
-    num_steps : int
-        A schedule of one step stays at its start; one of no steps is over.
-    power : float
-        Exponent of ``'poly'``.
-    """
-    last = num_steps - 1
-    done = 1.0 if last < 0 else min(max(0, step), last) / max(1, last)
-    if mode == 'linear':
-        return 1 - done
-    if mode == 'poly':
-        return (1 - done) ** power
-    return (1 + math.cos(math.pi * done)) / 2
-
-
-class LRScheduler:
-    """One stretch of a schedule, with GluonCV's signature and values.
-
-    Parameters
-    ----------
-    mode : str
-        One of `MODES`.
-    base_lr, target_lr : float
-        Rate at the start and, except for constant and step, at the end.
-    niters : int
-        Length in updates; ``nepochs * iters_per_epoch`` replaces it when positive.
-    nepochs, iters_per_epoch : int
-        Length in epochs and updates of each.
-    offset : int
-        Updates before this stretch.
-    power : float
-        Exponent of ``'poly'``.
-    step_iter, step_epoch : list
-        Where ``'step'`` changes the rate, counted from the start of this stretch.
-    step_factor : float
-        Factor of each change.
-    baselr, targetlr : float, optional
-        Older names of `base_lr` and `target_lr`.
-    rates : sequence of (int, float), optional
-        For ``'step'``: updates and the rate from each on, instead of a factor.
-    """
-
-    def __init__(self, mode, base_lr=0.1, target_lr=0, niters=0, nepochs=0, iters_per_epoch=0, offset=0, power=2,
-                 step_iter=None, step_epoch=None, step_factor=0.1, baselr=None, targetlr=None, *, rates=None):
-        if mode not in MODES:
-            raise UsageError(f'schedule mode {mode!r} is unknown; allowed: {", ".join(MODES)}')
-        if mode == 'step' and step_iter is None and step_epoch is None and not rates:
-            raise UsageError("schedule mode 'step' needs step_iter, step_epoch or rates")
-        self.mode = mode
-        self.base_lr = base_lr if baselr is None else baselr
-        self.target_lr = target_lr if targetlr is None else targetlr
-        if mode == 'constant':
-            self.target_lr = self.base_lr
-        self.niters = nepochs * iters_per_epoch or niters
-        self.step = step_iter
-        if nepochs * iters_per_epoch > 0 and step_epoch is not None:
-            self.step = [epoch * iters_per_epoch for epoch in step_epoch]
-        self.rates = list(rates or ())
-        self.offset = offset
-        self.power = power
-        self.step_factor = step_factor
-        self.learning_rate = self.base_lr
-
-    def __call__(self, num_update):
-        """Rate at update `num_update`, counted from the start of the run."""
-        self.update(num_update)
-        return self.learning_rate
-
-    def update(self, num_update):
-        """Set `learning_rate` to the rate at update `num_update`."""
-        step = max(0, num_update - self.offset)
-        if self.niters:
-            step = min(step, self.niters - 1)
-        if self.rates:
-            self.learning_rate = rate_at(step, self.rates)
-        elif self.mode == 'step':
-            self.learning_rate = self.base_lr * self.step_factor ** sum(start <= step for start in self.step or ())
-        elif self.mode == 'constant':
-            self.learning_rate = self.base_lr
-        else:
-            factor = decay_factor(self.mode, step, self.niters, self.power)
-            self.learning_rate = self.target_lr + (self.base_lr - self.target_lr) * factor
-
-
-class LRSequential:
-    """Schedules one after another, with GluonCV's signature and values.
-
-    Parameters
-    ----------
-    schedulers : list of LRScheduler
-        Each starts where the one before it ends; one of no updates is passed over.
-    """
-
-    def __init__(self, schedulers):
-        if not schedulers:
-            raise UsageError('LRSequential needs at least one schedule, got none')
-        self.count = 0
-        self.update_sep = []
-        self.schedulers = []
-        self.learning_rate = 0
-        for scheduler in schedulers:
-            self.add(scheduler)
-
-    def add(self, scheduler):
-        """Append `scheduler`, shifting it to start at the end of the last one."""
-        if not isinstance(scheduler, LRScheduler):
-            raise UsageError(f'LRSequential holds LRScheduler objects, got {type(scheduler).__name__}')
-        scheduler.offset = self.count
-        self.count += scheduler.niters
-        self.update_sep.append(self.count)
-        self.schedulers.append(scheduler)
-
-    def __call__(self, num_update):
-        """Rate at update `num_update`; past the end, the last rate."""
-        self.update(num_update)
-        return self.learning_rate
-
-    def update(self, num_update):
-        """Set `learning_rate` to the rate at update `num_update`."""
-        num_update = min(num_update, self.count - 1)
-        current = next((i for i, end in enumerate(self.update_sep) if end > num_update), len(self.schedulers) - 1)
-        self.learning_rate = self.schedulers[current](num_update)

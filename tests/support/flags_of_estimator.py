@@ -141,6 +141,10 @@ def looks(world, *flags):
     return [json.loads(line)['step'] for line in lines]
 
 
+def steps_kept(world, *flags):
+    return sorted(int(path.name[5:]) for path in world.once(trained, *flags).glob('checkpoints/step-*'))
+
+
 def pictures(world, *flags):
     return sum('images/' in value.tag for event in events_of(world.once(trained, *flags))
                for value in event.summary.value)
@@ -344,6 +348,7 @@ ESTIMATOR_ROWS = {'estimator': {
     '--cropy': changes(seen_pixels, '--cropy', '3', given=WINDOW),
     '--monitor_steps': changes(looks, '--monitor_steps', '1', given=('--train_steps', '2'), to=[1, 2]),
     '--train_steps': changes(looks, '--train_steps', '2', to=[2]),
+    '--save_minutes': changes(steps_kept, '--save_minutes', '1e-9', given=('--train_steps', '3'), to=[2, 3]),
     '--learning_rate': a_step_is_as_long_as_the_rate_says,
     '--optimizer': second_step_has(0., '--optimizer', 'sgd'),
     '--momentum': second_step_has(0.5, '--momentum', '0.5'),

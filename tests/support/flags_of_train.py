@@ -150,7 +150,7 @@ def statistics_follow_as_fast_as_is_said(world, output, *flags):
 def batches_are_gathered_and_an_epoch_has_fewer_updates(world, output, *flags):
     assert updates(world) == 1 and updates(world, *flags) == 0
     # Four batches of two: three make one update, the last another. The schedule is over when the run is.
-    assert rates(world, '--lr-mode', 'linear', *flags) == pytest.approx([0.1 * 2 / 3, 0.1 / 3, *[0.] * 6], abs=1e-7)
+    assert rates(world, '--lr-mode', 'linear', *flags) == pytest.approx([0.1, 0.075, 0.05, *[0.025] * 5], abs=1e-7)
     epochs = records(ran(world, '--batch-size', '2', *flags))
     assert [(record['update'], record['step']) for record in epochs] == [(2, 4), (4, 8)]
     late = records(ran(world, '--batch-size', '2', '--resume-epoch', '1', *flags))
@@ -222,6 +222,10 @@ def left(pattern, log=None):
             return len(re.findall(pattern, text))
         return sorted(str(path.relative_to(folder)) for path in folder.glob(pattern))
     return look
+
+
+def steps_kept(world, *flags):
+    return sorted(int(path.name[5:]) for path in ran(world, *flags).glob('checkpoints/step-*'))
 
 
 @seen('--logging-file', 'other.log')
@@ -452,9 +456,9 @@ TRAIN_ROWS = {
     '--wd': changes(learnt, '--wd', '0.1'),
     '--no-wd': beta_gamma_and_bias_do_not_decay,
     '--lr-mode': changes(rates, '--lr-mode', 'poly'),
-    '--lr-decay': changes(rates, '--lr-decay', '0.5', given=('--lr-decay-epoch', '1'), to=[0.1] * 3 + [0.05] * 5),
-    '--lr-decay-period': changes(rates, '--lr-decay-period', '1', to=[0.1] * 3 + [0.01] * 5),
-    '--lr-decay-epoch': changes(rates, '--lr-decay-epoch', '0:0.01,1:0.3', to=[0.01] * 3 + [0.3] * 5),
+    '--lr-decay': changes(rates, '--lr-decay', '0.5', given=('--lr-decay-epoch', '1'), to=[0.1] * 4 + [0.05] * 4),
+    '--lr-decay-period': changes(rates, '--lr-decay-period', '1', to=[0.1] * 4 + [0.01] * 4),
+    '--lr-decay-epoch': changes(rates, '--lr-decay-epoch', '0:0.01,1:0.3', to=[0.01] * 4 + [0.3] * 4),
     '--warmup-lr': changes(rates, '--warmup-lr', '0.05', given=('--warmup-epochs', '1')),
     '--warmup-epochs': changes(rates, '--warmup-epochs', '1'),
     '--clip-grad': changes(learnt, '--clip-grad', '0.001'),
@@ -477,6 +481,7 @@ TRAIN_ROWS = {
     '--save-dir': everything_is_in_save_dir,
     '--save-frequency': changes(left(f'custom-{NAME}-000.params'), *BUSY),
     '--checkpoint-steps': changes(left('checkpoints/step-*3'), *BUSY),
+    '--checkpoint-minutes': changes(steps_kept, '--checkpoint-minutes', '1e-9', to=[3, 4]),
     '--logging-file': the_log_has_that_name,
     '--log-interval': changes(left(r'Epoch\[\d+\] Batch', log=True), *BUSY, to=4),
     '--resume': a_run_goes_on,

@@ -14,13 +14,15 @@ from loops import Batches, FailingBatches, make_loop
 from PIL import Image
 from tensorboardX.proto.event_pb2 import SessionLog
 
-from gluon_action.errors import OutputError
+from gluon_action.errors import OutputError, UnscoredError
 from gluon_action.train import loop as train_loop
 from gluon_action.train.hook import Hook
 from gluon_action.train.hooks import SaveCheckpoints
 from gluon_action.train.run import log as run_log
+from gluon_action.train.run import log_style
 from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.log import RunLog, drop_later, epoch_lines, rate_curve
+from gluon_action.train.run.log import RunLog, drop_later
+from gluon_action.train.run.log_style import epoch_lines, rate_curve, rate_text
 
 NUMBER = r'-?\d+\.\d{6}'
 BATCH_LINE = re.compile(rf'Epoch\[(\d{{3}})\] Batch \[(\d{{4}})\]/\[(\d{{4}})\]\tSpeed: {NUMBER} samples/sec\t '
@@ -28,7 +30,8 @@ BATCH_LINE = re.compile(rf'Epoch\[(\d{{3}})\] Batch \[(\d{{4}})\]/\[(\d{{4}})\]\
 LINES = (BATCH_LINE, re.compile(rf'\[Epoch \d{{3}}\] training: accuracy={NUMBER}\t loss={NUMBER}$'),
          re.compile(rf'\[Epoch \d{{3}}\] speed: \d+ samples/sec\ttime cost: {NUMBER}$'),
          re.compile(rf'\[Epoch \d{{3}}\] validation: acc-top1={NUMBER} acc-top5={NUMBER} loss={NUMBER}$'),
-         re.compile(rf'Batch \[\d{{4}}\]/\[\d{{4}}\]: acc-top1={NUMBER} acc-top5={NUMBER}$'))
+         re.compile(rf'Batch \[\d{{4}}\]/\[\d{{4}}\]: acc-top1={NUMBER} acc-top5={NUMBER}$'),
+         re.compile(r'\[Epoch \d{3}\] 1 could not be read in (train|valid)\w+: clip.avi; failures.jsonl says why$'))
 
 
 def records_of(path):
@@ -50,7 +53,7 @@ def test_the_log_has_gluoncvs_lines(run):
     assert all(any(form.match(line) for form in LINES) for line in lines)
     assert [BATCH_LINE.match(line).groups() for line in lines if line.startswith('Epoch[')] == [
         (epoch, batch, '0006') for epoch in ('000', '001') for batch in ('0001', '0003', '0005')]
-    assert sum(line.startswith('Batch [') for line in lines) == 6 and len(lines) == 6 + 6 + 6
+    assert sum(line.startswith('Batch [') for line in lines) == 6 and len(lines) == 6 + 6 + 6 + 4
 
 
 def test_lines_also_go_to_logging(tmp_path, caplog):
@@ -82,7 +85,7 @@ def clock(monkeypatch):
     clock = Clock()
     for module in (run_log, train_loop):
         monkeypatch.setattr(module, 'time', SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(run_log, 'plot_run', lambda *args, **kwargs: None)  # a picture takes a second
+    monkeypatch.setattr(log_style, 'plot_run', lambda *args, **kwargs: None)  # a picture takes a second
     return clock
 
 
@@ -206,10 +209,11 @@ def test_lines_that_no_run_has_written_stay(tmp_path):
     assert path.read_bytes() == foreign + whole + b'\n'
 
 
-def test_values_that_are_not_numbers_are_null(tmp_path):
-    loop = make_loop()
-    loop.fit(Batches(), FailingBatches(count=2, missing=(0, 1)), epochs=1, hooks=[RunLog(tmp_path, bar=False)])
-    assert records_of(tmp_path / 'metrics.jsonl')[-1]['val_loss'] is None
+def test_a_validation_without_a_sample_that_can_be_read_is_no_score(tmp_path):
+    loop, failing = make_loop(), FailingBatches(count=2, missing=(0, 1))
+    with pytest.raises(UnscoredError, match='not one of the 2 samples of the validation could be read.*truncated'):
+        loop.fit(Batches(), failing, epochs=1, hooks=[RunLog(tmp_path, log_interval=0, bar=False)])
+    assert records_of(tmp_path / 'metrics.jsonl') == [] and loop.progress.history == []
 
 
 def test_epoch_lines_have_percent_and_seconds():
@@ -223,8 +227,14 @@ def test_epoch_lines_have_percent_and_seconds():
 
 def test_the_rate_curve_is_short_and_reaches_both_ends():
     curve = rate_curve(lambda update: 1 / update, 100_000, 1000)
-    assert len(curve) < 500 and curve[0] == (1 / 1000, 1) and curve[-1] == (100, 1e-5)
+    assert len(curve) < 500 and curve[0] == (0, 1) and curve[-2:] == [(99.999, 1e-5), (100, 1e-5)]
     assert rate_curve(lambda update: 0.1, 0, 10) == []
+
+
+@pytest.mark.parametrize('rate, text', [(0.1, '0.100000'), (0.000015, '0.000015'), (1e-7, '1e-07'), (0., '0.000000'),
+                                        (0.0000123, '1.23e-05'), (0.0123456, '0.012346')])
+def test_a_small_rate_can_be_read(rate, text):
+    assert rate_text(rate) == text
 
 
 def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):

@@ -116,6 +116,11 @@ def freeze_statistics(net: Recognizer, keep: Iterable[str] = ()) -> int:
     return len(frozen)
 
 
+def kept_statistics(net: mx.gluon.Block) -> list[float]:
+    """Share of its running statistics that each batch normalisation keeps at a step, of those that still learn them."""
+    return [layer._kwargs['momentum'] for layer in batch_norms(net) if not layer._kwargs['use_global_stats']]
+
+
 def chosen_keys(net: Recognizer, which: str) -> list[str]:
     """Return the keys in a parameter file that ``'all'``, ``'body'``, ``'head'`` or a regular expression stands for.
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from ... import engine
 from ...compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from ...compute.on_mxnet.learner import GluonLearner
-from ...compute.on_mxnet.parameters import freeze_statistics, trainable
+from ...compute.on_mxnet.parameters import freeze_statistics, kept_statistics, trainable
 from ...compute.on_mxnet.scorer import GluonScorer
 from ...data.loading.loader import VideoLoader
 from ...errors import DeviceError, UsageError
@@ -27,9 +28,12 @@ from ..hook import Hook
 from ..hooks import SaveCheckpoints, SaveParameters
 from ..loop import Loop
 from ..run.by_steps import StepsStyle, fit_by_steps
-from ..run.folder import FolderMessages, ModelDir
+from ..run.cautions import Cautions, Cures, of_lists
+from ..run.folder import FolderMessages
+from ..run.lock import held
 from ..run.log import RunLog
-from ..run.run import Recipe, RunData, TrainResult, existing, run
+from ..run.model_dir import ModelDir
+from ..run.run import Recipe, RunData, TrainResult, existing, run, tensorboard_line
 from ..run.summaries import Summaries
 from ..run.warm_start import WarmStart, warm_start
 from .clip_estimator_config import FREE_TO_CHANGE, OF_THE_NETWORK, EstimatorConfig, check_config
@@ -45,6 +49,8 @@ LOG = 'train.log'
 EVALUATION = 'eval.json'
 PREDICTIONS = ('predictions.csv', 'predictions.json')
 
+_CURES = Cures(rate='--learning_rate', batch='--batch_size', momentum='--batch_norm_momentum', frozen='',
+               val_list='--eval_subset_dir_path')
 _NEW_PHASE = ('--restart puts it aside in a folder of its own and starts a new phase from its parameters; another '
               '--model_dir keeps both')
 _MESSAGES = FolderMessages(
@@ -94,7 +100,8 @@ class EstimatorRecipe(Recipe):
         return devices(self.config)
 
     def open_folder(self, cleanup):
-        """Return `model_dir`. A run that is resumed keeps its `restart`."""
+        """Return `model_dir`, which is this run's from now on. A run that is resumed keeps its `restart`."""
+        cleanup.enter_context(held(self.config.model_dir, _MESSAGES.folder))
         folder = open_folder(self.config)
         folder.announce()
         if folder.checkpoint:
@@ -137,11 +144,15 @@ class EstimatorRecipe(Recipe):
         config, scoring = self.config, loop.scores
         records = RunLog(folder.path, StepsStyle(scoring, config.weight_decay), logging_file=LOG, log_interval=0,
                          title=f'{self.card.name}, learning rate {config.learning_rate:g}')
+        lists = of_lists(data.train.dataset, data.val.dataset if data.val is not None else None, _CURES)
         return [records,
+                Cautions(records, _CURES, lists=lists, statistics=kept_statistics(loop.learner.net),
+                         samples=max(1, config.batch_size // len(loop.learner.contexts)),
+                         guessing=math.log(2 if config.multi_label else config.num_classes)),
                 Summaries(records.events, every=config.monitor_steps, images=16 if config.add_image_summaries else 0),
                 SaveParameters(folder.path, 'clips', self.card.name, frequency=0,
                                best=config.mode == 'train_and_eval', score=f'val_{scoring.best_metric}'),
-                SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data))]
+                SaveCheckpoints(folder.checkpoints, extra=self.saved_with_state(data), minutes=config.save_minutes)]
 
     def summary_lines(self, result):
         """Say where the run stands, its best score, and where to look."""
@@ -151,7 +162,7 @@ class EstimatorRecipe(Recipe):
             name = 'top-1' if 'val_top1' in best else 'mean average precision'
             lines.append(f'best {name} {result.best_score:.4f} after step {best["step"]}')
         return [*lines, *existing(result.save_dir, 'history.png', 'best.params', LOG),
-                f'tensorboard --logdir {result.save_dir}']
+                tensorboard_line(result.save_dir)]
 
 
 def open_folder(config: EstimatorConfig) -> ModelDir:

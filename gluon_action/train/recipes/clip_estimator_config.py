@@ -25,7 +25,8 @@ OF_S3DG = ('warm_start', 'min_depth', 'depth_multiplier', 'crop', 'cropheight', 
 FREE_TO_CHANGE = frozenset({
     'mode', 'model_dir', 'checkpoint_path', 'export_path', 'train_subset_dir_path', 'eval_subset_dir_path',
     'predict_subset_dir_path', 'prefetch_size', 'tfrecord_size', 'monitor_steps', 'train_steps', 'gpu_num',
-    'variables_to_warm_start', 'warm_start', 'add_image_summaries', 'num_data_workers', 'overwrite', 'restart'})
+    'variables_to_warm_start', 'warm_start', 'add_image_summaries', 'num_data_workers', 'overwrite', 'restart',
+    'save_minutes'})
 
 #: Choices that decide what network the parameters of a run fit, the classes of its head aside.
 OF_THE_NETWORK = ('network', 'channels', 'min_depth', 'depth_multiplier')
@@ -89,6 +90,8 @@ class EstimatorConfig:
         100, 'steps between two looks at the run: log, summaries, checkpoint and evaluation', metavar='STEPS', least=1)
     train_steps: int | None = _training(
         None, 'steps of the whole run; by default it runs until Ctrl-C', metavar='STEPS', least=1)
+    save_minutes: float = _training(
+        15., 'minutes between two checkpoints within --monitor_steps; 0 for none but theirs', least=0)
     learning_rate: float = _training(0.1, 'learning rate, the same throughout', least=0)
     optimizer: str = _training('momentum', 'gradient descent with momentum or without', choices=OPTIMIZERS)
     momentum: float = _training(0.9, 'momentum', least=0)

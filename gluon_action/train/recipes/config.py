@@ -18,7 +18,7 @@ FREE_ON_RESUME = frozenset({
     'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'log_interval', 'save_frequency', 'resume',
     'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
     'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base',
-    'weights_index', 'trust_first_use'})
+    'weights_index', 'trust_first_use', 'checkpoint_minutes', 'schedule_rule'})
 
 #: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
 OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')
@@ -34,8 +34,11 @@ _run = partial(option, group='run')
 class TrainConfig(RecognizerOptions):
     """What ``scripts/train_recognizer.py`` takes, under the names of its flags; ``--help`` explains each.
 
-    ``TrainConfig(model='resnet18_v1b_ucf101', dataset='demo_appearance')`` is enough to start with.
+    ``TrainConfig(model='resnet18_v1b_ucf101', dataset='demo_appearance')`` is enough to start with. `schedule_rule` is
+    no flag: how updates get their rates, see `make_schedule`. A run that began before there was a choice keeps its own.
     """
+
+    schedule_rule: str = 'exact'
 
     val_data_dir: str | None = changed(RecognizerOptions, 'val_data_dir', group='training data')
     train_list: str | None = changed(RecognizerOptions, 'train_list', group='training data')
@@ -113,7 +116,11 @@ class TrainConfig(RecognizerOptions):
     save_dir: str = _run('params', 'where everything is written')
     save_frequency: int = _run(
         10, 'epochs between saved parameters; 0 for none but the best and the last', least=0)
-    checkpoint_steps: int = _run(0, 'steps between checkpoints to resume from; 0 for one an epoch', least=0)
+    checkpoint_steps: int = _run(
+        0, 'steps between checkpoints to resume from, beside those of every epoch; 0 goes by the time alone', least=0)
+    checkpoint_minutes: float = _run(
+        15., 'minutes between checkpoints to resume from; 0 for those of every epoch and of --checkpoint-steps alone',
+        least=0)
     logging_file: str = _run('train.log', 'log file in --save-dir')
     log_interval: int = _run(50, 'batches between lines; 0 for none', least=0)
     resume: str | None = _run(

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError, WeightsError
 from ...evaluate.preparation import Prepared, prepared_for_file
-from ...files import write_file
+from ...files import cause_of, write_file
 from ...input_kind import CLIPS
 from ...model_zoo import ModelCard, model_card
 from ...model_zoo.fit import assign
@@ -23,7 +23,8 @@ from ...model_zoo.params_file import read_parameters, replace_arrays
 from ..hook import Hook
 from ..hooks import SaveCheckpoints, link
 from ..loop import Loop
-from ..run.log import LogStyle
+from ..run.cautions import Cures
+from ..run.log_style import LogStyle
 from ..run.run import TrainResult, run
 from .config import TrainConfig, check_config
 from .recognizer import MESSAGES, RecognizerRecipe
@@ -115,6 +116,8 @@ class ClassifierRecipe(RecognizerRecipe):
     """
 
     messages = _MESSAGES
+    cures = Cures(rate='--learning_rate', batch='--batch_size', momentum='', frozen='',
+                  val_list='the val list of --data_path')
 
     def __init__(self, config: TrainConfig, options: LightningRun):
         super().__init__(config)
@@ -144,14 +147,22 @@ class ClassifierRecipe(RecognizerRecipe):
         """Return how the weights to start from want clips."""
         return prepared_clips(self.config, card, self.options.checkpoint)
 
+    def build_loop(self, data, contexts, *, restored=False):
+        """Return the loop, which gives advice in the flags of this command."""
+        loop = super().build_loop(data, contexts, restored=restored)
+        loop.advice = 'a lower --learning_rate or --gradient_clip_val'
+        return loop
+
     def start(self, loop, data, folder):
         """Take the weights to start from."""
         start_from(loop, self.options.checkpoint)
 
     def hooks(self, loop, data, folder):
         """Return the log, the best parameters, and the checkpoints."""
-        return [self.run_log(folder, LightningStyle()), SaveBest(folder.path),
-                SaveCheckpoints(folder.checkpoints, self.config.checkpoint_steps, extra=self.saved_with_state(data))]
+        records = self.run_log(folder, LightningStyle())
+        return [records, self.cautions(records, loop, data), SaveBest(folder.path),
+                SaveCheckpoints(folder.checkpoints, self.config.checkpoint_steps, extra=self.saved_with_state(data),
+                                minutes=self.config.checkpoint_minutes)]
 
     def result(self, loop, data, folder):
         """Score the best parameters, read from their file."""
@@ -292,7 +303,7 @@ class SaveBest(Hook):
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
-            raise OutputError(f'{path.parent}: cannot be written: {error.strerror or error}') from error
+            raise OutputError(f'{path.parent}: cannot be written: {cause_of(error)}') from error
 
 
 class FirstBatches:
@@ -386,4 +397,4 @@ def new_version(logs: Path, name: str = 'version') -> Path:
                 return logs / f'{name}_{number}'
             number += 1
     except OSError as error:
-        raise OutputError(f'--default_root_dir: {logs} cannot be written: {error.strerror or error}') from error
+        raise OutputError(f'--default_root_dir: {logs} cannot be written: {cause_of(error)}') from error

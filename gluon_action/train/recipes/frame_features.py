@@ -26,8 +26,9 @@ from ..loop import Loop
 from ..progress import Progress
 from ..run.by_steps import fit_by_steps
 from ..run.folder import FolderMessages, SaveDir
+from ..run.lock import held
 from ..run.log import RunLog
-from ..run.run import Recipe, RunData, TrainResult, existing, run
+from ..run.run import Recipe, RunData, TrainResult, existing, run, tensorboard_line
 from ..run.summaries import Summaries
 from ..schedules import stairs
 from .frame_features_config import FREE_TO_CHANGE, OPTIMIZERS, SCHEDULED, FeatureTraining, check_config
@@ -117,6 +118,7 @@ class FeatureRecipe(Recipe):
     def open_folder(self, cleanup):
         """Return `train_dir`. What was not asked for is as it was in the run that is resumed."""
         config = self.config
+        cleanup.enter_context(held(config.train_dir, _MESSAGES.folder))
         unsaid = {field.name for field in dataclasses.fields(config)} - self.given - {'distill'}
         messages = dataclasses.replace(_MESSAGES, resume_hint='The same command without --start_new_model resumes from '
                                        '{checkpoint}.') if config.start_new_model else _MESSAGES
@@ -210,7 +212,7 @@ class FeatureRecipe(Recipe):
         return ['Done training -- epoch limit reached.' if result.step and self.config.max_steps is None else
                 f'Done training -- {result.step} steps.',
                 *existing(result.save_dir, 'history.png', LOG, 'failures.jsonl'),
-                f'tensorboard --logdir {result.save_dir}']
+                tensorboard_line(result.save_dir)]
 
     def _resume(self, folder) -> None:
         """Take over what was not asked for from the run that is resumed, and say what is another from here on."""

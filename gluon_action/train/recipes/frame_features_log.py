@@ -15,7 +15,8 @@ from ...evaluate.scores.video_tags import VideoTagScoring
 from ...feature_architecture import Architecture
 from ..hook import Hook
 from ..run.history_plot import plot_run_by_steps
-from ..run.log import LogStyle, RunLog
+from ..run.log import RunLog
+from ..run.log_style import LogStyle
 
 #: Steps between lines with scores.
 SCORED = 10

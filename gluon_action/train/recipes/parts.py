@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import re
 from dataclasses import dataclass
@@ -128,6 +129,8 @@ def prepare_restored(config: TrainConfig, card: ModelCard, checkpoint: Checkpoin
     """
     before, model = checkpoint.state['config'], checkpoint.state.get('model')
     config = config.settled({name: before.get(name) for name in config.unsaid})
+    # Versions that did not write down their rule had GluonCV's.
+    config = dataclasses.replace(config, schedule_rule=before.get('schedule_rule', 'gluoncv'))
     found = preparation_of_run(checkpoint.state, checkpoint.path) if model else read_preparation(checkpoint.path)
     return Prepared(config, prepared_for(card, found, checkpoint.path) if found else card,
                     row=found and found.row, teacher=(model or {}).get('teacher'))
@@ -213,7 +216,8 @@ def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: b
     net = build_network(prepared, data.num_classes, contexts, restored=restored)
     schedule = make_schedule(
         config.lr_mode, config.lr, config.num_epochs, updates_per_epoch(len(data.train or [0]), config.accumulate),
-        decay=config.decay, factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr)
+        decay=config.decay, factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr,
+        rule=config.schedule_rule)
     kind = SigmoidCrossEntropy if data.multi_label else SoftmaxCrossEntropy
     loss = kind(smoothing=SMOOTHING if config.label_smoothing else 0., temperature=config.temperature,
                 hard_weight=config.hard_weight)

@@ -11,13 +11,16 @@ import re
 from typing import Any
 
 from ... import engine
+from ...compute.on_mxnet.parameters import kept_statistics
 from ...errors import CheckpointError
 from ...evaluate.preparation import Prepared
 from ...model_zoo import model_card
 from ...model_zoo.fit import assign
 from ...options import flag_of
 from ..hooks import SaveCheckpoints, SaveParameters
+from ..run.cautions import Cautions, Cures, of_lists
 from ..run.folder import FolderMessages, SaveDir
+from ..run.lock import held
 from ..run.log import RunLog
 from ..run.run import Recipe, TrainResult, existing, run
 from ..run.states_file import read_states
@@ -38,14 +41,16 @@ log = logging.getLogger(__name__)
 #: What is said about the folder of a run, in the words of ``scripts/train_recognizer.py``.
 MESSAGES = FolderMessages(
     folder='--save-dir', flag=functools.partial(flag_of, TrainConfig),
-    other_run='--resume: the run was another one: {differing}. Give what it was started with, or start a new run from '
-              'its parameters: --resume-params, with another --save-dir',
+    other_run='--resume: the run was another one: {differing}. Give what it was started with; or go on from it with '
+              'what is given now, in another --save-dir: --resume-params with a .params file of {path}, '
+              '--resume-states with the .states beside it, --resume-epoch with the number of epochs done; or start a '
+              'new run from its parameters, with --resume-params alone',
     other_lists='--resume: the content of {differing} is not what the run was started with. Restore it, or start a new '
                 'run from its parameters: --resume-params, with another --save-dir',
     other_classes='--resume: the classes were {before} and are {now}. Restore them, or start a new run: with another '
                   '--save-dir',
     resume_hint='The same command with --resume auto resumes from {checkpoint}.',
-    start_hint='{path} holds no checkpoint yet: the same command starts anew with --overwrite.',
+    start_hint='{path} holds no checkpoint yet: the same command starts anew.',
     unreadable_video='Mend the video, take it off the list, or leave out what cannot be read with --on-error skip.',
     overwrite='--overwrite')
 
@@ -81,9 +86,14 @@ class RecognizerRecipe(Recipe):
 
     packages = ('gluon_action', 'numpy', 'decord', 'av')
     messages = MESSAGES
+    cures = Cures()
 
     _prepared: Prepared | None = None
     _teacher: dict[str, Any] | None = None
+
+    @property
+    def _has_others(self) -> bool:
+        return (self.config.kvstore or '').startswith('dist')
 
     @property
     def card(self):
@@ -104,7 +114,9 @@ class RecognizerRecipe(Recipe):
         return engine.contexts(self.config.num_gpus, self.config.num_cpus)
 
     def open_folder(self, cleanup):
-        """Return `save_dir`."""
+        """Return `save_dir`, which is this run's from now on."""
+        if not self._has_others:
+            cleanup.enter_context(held(self.config.save_dir, self.messages.folder))
         folder = open_folder(self.config, self.messages)
         if folder.checkpoint:
             _warn_of_another_schedule(folder.checkpoint.state['config'], self.config)
@@ -123,8 +135,11 @@ class RecognizerRecipe(Recipe):
         return prepare_training(self.config, card)
 
     def open_data(self, cleanup):
-        """Open the lists."""
-        return open_data(self.config, self.card, cleanup)
+        """Open the lists. Of several machines, the folder belongs to the first."""
+        data = open_data(self.config, self.card, cleanup)
+        if self._has_others and data.rank == 0:
+            cleanup.enter_context(held(self.config.save_dir, self.messages.folder))
+        return data
 
     def build_loop(self, data, contexts, *, restored=False):
         """Return the loop."""
@@ -152,11 +167,20 @@ class RecognizerRecipe(Recipe):
 
     def hooks(self, loop, data, folder):
         """Return the log, GluonCV's files of parameters, and the checkpoints."""
-        config = self.config
-        return [self.run_log(folder),
+        config, records = self.config, self.run_log(folder)
+        return [records, self.cautions(records, loop, data),
                 SaveParameters(folder.path, config.dataset, config.model, best=not config.train_only,
                                frequency=0 if config.train_only else config.save_frequency),
-                SaveCheckpoints(folder.checkpoints, config.checkpoint_steps, extra=self.saved_with_state(data))]
+                SaveCheckpoints(folder.checkpoints, config.checkpoint_steps, extra=self.saved_with_state(data),
+                                minutes=config.checkpoint_minutes)]
+
+    def cautions(self, records, loop, data):
+        """Return what warns of lists and options that make a training worthless."""
+        config, net = self.config, loop.learner.net
+        lists = of_lists(data.train.dataset, data.val.dataset if data.val is not None else None, self.cures)
+        return Cautions(records, self.cures, lists=lists, statistics=kept_statistics(net),
+                        samples=config.batch_size * config.num_segments,
+                        guessing=math.log(2 if data.multi_label else max(2, data.num_classes)))
 
     def run_log(self, folder, style=None):
         """Return the log."""
@@ -237,8 +261,9 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
             # The parameters alone: seed, optimizer and devices of the run do not matter here.
             assign(parts.loop.learner.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
         scores = parts.loop.validate(parts.val_loader)
-    log.info('validation: acc-top1=%f acc-top5=%f loss=%f (%d of %d videos scored)', 100 * scores['top1'],
-             100 * scores['top5'], scores['loss'], scores['count'], scores['expected'])
+    top5 = f' acc-top5={100 * scores["top5"]:f}' if parts.data.num_classes > 5 else ''
+    log.info('validation: acc-top1=%f%s loss=%f (%d of %d videos scored)', 100 * scores['top1'], top5, scores['loss'],
+             scores['count'], scores['expected'])
     return TrainResult(None, scores['top1'], None, [{f'val_{name}': value for name, value in scores.items()}])
 
 

@@ -13,7 +13,7 @@ from ...evaluate.scores.clip_scores import ClipScoring
 from ..hook import Hook
 from ..loop import Loop
 from .history_plot import plot_run_by_steps
-from .log import LogStyle
+from .log_style import LogStyle
 
 log = logging.getLogger(__name__)
 

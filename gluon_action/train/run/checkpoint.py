@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckpointError, OutputError
-from ...files import Changed, check_sealed, describe, put_folder, space_left, sync
+from ...files import Changed, cause_of, check_sealed, describe, put_folder, space_left, sync
 from ...model_zoo.params_file import read_arrays, write_arrays
 
 _FORMAT = 1
@@ -100,8 +100,7 @@ class CheckpointDir:
             self._settle()
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
-            cause = error.strerror or error
-            raise OutputError(f'cannot save the checkpoint {final}: {cause}{space_left(self.path)}; '
+            raise OutputError(f'cannot save the checkpoint {final}: {cause_of(error)}{space_left(self.path)}; '
                               f'the checkpoints before it are kept') from error
         self._distrusted.discard(final)
         self._prune()

@@ -13,6 +13,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from ...errors import OutputError
+from ...files import cause_of
 
 
 class EventFile:
@@ -85,4 +86,4 @@ class EventFile:
         try:
             yield
         except OSError as error:
-            raise OutputError(f'cannot write the events in {self.folder}: {error.strerror or error}') from error
+            raise OutputError(f'cannot write the events in {self.folder}: {cause_of(error)}') from error

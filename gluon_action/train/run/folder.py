@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError
-from ...files import check_folder_takes_files, write_file
+from ...files import cause_of, check_folder_takes_files, write_file
 from . import RUN_FILES
 from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
 
 log = logging.getLogger(__name__)
 
-_EVENTS = r'events\.out\.tfevents\..*'
+#: Names of the files that TensorBoard reads.
+EVENTS = r'events\.out\.tfevents\..*'
 
 
 def flag_of(name: str) -> str:
@@ -119,6 +120,11 @@ class RunFolder:
         hint = self.messages.start_hint if newest is None else self.messages.resume_hint
         return hint.format(path=self.path, checkpoint=newest)
 
+    def last_state(self) -> str:
+        """Say what is kept of a run that has gone wrong."""
+        newest = self.checkpoints.newest()
+        return 'There is no checkpoint yet' if newest is None else f'{newest} is from before this and is kept'
+
     def differing(self, before: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
         """Say which options were other ones when the run began.
 
@@ -141,7 +147,7 @@ class RunFolder:
             check_folder_takes_files(self.path)
         except OSError as error:
             raise OutputError(f'{self.messages.folder} {self.path} cannot be written: '
-                              f'{error.strerror or error}') from error
+                              f'{cause_of(error)}') from error
 
     def _refuse(self, template: str, differing: list[str], join: str = '; ') -> None:
         if differing:
@@ -185,7 +191,7 @@ class SaveDir(RunFolder):
                  needed: Mapping[str, str] | None = None, evaluated: Iterable[str] | None = None):
         super().__init__(path, config, messages, may_differ)
         self.overwrite, self._inside = overwrite, tuple(inside)
-        self._own = re.compile('|'.join(filter(None, [*map(re.escape, RUN_FILES), _EVENTS, written])))
+        self._own = re.compile('|'.join(filter(None, [*map(re.escape, RUN_FILES), EVENTS, written])))
         if evaluated is None:
             self._make_writable()
         if resume:
@@ -216,6 +222,10 @@ class SaveDir(RunFolder):
         if resume and (self.checkpoint is None or self._is_ours(self.checkpoint)):
             holds_run = False  # it is the one that is resumed; or it ended before its first checkpoint, and restarts
             strange = [] if self._holds_run() else self._written()
+        elif self._is_left_by_a_start():
+            log.info('%s %s holds a run that ended before its first checkpoint: a new one takes its place.',
+                     self.messages.folder, self.path)
+            return
         else:
             holds_run, strange = self._holds_run(), self._written()
         flag = self.messages.folder
@@ -239,13 +249,22 @@ class SaveDir(RunFolder):
     def _holds_run(self) -> bool:
         return (self.path / 'config.json').exists() or self.checkpoints.newest() is not None
 
+    def _is_left_by_a_start(self) -> bool:
+        """Whether all that a run has left is what one writes before it has learnt anything."""
+        try:
+            begun = 'gluon_action' in json.loads((self.path / 'config.json').read_text())['versions']
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+        learnt = any(path.suffix in ('.params', '.states') for path in self._written())
+        return begun and not learnt and self.checkpoints.newest() is None
+
     def _is_ours(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.path.resolve().parent == self.checkpoints.path.resolve()
 
     def _written(self) -> list[Path]:
         # What a run writes, beside checkpoints: a folder may hold other things of the user's.
         events = [path for name in self._inside for path in (self.path / name).glob('*')
-                  if re.fullmatch(_EVENTS, path.name)]
+                  if re.fullmatch(EVENTS, path.name)]
         return sorted(path for path in self.path.iterdir() if self._own.fullmatch(path.name)) + sorted(events)
 
     def _clear(self) -> None:
@@ -277,112 +296,6 @@ class SaveDir(RunFolder):
                     return newest
         raise CheckpointError(f'--resume {resume}: no checkpoint there; give the {self.messages.folder} of a run, one '
                               'of its checkpoints, or auto')
-
-
-class ModelDir(RunFolder):
-    """A folder as TensorFlow's estimators have: the run that is there is resumed, or put aside as a phase.
-
-    Parameters
-    ----------
-    path, config, messages, may_differ
-        See `RunFolder`.
-    trains : bool
-        Whether the run that is there is resumed; otherwise the folder is only written to.
-    restart : bool
-        Put another run in a folder ``phase-N`` of its own, instead of refusing it. A run that was started so is resumed
-        by the same command.
-    command : str
-        The option that tells runs of this command from those of others.
-
-    Raises
-    ------
-    OutputError
-        When the folder cannot be made or written.
-    UsageError
-        When it holds a run with other options and nobody asked to put it aside, or one of another command.
-    CheckpointError
-        When there are checkpoints, none of them whole.
-    """
-
-    #: What is put aside: all that a run leaves but its checkpoints, which follow last.
-    _own = re.compile('|'.join([*map(re.escape, RUN_FILES), _EVENTS, r'train\.log', r'eval\.json',
-                                r'predictions\.(csv|json)', r'.*\.(params|states)']))
-
-    def __init__(self, path: str | os.PathLike, config: Any, messages: FolderMessages, may_differ: Iterable[str], *,
-                 trains: bool, restart: bool = False, command: str = 'network'):
-        super().__init__(path, config, messages, may_differ)
-        self._command = command
-        self._make_writable()
-        if trains:
-            self.checkpoint = self._found(restart)
-
-    def last_phase(self) -> Path | None:
-        """The phase that was put aside last."""
-        return next(reversed(self._phases()), None)
-
-    def reserve(self, *names: str, overwrite: bool = False) -> None:
-        """Refuse to replace results of these names, unless `overwrite`.
-
-        Raises
-        ------
-        UsageError
-            Naming the file.
-        """
-        for name in names:
-            if (self.path / name).exists() and not overwrite:
-                raise UsageError(f'{self.path / name} exists; pass --overwrite to replace it')
-
-    def _found(self, restart: bool) -> Checkpoint | None:
-        newest = self.checkpoints.load_latest()
-        if newest is None:
-            self._check_not_of_others()
-            return None
-        before = newest.state.get('config') or {}
-        if before.get(self._command) is None:
-            raise UsageError(f'{self.messages.folder} {self.path} holds a run of another command; give another folder')
-        differing = self.differing(before)
-        # Repeated, a command with --restart resumes the phase that it has begun.
-        if restart and (differing or not before['restart']):
-            self._put_aside()
-            return None
-        self._refuse(self.messages.other_run, differing)
-        return newest
-
-    def _check_not_of_others(self) -> None:
-        try:
-            about = json.loads((self.path / 'config.json').read_text())
-            ours = about['config'][self._command] == getattr(self.config, self._command)
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, LookupError, TypeError):
-            ours = False
-        if not ours:
-            raise UsageError(f'{self.messages.folder} {self.path} holds the config.json of something else; give '
-                             'another folder')
-
-    def _put_aside(self) -> None:
-        phase = self._next_phase()
-        try:
-            phase.mkdir(exist_ok=True)
-            for path in sorted(self.path.iterdir()):
-                if self._own.fullmatch(path.name):
-                    os.rename(path, phase / path.name)
-            # The checkpoints last: as long as they are here, the same command does this again.
-            os.rename(self.checkpoints.path, phase / 'checkpoints')
-        except OSError as error:
-            raise OutputError(f'--restart: {self.path} cannot be put aside in {phase.name}: '
-                              f'{error.strerror or error}') from error
-        log.info('--restart: the run before is kept in %s.', phase)
-
-    def _phases(self) -> list[Path]:
-        """Phases that were put aside whole, in order."""
-        numbers = {path: re.fullmatch(r'phase-(\d+)', path.name) for path in self.path.glob('phase-*')}
-        return sorted((path for path, match in numbers.items() if match and (path / 'checkpoints').is_dir()),
-                      key=lambda path: int(path.name[6:]))
-
-    def _next_phase(self) -> Path:
-        last = self.last_phase()
-        return self.path / f'phase-{int(last.name[6:]) + 1 if last else 1}'
 
 
 def check_same_data(before: Mapping[str, Any], now: Mapping[str, Any], messages: FolderMessages,

@@ -5,99 +5,26 @@ import contextlib
 import dataclasses
 import json
 import logging
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ...errors import OutputError
-from ...files import finite, write_file
+from ...files import cause_of, finite, write_file
 from ..hook import Hook
-from ..schedules import updates_per_epoch
 from .event_file import EventFile
-from .history_plot import plot_run
+from .log_style import LogStyle
 
 log = logging.getLogger(__name__)
 
-# A rate curve of this many points is smooth at any size a screen has.
-_RATE_POINTS = 400
-
-
-class LogStyle:
-    """What the log of a run says: GluonCV's lines, and TensorBoard's scalars under GluonCV's tags.
-
-    A style of its own inherits from this one, and says the same or other things in other words.
-    """
-
-    #: What the record of an epoch is called in ``metrics.jsonl``.
-    kind = 'epoch'
-    #: Number of the first step in TensorBoard.
-    first_step = 0
-
-    def start(self, loop) -> None:
-        """Get ready for the first batch."""
-
-    def step_scalars(self, loop, result) -> dict[str, float]:
-        """Numbers of a step. It is the one before the newest, so that reading its result does not wait for devices."""
-        return {'train_acc_top1_iter': 100 * loop.progress.accuracy, 'train_loss_iter': result.loss_sum / result.count,
-                'learning_rate_iter': result.lr}
-
-    def before_step(self, loop) -> None:
-        """Look at the network before it is trained on a batch."""
-
-    def step_said(self, loop, result) -> tuple[str, dict[str, Any]]:
-        """Return the line of a step and its record for ``metrics.jsonl``, each empty for none; of the step before."""
-        return '', {}
-
-    def interval_scalars(self, result) -> dict[str, float]:
-        """Numbers of every so many steps."""
-        return {}
-
-    def interval_line(self, loop, result, batches: int, speed: float) -> str:
-        """Line of every so many batches."""
-        progress = loop.progress
-        return (f'Epoch[{result.epoch:03d}] Batch [{result.batch:04d}]/[{batches:04d}]\tSpeed: {speed:f} samples/sec\t '
-                f'accuracy={100 * progress.accuracy:f}\t loss={progress.loss:f}\t lr={result.lr:f}')
-
-    def validation_line(self, batch: int, scores) -> str:
-        """Line of every so many batches of a validation; `batch` is the last one, from 0."""
-        return (f'Batch [{batch:04d}]/[{scores.batches:04d}]: acc-top1={100 * scores.top(1):f} '
-                f'acc-top5={100 * scores.top(5):f}')
-
-    def complete(self, loop, record: dict[str, Any]) -> None:
-        """Add to the record of an epoch what only the log knows."""
-
-    def epoch_lines(self, record: dict[str, Any]) -> list[str]:
-        """Lines for the record of an epoch."""
-        return epoch_lines(record)
-
-    def epoch_scalars(self, record: dict[str, Any]) -> list[tuple[int, dict[str, float]]]:
-        """Numbers of an epoch, each group with the step that TensorBoard shows it at."""
-        scalars = {'train_loss_epoch': record['loss']}
-        if 'val_top1' in record:
-            scalars |= {'val_loss_epoch': record['val_loss'], 'val_acc_top1_epoch': 100 * record['val_top1']}
-        return [(record['epoch'], scalars)]
-
-    def open_bar(self, result, batches: int) -> tqdm:
-        """Return the bar of an epoch."""
-        return tqdm(total=batches, initial=result.batch, desc=f'epoch {result.epoch}', unit='batch', leave=False)
-
-    def bar_text(self, loop, result) -> str:
-        """What stands behind the bar."""
-        progress = loop.progress
-        return f'accuracy {100 * progress.accuracy:.1f} %, loss {progress.loss:.4f}, lr {result.lr:.3g}'
-
-    def plot(self, loop, path: Path, title: str, batches: int) -> None:
-        """Draw the history."""
-        per_epoch = updates_per_epoch(batches, loop.learner.accumulate)
-        plot_run(loop.progress.history, path, title=title,
-                 rates=rate_curve(loop.schedule, loop.progress.update, per_epoch))
+# Of videos that could not be read, so many are named.
+_FEW = 5
+_SPLITS = {'train': 'training', 'val': 'validation'}
 
 
 class RunLog(Hook):
@@ -147,12 +74,18 @@ class RunLog(Hook):
         self.events = EventFile(self.folder)
         self._log = self._open(logging_file, 'a')
         self._scored = 0
+        self._unread: dict[str, list[str]] = {}
 
     def say(self, line: str, *, quiet: bool = False) -> None:
         """Write a line to the log and, unless `quiet`, to the console."""
         self._append(self._log, line)
         if not quiet:
             log.info(line)
+
+    def warn(self, line: str) -> None:
+        """Write a warning to the log and the console."""
+        self._append(self._log, f'warning: {line}')
+        log.warning(line)
 
     def draw(self, loop) -> None:
         """Draw the history."""
@@ -164,6 +97,7 @@ class RunLog(Hook):
             if self._failures is None:
                 self._failures = self._open('failures.jsonl', 'a')
             self._append(self._failures, {'split': split, 'epoch': epoch, 'step': step, **dataclasses.asdict(failure)})
+            self._unread.setdefault(split, []).append(failure.key)
 
     def on_start(self, loop, epochs, batches):
         """Open the files, without what was recorded after the state that the run resumes from."""
@@ -205,6 +139,13 @@ class RunLog(Hook):
         if self.log_interval and self._scored % self.log_interval == 0:
             self.say(self.style.validation_line(self._scored - 1, scores), quiet=self._show_bar)
 
+    def _say_unread(self, epoch: int) -> None:
+        for split, keys in self._unread.items():
+            few = ', '.join(keys[:_FEW]) + ', ...' * (len(keys) > _FEW)
+            self.say(f'[Epoch {epoch:03d}] {len(keys)} could not be read in {_SPLITS.get(split, split)}: {few}; '
+                     'failures.jsonl says why')
+        self._unread = {}
+
     def on_epoch(self, loop, record):
         """Record the epoch and draw the history anew."""
         self._record_last_step(loop)
@@ -212,6 +153,7 @@ class RunLog(Hook):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        self._say_unread(record['epoch'])
         self.style.complete(loop, record)
         for line in self.style.epoch_lines(record):
             self.say(line)
@@ -259,7 +201,8 @@ class RunLog(Hook):
         self._bar.update()
 
     def _tick(self, progress) -> None:
-        self._time, self._count = time.perf_counter(), progress.count
+        # At the start of an epoch the sums are still those of the one before.
+        self._time, self._count = time.perf_counter(), progress.count if progress.batch else 0
 
     def _open(self, name: str, mode: str) -> TextIO:
         with _writing(self.folder / name):
@@ -269,17 +212,6 @@ class RunLog(Hook):
         with _writing(Path(stream.name)):
             stream.write((content if isinstance(content, str) else json.dumps(finite(content))) + '\n')
             stream.flush()
-
-
-def epoch_lines(record: dict[str, Any]) -> list[str]:
-    """GluonCV's lines of an epoch, from its record (see `Loop.fit`)."""
-    name = f'[Epoch {record["epoch"]:03d}]'
-    lines = [f'{name} training: accuracy={100 * record["accuracy"]:f}\t loss={record["loss"]:f}',
-             f'{name} speed: {int(record["speed"])} samples/sec\ttime cost: {record["seconds"]:f}']
-    if 'val_top1' in record:
-        lines.append(f'{name} validation: acc-top1={100 * record["val_top1"]:f} acc-top5={100 * record["val_top5"]:f} '
-                     f'loss={record["val_loss"]:f}')
-    return lines
 
 
 def drop_later(path: Path, epoch: int, step: int) -> None:
@@ -295,12 +227,6 @@ def drop_later(path: Path, epoch: int, step: int) -> None:
             lines.append(last)
         kept = [line for line in lines if _is_earlier(line, epoch, step)]
         write_file(path, ''.join(line + '\n' for line in kept))
-
-
-def rate_curve(schedule: Callable[[int], float], updates: int, per_epoch: int) -> list[tuple[float, float]]:
-    """Learning rate after `updates` of a run: points (epochs done, rate), few enough to draw."""
-    every = max(1, math.ceil(updates / _RATE_POINTS))
-    return [(update / per_epoch, schedule(update)) for update in sorted({*range(1, updates + 1, every), updates} - {0})]
 
 
 def _is_earlier(line: str, epoch: int, step: int) -> bool:
@@ -328,4 +254,4 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f'cannot write {path}: {error.strerror or error}') from error
+        raise OutputError(f'cannot write {path}: {cause_of(error)}') from error

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engine import mxnet_distribution
-from ...errors import VideoReadError
+from ...errors import DivergedError, OutputError, UnscoredError, VideoReadError
+from ...signals import Terminated, heeding_termination, told_to_end
 from ..hook import Hook
 from .folder import RunFolder, versions
 
@@ -30,10 +32,13 @@ def run(recipe: Recipe) -> TrainResult:
         When options contradict each other, or the folder holds another run.
     GluonActionError
         When data, weights, devices or the disk fail; what was saved before is kept.
+    Terminated
+        When SIGTERM has ended it; the state is saved and what resumes it is logged.
     """
     recipe.check()
     contexts = recipe.devices()
     with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(heeding_termination())
         # A folder that cannot be written is found out before data and weights are looked for.
         folder = recipe.open_folder(cleanup)
         cleanup.enter_context(resume_hint_on_error(folder))
@@ -49,6 +54,8 @@ def run(recipe: Recipe) -> TrainResult:
         if data.rank == 0:
             folder.begin(recipe.about(loop, data, started_from))
         recipe.fit(loop, data, folder)
+        if told_to_end():  # when there was no step left to wait for
+            raise Terminated
         return recipe.result(loop, data, folder)
 
 
@@ -240,14 +247,29 @@ def existing(folder: Path, *names: str) -> list[str]:
     return [str(folder / name) for name in names if (folder / name).exists()]
 
 
+def tensorboard_line(folder: Path) -> str:
+    """Return the command that shows a run, and what is missing for it."""
+    there = importlib.util.find_spec('tensorboard')
+    return f'tensorboard --logdir {folder}' + ('' if there else '  (after: pip install tensorboard)')
+
+
 @contextlib.contextmanager
 def resume_hint_on_error(folder: RunFolder) -> Iterator[None]:
-    """Say what resumes an interrupted run, and what can be done about a video that stopped it."""
+    """Say what resumes an interrupted run, what was kept, and what can be done about a video that stopped it."""
     try:
         yield
     except KeyboardInterrupt:
         log.info('Interrupted. %s', folder.resume_hint())
         raise
+    except Terminated:
+        log.info('Told to end by SIGTERM. %s', folder.resume_hint())
+        raise
+    except OutputError as error:
+        raise OutputError(f'{error}. {folder.resume_hint()}') from error
+    except UnscoredError as error:
+        raise UnscoredError(f'{error}. {folder.resume_hint()}') from error
+    except DivergedError as error:
+        raise DivergedError(f'{error}. {folder.last_state()}') from error
     except VideoReadError as error:
         advice = folder.messages.unreadable_video
         if not advice:
