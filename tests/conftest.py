@@ -1,4 +1,5 @@
 """Fixtures that several files share: small real data sets, made once a session."""
+import gc
 import os
 import signal
 import subprocess
@@ -12,6 +13,11 @@ os.environ['OMP_NUM_THREADS'] = '1'
 
 # isort: split
 import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
+
+# Python would look through all modules for circles of objects every few moments: a twelfth of the time of the tests.
+gc.collect()
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 # Programs that tests start find the support modules too; pytest's `pythonpath` tells this process only.
 os.environ['PYTHONPATH'] = os.pathsep.join(
