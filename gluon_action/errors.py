@@ -81,6 +81,10 @@ class VideoReadError(GluonActionError, RuntimeError):
         return VideoReadError(self.path, self.decoder, f'{self.cause}. {advice}')
 
 
+class DamagedVideoError(GluonActionError, RuntimeError):
+    """A video of which parts are damaged, where that is to stop whatever reads it."""
+
+
 class RecordError(VideoReadError):
     """A TFRecord file, or a record in it, that is truncated, damaged or of another kind.
 

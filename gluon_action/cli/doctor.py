@@ -168,6 +168,8 @@ def _decoder(name: str) -> Finding:
                 container.mux(stream.encode())
             with VideoReader(path, decoder=name) as video:
                 level = int(video.read([5])[0].mean())
+                if video.decoder != name:
+                    return Finding(name, 'missing', video.fallback_cause, mend)
         if abs(level - 100) > 8:
             return Finding(name, 'missing', f'reads the wrong frame (level {level}, expected 100)', mend)
     except (ImportError, OSError, GluonActionError) as error:

@@ -18,6 +18,7 @@ from .lists.rows import ClassNames
 from .loading.workers import WorkerError, call_with_deadline
 from .preprocess import read_size
 from .reading.clip_reader import FramePlan, read_clip
+from .reading.damage import check_on_damage
 from .reading.sampling import sample_rng
 from .reading.video_reader import MODALITIES
 from .transforms.video import drawing_from
@@ -111,6 +112,8 @@ class VideoClsCustom(Dataset):
         With epoch and index it decides every random choice.
     decoder : {'auto', 'pyav', 'decord', 'opencv', 'pillow'}
         As in `VideoReader`.
+    on_damage : {'accept', 'skip', 'raise'}
+        As in `VideoReader`.
     timeout : float, optional
         Seconds that reading one video may take.
     label_base, list_format, num_classes, classes, multi_label
@@ -165,12 +168,13 @@ class VideoClsCustom(Dataset):
                  timeout: float | None = None, label_base: int | None = None, list_format: str = 'auto',
                  num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
                  flip_label_map: Mapping | str | None = None, time_axis: bool = False,
-                 clip_sampling: str = 'consecutive', plan: FramePlan | None = None):
+                 clip_sampling: str = 'consecutive', plan: FramePlan | None = None, on_damage: str = 'accept'):
         super().__init__()
         preset = self.PRESET
         if preset is None and (root is None or setting is None):
             raise UsageError(f'{type(self).__name__} needs root, the folder of the videos, and setting, their list')
         _check_arguments(is_color, modality, data_aug, use_decord, decoder)
+        check_on_damage(on_damage)
         self.modality, self.channels = modality, 2 if modality == 'flow' else 3
         self.root = preset.root(train, modality) if root is None else root
         self.setting = preset.setting(train) if setting is None else setting
@@ -186,7 +190,7 @@ class VideoClsCustom(Dataset):
         self.timeout, self.multi_label, self.seed = timeout, multi_label, seed
         height, width = read_size(data_aug, new_height, new_width) or (0, 0)
         self.reading = dict(decoder='decord' if use_decord else decoder, width=width, height=height,
-                            name_pattern=name_pattern, modality=modality)
+                            name_pattern=name_pattern, modality=modality, on_damage=on_damage)
         known = preset.classes if preset is not None else None
         if known and classes is None and num_classes in (None, len(known)):
             classes = known

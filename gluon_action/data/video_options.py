@@ -13,6 +13,7 @@ from .by_name import DEMOS, PRESETS, open_dataset
 from .lists.formats import FORMATS
 from .preprocess import read_size, short_side
 from .reading.clip_reader import FramePlan
+from .reading.damage import ON_DAMAGE
 from .reading.sampling import CLIP_SAMPLINGS
 
 #: Data sets that --dataset knows. The demo ones are generated, the others are looked for under --data-dir.
@@ -63,8 +64,15 @@ class VideoOptions:
         'may be a file or a folder of frames')
     use_decord: bool = _data(False, 'the same as --decoder decord')
     decoder: str = _data(
-        'auto', 'who reads video files; auto takes PyAV, and decord for what PyAV has no decoder for',
+        'auto', 'who reads video files; auto takes PyAV, and decord for what PyAV has no decoder for; decord leaves to '
+        'PyAV what it shows wrongly',
         choices=('auto', 'decord', 'pyav'))
+    on_damage: str = _data(
+        'accept', 'frames that are damaged, so that the decoder guesses parts of them: accept them with a warning, '
+        'skip the video as one that cannot be read, or raise an error and stop', choices=ON_DAMAGE)
+    name_pattern: str | None = _data(
+        None, 'names of the pictures in a folder of frames, with %%05d or the like for the number; by default those of '
+        'the data set, img_%%05d.jpg for your own. Those of flow hold %%s for the axis too', metavar='NAMES')
     decode_timeout: float = _data(
         60., 'a video that takes longer to read has failed; 0 for no limit', metavar='SECONDS', least=0)
     num_workers: int = _data(
@@ -189,7 +197,8 @@ class VideoOptions:
             new_height=options.new_height, new_width=options.new_width, target_height=options.input_size,
             target_width=options.input_size, video_loader=self.video_loader, use_decord=self.use_decord,
             decoder=self.decoder, timeout=self.timeout, list_format=self.list_format, label_base=self.label_base,
-            multi_label=self.multi_label, num_classes=self.num_classes)
+            multi_label=self.multi_label, num_classes=self.num_classes, on_damage=self.on_damage,
+            name_pattern=self.name_pattern)
         return open_dataset(
             self.dataset, train=train, test_mode=test_mode, setting=self.train_list if train else self.val_list,
             data_dir=self.data_dir if train else self.val_data_dir or self.data_dir, **{**reading, **more})

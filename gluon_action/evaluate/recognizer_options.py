@@ -162,6 +162,8 @@ def _frame_rules(c: RecognizerOptions) -> Iterator[tuple]:
     yield (not c.slowfast and (c.slow_temporal_stride, c.fast_temporal_stride) != (16, 2),
            '--slow-temporal-stride and --fast-temporal-stride', 'mean something with --slowfast only')
     yield c.use_decord and c.decoder == 'pyav', '--use-decord', 'contradicts --decoder pyav'
+    yield (c.on_damage != 'accept' and (c.use_decord or c.decoder == 'decord'), '--on-damage',
+           f'{c.on_damage} needs PyAV, which hears of damage; leave out --use-decord and --decoder decord')
     yield c.num_crop not in (1, 3, 10), '--num-crop', f'must be 1, 3 or 10, got {c.num_crop}'
     yield (c.crop_ratio is not None and not 0 < c.crop_ratio <= 1, '--crop-ratio',
            f'must be above 0 and at most 1, got {c.crop_ratio}')

@@ -76,23 +76,11 @@ def test_frames_hidden_by_an_edit_list_do_not_count(folder, video):
     assert not stream.skipped
 
 
-def damage(source: Path, target: Path, packets, content: bytes = b'\xff' * 40) -> Path:
-    """`source` with the content of some packets overwritten behind their length field."""
-    with av.open(str(source)) as given, av.open(str(target), 'w') as written:
-        stream = written.add_stream_from_template(given.streams.video[0])
-        for number, packet in enumerate(packet for packet in given.demux(video=0) if packet.size):
-            data = bytes(packet)
-            fresh = av.Packet(data[:4] + content + data[4 + len(content):] if number in packets else data)
-            fresh.pts, fresh.dts, fresh.duration = packet.pts, packet.dts, packet.duration
-            fresh.is_keyframe, fresh.time_base, fresh.stream = packet.is_keyframe, packet.time_base, stream
-            written.mux(fresh)
-    return target
-
-
 @pytest.mark.parametrize('options', [{'bf': '0', 'g': '10', 'crf': '18'}, {'bf': '2', 'g': '10', 'crf': '18'}])
 def test_frames_that_cannot_be_decoded_are_left_out_and_the_others_keep_number_and_time(folder, options):
     good = videos.write_video(folder / f'good{options["bf"]}.mp4', 60, options=options)
-    numbers, seconds, carried, stream = streamed(damage(good, folder / f'bad{options["bf"]}.mp4', {20, 21, 22}))
+    bad = videos.overwrite_packets(good, folder / f'bad{options["bf"]}.mp4', {20, 21, 22})
+    numbers, seconds, carried, stream = streamed(bad)
     mended = range(20, 24)  # what refers to them and came out all the same is the decoder's guess
     assert [number for number in carried if number not in mended][-36:] == list(range(24, 60))
     assert numbers[:19] == carried[:19] == list(range(19)) and len(numbers) == 57
@@ -104,7 +92,7 @@ def test_frames_that_cannot_be_decoded_are_left_out_and_the_others_keep_number_a
 @pytest.mark.parametrize('lost', [7, 0, 29])
 def test_damage_to_a_key_frame_costs_no_more_than_the_frames_up_to_the_next(folder, lost):
     good = videos.write_video(folder / 'good_intra.avi', 30, codec='mjpeg', pix_fmt='yuvj420p')
-    bad = damage(good, folder / 'bad_intra.avi', {lost}, bytes(10))
+    bad = videos.overwrite_packets(good, folder / 'bad_intra.avi', {lost}, bytes(10))
     numbers, seconds, carried, stream = streamed(bad)
     assert numbers == carried == [number for number in range(30) if number != lost]
     assert seconds == [number / 25 for number in numbers] and [frame.number for frame in stream.skipped] == [lost]

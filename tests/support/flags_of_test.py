@@ -7,13 +7,25 @@ import re
 import mxnet as mx
 import numpy as np
 import pytest
-from flags_world import NAME, RESNET, changes, each, layers, refused, same, seen, traceback_row
+from flags_world import (
+    NAME,
+    RESNET,
+    changes,
+    damaged_video,
+    each,
+    layers,
+    named_otherwise,
+    refused,
+    same,
+    seen,
+    traceback_row,
+)
 
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer
 from gluon_action.cli.command import run
 from gluon_action.deploy.bundle.format import read_bundle
-from gluon_action.errors import DeviceError, UsageError
+from gluon_action.errors import DamagedVideoError, DeviceError, UsageError, VideoReadError
 from gluon_action.evaluate import recognizer as tester
 
 # What a test command makes of its flags.
@@ -171,6 +183,23 @@ def a_failed_video_is_borne(world, output, *flags):
     assert codes == ['1', '0']
 
 
+@seen('--name-pattern', 'f_%d.png')
+def pictures_of_that_name_are_tested(world, output, *flags):
+    with pytest.raises(VideoReadError, match='such as f_1.png; --name-pattern'):
+        videos(world, *named_otherwise(world)).load_frames(0)
+    assert len(videos(world, *named_otherwise(world), *flags).load_frames(0)) == 1
+
+
+@seen('--on-damage', 'raise')
+def a_test_stops_at_a_damaged_video(world, output, *flags):
+    given = (*damaged_video(world), '--num-segments', '8')
+    assert len(videos(world, *given).load_frames(0)) == 8
+    with pytest.raises(DamagedVideoError, match='a.wmv: frame.* damaged'):
+        videos(world, *given, *flags).load_frames(0)
+    with pytest.raises(VideoReadError, match='damaged'):
+        videos(world, *given, '--on-damage', 'skip').load_frames(0)
+
+
 @seen('--overwrite')
 def results_are_replaced(world, output, *flags):
     again = ('--save-dir', str(world.once(finished)), '--log-interval', '0')
@@ -309,6 +338,8 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
                               given=('--data-dir', '{both_dir}', '--val-list', '{both}')),
     '--use-decord': changes(opened_by_test, '--use-decord', to='decord'),
     '--decoder': changes(opened_by_test, '--decoder', 'decord', to='decord'),
+    '--on-damage': a_test_stops_at_a_damaged_video,
+    '--name-pattern': pictures_of_that_name_are_tested,
     '--decode-timeout': changes(lambda *a: videos(*a).timeout, '--decode-timeout', '7', to=7),
     '--num-data-workers': workers_read_the_videos,
     '--prefetch-ratio': videos_are_read_ahead,

@@ -19,6 +19,7 @@ from flags_world import (
     body,
     changes,
     configured,
+    damaged_video,
     datasets,
     deadlines,
     drawn,
@@ -36,6 +37,7 @@ from flags_world import (
     mixed_late,
     moved,
     moved_norms,
+    named_otherwise,
     opened_by,
     processes,
     ran,
@@ -57,7 +59,7 @@ from flags_world import (
 
 from gluon_action import engine, model_zoo
 from gluon_action.cli import train_recognizer
-from gluon_action.errors import DeviceError, TrainingError, UsageError, VideoReadError, WeightsError
+from gluon_action.errors import DamagedVideoError, DeviceError, TrainingError, UsageError, VideoReadError, WeightsError
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes import recognizer as trainer
 from gluon_action.train.recipes.parts import build_recipe
@@ -78,6 +80,25 @@ def a_broken_video_is_skipped(world, output, *flags):
         batch_of(world, *broken)
     batch = batch_of(world, *broken, *flags, '--max-skip-share', '0.5')
     assert len(batch.indices) == 8 and 'garbage.mp4' in batch.failures[0].message
+
+
+@seen('--name-pattern', 'f_%d.png')
+def pictures_of_that_name_are_trained_on(world, output, *flags):
+    with pytest.raises(VideoReadError, match='such as f_1.png; --name-pattern'):
+        datasets(world, *named_otherwise(world))[0].load_frames(0)
+    assert len(datasets(world, *named_otherwise(world), *flags)[0].load_frames(0)) == 1
+
+
+@seen('--on-damage', 'raise')
+def training_stops_at_a_damaged_video(world, output, *flags):
+    given = (*damaged_video(world), '--batch-size', '1', '--num-segments', '8')
+    assert len(batch_of(world, *given).indices) == 1
+    with pytest.raises(DamagedVideoError, match='a.wmv: frame.* damaged'):
+        batch_of(world, *given, *flags)
+    skip = ('--on-damage', 'skip', '--on-error', 'skip', '--max-skip-share', '1')
+    assert 'damaged' in batch_of(world, *given, *skip).failures[0].message
+    with pytest.raises(UsageError, match='--on-damage: skip leaves .* pass --on-error skip too'):
+        configured(world, *given, '--on-damage', 'skip')
 
 
 @seen('--max-skip-share', '0')
@@ -408,6 +429,8 @@ TRAIN_ROWS = {
     '--use-decord': changes(opened_by, '--use-decord', to='decord'),
     '--decoder': changes(opened_by, '--decoder', 'decord', to='decord'),
     '--decode-timeout': changes(deadlines, '--decode-timeout', '7', to=[7, 7, 7]),
+    '--on-damage': training_stops_at_a_damaged_video,
+    '--name-pattern': pictures_of_that_name_are_trained_on,
     '--on-error': a_broken_video_is_skipped,
     '--max-skip-share': no_skipped_video_is_borne,
     '--num-data-workers': changes(processes, '--num-data-workers', '1', to=[1, 1]),

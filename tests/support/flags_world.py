@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import NAME, save_tiny
+from videos import write_frames, write_guessed
 from weights_server import row_of, write_index
 
 from gluon_action import model_zoo
@@ -212,6 +213,27 @@ def processes(world, *flags):
     made = recipe(world, *flags)
     pools = [loader._pool for loader in (made.train_loader, made.val_loader)]
     return [0 if pool is None else len(pool.pids) for pool in pools]
+
+
+def named_otherwise(world):
+    """Options of a list of one folder of frames whose names are f_1.png and so on."""
+    if 'named' not in world.made:
+        world.made['named'] = folder = world.folder / 'named'
+        write_frames(folder / 'w', range(1, 13), pattern='f_%d.png', size=(48, 40))
+        (folder / 'list.txt').write_text('w 12 0\n')
+    folder = str(world.made['named'])
+    return ('--data-dir', folder, '--train-list', folder + '/list.txt', '--val-list', folder + '/list.txt')
+
+
+def damaged_video(world):
+    """Options of a list of one video of which FFmpeg guesses frames."""
+    if 'damaged' not in world.made:
+        world.made['damaged'] = folder = world.folder / 'damaged'
+        folder.mkdir()
+        write_guessed(folder / 'a.wmv')
+        (folder / 'list.txt').write_text('a.wmv 60 0\n')
+    folder = str(world.made['damaged'])
+    return ('--data-dir', folder, '--train-list', folder + '/list.txt', '--val-list', folder + '/list.txt')
 
 
 def read_ahead(world, *flags):

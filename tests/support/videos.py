@@ -105,6 +105,30 @@ def make_broken(kind: str, folder: Path) -> Path:
     return path
 
 
+def overwrite_packets(source: Path, target: Path, packets, content: bytes = b'\xff' * 40, at: int = 4) -> Path:
+    """`source` with the content of some packets overwritten from a byte on, by default behind their length field."""
+    with av.open(str(source)) as given, av.open(str(target), 'w') as written:
+        stream = written.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(packet for packet in given.demux(video=0) if packet.size):
+            data = bytes(packet)
+            fresh = av.Packet(data[:at] + content + data[at + len(content):] if number in packets else data)
+            fresh.pts, fresh.dts, fresh.duration = packet.pts, packet.dts, packet.duration
+            fresh.is_keyframe, fresh.time_base, fresh.stream = packet.is_keyframe, packet.time_base, stream
+            written.mux(fresh)
+    return target
+
+
+def write_guessed(path: Path, codec: str = 'wmv2', packet: int = 20, at: float = 0.2) -> Path:
+    """60 frames, a key frame every 12; from this share on a third of a packet is noise, so that FFmpeg guesses.
+
+    The same without noise is beside it, as NAME_whole.
+    """
+    whole = write_video(path.with_stem(path.stem + '_whole'), 60, codec=codec, options={'g': '12', 'b': '3000000'})
+    with av.open(str(whole)) as container:
+        size = [packet.size for packet in container.demux(video=0) if packet.size][packet]
+    return overwrite_packets(whole, path, {packet}, np.random.default_rng(0).bytes(size // 3), at=int(size * at))
+
+
 def write_audio(path: Path, seconds: float = 0.5) -> Path:
     """An mp4 with a tone and no picture."""
     with av.open(str(path), 'w') as container:
@@ -188,12 +212,16 @@ def write_song_with_cover(path: Path) -> Path:
     return path
 
 
-def rotate_by_header(path: Path) -> Path:
-    """Mark an mp4 as filmed with the phone on its side, as a phone does: in the track header's matrix alone."""
+def rotate_by_header(path: Path, matrix: tuple[int, int, int, int] = (0, 1, -1, 0)) -> Path:
+    """Mark an mp4 as filmed with the phone on its side, as a phone does: in the track header's matrix alone.
+
+    `matrix` is (a, b, c, d): what is stored at (x, y) is shown at (a x + c y, b x + d y), by default 90 degrees
+    clockwise.
+    """
     content = bytearray(path.read_bytes())
-    matrix = content.index(b'tkhd') + 4 + 40  # version 0: 40 bytes stand before the matrix
-    one, zero, minus_one = (1 << 16).to_bytes(4, 'big'), bytes(4), (-(1 << 16)).to_bytes(4, 'big', signed=True)
-    content[matrix:matrix + 20] = zero + one + zero + minus_one + zero  # 90 degrees clockwise
+    place = content.index(b'tkhd') + 4 + 40  # version 0: 40 bytes stand before the matrix
+    a, b, c, d = ((number << 16).to_bytes(4, 'big', signed=True) for number in matrix)
+    content[place:place + 20] = a + b + bytes(4) + c + d
     path.write_bytes(content)
     return path
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...errors import VideoReadError
-from .decoders import import_decoder, in_words
+from .media_file import import_decoder, in_words
 
 #: Samples a second.
 RATE = 16000

@@ -1,22 +1,33 @@
-"""Frames out of video files by number, exactly: PyAV and decord behind one interface.
+"""Frames out of video files by number, exactly, by PyAV.
 
-Each class here has ``name``, ``fps``, ``len()``, ``read(numbers, finish)`` and ``close()``. ``read`` takes ascending
-frame numbers and gives what `finish` makes of each frame, uint8 (H, W, 3) RGB, so that a shrunk copy is all that stays
-in memory. `VideoReadError` is raised for what no decoder could read, `DecoderTrouble` for what another one might.
+This and `DecordVideo` have ``name``, ``fps``, ``len()``, ``read(numbers, finish)`` and ``close()``. ``read`` takes
+ascending frame numbers and gives what `finish` makes of each frame, uint8 (H, W, 3) RGB, so that a shrunk copy is all
+that stays in memory. `VideoReadError` is raised for what no decoder could read, `DecoderTrouble` for what another one
+might.
 """
 from __future__ import annotations
 
 import bisect
-import contextlib
-import ctypes
-import importlib
 import logging
-import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ...errors import VideoReadError
+from .damage import tell_damage
+from .ffmpeg_log import FfmpegLog
+from .media_file import (
+    ENDED_EARLY,
+    DecoderTrouble,
+    Extent,
+    Orientation,
+    Orientations,
+    import_decoder,
+    in_words,
+    picture_stream,
+    upright,
+    why_not_a_video,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -32,15 +43,7 @@ HIDES_FRAMES = frozenset({'vp8'})
 # good: with libdav1d, AV1 frames that were wanted never came.
 _CAN_SKIP = frozenset({'h264', 'hevc', 'mpeg4'})
 
-
-# Frames that decord returns at once, at full size: this bounds the memory.
-_DECORD_BATCH = 16
-
 Finish = Callable[[np.ndarray], np.ndarray]
-
-
-class DecoderTrouble(Exception):
-    """A decoder that is not installed or failed, where another one may succeed."""
 
 
 class PyavVideo:
@@ -54,24 +57,30 @@ class PyavVideo:
     ----------
     path : str
     num_threads : int
-        Threads of the decoder.
+        Threads of the decoder. Of damage that several of them only log nothing is heard.
+    on_damage : {'accept', 'skip', 'raise'}
+        What `read` does about frames of which parts are guessed, as `tell_damage` does it.
     """
 
     name = 'pyav'
 
-    def __init__(self, path: str, num_threads: int = 1):
-        self._path = path
+    def __init__(self, path: str, num_threads: int = 1, on_damage: str = 'accept'):
+        self._path, self._on_damage = path, on_damage
         self._av = import_decoder('av', 'av')
         self._num_threads = num_threads
+        self._log = FfmpegLog(self._av, deaf=num_threads > 1)
         self._damage = ''
-        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._complaints: dict[int, str] = {}  # what was said of the packet at a position
+        self._guessed: dict[int, str] = {}  # and of the frame with a number, where frames are counted
+        self._reformatter, self._orientations = self._av.video.reformatter.VideoReformatter(), Orientations()
         self._container = self._open()
         try:
             self._attach(self._container)
             self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-            self._scan()
-            self._times = self._time_table()
-            self._length = len(self._times) or self._decode_everything()
+            with self._log:
+                self._scan()
+                self._times = self._time_table()
+                self._length = len(self._times) or self._decode_everything()
             if self._length == 0:
                 damage = f' that can be decoded ({self._damage})' if self._damage else ''
                 raise VideoReadError(path, self.name, f'its video stream holds no frame{damage}')
@@ -91,7 +100,8 @@ class PyavVideo:
     def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
         """Frames of ascending numbers, each through `finish`."""
         self._finish = finish
-        return self._read_by_time(numbers) if self._times else self._read_in_order(numbers)
+        with self._log:
+            return self._read_by_time(numbers) if self._times else self._read_in_order(numbers)
 
     def close(self) -> None:
         """Close the file."""
@@ -118,8 +128,10 @@ class PyavVideo:
     def _scan(self) -> None:
         """Read all packets: time, key frame or not, shown or not; keep them if they are small enough."""
         self._packets, self._marks, num_bytes = [], [], 0
+        self._extent = Extent()
         try:
             for packet in self._container.demux(self._stream):
+                self._extent.add(packet)
                 if not packet.size:
                     continue
                 self._marks.append((packet.pts, packet.is_keyframe, not packet.is_discard))
@@ -132,11 +144,23 @@ class PyavVideo:
                     self._packets.append(packet)
         except self._av.FFmpegError as error:
             raise VideoReadError(self._path, self.name, f'{self._cut_short()} ({in_words(error)})') from error
+        if cause := self._extent.cut_short(self._container, self._stream, self._log.says(ENDED_EARLY)):
+            raise VideoReadError(self._path, self.name, cause)
 
     def _decode_everything(self) -> int:
         """Count the frames by decoding them, and keep them if they are small enough."""
         self._frames, num_frames, num_bytes = [], 0, 0
+        self._complaints, said, since = {}, '', 0
         for frame in self._decode_run(self._packets_again(), 0, len(self._marks)):
+            # A packet's frame comes out with it or a little later; what refers to it, until the next key frame.
+            if new := self._complaints:
+                self._complaints = {}
+                told = [words for position, words in new.items() if not self._is_lead_in(position)]
+                said, since = (told[0], num_frames) if told else (said, since)
+            elif frame.key_frame and num_frames > since + 2:
+                said = ''
+            if said or frame.is_corrupt:
+                self._guessed[num_frames] = said
             num_frames += 1
             num_bytes += sum(plane.buffer_size for plane in frame.planes)
             if num_bytes > KEEP_BYTES:
@@ -145,9 +169,17 @@ class PyavVideo:
                 self._frames.append(frame)
         return num_frames
 
+    def _is_lead_in(self, position: int) -> bool:
+        """Whether a packet is shown, or stored, before the first key frame, and so may refer to what is not there."""
+        key = next((place for place, (_, is_key, _) in enumerate(self._marks) if is_key), 0)
+        time, begin = self._marks[position][0], self._marks[key][0]
+        return position < key or None not in (time, begin) and time < begin
+
     def _cut_short(self) -> str:
         promised = f' of the {self._stream.frames} that it announces' if self._stream.frames else ''
-        return f'the file ends or breaks after {max(0, len(self._marks) - 1)} frames{promised}: it was cut short'
+        reached = self._extent.reached(self._container, self._stream)
+        return (f'the file ends or breaks after {max(0, len(self._marks) - 1)} frames{promised}: it was cut short'
+                + f' to {reached}' * bool(reached))
 
     def _time_table(self) -> list[int]:
         """Times of the shown frames in ascending order; empty when they cannot tell frames apart."""
@@ -168,15 +200,20 @@ class PyavVideo:
 
     def _read_by_time(self, numbers: list[int]) -> list[np.ndarray]:
         wanted = [self._times[number] for number in numbers]
-        pictures = self._decode_runs(self._runs(wanted))
+        pictures, guessed = self._decode_runs(self._runs(wanted))
         missing = set(wanted) - set(pictures)
         if missing:  # damaged data, or a key frame that was none: decode everything from the start, skipping nothing
-            pictures |= self._decode_runs([(0, len(self._marks) - 1, missing)], thorough=True)
+            again, guessed = self._decode_runs([(0, len(self._marks) - 1, missing)], thorough=True)
+            pictures |= again
+        self._tell_damage({number: guessed[time] for number, time in zip(numbers, wanted) if time in guessed})
         for number, time in zip(numbers, wanted):
             if time not in pictures:
                 cause = f'frame {number} of 0 to {self._length - 1} cannot be decoded'
                 raise VideoReadError(self._path, self.name, f'{cause} ({self._damage or "no frame has its time"})')
         return [pictures[time] for time in wanted]
+
+    def _tell_damage(self, causes: dict[int, str]) -> None:
+        tell_damage(self._path, self.name, causes, self._on_damage)
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, int, set[int]]]:
         """Ranges of packets to decode, in order and disjoint: first, last, and the times wanted of each."""
@@ -194,19 +231,36 @@ class PyavVideo:
         keys = self._keys[:bisect.bisect_right(self._keys, self._position[time])]
         return next((key for key in reversed(keys) if self._marks[key][0] <= time), 0)
 
-    def _decode_runs(self, runs: list[tuple[int, int, set[int]]], thorough: bool = False) -> dict[int, np.ndarray]:
-        """Pictures by time. Unless `thorough`, unneeded frames are skipped and damaged ones are left out."""
-        pictures: dict[int, np.ndarray] = {}
+    def _decode_runs(self, runs: list[tuple[int, int, set[int]]],
+                     thorough: bool = False) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+        """Pictures by time, and what was said of those that are guessed in parts.
+
+        Unless `thorough`, unneeded frames are skipped, and what seems damaged is left out: it may only seem so.
+        """
+        pictures, guessed = {}, {}
         packets = self._packets_again()
         for first, last, wanted in runs:
+            self._complaints = {}
             for frame in self._decode_run(packets, first, last, set() if thorough else wanted):
-                if frame.pts not in wanted or (frame.is_corrupt and not thorough):
-                    continue
-                if frame.is_corrupt:
-                    _log.warning('%s: frame %d is damaged, parts of it are guessed', self._path,
-                                 bisect.bisect_left(self._times, frame.pts))
-                pictures[frame.pts] = self._picture(frame)
-        return pictures
+                way = self._orientations.of(frame)
+                if frame.pts in wanted:
+                    pictures[frame.pts] = self._picture(frame, way)
+                    if frame.is_corrupt:
+                        guessed[frame.pts] = ''
+            guessed |= {time: said for time in wanted if (said := self._said_of(time, first))}
+        if not thorough:
+            pictures = {time: picture for time, picture in pictures.items() if time not in guessed}
+        return pictures, guessed
+
+    def _said_of(self, time: int, first: int) -> str:
+        """What the decoder said of a frame, or of one before that it may refer to, when it began at packet `first`.
+
+        Pictures that are shown before that key frame may refer to what was not decoded: they are not meant.
+        """
+        here, begin = self._position[time], self._marks[first][0]
+        last_key = self._keys[bisect.bisect_right(self._keys, here) - 1] if self._keys else 0
+        return next((said for position, said in self._complaints.items()
+                     if last_key <= position <= here and self._marks[position][0] >= begin), '')
 
     def _decode_run(self, packets: Iterator, first: int, last: int, wanted: set[int] = frozenset()) -> Iterator:
         """Frames of the packets at positions first .. last; with `wanted` times, those and what they refer to.
@@ -215,25 +269,31 @@ class PyavVideo:
         """
         can_skip = wanted and self._context.name in _CAN_SKIP
         self._context.flush_buffers()
+        position = first
         try:
             for position, packet in packets:
                 if position >= first:
                     if can_skip:
                         self._context.skip_frame = 'DEFAULT' if packet.pts in wanted else 'NONREF'
-                    yield from self._decode(packet)
+                    yield from self._decode(packet, position)
                 if position == last:
                     break
-            yield from self._decode(None)
+            yield from self._decode(None, position)
         finally:
             self._context.skip_frame = 'DEFAULT'
             self._context.flush_buffers()
 
-    def _decode(self, packet) -> list:
+    def _decode(self, packet, position: int) -> list:
+        self._log.forget()  # whatever came between
         try:
-            return self._context.decode(packet)
+            frames = self._context.decode(packet)
         except self._av.FFmpegError as error:
             self._damage = in_words(error)
+            self._complaints[position] = self._log.damage() or self._damage
             return []
+        if said := self._log.damage():
+            self._complaints[position] = said
+        return frames
 
     def _packets_again(self) -> Iterator:
         """(position, packet) of all packets in the order of decoding."""
@@ -249,122 +309,13 @@ class PyavVideo:
         frames = self._frames or self._decode_run(self._packets_again(), 0, len(self._marks))
         wanted, pictures = set(numbers), []
         for number, frame in enumerate(frames):
+            way = self._orientations.of(frame)
             if number in wanted:
-                pictures.append(self._picture(frame))
+                pictures.append(self._picture(frame, way))
             if number == numbers[-1]:
+                self._tell_damage({number: self._guessed[number] for number in numbers if number in self._guessed})
                 return pictures
         raise VideoReadError(self._path, self.name, f'gave {self._length} frames when they were counted, fewer now')
 
-    def _picture(self, frame) -> np.ndarray:
-        return self._finish(upright(frame, self._reformatter, self._num_threads))
-
-
-class DecordVideo:
-    """A file read by decord.
-
-    Version 0.6.0 gives wrong frames for MPEG-TS, AVI with B-frames, edit lists and open groups of pictures, repeats
-    others in place of damaged ones (dmlc/decord#119 describes that it does), and cannot open GIF or raw streams. On
-    some files ``get_batch`` never returns and only SIGKILL ends it (dmlc/decord#269, #375): call it under a deadline.
-
-    Parameters
-    ----------
-    path : str
-    num_threads : int
-        Threads of the decoder.
-    """
-
-    name = 'decord'
-
-    def __init__(self, path: str, num_threads: int = 1):
-        with _symbols_kept_apart():
-            decord = import_decoder('decord', 'decord')
-        decord.logging.set_level(decord.logging.QUIET)
-        self._errors = (decord.DECORDError, RuntimeError, OSError)
-        try:
-            self._reader = decord.VideoReader(path, num_threads=num_threads)
-            self._length = len(self._reader)
-            self.fps = float(self._reader.get_avg_fps())
-        except self._errors as error:
-            raise DecoderTrouble(in_words(error)) from error
-        if self._length == 0:
-            raise VideoReadError(path, self.name, 'its video stream holds no frame')
-
-    def __len__(self) -> int:
-        return self._length
-
-    def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
-        """Frames of ascending numbers, each through `finish`."""
-        frames = []
-        try:
-            for first in range(0, len(numbers), _DECORD_BATCH):
-                batch = self._reader.get_batch(numbers[first:first + _DECORD_BATCH]).asnumpy()
-                frames += [finish(frame) for frame in batch]
-        except self._errors as error:
-            raise DecoderTrouble(in_words(error)) from error
-        return frames
-
-    def close(self) -> None:
-        """Close the file."""
-        self._reader = None
-
-
-def import_decoder(module: str, package: str):
-    """Import a decoder's module, or raise `DecoderTrouble` with the package that brings it."""
-    try:
-        return importlib.import_module(module)
-    except (ImportError, OSError) as error:
-        raise DecoderTrouble(f'{package} cannot be loaded ({error}); pip install {package}') from error
-
-
-def picture_stream(container, path: str):
-    """The stream of a container opened by PyAV that holds the video; `VideoReadError` where there is none."""
-    cover = import_decoder('av', 'av').stream.Disposition.attached_pic  # of a song: a video stream of one picture
-    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-    if not streams:
-        kinds = sorted({'cover picture' if stream.type == 'video' else stream.type for stream in container.streams})
-        raise VideoReadError(path, 'pyav', f'has no video stream, only {" and ".join(kinds) or "nothing"}')
-    return streams[0]
-
-
-def upright(frame, reformatter, num_threads: int = 1) -> np.ndarray:
-    """A frame decoded by PyAV as uint8 (H, W, 3) RGB, rotated as its metadata says.
-
-    It is a view of the decoder's own memory, whose rows may be padded: copy it to keep it or to write to it. A phone
-    that is held upright stores pictures on their side and the rotation as metadata; decord applies it as well.
-    """
-    rgb = reformatter.reformat(frame, format='rgb24', threads=num_threads)
-    rows = np.frombuffer(rgb.planes[0], np.uint8).reshape(rgb.height, -1)
-    picture = rows[:, :3 * rgb.width].reshape(rgb.height, rgb.width, 3)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
-
-
-@contextlib.contextmanager
-def _symbols_kept_apart() -> Iterator[None]:
-    """Load libraries without offering their symbols to others.
-
-    decord loads its library with RTLD_GLOBAL (dmlc/decord#361) and so offers its own copy of dmlc-core to the whole
-    process; MXNet, loaded later, binds to it and crashes during the import.
-    """
-    offered = ctypes.RTLD_GLOBAL
-    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
-    try:
-        yield
-    finally:
-        ctypes.RTLD_GLOBAL = offered
-
-
-def why_not_a_video(path: str, error: Exception) -> str:
-    """What is wrong with a file that FFmpeg cannot open."""
-    with open(path, 'rb') as file:
-        is_mp4 = file.read(12)[4:8] == b'ftyp'
-    if is_mp4:
-        return f'an mp4 whose index (moov) is missing or broken: it was cut short ({in_words(error)})'
-    return f'not a video of any known format ({in_words(error)})'
-
-
-def in_words(error: Exception) -> str:
-    """The first telling line of a decoder's message, without its source lines and addresses."""
-    text = getattr(error, 'strerror', None) or str(error)
-    line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    return re.sub(r'^((\[[0-9:]+\] )?\S+\.cc:[0-9]+: )+', '', line.strip())
+    def _picture(self, frame, way: Orientation) -> np.ndarray:
+        return self._finish(upright(frame, way, self._reformatter, self._num_threads))

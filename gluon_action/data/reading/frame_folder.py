@@ -1,14 +1,16 @@
 """Frames out of a folder of numbered pictures, by OpenCV or Pillow."""
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Callable
 
 import numpy as np
 
 from ...errors import UsageError, VideoReadError
-from .decoders import DecoderTrouble, Finish, import_decoder
+from .decoders import Finish
+from .media_file import DecoderTrouble
+from .picture_file import PICTURE_LOADERS, Load, PictureTrouble
 
 Part = tuple[int | None, int | None]
 
@@ -36,7 +38,7 @@ class FrameFolder:
                  part: Part | None = None):
         self.name = decoder
         self._path, self._name_pattern = path, name_pattern
-        self._load = _LOADERS[decoder](gray)
+        self._load = PICTURE_LOADERS[decoder](gray)
         names = self._numbered_names()
         numbers = sorted(names)
         if part is not None:
@@ -71,10 +73,10 @@ class FrameFolder:
         return [number for number in numbers if first <= number <= last]
 
     def _load_one(self, name: str) -> np.ndarray:
-        picture = self._load(os.path.join(self._path, name))
-        if picture is None:
-            raise VideoReadError(self._path, self.name, f'{name} is not a picture that can be decoded')
-        return picture
+        try:
+            return self._load(os.path.join(self._path, name))
+        except PictureTrouble as trouble:
+            raise VideoReadError(self._path, self.name, f'{name} {trouble}') from trouble
 
     def _numbered_names(self) -> dict[int, str]:
         parts = re.fullmatch(r'(.*?)%(0?\d*)d(.*)', self._name_pattern)
@@ -86,10 +88,15 @@ class FrameFolder:
             files = os.listdir(self._path)
         except OSError as error:
             raise VideoReadError(self._path, self.name, f'the folder cannot be listed: {error.strerror}') from error
-        names = {int(match[1]): file for file in files if (match := name.fullmatch(file))}
+        found = [(int(match[1]), file) for file in files if (match := name.fullmatch(file))]
+        names = dict(found)
         if not names:
-            holds = f'it holds {len(files)} others, such as {min(files)}' if files else 'the folder is empty'
+            holds = f'it holds {len(files)} others, such as {min(files)}; --name-pattern names them' if files else \
+                'the folder is empty'
             raise VideoReadError(self._path, self.name, f'no file is named like {self._name_pattern}; {holds}')
+        if len(names) < len(found):
+            raise VideoReadError(self._path, self.name, f'{same_number(found)}; remove those that are not meant, or '
+                                                        'tell them apart with --name-pattern')
         return names
 
 
@@ -99,45 +106,30 @@ def natural_order(name: str) -> tuple:
     return (*((part, int(number)) for part, number in zip(parts[::2], parts[1::2])), (parts[-1], -1), name)
 
 
-def picture_loader(path: str) -> tuple[str, Callable[[str], np.ndarray | None]]:
-    """Name of what reads pictures here, OpenCV or else Pillow, and its function: file -> uint8 (H, W, 3) RGB or None.
+def same_number(numbered: list[tuple[int | str, str]]) -> str:
+    """Say which files of those, each with what it is numbered by, are the same frame."""
+    numbered = sorted(numbered)
+    number, names = next((one[0], (one[1], other[1])) for one, other in itertools.pairwise(numbered)
+                         if one[0] == other[0])
+    again = len(numbered) - len(dict(numbered))
+    more = f', and {again - 1} more are there twice' if again > 1 else ''
+    return f'{names[0]} and {names[1]} are both frame {number}{more}'
+
+
+def picture_loader(path: str) -> tuple[str, Load]:
+    """Name of what reads pictures here, OpenCV or else Pillow, and its function: file -> uint8 (H, W, 3) RGB.
 
     Raises
     ------
     VideoReadError
         Where neither is installed, about the folder `path`.
+    PictureTrouble
+        From the function, for a file that is no whole picture.
     """
     causes = []
-    for name, loader in _LOADERS.items():
+    for name, loader in PICTURE_LOADERS.items():
         try:
             return name, loader(False)
         except DecoderTrouble as trouble:
             causes.append(str(trouble))
-    raise VideoReadError(path, ', '.join(_LOADERS), '; '.join(causes))
-
-
-def _load_by_opencv(gray: bool):
-    cv2 = import_decoder('cv2', 'opencv-python-headless')
-
-    def load(path: str) -> np.ndarray | None:
-        if gray:
-            return cv2.imread(path, cv2.IMREAD_GRAYSCALE)
-        picture = cv2.imread(path)
-        return None if picture is None else np.ascontiguousarray(picture[:, :, ::-1])
-    return load
-
-
-def _load_by_pillow(gray: bool):
-    image = import_decoder('PIL.Image', 'pillow')
-    operations = import_decoder('PIL.ImageOps', 'pillow')
-
-    def load(path: str) -> np.ndarray | None:
-        try:
-            with image.open(path) as picture:
-                return np.array(operations.exif_transpose(picture).convert('L' if gray else 'RGB'))
-        except (OSError, SyntaxError, ValueError, image.DecompressionBombError):
-            return None  # Pillow raises any of these for a damaged picture
-    return load
-
-
-_LOADERS = {'opencv': _load_by_opencv, 'pillow': _load_by_pillow}
+    raise VideoReadError(path, ', '.join(PICTURE_LOADERS), '; '.join(causes))

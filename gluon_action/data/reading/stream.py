@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import UsageError, VideoReadError
+from ...errors import DamagedVideoError, UsageError, VideoReadError
 from ..transforms.functional import short_side_size
-from .decoders import DecoderTrouble
+from .damage import check_on_damage, tell_damage
+from .media_file import DecoderTrouble
 from .stream_inputs import DecodedFile, PictureFolder
 from .video_reader import is_readable_folder, resize
 
@@ -41,8 +42,8 @@ class Skipped(NamedTuple):
 class FrameStream:
     """The frames of a video in order, however long it is, with a bounded number of them in memory.
 
-    A thread prefetches frames. A frame that cannot be decoded is left out and listed in `skipped`; the others keep
-    their numbers and times. Frames that refer to it come as the decoder conceals the damage.
+    A thread prefetches frames. A frame that is damaged or cannot be decoded is left out and listed in `skipped`; the
+    others keep their numbers and times. Frames that refer to it come as the decoder conceals the damage.
 
     Parameters
     ----------
@@ -67,6 +68,9 @@ class FrameStream:
         Threads of the decoder. One, because a network computes at the same time.
     timeout : float
         Seconds to wait for an address to answer or to send more.
+    on_damage : {'skip', 'accept', 'raise'}
+        What to do about damage: leave out the frames that it hits, take those that come out with parts guessed and
+        warn of them at the end, or stop.
 
     Attributes
     ----------
@@ -83,6 +87,8 @@ class FrameStream:
     ------
     VideoReadError
         When the source cannot be opened; from iteration when it holds no frame or a connection breaks.
+    DamagedVideoError
+        From iteration, with `on_damage` 'raise'.
     UsageError
         When an argument is invalid.
 
@@ -95,11 +101,12 @@ class FrameStream:
 
     def __init__(self, source: str | os.PathLike, *, queue: int = 64, resize: Mapping[str, int] | None = None,
                  wanted: Callable[[int], bool] | None = None, fps: float | None = None, live: bool | None = None,
-                 num_threads: int = 1, timeout: float = 10.0):
+                 num_threads: int = 1, timeout: float = 10.0, on_damage: str = 'skip'):
         if queue < 1:
             raise UsageError(f'queue must be 1 or more frames, got {queue}')
         if fps is not None and not 0 < fps < float('inf'):
             raise UsageError(f'fps must be a number above 0, got {fps}')
+        check_on_damage(on_damage)
         self.path = os.fspath(source)
         kind = _kind(self.path)
         if live and kind in ('file', 'folder'):
@@ -114,7 +121,7 @@ class FrameStream:
         self._queue, self.skipped = _Queue(queue, self.live), []
         # The thread knows the queue, not this object: one that is forgotten is collected, and that ends the thread.
         self._thread = threading.Thread(target=_prefetch, name=f'frames of {self.path}', daemon=True,
-                                        args=(frames, self._queue, self.skipped, wanted, finish))
+                                        args=(frames, self._queue, self.skipped, wanted, finish, on_damage))
         self._end = weakref.finalize(self, _end, self._queue, self._thread)
         self._thread.start()
 
@@ -198,25 +205,32 @@ class _Queue:
         return waiting >= self._limit or waiting > 0 and self._bytes + frame.picture.nbytes > QUEUE_BYTES
 
 
-def _prefetch(source, queue: _Queue, skipped: list[Skipped], wanted: Callable | None, finish: Callable) -> None:
+def _prefetch(source, queue: _Queue, skipped: list[Skipped], wanted: Callable | None, finish: Callable,
+              on_damage: str) -> None:
     """Prefetch frames: the body of the thread."""
     try:
-        num_good = 0
+        num_good, damaged = 0, {}
         for number, item in enumerate(source):
             if queue.ended:
                 break
             try:
-                if item.picture is None:
+                if item.picture is None or item.cause and on_damage != 'accept':
                     raise DecoderTrouble(item.cause)
+                if item.cause:
+                    damaged[number] = item.cause
                 if wanted is None or wanted(number):
                     picture = finish(item.picture())
                     queue.put(Frame(number, item.seconds, picture if picture.base is None else picture.copy()))
                 num_good += 1
             except DecoderTrouble as trouble:
+                if on_damage == 'raise':
+                    raise DamagedVideoError(f'{source.path}: frame {number} at {item.seconds:.2f} s: {trouble}; '
+                                            '--on-damage skip leaves out what is damaged') from trouble
                 skipped.append(Skipped(number, item.seconds, str(trouble)))
         if not num_good and not queue.ended:
             why = f' that can be decoded ({skipped[0].cause})' if skipped else ''
             raise VideoReadError(source.path, source.name, f'it holds no frame{why}')
+        tell_damage(source.path, source.name, damaged, 'accept')
     except Exception as error:  # whatever it is, it belongs to whoever waits for the next frame
         queue.end(error)
     finally:

@@ -13,8 +13,21 @@ import numpy as np
 
 from ...errors import VideoReadError
 from ..lists.rows import IMAGE_EXTENSIONS
-from .decoders import HIDES_FRAMES, DecoderTrouble, import_decoder, in_words, picture_stream, upright, why_not_a_video
-from .frame_folder import natural_order, picture_loader
+from .decoders import HIDES_FRAMES
+from .ffmpeg_log import FfmpegLog
+from .frame_folder import natural_order, picture_loader, same_number
+from .media_file import (
+    ENDED_EARLY,
+    DecoderTrouble,
+    Extent,
+    Orientations,
+    import_decoder,
+    in_words,
+    picture_stream,
+    upright,
+    why_not_a_video,
+)
+from .picture_file import PictureTrouble
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +40,8 @@ _NEEDS_DAMAGED = 'needs a frame that is damaged'
 class Item(NamedTuple):
     """A frame that is not decoded yet: its time, and the function that decodes it.
 
-    The function raises `DecoderTrouble` if the frame is damaged; where nothing can be decoded it is None, and `cause`
-    says why.
+    The function raises `DecoderTrouble` if nothing comes out, or it is None where that is known before; `cause` says
+    why. A frame with both is damaged, and parts of it are guessed.
     """
 
     seconds: float
@@ -52,6 +65,8 @@ class PictureFolder:
             holds = f'only {len(names)} others, such as {min(names)}' if names else 'nothing'
             raise VideoReadError(path, self.name, f'holds no pictures ({", ".join(IMAGE_EXTENSIONS)}), {holds}')
         self.num_frames = len(self._names)
+        if len(set(numbered := [_numbered_by(name) for name in self._names])) < self.num_frames:
+            raise VideoReadError(path, self.name, f'{same_number([*zip(numbered, self._names)])}; keep one of them')
         if missing := num_missing(self._names):
             _log.warning('%s: by their numbers %d pictures are missing between its %d; they are taken one after the '
                          'other, so times run early after a gap', path, missing, self.num_frames)
@@ -64,10 +79,15 @@ class PictureFolder:
         """Nothing is held open."""
 
     def _picture(self, name: str) -> np.ndarray:
-        picture = self._load(os.path.join(self.path, name))
-        if picture is None:
-            raise DecoderTrouble(f'{name} is not a picture that can be decoded')
-        return picture
+        try:
+            return self._load(os.path.join(self.path, name))
+        except PictureTrouble as trouble:
+            raise DecoderTrouble(f'{name} {trouble}') from trouble
+
+
+def _numbered_by(name: str) -> str:
+    """A name without its extension and the zeros before its numbers: pictures that share it are one frame twice."""
+    return re.sub(r'(?<![0-9])0+(?=[0-9])', '', os.path.splitext(name)[0])
 
 
 def num_missing(names: Sequence[str]) -> int:
@@ -111,22 +131,29 @@ class DecodedFile:
         self.num_frames = self._announced()
         self._waiting: list[int] | None = [] if self._context.name not in HIDES_FRAMES else None
         self._first_key: int | None = None
+        self._log = FfmpegLog(self._av, deaf=num_threads > 1)
+        self._orientations, self._ends_early = Orientations(), False
         self._complaints: dict[int, str] = {}
+        self._complaint = ''  # about the frame that comes next, where times do not tell which
         self._damaged = False
         self._start: int | None = None
         self._next_seconds = 0.0
 
     def __iter__(self) -> Iterator[Item]:
-        broken = ''
+        broken, extent = '', Extent()
         for packet in self._packets():
             if isinstance(packet, str):
-                broken = packet
+                reached = extent.reached(self._container, self._stream)
+                broken = packet + f' after {reached}' * bool(reached)
                 break
+            extent.add(packet)
             if packet.size:
                 self._expect(packet)
                 yield from self._shown(packet)
         yield from self._shown(None)
         yield from self._missed(None)
+        if not broken and not self._live:
+            broken = extent.cut_short(self._container, self._stream, self._ends_early)
         if broken and self._live:
             raise VideoReadError(self.path, self.name, broken)
         if broken:
@@ -160,8 +187,14 @@ class DecodedFile:
 
     def _packets(self) -> Iterator:
         """Packets; for a truncated file the last item is a text that says so."""
+        packets = self._container.demux(self._stream)
         try:
-            for packet in self._container.demux(self._stream):
+            while True:
+                with self._log:
+                    packet = next(packets, None)
+                self._ends_early |= self._log.says(ENDED_EARLY)
+                if packet is None:
+                    return
                 if packet.is_corrupt and packet.size and self._container.format.name != 'mpegts' and not self._live:
                     yield 'the file ends or breaks here: it was cut short'
                     return
@@ -185,7 +218,8 @@ class DecodedFile:
     def _shown(self, packet) -> Iterator[Item]:
         """Frames decoded from a packet (None: the last ones), each after those that are missing before it."""
         try:
-            frames = self._context.decode(packet)
+            with self._log:
+                frames = self._context.decode(packet)
         except self._av.FFmpegError as error:
             self._damaged = True
             if self._waiting is not None and packet is not None:
@@ -193,13 +227,25 @@ class DecodedFile:
             elif packet is not None:
                 yield self._item(None, None, in_words(error))
             return
+        if said := self._log.damage():
+            self._hear(said, packet)
         for frame in frames:
+            cause = self._complaints.get(frame.pts) or self._complaint
+            self._complaint = ''
             yield from self._missed(frame.pts)
-            if frame.is_corrupt:
-                self._damaged = True
-                yield self._item(frame.pts, None, 'is damaged; parts of it would be guessed')
-            else:
-                yield self._item(frame.pts, lambda frame=frame: upright(frame, self._reformatter, self._num_threads))
+            if frame.is_corrupt and not cause:
+                self._damaged, cause = True, 'is damaged; parts of it would be guessed'
+            way = self._orientations.of(frame)
+            yield self._item(frame.pts, lambda frame=frame, way=way: upright(
+                frame, way, self._reformatter, self._num_threads), cause)
+
+    def _hear(self, said: str, packet) -> None:
+        """Remember what the decoder said of a packet, unless it may refer to what came before the file."""
+        if self._waiting is None:
+            self._complaint = said
+        elif packet is not None and self._first_key is not None and packet.pts >= self._first_key:
+            self._damaged = True
+            self._complaints[packet.pts] = said
 
     def _missed(self, until: int | None) -> Iterator[Item]:
         """Frames that should have been decoded before time `until` (None: at all) and were not."""

@@ -11,8 +11,11 @@ import numpy as np
 from ...errors import UsageError, VideoReadError
 from ..flow.folder import FlowFolder
 from ..transforms.functional import short_side_size
-from .decoders import DecoderTrouble, DecordVideo, PyavVideo
+from .damage import check_on_damage
+from .decoders import PyavVideo
+from .decord_video import DecordVideo
 from .frame_folder import FrameFolder, Part
+from .media_file import DecoderTrouble
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ class VideoReader:
         A video file, an animated GIF, or a folder of numbered pictures.
     decoder : {'auto', 'pyav', 'decord', 'opencv', 'pillow'}
         'auto' reads files with PyAV and, should that be absent or fail, with decord; folders with OpenCV, else Pillow.
+        'decord' leaves to PyAV, with a warning, what it cannot read or is known to show wrongly.
         PyAV comes first because it is exact on every kind of file that was tried (decord is not: see `DecordVideo`)
         and decodes less to get at a few frames.
     width, height : int
@@ -43,6 +47,10 @@ class VideoReader:
         Threads of the decoder. One, because videos are read in parallel by processes.
     part : (int or None, int or None), optional
         Of a folder of pictures take a part, as `FrameFolder` does; frame 0 is the first of it. Files are taken whole.
+    on_damage : {'accept', 'skip', 'raise'}
+        What `read` does about frames of a file of which parts are guessed: warn, or raise `VideoReadError` or
+        `DamagedVideoError`. Only PyAV hears of damage. Frames that cannot be decoded, and pictures of a folder that
+        were cut off, are errors anyway.
     modality : {'rgb', 'flow'}
         What is read: pictures, or optical flow that `gluon_action.data.flow.extraction` stored in a folder. Flow has
         two channels, x and y, and resizing keeps its values: they stay pixels of the size it was extracted at.
@@ -57,13 +65,15 @@ class VideoReader:
     ------
     VideoReadError
         When it cannot be read; also by `read`.
+    DamagedVideoError
+        By `read`, with `on_damage` 'raise'.
     UsageError
         When an argument is invalid.
     """
 
     def __init__(self, path: str | os.PathLike, *, decoder: str = 'auto', width: int = 0, height: int = 0,
                  short_side: int = 0, name_pattern: str | None = None, num_threads: int = 1, modality: str = 'rgb',
-                 part: Part | None = None):
+                 part: Part | None = None, on_damage: str = 'accept'):
         self.path = os.fspath(path)
         self.fallback_cause = None
         self._source = None
@@ -76,7 +86,10 @@ class VideoReader:
             raise UsageError(f'short_side must be 0 or more, and 0 beside width and height, got {short_side}')
         if modality not in MODALITIES:
             raise UsageError(f'modality must be one of {", ".join(MODALITIES)}, got {modality!r}')
-        self.modality = modality
+        check_on_damage(on_damage)
+        if on_damage != 'accept' and decoder == 'decord':
+            raise UsageError(f'on_damage {on_damage!r} needs PyAV, which hears of damage; decoder must be auto or pyav')
+        self.modality, self._on_damage = modality, on_damage
         self._size, self._short_side = (width, height) if width else None, short_side
         self._choices = self._openers(decoder, name_pattern, max(1, num_threads), part)
         self._open_next()
@@ -128,10 +141,7 @@ class VideoReader:
         if numbers[0] < 0 or numbers[-1] >= len(self):
             wrong = numbers[0] if numbers[0] < 0 else numbers[-1]
             raise VideoReadError(self.path, self.decoder, f'frame {wrong} was asked for, it has 0 to {len(self) - 1}')
-        try:
-            frames = dict(zip(numbers, self._source.read(numbers, self._finish)))
-        except DecoderTrouble as trouble:
-            raise VideoReadError(self.path, self.decoder, str(trouble)) from trouble
+        frames = dict(zip(numbers, self._read(numbers)))
         shapes = {frame.shape for frame in frames.values()}
         if len(shapes) > 1:
             sizes = ' and '.join(sorted(f'{shape[1]}x{shape[0]}' for shape in shapes))
@@ -149,6 +159,19 @@ class VideoReader:
     def __exit__(self, *exception) -> None:
         self.close()
 
+    def _read(self, numbers: list[int]) -> list[np.ndarray]:
+        """Frames of ascending numbers by the decoder in use, or by the next one that can."""
+        try:
+            return self._source.read(numbers, self._finish)
+        except DecoderTrouble as trouble:
+            length = len(self)
+            self._tried.append((self.decoder, trouble))
+            self._open_next()
+            if len(self) != length:
+                raise VideoReadError(self.path, self.decoder, f'has {len(self)} frames, and {length} by '
+                                     f'{self._tried[-1][0]}, which could not read them: {trouble}') from trouble
+            return self._read(numbers)
+
     def _openers(self, decoder: str, name_pattern: str | None, num_threads: int,
                  part: Part | None) -> list[tuple[str, Callable]]:
         """(decoder, function that opens with it) in the order to try them."""
@@ -157,13 +180,17 @@ class VideoReader:
         if decoder not in ('auto', *decoders):
             raise UsageError(f'{self.path} is a {"folder" if is_folder else "file"}, which {decoder} does not read; '
                              f'use auto, {" or ".join(decoders)}')
-        names = decoders if decoder == 'auto' else (decoder,)
+        names = decoders if decoder == 'auto' else ('decord', 'pyav') if decoder == 'decord' else (decoder,)
         if self.modality == 'flow':
             return [(name, lambda name=name: FlowFolder(self.path, name_pattern, name)) for name in names]
         if is_folder:
             return [(name, lambda name=name: FrameFolder(self.path, name_pattern or 'img_%05d.jpg', name, part=part))
                     for name in names]
-        return [(name, lambda name=name: _FILE_DECODERS[name](self.path, num_threads)) for name in names]
+        if self._on_damage != 'accept':
+            names = ('pyav',)
+        more = {'pyav': {'on_damage': self._on_damage}}
+        return [(name, lambda name=name: _FILE_DECODERS[name](self.path, num_threads, **more.get(name, {})))
+                for name in names]
 
     def _open_next(self) -> None:
         """Open with the next decoder that can."""

@@ -15,8 +15,8 @@ from ..run import RUN_FILES
 
 #: Choices that may differ when a run is resumed, because the result does not depend on them or is meant to change.
 FREE_ON_RESUME = frozenset({
-    'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'log_interval', 'save_frequency', 'resume',
-    'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
+    'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'on_damage', 'log_interval', 'save_frequency',
+    'resume', 'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
     'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base',
     'weights_index', 'trust_first_use', 'checkpoint_minutes', 'schedule_rule'})
 
@@ -223,6 +223,8 @@ def _data_rules(c: TrainConfig, card):
     yield not 0 <= c.max_skip_share <= 1, '--max-skip-share', f'must be in 0..1, got {c.max_skip_share}'
     yield (c.on_error == 'raise' and c.max_skip_share != 0.1, '--max-skip-share',
            'means something with --on-error skip only')
+    yield (c.on_damage == 'skip' and c.on_error == 'raise', '--on-damage',
+           'skip leaves damaged videos out, and --on-error raise stops at the first; pass --on-error skip too')
     yield c.num_crop > 1 and c.train_only, '--num-crop', 'is about validation; leave out --train-only'
 
 

@@ -1,0 +1,139 @@
+"""Frames out of video files by number, by decord: for what PyAV has no decoder for, or whoever asks for it."""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...errors import VideoReadError
+from .decoders import Finish
+from .ffmpeg_log import FfmpegLog
+from .media_file import (
+    ENDED_EARLY,
+    DecoderTrouble,
+    Extent,
+    import_decoder,
+    in_words,
+    orientation,
+    picture_stream,
+)
+
+# Frames that decord returns at once, at full size: this bounds the memory.
+_DECORD_BATCH = 16
+
+
+class DecordVideo:
+    """A file read by decord, unless it is known to show it wrongly.
+
+    Version 0.6.0 gives wrong frames for MPEG-TS, AVI with B-frames, edit lists and open groups of pictures, turns what
+    is mirrored, reads the half that is there of a file that was cut short, repeats others in place of damaged ones
+    (dmlc/decord#119 describes that it does), and cannot open GIF or raw streams. All but the damage PyAV finds by
+    looking through the packets, as decord does itself when it opens a file, and by the first frame. On some files
+    ``get_batch`` never returns and only SIGKILL ends it (dmlc/decord#269, #375): call it under a deadline.
+
+    Parameters
+    ----------
+    path : str
+    num_threads : int
+        Threads of the decoder.
+
+    Raises
+    ------
+    DecoderTrouble
+        When PyAV should read it.
+    VideoReadError
+        When it holds no frame.
+    """
+
+    name = 'decord'
+
+    def __init__(self, path: str, num_threads: int = 1):
+        with _symbols_kept_apart():
+            decord = import_decoder('decord', 'decord')
+        decord.logging.set_level(decord.logging.QUIET)
+        self._errors = (decord.DECORDError, RuntimeError, OSError)
+        try:
+            self._reader = decord.VideoReader(path, num_threads=num_threads)
+            self._length = len(self._reader)
+            self.fps = float(self._reader.get_avg_fps())
+        except self._errors as error:
+            raise DecoderTrouble(in_words(error)) from error
+        if self._length == 0:
+            raise VideoReadError(path, self.name, 'its video stream holds no frame')
+        if cause := _shown_wrongly(path):
+            self.close()
+            raise DecoderTrouble(cause)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
+        """Frames of ascending numbers, each through `finish`."""
+        frames = []
+        try:
+            for first in range(0, len(numbers), _DECORD_BATCH):
+                batch = self._reader.get_batch(numbers[first:first + _DECORD_BATCH]).asnumpy()
+                frames += [finish(frame) for frame in batch]
+        except self._errors as error:
+            raise DecoderTrouble(in_words(error)) from error
+        return frames
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader = None
+
+
+@contextlib.contextmanager
+def _symbols_kept_apart() -> Iterator[None]:
+    """Load libraries without offering their symbols to others.
+
+    decord loads its library with RTLD_GLOBAL (dmlc/decord#361) and so offers its own copy of dmlc-core to the whole
+    process; MXNet, loaded later, binds to it and crashes during the import.
+    """
+    offered = ctypes.RTLD_GLOBAL
+    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
+    try:
+        yield
+    finally:
+        ctypes.RTLD_GLOBAL = offered
+
+
+def _shown_wrongly(path: str) -> str:
+    """Why decord should not read a file; empty where nothing speaks against it, or PyAV cannot tell."""
+    try:
+        av = import_decoder('av', 'av')
+    except DecoderTrouble:
+        return ''
+    try:
+        with av.open(path, metadata_errors='replace') as container:
+            stream = picture_stream(container, path)
+            if stream.codec_context is None:
+                return ''
+            if len(container.streams.video) > 1:
+                return 'it may read another of the video streams than players show'
+            form = container.format.name
+            if form == 'mpegts' or form == 'avi' and stream.codec_context.has_b_frames:
+                return f'it gives wrong frames of {"MPEG-TS" if form == "mpegts" else "AVI with B-frames"}'
+            with FfmpegLog(av) as log:
+                return _packets_speak_against(container, stream, log)
+    except (av.FFmpegError, VideoReadError):
+        return ''
+
+
+def _packets_speak_against(container, stream, log: FfmpegLog) -> str:
+    extent, frame, key = Extent(), None, None
+    for packet in container.demux(stream):
+        extent.add(packet)
+        if frame is None:
+            frame = next(iter(stream.codec_context.decode(packet)), None)
+        if packet.is_discard:
+            return 'it shows what an edit list leaves out'
+        if packet.is_keyframe:
+            key = packet.pts
+        elif None not in (key, packet.pts) and packet.pts < key:
+            return 'it gives wrong frames where groups of pictures are open'
+    if frame is not None and sum(orientation(frame)) % 2:
+        return 'it does not mirror pictures'
+    return extent.cut_short(container, stream, log.says(ENDED_EARLY))
