@@ -115,7 +115,7 @@ def trained(data):
 def test_the_best_epoch_is_kept_tested_and_exported(trained):
     folder, printed, _ = trained
     found = epochs(folder)
-    best = max(found, key=lambda record: (record['val_top1'], -record['epoch']))
+    best = max(found, key=lambda record: (record['val_top1'], -record['val_loss'], -record['epoch']))
     name = f'epoch={best["epoch"]}-step={3 * best["epoch"] + 2}'
     left = {path.name for path in (folder / 'checkpoints').iterdir()}
     assert left == {f'{name}.params', f'{name}.onnx', name, 'step-00000006', 'step-00000009'}
