@@ -19,6 +19,7 @@ from .loading.workers import WorkerError, call_with_deadline
 from .preprocess import read_size
 from .reading.clip_reader import FramePlan, read_clip
 from .reading.damage import check_on_damage
+from .reading.frame_table import tables_beside
 from .reading.sampling import sample_rng
 from .reading.video_reader import MODALITIES
 from .transforms.video import drawing_from
@@ -125,6 +126,9 @@ class VideoClsCustom(Dataset):
         equal part of it. With 'spread' the `new_length` frames of the clip come from as many equal parts of the video,
         a random one of each in training and the middle one otherwise, instead of side by side; `num_segments` and
         `new_step` are 1.
+    frame_tables : bool
+        Keep the tables of frames of long videos beside the list, in ``LIST.frames``, so that the next run need not read
+        all of such a video to find a part of it.
     plan : FramePlan, optional
         Which frames to take, instead of all the arguments that say it one by one.
     flip_label_map : dict or 'forbid', optional
@@ -168,7 +172,8 @@ class VideoClsCustom(Dataset):
                  timeout: float | None = None, label_base: int | None = None, list_format: str = 'auto',
                  num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
                  flip_label_map: Mapping | str | None = None, time_axis: bool = False,
-                 clip_sampling: str = 'consecutive', plan: FramePlan | None = None, on_damage: str = 'accept'):
+                 clip_sampling: str = 'consecutive', plan: FramePlan | None = None, on_damage: str = 'accept',
+                 frame_tables: bool = False):
         super().__init__()
         preset = self.PRESET
         if preset is None and (root is None or setting is None):
@@ -202,6 +207,8 @@ class VideoClsCustom(Dataset):
                 split='train' if mode == 'train' else 'val', modality=modality)
         self.samples, self.classes, self.num_classes = videos.samples, videos.classes, videos.num_classes
         self.list_sha256 = videos.sha256
+        if frame_tables:
+            self.reading['tables'] = tables_beside(self.setting)
         if is_epic(videos.format):
             self.reading['part'] = (None, None)
         if name_pattern is None and modality == 'rgb':

@@ -75,6 +75,9 @@ class VideoOptions:
         'the data set, img_%%05d.jpg for your own. Those of flow hold %%s for the axis too', metavar='NAMES')
     decode_timeout: float = _data(
         60., 'a video that takes longer to read has failed; 0 for no limit', metavar='SECONDS', least=0)
+    frame_tables: bool = _data(
+        False, 'keep the tables of frames of long videos beside their list, in LIST.frames: the next run finds a part '
+        'of a video without reading all of it first')
     num_workers: int = _data(
         4, 'processes that read videos; results do not depend on it', '-j', '--num-data-workers', least=0)
     prefetch_ratio: float = _data(2., 'batches (in a test: videos) to prefetch, times the workers', least=0)
@@ -198,7 +201,7 @@ class VideoOptions:
             target_width=options.input_size, video_loader=self.video_loader, use_decord=self.use_decord,
             decoder=self.decoder, timeout=self.timeout, list_format=self.list_format, label_base=self.label_base,
             multi_label=self.multi_label, num_classes=self.num_classes, on_damage=self.on_damage,
-            name_pattern=self.name_pattern)
+            name_pattern=self.name_pattern, frame_tables=self.frame_tables)
         return open_dataset(
             self.dataset, train=train, test_mode=test_mode, setting=self.train_list if train else self.val_list,
             data_dir=self.data_dir if train else self.val_data_dir or self.data_dir, **{**reading, **more})

@@ -3,10 +3,12 @@ import json
 import os
 import re
 
+import numpy as np
 import pytest
 
 from gluon_action.data.lists.parts_of_videos import Annotation, clip_starts, read_clip_annotations
 from gluon_action.data.lists.rows import read_class_names
+from gluon_action.data.reading.sampling import frames_between
 from gluon_action.errors import AnnotationError, UsageError
 
 
@@ -66,22 +68,36 @@ def test_rows_know_file_line_and_path(read, tmp_path):
     assert read([{'video': 'a.mp4', 'labels': 'x'}], 'list.json').annotations[0].where.endswith('list.json entry 1')
 
 
+class Timed:
+    """As much of a video as parts are found by."""
+
+    def __init__(self, num_frames: int, fps: float | None):
+        self.num_frames, self.seconds = num_frames, None if fps is None else np.arange(num_frames) / fps
+        self.ends = None if fps is None else num_frames / fps
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def frames_between(self, start, end) -> range:
+        return frames_between(self.seconds, self.ends, start, end)
+
+
 @pytest.mark.parametrize('text, options', [('video,start,end,labels\na.mp4,30,60,x', {'unit': 'frames'}),
                                            ('video,start_frame,end_frame,labels\na.mp4,30,60,x', {}),
                                            ('video,start_frame,stop_frame,labels\na.mp4,30,60,x', {})])
 def test_parts_can_be_given_in_frames(read, text, options):
     part, = read(text, **options).annotations
     assert (part.start, part.end, part.in_frames) == (30, 60, True)
-    assert part.frames(100, None) == range(30, 60) and part.frames(50, 25.0) == range(30, 50)
+    assert part.frames(Timed(100, None)) == range(30, 60) and part.frames(Timed(50, 25.0)) == range(30, 50)
 
 
 def test_seconds_become_frames_by_the_videos_rate():
     part = Annotation('a', 'a', (0,), 1.5, 4.0)
-    assert part.frames(1000, 10.0) == range(15, 40) and part.frames(30, 10.0) == range(15, 30)
-    assert part.frames(1000, 29.97) == range(45, 120) and not part.frames(10, 10.0)
-    assert Annotation('a', 'a', (0,)).frames(7, None) == range(7)
+    assert part.frames(Timed(1000, 10.0)) == range(15, 40) and part.frames(Timed(30, 10.0)) == range(15, 30)
+    assert part.frames(Timed(1000, 29.97)) == range(45, 120) and not part.frames(Timed(10, 10.0))
+    assert Annotation('a', 'a', (0,)).frames(Timed(7, None)) == range(7)
     with pytest.raises(UsageError, match='no frame rate, so it cannot be cut by time; give its parts in frames'):
-        part.frames(1000, None)
+        part.frames(Timed(1000, None))
 
 
 @pytest.mark.parametrize('cells, numbers', [(('0', '2'), ((0,), (2,))), (('0;2', '1'), ((0, 2), (1,))),

@@ -7,6 +7,7 @@ import pytest
 from gluon_action.data.reading.sampling import (
     clip_indices,
     dense_starts,
+    frames_between,
     sample_rng,
     segment_starts,
     slowfast_indices,
@@ -215,3 +216,36 @@ def test_spread_frames_cover_the_video_in_order_and_stay_inside():
 def test_random_spread_frames_need_a_generator():
     with pytest.raises(UsageError, match='pass rng'):
         spread_indices(10, 4, 'train')
+
+
+@pytest.mark.parametrize('rate', [10, 12.5, 25, 30000 / 1001, 50, 60])
+@pytest.mark.parametrize('tick', [1 / 90000, 1 / 12800, 0.])
+def test_at_a_constant_rate_bounds_are_rounded_to_frames(rate, tick):
+    shown = np.arange(100) / rate
+    if tick:  # as files store them
+        shown = np.rint(shown / tick) * tick
+    # Among the bounds are hundredths and halves of seconds, of which many lie in the middle between two frames.
+    for start in [*np.arange(0, 97 / rate, 0.01), *np.arange(0, 97 / rate, 0.5)]:
+        if tick and abs(start * rate % 1 - 0.5) < tick * rate and rate in (30000 / 1001, 60):
+            continue  # between times that were rounded, the middle is another
+        first, last = (round(round(seconds * rate, 6)) for seconds in (start, start + 0.31))
+        if first < last:
+            found = frames_between(shown, 100 / rate, start, start + 0.31)
+            assert found.start == first and (tick or found.stop == min(100, last)), start
+
+
+def test_a_part_has_the_frames_that_begin_in_it_or_the_one_on_the_screen():
+    shown = np.array([0, 0.04, 0.08, 10, 10.04, 20])
+    def part(*bounds):
+        return list(frames_between(shown, 20.04, *bounds))
+    assert part(None, None) == [0, 1, 2, 3, 4, 5]
+    assert part(0, 10) == [0, 1, 2] and part(10, 20) == [3, 4] and part(10, None) == [3, 4, 5]
+    assert part(0.2, 10.03) == [3] and part(5, 30) == [3, 4, 5] and part(0.09, 10.03) == [2, 3]
+    assert part(2, 3) == [2] and part(10.5, 19) == [4] and part(20.03, None) == [5]
+    assert part(20.04, None) == part(20.5, 21) == part(30, 40) == part(3, 3) == part(3, 2) == []
+
+
+def test_a_single_frame_and_frames_of_the_same_time_have_parts():
+    assert list(frames_between(np.array([0.]), 0.04, 0, 1)) == [0]
+    assert list(frames_between(np.array([0.5]), 0.54, 0, 0.4)) == []
+    assert list(frames_between(np.array([0, 0, 0.04]), 0.08, 0.04, None)) == [2]

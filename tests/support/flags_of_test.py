@@ -340,6 +340,8 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
     '--decoder': changes(opened_by_test, '--decoder', 'decord', to='decord'),
     '--on-damage': a_test_stops_at_a_damaged_video,
     '--name-pattern': pictures_of_that_name_are_tested,
+    '--frame-tables': changes(lambda *a: os.path.basename(videos(*a).reading.get('tables', '')), '--frame-tables',
+                              to='val.txt.frames'),
     '--decode-timeout': changes(lambda *a: videos(*a).timeout, '--decode-timeout', '7', to=7),
     '--num-data-workers': workers_read_the_videos,
     '--prefetch-ratio': videos_are_read_ahead,

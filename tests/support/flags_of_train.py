@@ -428,6 +428,8 @@ TRAIN_ROWS = {
                               given=('--data-dir', '{both_dir}', '--train-list', '{both}', '--train-only')),
     '--use-decord': changes(opened_by, '--use-decord', to='decord'),
     '--decoder': changes(opened_by, '--decoder', 'decord', to='decord'),
+    '--frame-tables': changes(lambda *a: [os.path.basename(one.reading.get('tables', '')) for one in datasets(*a)],
+                              '--frame-tables', to=['train.txt.frames', 'val.txt.frames']),
     '--decode-timeout': changes(deadlines, '--decode-timeout', '7', to=[7, 7, 7]),
     '--on-damage': training_stops_at_a_damaged_video,
     '--name-pattern': pictures_of_that_name_are_trained_on,

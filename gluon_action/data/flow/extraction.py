@@ -177,9 +177,20 @@ def extract_video(path: str, folder: str | os.PathLike, settings: FlowSettings, 
                     num_flows += 1
             manifest = {**dataclasses.asdict(settings), 'num_frames': len(taken), 'num_flows': num_flows,
                         'width': stored.shape[1], 'height': stored.shape[0],
-                        'fps': reader.fps and reader.fps / settings.stride}
+                        'fps': reader.fps and reader.fps / settings.stride,
+                        **_times(reader, taken[:num_flows])}
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n')
     return manifest
+
+
+def _times(reader: VideoReader, taken: range) -> dict:
+    """What the rate alone does not tell of when frames are shown: a late beginning, distances that vary."""
+    times: dict = {'begins': round(reader.begins, 4)} if reader.begins else {}
+    if reader.seconds is not None and reader.fps:
+        shown = reader.seconds[list(taken)]
+        if np.abs(shown - np.array(taken) / reader.fps).max() > 0.5 / reader.fps:
+            times['seconds'] = shown.round(4).tolist()
+    return times
 
 
 def draw_preview(path: str, folder: str | os.PathLike, *, name_pattern: str | None = None, decoder: str = 'auto',

@@ -52,6 +52,7 @@ class FlowFolder:
         if manifest.get('num_flows', len(self)) != len(self):
             raise VideoReadError(path, self.name, f'{MANIFEST} says {manifest["num_flows"]} images, there are '
                                                   f'{len(self)}; delete the folder and extract this video again')
+        self.begins, self.seconds = self._times(manifest)
 
     def __len__(self) -> int:
         return len(self._pictures[0]) if self._pictures else len(self._array)
@@ -64,6 +65,21 @@ class FlowFolder:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _times(self, manifest: dict[str, Any]) -> tuple[float, np.ndarray | None]:
+        """When the first frame is shown, and the times of all from it on where `fps` does not say them."""
+        begins, told = manifest.get('begins', 0.), manifest.get('seconds')
+        try:
+            begins = float(begins)
+            seconds = None if told is None else np.array(told, np.float64)
+            is_right = 0 <= begins < float('inf') and (
+                seconds is None or seconds.shape == (len(self),) and bool((np.diff(seconds) >= 0).all()))
+        except (TypeError, ValueError):
+            is_right = False
+        if not is_right:
+            raise VideoReadError(self._path, self.name, f'{MANIFEST}: begins must be a number and seconds ascending '
+                                 f'numbers, one for each of its {len(self)} images; extract this video again')
+        return begins, seconds
 
     def _open_pictures(self, name_pattern: str, decoder: str) -> list[FrameFolder]:
         if name_pattern.count('%s') != 1:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import AnnotationError, UsageError
+from ..reading.video_reader import VideoReader
 from .formats import detect_format, parse_list
 from .rows import (
     COLUMN_NAMES,
@@ -66,19 +67,26 @@ class Annotation:
         """The list and the line in it, for messages."""
         return where(self.source, self.line)
 
-    def frames(self, num_frames: int, fps: float | None) -> range:
-        """Frames of the part in a video of `num_frames` frames; empty when there are none.
+    def frames(self, video: VideoReader) -> range:
+        """Frames of the part; empty when there are none.
+
+        Parameters
+        ----------
+        video : gluon_action.data.reading.video_reader.VideoReader
+            The opened video.
 
         Raises
         ------
         UsageError
             When it is in seconds and the video has no frame rate.
         """
-        if not self.in_frames and (self.start or self.end is not None) and not fps:
+        if self.in_frames:
+            return range(self.start or 0, len(video) if self.end is None else min(len(video), self.end))
+        if not self.start and self.end is None:
+            return range(len(video))
+        if video.seconds is None:
             raise UsageError('the video has no frame rate, so it cannot be cut by time; give its parts in frames')
-        rate = 1 if self.in_frames else fps or 0
-        first = round((self.start or 0) * rate)
-        return range(first, num_frames if self.end is None else min(num_frames, round(self.end * rate)))
+        return video.frames_between(self.start, self.end)
 
 
 @dataclass(frozen=True)

@@ -143,14 +143,12 @@ def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, in
             return _numbered_part(sample, reader)
     if sample.start is None and sample.end is None:
         return 0, length
-    if not reader.fps:
-        raise VideoReadError(sample.path, reader.decoder, 'has no frame rate, so it cannot be cut by time')
-    first = round((sample.start or 0) * reader.fps)
-    last = length if sample.end is None else min(length, round(sample.end * reader.fps))
-    if last <= first:
+    frames = reader.frames_between(sample.start, sample.end)
+    last = min(frames.stop, length)
+    if last <= frames.start:
         raise VideoReadError(sample.path, reader.decoder, f'the part from {sample.start or 0:g} s to {sample.end} s '
-                             f'holds no frame of its {length / reader.fps:.2f} s')
-    return first, last - first
+                             f'holds no frame of its {reader.ends:.2f} s')
+    return frames.start, last - frames.start
 
 
 def _numbered_part(sample: Sample, reader: VideoReader) -> tuple[int, int]:

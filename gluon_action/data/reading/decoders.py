@@ -7,7 +7,7 @@ might.
 """
 from __future__ import annotations
 
-import bisect
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 
@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import VideoReadError
 from .damage import tell_damage
 from .ffmpeg_log import FfmpegLog
+from .frame_table import FrameTable, known_tables, long_file
 from .media_file import (
     ENDED_EARLY,
     DecoderTrouble,
@@ -43,7 +44,15 @@ HIDES_FRAMES = frozenset({'vp8'})
 # good: with libdav1d, AV1 frames that were wanted never came.
 _CAN_SKIP = frozenset({'h264', 'hevc', 'mpeg4'})
 
+# Formats with an index of their packets, to which FFmpeg can be sent. In others it searches (MPEG-TS, where times after
+# that are not those of the first pass) or guesses.
+_HAS_INDEX = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'})
+
 Finish = Callable[[np.ndarray], np.ndarray]
+
+
+class _LostTrack(Exception):
+    """Packets are not those of the table."""
 
 
 class PyavVideo:
@@ -53,6 +62,10 @@ class PyavVideo:
     presentation times, that is the one with the i-th smallest, so a wanted frame is decoded from the last key frame
     before it on, without the frames that no other refers to. Elsewhere everything is decoded, and counted.
 
+    At the first look all of a file is read for its `FrameTable`. That of a long file is remembered, and what is read
+    later begins at the packet that it needs. That packet and all that follow are compared with the table; where they
+    differ, the file is read from its start. Files whose frames can only be counted are read from their start always.
+
     Parameters
     ----------
     path : str
@@ -60,12 +73,15 @@ class PyavVideo:
         Threads of the decoder. Of damage that several of them only log nothing is heard.
     on_damage : {'accept', 'skip', 'raise'}
         What `read` does about frames of which parts are guessed, as `tell_damage` does it.
+    tables : str, optional
+        Folder in which tables of long files are kept too.
     """
 
     name = 'pyav'
 
-    def __init__(self, path: str, num_threads: int = 1, on_damage: str = 'accept'):
+    def __init__(self, path: str, num_threads: int = 1, on_damage: str = 'accept', tables: str | None = None):
         self._path, self._on_damage = path, on_damage
+        self._file, self._tables = long_file(path), tables
         self._av = import_decoder('av', 'av')
         self._num_threads = num_threads
         self._log = FfmpegLog(self._av, deaf=num_threads > 1)
@@ -73,14 +89,14 @@ class PyavVideo:
         self._complaints: dict[int, str] = {}  # what was said of the packet at a position
         self._guessed: dict[int, str] = {}  # and of the frame with a number, where frames are counted
         self._reformatter, self._orientations = self._av.video.reformatter.VideoReformatter(), Orientations()
+        self._packets = self._frames = None
         self._container = self._open()
         try:
             self._attach(self._container)
             self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
             with self._log:
-                self._scan()
-                self._times = self._time_table()
-                self._length = len(self._times) or self._decode_everything()
+                self._table = self._recalled() or self._first_look()
+                self._length = self._decode_everything() if self._table is None else len(self._table)
             if self._length == 0:
                 damage = f' that can be decoded ({self._damage})' if self._damage else ''
                 raise VideoReadError(path, self.name, f'its video stream holds no frame{damage}')
@@ -95,13 +111,26 @@ class PyavVideo:
     def seconds(self) -> np.ndarray | None:
         """When each frame is shown, float64 (n,) from the first one's; None where the file does not tell."""
         base = self._stream.time_base
-        return (np.array(self._times) - self._times[0]) * float(base) if self._times and base else None
+        if self._table is None or not base:
+            return None
+        return (self._table.shown_times - self._table.shown_times[0]) * float(base)
+
+    @property
+    def begins(self) -> float:
+        """Seconds from the file's start, which may be that of its sound, to its first frame."""
+        base, start = self._stream.time_base, self._container.start_time
+        if self._table is None or not base or start is None:
+            return 0.
+        return max(0., float(int(self._table.shown_times[0]) * base) - start / 1e6)
 
     def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
         """Frames of ascending numbers, each through `finish`."""
         self._finish = finish
-        with self._log:
-            return self._read_by_time(numbers) if self._times else self._read_in_order(numbers)
+        try:
+            with self._log:
+                return self._read_in_order(numbers) if self._table is None else self._read_by_time(numbers)
+        except self._av.FFmpegError as error:
+            raise VideoReadError(self._path, self.name, in_words(error)) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -117,7 +146,7 @@ class PyavVideo:
 
     def _attach(self, container) -> None:
         """Read from `container` from now on, and set its decoder up."""
-        self._container = container
+        self._container, self._is_unread = container, True
         self._stream = picture_stream(container, self._path)
         self._context = self._stream.codec_context
         if self._context is None:
@@ -125,16 +154,31 @@ class PyavVideo:
         self._context.thread_count = self._num_threads
         self._context.thread_type = 'AUTO' if self._num_threads > 1 else 'SLICE'
 
+    def _recalled(self) -> FrameTable | None:
+        table = known_tables.recall(self._file, self._tables)
+        return table if table is not None and table.stream == self._stream.index else None
+
+    def _first_look(self) -> FrameTable | None:
+        """The table of frames; None where they can only be counted."""
+        self._scan()
+        if not self._times_tell_frames():
+            return None
+        table = FrameTable.of_packets(self._stream.index, self._marks, self._container.format.name in _HAS_INDEX)
+        self._marks = None
+        known_tables.remember(self._file, table, self._tables)
+        return table
+
     def _scan(self) -> None:
-        """Read all packets: time, key frame or not, shown or not; keep them if they are small enough."""
-        self._packets, self._marks, num_bytes = [], [], 0
+        """Read all packets and mark what a table says of them; keep them if they are small enough."""
+        self._packets, self._marks, num_bytes, self._is_unread = [], [], 0, False
         self._extent = Extent()
         try:
             for packet in self._container.demux(self._stream):
                 self._extent.add(packet)
                 if not packet.size:
                     continue
-                self._marks.append((packet.pts, packet.is_keyframe, not packet.is_discard))
+                self._marks.append((packet.pts, -1 if packet.pos is None else packet.pos, packet.size,
+                                    packet.is_keyframe, not packet.is_discard))
                 num_bytes += packet.size
                 if packet.is_corrupt and self._container.format.name != 'mpegts':  # there a gap in the reception
                     raise VideoReadError(self._path, self.name, self._cut_short())
@@ -151,7 +195,7 @@ class PyavVideo:
         """Count the frames by decoding them, and keep them if they are small enough."""
         self._frames, num_frames, num_bytes = [], 0, 0
         self._complaints, said, since = {}, '', 0
-        for frame in self._decode_run(self._packets_again(), 0, len(self._marks)):
+        for frame in self._decode_run(self._packets_again(), 0, None):
             # A packet's frame comes out with it or a little later; what refers to it, until the next key frame.
             if new := self._complaints:
                 self._complaints = {}
@@ -171,7 +215,7 @@ class PyavVideo:
 
     def _is_lead_in(self, position: int) -> bool:
         """Whether a packet is shown, or stored, before the first key frame, and so may refer to what is not there."""
-        key = next((place for place, (_, is_key, _) in enumerate(self._marks) if is_key), 0)
+        key = next((place for place, (*_, is_key, _) in enumerate(self._marks) if is_key), 0)
         time, begin = self._marks[position][0], self._marks[key][0]
         return position < key or None not in (time, begin) and time < begin
 
@@ -181,29 +225,27 @@ class PyavVideo:
         return (f'the file ends or breaks after {max(0, len(self._marks) - 1)} frames{promised}: it was cut short'
                 + f' to {reached}' * bool(reached))
 
-    def _time_table(self) -> list[int]:
-        """Times of the shown frames in ascending order; empty when they cannot tell frames apart."""
-        times = [time for time, _, _ in self._marks]
-        if not times or None in times or len(set(times)) < len(times) or self._context.name in HIDES_FRAMES:
-            return []
+    def _times_tell_frames(self) -> bool:
+        """Whether frames can be told apart by the times of their packets."""
+        times = [mark[0] for mark in self._marks]
+        if None in times or len(set(times)) < len(times) or self._context.name in HIDES_FRAMES:
+            return False
+        if not any(is_shown for *_, is_shown in self._marks):
+            return False
         # A file that was cut out of another may begin with frames that refer to what is no longer there (an open group
         # of pictures): FFmpeg drops them, so that times and decoded frames would not match.
-        if not self._marks[0][1] or min(times) < times[0]:
-            return []
+        if not self._marks[0][3] or min(times) < times[0]:
+            return False
         # AVI has no presentation times: FFmpeg guesses them with B-frames, and wrongly where DivX or XviD packed two
         # frames into one packet (its filter mpeg4_unpack_bframes describes them).
-        if self._container.format.name == 'avi' and self._context.has_b_frames:
-            return []
-        self._position = {time: position for position, time in enumerate(times)}
-        self._keys = [position for position, (_, is_key, _) in enumerate(self._marks) if is_key]
-        return sorted(time for time, _, shown in self._marks if shown)
+        return self._container.format.name != 'avi' or not self._context.has_b_frames
 
     def _read_by_time(self, numbers: list[int]) -> list[np.ndarray]:
-        wanted = [self._times[number] for number in numbers]
-        pictures, guessed = self._decode_runs(self._runs(wanted))
+        wanted = self._table.shown_times[numbers].tolist()
+        pictures, guessed = self._decode_runs(self._table.runs(wanted))
         missing = set(wanted) - set(pictures)
         if missing:  # damaged data, or a key frame that was none: decode everything from the start, skipping nothing
-            again, guessed = self._decode_runs([(0, len(self._marks) - 1, missing)], thorough=True)
+            again, guessed = self._decode_runs([(0, len(self._table.times) - 1, missing)], thorough=True)
             pictures |= again
         self._tell_damage({number: guessed[time] for number, time in zip(numbers, wanted) if time in guessed})
         for number, time in zip(numbers, wanted):
@@ -215,33 +257,33 @@ class PyavVideo:
     def _tell_damage(self, causes: dict[int, str]) -> None:
         tell_damage(self._path, self.name, causes, self._on_damage)
 
-    def _runs(self, wanted: list[int]) -> list[tuple[int, int, set[int]]]:
-        """Ranges of packets to decode, in order and disjoint: first, last, and the times wanted of each."""
-        runs: list[tuple[int, int, set[int]]] = []
-        for key, last, time in sorted((self._key_before(time), self._position[time], time) for time in wanted):
-            if runs and key <= runs[-1][1]:
-                first, end, times = runs[-1]
-                runs[-1] = (first, max(end, last), times | {time})
-            else:
-                runs.append((key, last, {time}))
-        return runs
-
-    def _key_before(self, time: int) -> int:
-        """Position of the last key frame that is both decoded and shown no later than the frame of this time."""
-        keys = self._keys[:bisect.bisect_right(self._keys, self._position[time])]
-        return next((key for key in reversed(keys) if self._marks[key][0] <= time), 0)
-
     def _decode_runs(self, runs: list[tuple[int, int, set[int]]],
                      thorough: bool = False) -> tuple[dict[int, np.ndarray], dict[int, str]]:
         """Pictures by time, and what was said of those that are guessed in parts.
 
         Unless `thorough`, unneeded frames are skipped, and what seems damaged is left out: it may only seem so.
         """
-        pictures, guessed = {}, {}
+        if self._packets is None and self._table.may_seek and not thorough:
+            try:
+                return self._decode_each(runs, self._sought_packets)
+            except (_LostTrack, self._av.FFmpegError) as trouble:
+                _log.debug('%s: is read from its start, since seeking failed (%s)', self._path, trouble)
+                self._table.may_seek = False
+                known_tables.remember(self._file, self._table, self._tables)
         packets = self._packets_again()
+        try:
+            return self._decode_each(runs, lambda first: packets, thorough)
+        except _LostTrack as lost:
+            known_tables.forget(self._file, self._tables)
+            raise VideoReadError(self._path, self.name, f'has changed since its frames were counted ({lost}); read it '
+                                 'again') from lost
+
+    def _decode_each(self, runs: list[tuple[int, int, set[int]]], packets_from: Callable[[int], Iterator],
+                     thorough: bool = False) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+        pictures, guessed = {}, {}
         for first, last, wanted in runs:
             self._complaints = {}
-            for frame in self._decode_run(packets, first, last, set() if thorough else wanted):
+            for frame in self._decode_run(packets_from(first), first, last, set() if thorough else wanted):
                 way = self._orientations.of(frame)
                 if frame.pts in wanted:
                     pictures[frame.pts] = self._picture(frame, way)
@@ -257,27 +299,36 @@ class PyavVideo:
 
         Pictures that are shown before that key frame may refer to what was not decoded: they are not meant.
         """
-        here, begin = self._position[time], self._marks[first][0]
-        last_key = self._keys[bisect.bisect_right(self._keys, here) - 1] if self._keys else 0
+        if not self._complaints:
+            return ''
+        times, here = self._table.times, self._table.position_of(time)
+        last_key = self._table.key_before(here)
         return next((said for position, said in self._complaints.items()
-                     if last_key <= position <= here and self._marks[position][0] >= begin), '')
+                     if last_key <= position <= here and times[position] >= times[first]), '')
 
-    def _decode_run(self, packets: Iterator, first: int, last: int, wanted: set[int] = frozenset()) -> Iterator:
+    def _decode_run(self, packets: Iterator, first: int, last: int | None,
+                    wanted: set[int] = frozenset()) -> Iterator:
         """Frames of the packets at positions first .. last; with `wanted` times, those and what they refer to.
 
         As in FFmpeg's own programs, a packet that cannot be decoded is passed over.
         """
         can_skip = wanted and self._context.name in _CAN_SKIP
+        may_differ = self._packets is None and self._table is not None
         self._context.flush_buffers()
         position = first
         try:
             for position, packet in packets:
                 if position >= first:
+                    if may_differ and not self._table.holds(position, packet):
+                        raise _LostTrack(f'packet {position} is another one')
                     if can_skip:
                         self._context.skip_frame = 'DEFAULT' if packet.pts in wanted else 'NONREF'
                     yield from self._decode(packet, position)
                 if position == last:
                     break
+            else:
+                if may_differ:
+                    raise _LostTrack(f'packet {last} does not come')
             yield from self._decode(None, position)
         finally:
             self._context.skip_frame = 'DEFAULT'
@@ -297,16 +348,30 @@ class PyavVideo:
 
     def _packets_again(self) -> Iterator:
         """(position, packet) of all packets in the order of decoding."""
-        if self._packets is None:
-            # Not by av_seek_frame: where it lands differs between formats, and for AVI and MPEG-TS the times after it
-            # are not those of the first pass.
+        if self._packets is not None:
+            return enumerate(self._packets)
+        if not self._is_unread:
             self._container.close()
             self._attach(self._open())
-            return enumerate(packet for packet in self._container.demux(self._stream) if packet.size)
-        return enumerate(self._packets)
+        return enumerate(self._demuxed())
+
+    def _sought_packets(self, first: int) -> Iterator:
+        """(position, packet) from this key frame on, or from an earlier one: formats differ in where seeking lands."""
+        for time in self._table.seek_times(first):
+            self._container.seek(time, stream=self._stream)
+            packets = self._demuxed()
+            landed = next(packets, None)
+            position = -1 if landed is None else self._table.position_of(landed.pts)
+            if 0 <= position <= first:
+                return enumerate(itertools.chain([landed], packets), position)
+        raise _LostTrack(f'no way leads to packet {first}')
+
+    def _demuxed(self) -> Iterator:
+        self._is_unread = False
+        return (packet for packet in self._container.demux(self._stream) if packet.size)
 
     def _read_in_order(self, numbers: list[int]) -> list[np.ndarray]:
-        frames = self._frames or self._decode_run(self._packets_again(), 0, len(self._marks))
+        frames = self._frames or self._decode_run(self._packets_again(), 0, None)
         wanted, pictures = set(numbers), []
         for number, frame in enumerate(frames):
             way = self._orientations.of(frame)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class DecordVideo:
     name = 'decord'
 
     def __init__(self, path: str, num_threads: int = 1):
+        self._path = path
         with _symbols_kept_apart():
             decord = import_decoder('decord', 'decord')
         decord.logging.set_level(decord.logging.QUIET)
@@ -68,6 +69,32 @@ class DecordVideo:
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """When each frame is shown, float64 (n,) from the first one's."""
+        shown = self._shown(range(self._length))
+        return np.sort(shown) - shown.min()
+
+    @property
+    def begins(self) -> float:
+        """Seconds from the file's start, which may be that of its sound, to its first frame; 0 where PyAV is absent."""
+        try:
+            av = import_decoder('av', 'av')
+        except DecoderTrouble:
+            return 0.
+        try:
+            with av.open(self._path, metadata_errors='replace') as container:
+                start = container.start_time
+        except av.FFmpegError:
+            return 0.
+        return 0. if start is None else max(0., float(self._shown([0])[0]) - start / 1e6)
+
+    def _shown(self, numbers: Sequence[int]) -> np.ndarray:
+        try:
+            return np.array(self._reader.get_frame_timestamp(list(numbers)), np.float64)[:, 0]
+        except self._errors as error:
+            raise DecoderTrouble(in_words(error)) from error
 
     def read(self, numbers: list[int], finish: Finish) -> list[np.ndarray]:
         """Frames of ascending numbers, each through `finish`."""

@@ -185,6 +185,48 @@ def temporal_jitter(new_length: int, new_step: int, rng: np.random.Generator) ->
     return [int(shift) for shift in rng.integers(new_step, size=new_length)]
 
 
+def frames_between(shown: np.ndarray, ends: float, start: float | None, end: float | None) -> range:
+    """Frames of a part of a video that is given in seconds.
+
+    Parameters
+    ----------
+    shown : float ndarray (N,)
+        When each frame is shown, ascending; whether at a constant rate or not.
+    ends : float
+        When the last one ends.
+    start, end : float or None
+        The part, which does not include its end; None is the video's beginning or end.
+
+    Returns
+    -------
+    range
+        Numbers of the frames, one at least where the part lies within the video; empty elsewhere.
+
+    Notes
+    -----
+    The part has the frames that begin in it. A bound that falls between two frames means the nearer one, as
+    ``round(seconds * rate)`` does at a constant rate: bounds were rounded, or made of frame numbers and an inexact
+    rate. Behind a frame that is shown long, no more than half of the shortest frame counts as near. A part in which no
+    frame begins has the one that is on the screen.
+    """
+    borders, steps = np.append(shown, ends), np.diff(shown)
+    shortest = steps[steps > 0].min(initial=np.inf)
+
+    def number_at(seconds: float) -> int:
+        after = int(np.searchsorted(borders, seconds))
+        if after in (0, len(borders)):
+            return min(after, len(shown))
+        step = borders[after] - borders[after - 1]
+        share = min(1., (seconds - borders[after - 1]) / (step if step <= 1.5 * shortest else shortest))
+        return round(round(after - 1 + float(share), 6))  # 6 digits: 0.5 is no more and no less in any unit of time
+    first = 0 if start is None else number_at(start)
+    last = len(shown) if end is None else number_at(end)
+    if first >= last and (start or 0.) < (ends if end is None else min(end, ends)):
+        on_screen = int(np.searchsorted(shown, start or 0., side='right')) - 1
+        first, last = on_screen, on_screen + (on_screen >= 0)
+    return range(first, last)
+
+
 def sample_rng(seed: int, epoch: int, index: int, view: int = 0) -> np.random.Generator:
     """The generator that every random choice about one sample draws from.
 

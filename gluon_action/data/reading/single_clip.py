@@ -111,13 +111,20 @@ def _is_flow_picture(frames: np.ndarray) -> bool:
     return (np.abs(blue - blue.mean()) <= _FLAT).mean() > 0.99 and abs(blue.mean() - 127.5) < _FLAT
 
 
-def steady_frames(length: int, fps: float | None, num_frames: int) -> list[int]:
-    """Numbers of at most `num_frames` frames in the middle of a video, at `FPS`; of every frame where `fps` is None."""
-    step = fps / FPS if fps else 1.
-    available = int((length - 1) / step) + 1
+def steady_frames(length: int, fps: float | None, num_frames: int, shown: np.ndarray | None = None) -> list[int]:
+    """Numbers of at most `num_frames` frames in the middle of a video, at `FPS`; of every frame where `fps` is None.
+
+    `shown` says when each frame is shown, in seconds from the first one's; without it their rate is constant.
+    """
+    moments = length - 1 if fps is None else (length - 1) / fps * FPS if shown is None else float(shown[-1]) * FPS
+    available = int(round(moments, 6)) + 1
     taken = min(available, num_frames)
     first = (available - taken) // 2
-    return [min(length - 1, round((first + i) * step)) for i in range(taken)]
+    if fps is None:
+        return list(range(first, first + taken))
+    wanted = np.arange(first, first + taken) / FPS
+    places = wanted * fps if shown is None else np.interp(wanted, shown, np.arange(length))
+    return [min(length - 1, round(round(float(place), 6))) for place in places]
 
 
 def _computed(path: str | os.PathLike, size: int, num_frames: int, method: str) -> np.ndarray:
@@ -141,7 +148,7 @@ def _read(path: str | os.PathLike, num_frames: int, size: int, modality: str = '
     with VideoReader(path, modality=modality) as reader:
         whole = reader.read([0]).shape[1:3] == (size, size)
         fps = None if os.fspath(path).lower().endswith('.gif') or modality == 'flow' else reader.fps
-        numbers = steady_frames(len(reader), fps, num_frames)
+        numbers = steady_frames(len(reader), fps, num_frames, reader.seconds if fps else None)
     with VideoReader(path, modality=modality, short_side=0 if whole else round(size * MARGIN)) as reader:
         return reader.read(numbers)
 

@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from .decoders import PyavVideo
 from .decord_video import DecordVideo
 from .frame_folder import FrameFolder, Part
 from .media_file import DecoderTrouble
+from .sampling import frames_between
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ _FILE_DECODERS = {'pyav': PyavVideo, 'decord': DecordVideo}
 _FOLDER_DECODERS = ('opencv', 'pillow')
 DECODERS = ('auto', *_FILE_DECODERS, *_FOLDER_DECODERS)
 MODALITIES = ('rgb', 'flow')
+
+_LEAD_IN = 0.1
 
 
 class VideoReader:
@@ -51,6 +55,9 @@ class VideoReader:
         What `read` does about frames of a file of which parts are guessed: warn, or raise `VideoReadError` or
         `DamagedVideoError`. Only PyAV hears of damage. Frames that cannot be decoded, and pictures of a folder that
         were cut off, are errors anyway.
+    tables : str, optional
+        Folder in which PyAV keeps the tables of frames of long files, so that other processes and later runs need not
+        read a whole file to find a part of it. This process remembers them in any case.
     modality : {'rgb', 'flow'}
         What is read: pictures, or optical flow that `gluon_action.data.flow.extraction` stored in a folder. Flow has
         two channels, x and y, and resizing keeps its values: they stay pixels of the size it was extracted at.
@@ -73,7 +80,7 @@ class VideoReader:
 
     def __init__(self, path: str | os.PathLike, *, decoder: str = 'auto', width: int = 0, height: int = 0,
                  short_side: int = 0, name_pattern: str | None = None, num_threads: int = 1, modality: str = 'rgb',
-                 part: Part | None = None, on_damage: str = 'accept'):
+                 part: Part | None = None, on_damage: str = 'accept', tables: str | None = None):
         self.path = os.fspath(path)
         self.fallback_cause = None
         self._source = None
@@ -91,7 +98,7 @@ class VideoReader:
             raise UsageError(f'on_damage {on_damage!r} needs PyAV, which hears of damage; decoder must be auto or pyav')
         self.modality, self._on_damage = modality, on_damage
         self._size, self._short_side = (width, height) if width else None, short_side
-        self._choices = self._openers(decoder, name_pattern, max(1, num_threads), part)
+        self._choices = self._openers(decoder, name_pattern, max(1, num_threads), part, tables)
         self._open_next()
 
     def __len__(self) -> int:
@@ -113,8 +120,43 @@ class VideoReader:
 
         Where a file does not tell, frames follow each other at `fps`.
         """
-        told = getattr(self._source, 'seconds', None)
+        told = self._told('seconds')
         return told if told is not None or not self.fps else np.arange(len(self)) / self.fps
+
+    @property
+    def begins(self) -> float:
+        """Seconds from the file's start, which may be that of its sound, to its first frame; 0 where it is unknown.
+
+        Less than 0.1 s counts as 0: by so much encoders of sound begin early.
+        """
+        seconds = self._told('begins') or 0.
+        return seconds if seconds >= _LEAD_IN else 0.
+
+    @property
+    def ends(self) -> float | None:
+        """Seconds from the file's start until its last frame ends; None for folders."""
+        shown = self.seconds
+        return None if shown is None else self.begins + float(shown[-1]) + (1 / self.fps if self.fps else 0.)
+
+    def frames_between(self, start: float | None, end: float | None) -> range:
+        """Numbers of the frames of a part that is given in seconds from the file's start, as players count them.
+
+        They are looked up in the frames' own times, so the rate need not be constant.
+
+        Parameters
+        ----------
+        start, end : float or None
+            As in `gluon_action.data.reading.sampling.frames_between`.
+
+        Raises
+        ------
+        VideoReadError
+            When the frames have no times.
+        """
+        shown = self.seconds
+        if shown is None:
+            raise VideoReadError(self.path, self.decoder, 'has no frame rate, so it cannot be cut by time')
+        return frames_between(shown + self.begins, self.ends, start, end)
 
     @property
     def stride(self) -> int:
@@ -172,8 +214,15 @@ class VideoReader:
                                      f'{self._tried[-1][0]}, which could not read them: {trouble}') from trouble
             return self._read(numbers)
 
-    def _openers(self, decoder: str, name_pattern: str | None, num_threads: int,
-                 part: Part | None) -> list[tuple[str, Callable]]:
+    def _told(self, what: str) -> Any:
+        """What the source says of its times; None where it says nothing."""
+        try:
+            return getattr(self._source, what, None)
+        except DecoderTrouble as trouble:
+            raise VideoReadError(self.path, self.decoder, str(trouble)) from trouble
+
+    def _openers(self, decoder: str, name_pattern: str | None, num_threads: int, part: Part | None,
+                 tables: str | None) -> list[tuple[str, Callable]]:
         """(decoder, function that opens with it) in the order to try them."""
         is_folder = is_readable_folder(self.path, decoder) or self.modality == 'flow'
         decoders = _FOLDER_DECODERS if is_folder else tuple(_FILE_DECODERS)
@@ -188,7 +237,7 @@ class VideoReader:
                     for name in names]
         if self._on_damage != 'accept':
             names = ('pyav',)
-        more = {'pyav': {'on_damage': self._on_damage}}
+        more = {'pyav': {'on_damage': self._on_damage, 'tables': tables}}
         return [(name, lambda name=name: _FILE_DECODERS[name](self.path, num_threads, **more.get(name, {})))
                 for name in names]
 

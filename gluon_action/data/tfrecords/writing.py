@@ -191,32 +191,38 @@ class _Shard:
 def _find_parts(videos: AnnotatedVideos, decoder: str, num_workers: int, timeout: float | None,
                 progress: bool) -> tuple[list[_Part], list[dict]]:
     """Parts with their frames, and what is left out with the reason."""
-    tasks = [(path, decoder) for path in dict.fromkeys(annotation.path for annotation in videos.annotations)]
-    counted = {task[0]: answer for task, answer in for_each_video(
-        _count, tasks, num_workers=num_workers, timeout=timeout, bar='counting frames' if progress else '')}
+    by_path: dict[str, list[Annotation]] = {}
+    for annotation in videos.annotations:
+        by_path.setdefault(annotation.path, []).append(annotation)
+    tasks = [(path, decoder, annotations) for path, annotations in by_path.items()]
+    found: dict[str, Iterator] = {}
+    answers = for_each_video(_frames_of_parts, tasks, num_workers=num_workers, timeout=timeout,
+                             bar='counting frames' if progress else '')
+    for (path, _, of_path), answer in answers:
+        found[path] = iter([answer] * len(of_path) if isinstance(answer, VideoReadError) else answer)
     parts, skipped = [], []
     for annotation in videos.annotations:
-        answer = counted[annotation.path]
-        if isinstance(answer, VideoReadError):
-            skipped.append(_skip(annotation, str(answer)))
-            continue
-        try:
-            frames = annotation.frames(*answer)
-        except UsageError as error:
-            skipped.append(_skip(annotation, f'{annotation.path}: {error}'))
-            continue
-        if frames:
-            parts.append(_Part(annotation, frames))
+        answer = next(found[annotation.path])
+        if isinstance(answer, range):
+            parts.append(_Part(annotation, answer))
         else:
-            length = f', {answer[0] / answer[1]:.2f} s' if answer[1] else ''
-            skipped.append(_skip(annotation, f'{annotation.path}: the part holds none of the {answer[0]} frames'
-                                             f'{length}'))
+            skipped.append(_skip(annotation, str(answer)))
     return parts, skipped
 
 
-def _count(path: str, decoder: str) -> tuple[int, float | None]:
+def _frames_of_parts(path: str, decoder: str, annotations: list[Annotation]) -> list[range | str]:
+    """Frames of each part of a video, or why it has none."""
+    found: list[range | str] = []
     with VideoReader(path, decoder=decoder) as reader:
-        return len(reader), reader.fps
+        for annotation in annotations:
+            try:
+                frames = annotation.frames(reader)
+            except UsageError as error:
+                found.append(f'{path}: {error}')
+                continue
+            length = '' if reader.ends is None else f', {reader.ends:.2f} s'
+            found.append(frames or f'{path}: the part holds none of the {len(reader)} frames{length}')
+    return found
 
 
 def _skip(annotation: Annotation, reason: str, clips: int | None = None) -> dict:

@@ -116,14 +116,17 @@ class StoredFlow:
     def __init__(self, path: str, preprocess: Preprocess, wanted: Callable[[int], bool], fps: float | None):
         self._reader = VideoReader(path, modality='flow')
         self._preprocess, self._wanted = preprocess, wanted
-        self.fps = float(fps or (self._reader.fps or DEFAULT_FPS) / self._reader.stride)
+        self.fps = float(fps or self._reader.fps or DEFAULT_FPS / self._reader.stride)
         self.num_frames, self.skipped = len(self._reader), []
+        told = None if fps else self._reader.seconds
+        self._seconds = [number / self.fps for number in range(self.num_frames)] if told is None else told.tolist()
 
     def __iter__(self) -> Iterator[Seen]:
         for number in range(self.num_frames):
             flow = self._reader.read([number])
-            seen = [(number, number / self.fps, self._preprocess.resized(flow)[0])] if self._wanted(number) else []
-            yield Frame(number, number / self.fps, flow_colors(flow[0])), seen
+            seconds = self._seconds[number]
+            seen = [(number, seconds, self._preprocess.resized(flow)[0])] if self._wanted(number) else []
+            yield Frame(number, seconds, flow_colors(flow[0])), seen
 
     def __enter__(self) -> StoredFlow:
         return self

@@ -18,7 +18,7 @@ FREE_ON_RESUME = frozenset({
     'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'on_damage', 'log_interval', 'save_frequency',
     'resume', 'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
     'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base',
-    'weights_index', 'trust_first_use', 'checkpoint_minutes', 'schedule_rule'})
+    'weights_index', 'trust_first_use', 'checkpoint_minutes', 'schedule_rule', 'frame_tables'})
 
 #: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
 OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')
