@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelError
-from .files import write_file
+from .files import open_file, parse_json, write_file
 from .input_kind import parse_features
 from .options import SWITCH, flag_of, option, options_of, yes_or_no
 
@@ -233,7 +233,8 @@ class Architecture:
         """
         path = Path(folder) / FILE
         try:
-            record = json.loads(path.read_text(encoding='utf-8'))
+            with open_file(path) as file:
+                record = parse_json(file.read())
         except OSError as error:
             raise ModelError(f'{path}: cannot be read ({error.strerror}); training writes it, name its --train_dir') \
                 from error

@@ -8,10 +8,11 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import OutputError
 
@@ -54,7 +55,8 @@ def replacing(path: str | os.PathLike, *, durable: bool = True, hint: str = '') 
         When the disk refuses, here or inside the block.
     """
     path = Path(path)
-    part = part_of(path)
+    with output_errors(path, hint):
+        part = new_part(path)
     try:
         with output_errors(path, hint):
             yield part
@@ -64,9 +66,54 @@ def replacing(path: str | os.PathLike, *, durable: bool = True, hint: str = '') 
             part.unlink(missing_ok=True)
 
 
-def part_of(path: Path) -> Path:
-    """The temporary name beside `path`: hidden, and unique to this process."""
-    return path.with_name(f'.{path.name}.{os.getpid()}')
+def part_name(path: Path) -> Path:
+    """Return a name beside `path`, hidden, that nobody can know: in a folder of several people a link may lie there."""
+    return path.with_name(f'.{path.name}.{os.getpid()}{int.from_bytes(os.urandom(5)):013d}')
+
+
+def new_part(path: Path) -> Path:
+    """Make an empty file of a `part_name` to write to, never through a link, and return its path.
+
+    Raises
+    ------
+    OSError
+        When it cannot be made.
+    """
+    part = part_name(path)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+    return part
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Open a file to read its bytes; what is none is refused at once.
+
+    Raises
+    ------
+    OSError
+        When it cannot be opened, or is a folder, or a pipe or device, which would be waited for or never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, 'rb')
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise OSError(errno.EINVAL, 'a pipe or a device is no file; write what comes out of it to one', os.fspath(path))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says.
+
+    Raises
+    ------
+    ValueError
+        For all that is none: other text, bytes that are no text, lists in lists without end.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error
 
 
 def put_file(part: Path, path: Path, *, durable: bool = True) -> None:
@@ -188,7 +235,7 @@ def finite(value: Any) -> Any:
 
 def file_sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file, in hex."""
-    with open(path, 'rb') as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, 'sha256').hexdigest()
 
 

@@ -117,7 +117,7 @@ def parse_features(names: str, sizes: str) -> tuple[tuple[str, int], ...]:
     known, lengths = ([part.strip() for part in text.split(',')] for text in (names, sizes))
     if not all(known) or len(set(known)) != len(known):
         raise UsageError(f'--feature_names: names that differ, separated by commas, as in "rgb,audio"; got {names!r}')
-    if not all(length.isdecimal() and int(length) > 0 for length in lengths):
+    if not all(length.isdecimal() and len(length) < 10 and int(length) > 0 for length in lengths):
         raise UsageError('--feature_sizes: whole numbers from 1, separated by commas, as in "1024,128"; '
                          f'got {sizes!r}')
     if len(known) != len(lengths):

@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from .errors import DeviceError
+
+# Bytes of addresses with which MXNet's wheel loads and computes; it was measured, by `ulimit -v`.
+_LEAST_ADDRESSES = 2 << 30
+
 
 def install() -> None:
     """Help every later import of MXNet and of GluonCV in this process. Safe to call again."""
@@ -39,6 +44,7 @@ class _HelpingFinder:
 @contextlib.contextmanager
 def _help_for_mxnet() -> Iterator[None]:
     """Serve the names that NumPy dropped, put SciPy off, and say which kernels OpenBLAS shall take."""
+    _check_memory()
     import numpy  # before the variable is set: NumPy brings a newer OpenBLAS, which knows the CPU by itself
     old, theirs = _dropped_names(numpy), numpy.__getattr__
     numpy.__getattr__ = lambda name: old[name] if name in old else theirs(name)
@@ -57,6 +63,20 @@ def _help_for_mxnet() -> Iterator[None]:
     for name in _READ_DROPPED_NAMES_LATER:
         names = vars(sys.modules[name])
         names.update({alias: view for alias in ('np', '_np') if names.get(alias) is numpy})
+
+
+def _check_memory() -> None:
+    """Refuse to load MXNet where it would abort the process: its libraries do so without a word of Python."""
+    try:
+        import resource
+    except ImportError:  # where there is no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
+        raise DeviceError(f'this process may take {limit / 2 ** 30:.1f} GiB of addresses (`ulimit -v` says '
+                          f'{limit // 1024}), and MXNet needs {_LEAST_ADDRESSES / 2 ** 30:g} GiB to be loaded, most of '
+                          'which it never fills; lift the limit with `ulimit -v unlimited`, or ask the scheduler for '
+                          'more memory')
 
 
 @contextlib.contextmanager

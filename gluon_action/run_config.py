@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
+
+from .files import open_file
 
 
 def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -40,10 +43,18 @@ def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
 
 def _run_in(folder: Path) -> dict[str, Any] | None:
     try:
-        run = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+        with open_file(folder / 'config.json') as file:
+            run = json.loads(file.read(), parse_float=_finite, parse_constant=_finite)
     except (OSError, ValueError, RecursionError):
         return None
     return run if isinstance(run, dict) and isinstance(run.get('config'), dict) else None
+
+
+def _finite(text: str) -> float:
+    """The number that a text is; no run writes one that is not finite."""
+    if not math.isfinite(float(text)):
+        raise ValueError(text)
+    return float(text)
 
 
 def _names(value: Any) -> list[str] | None:

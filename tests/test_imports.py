@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
-GROUND = {'class_names', 'engine', 'options', 'input_kind', 'feature_architecture', 'files', 'wire', 'run_config',
-          'signals', 'errors'}
+GROUND = {'class_names', 'engine', 'options', 'input_kind', 'feature_architecture', 'files', 'array_files', 'wire',
+          'run_config', 'signals', 'errors'}
 BELOW = {
     'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
     'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
@@ -25,12 +25,13 @@ BELOW = {
     'class_names': set(),
     'weights': {'options', 'errors', 'files', 'class_names'},
     'engine': {'errors', 'mxnet_import'},
-    'mxnet_import': set(),
+    'mxnet_import': {'errors'},
     'files': {'errors'},
+    'array_files': {'files'},
     'input_kind': {'errors'},
     'feature_architecture': {'errors', 'files', 'input_kind', 'options'},
     'options': set(),
-    'run_config': set(),
+    'run_config': {'files'},
     'wire': {'errors'},
     'signals': set(),
     'errors': set(),

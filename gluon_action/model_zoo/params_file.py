@@ -1,6 +1,7 @@
 """MXNet's parameter files (``.params``), read and written as arrays of NumPy."""
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import WeightsError
-from ..files import replacing, space_left
+from ..files import open_file, replacing, space_left
 
 # A file: its magic number, 0, how many arrays; the arrays; how many names; the names, each after its length.
 _FILE, _ARRAY = 0x112, 0xF993FAC9
@@ -20,7 +21,7 @@ _DENSE, _ON_CPU = 0, (1, 0)
 _DTYPES = dict(enumerate(map(np.dtype, ('float32', 'float64', 'float16', 'uint8', 'int32', 'int8', 'int64', 'bool'))))
 _NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 _BFLOAT16 = 12
-_MOST_AXES = 32
+_MOST_AXES, _MOST_NUMBERS = 32, 1 << 60
 
 
 def read_parameters(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -57,7 +58,11 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     ValueError
         When it is torn or another kind of file.
     """
-    file = _Reader(Path(path).read_bytes())
+    with open_file(path) as stream:
+        try:
+            file = _Reader(stream.read())
+        except MemoryError as error:
+            raise ValueError('it is larger than the memory that is free') from error
     magic, _, count = file.numbers('<QQQ')
     if magic != _FILE:
         raise ValueError('it does not begin as one')
@@ -65,6 +70,9 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     names = [file.text() for _ in range(*file.numbers('<Q'))]
     if names and len(names) != count:
         raise ValueError(f'it has {len(names)} names for {count} arrays')
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'it has two arrays of the name {twice!r}')
     return dict(zip(names or map(str, range(count)), arrays))
 
 
@@ -132,15 +140,12 @@ class _Reader:
         if not (0 < axes <= _MOST_AXES or axes == 0 and magic == _ARRAY_OF_NUMPY):
             raise ValueError(f'it holds an array of {axes} axes')
         shape = self.numbers(f'<{axes}{size}')
-        if min(shape, default=0) < 0:
+        if min(shape, default=0) < 0 or math.prod(side for side in shape if side) > _MOST_NUMBERS:
             raise ValueError(f'it holds an array of the shape {shape}')
         return shape
 
     def _values(self, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        count = 1
-        for side in shape:
-            count *= side
-        return np.frombuffer(self._take(count * dtype.itemsize), dtype).reshape(shape)
+        return np.frombuffer(self._take(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
     def _take(self, size: int) -> memoryview:
         piece = memoryview(self.content)[self.place:self.place + size]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..files import cause_of
+from ..files import cause_of, part_name
 from ..model_zoo.params_file import replace_arrays
 from ..signals import Terminated, told_to_end, wait_with_termination
 from .hook import Hook
@@ -154,9 +154,8 @@ class SaveParameters(Hook):
 
 def link(path: Path, name: Path) -> None:
     """Let `name`, beside `path` or above it, stand for it: a link, or a copy where the file system has none."""
-    temporary = name.with_name(f'.{name.name}-{os.getpid()}')
+    temporary = part_name(name)
     try:
-        temporary.unlink(missing_ok=True)
         try:
             temporary.symlink_to(path.relative_to(name.parent))
         except OSError:

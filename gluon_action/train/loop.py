@@ -227,7 +227,7 @@ class Loop:
         statistics = [state[f'statistics-{device}'] for device in range(1, devices + 1)]
         self.learner.load(LearnerState(state['params'], state['optimizer'], numbers['optimizer'], statistics,
                                        state.get('averages', {})))
-        self.progress = Progress(**numbers['progress'])
+        self.progress = Progress.from_json(numbers['progress'])
         self._gathered_batches = self._gathered_samples = 0
         self._unread = None
 

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..compute.learner import Shard
+from ..errors import CheckpointError
 
 
 @dataclass
@@ -42,6 +43,24 @@ class Progress:
     best: float = 0.0
     best_epoch: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Progress:
+        """Return what a checkpoint has of one.
+
+        Raises
+        ------
+        CheckpointError
+            When it is something else.
+        """
+        kinds = {'loss_sum': (int, float), 'best': (int, float), 'best_epoch': (int, type(None)), 'history': (list,)}
+        wrong = [name for name in values if type(values[name]) not in kinds.get(name, (int,))
+                 or type(values[name]) is int and not 0 <= values[name] < 1 << 62]
+        history = values.get('history', [])
+        if wrong or not all(isinstance(record, dict) for record in history):
+            raise CheckpointError(f'the checkpoint says of where the run stands what no run says: '
+                                  f'{", ".join(map(ascii, wrong)) or "history"}; resume from another one')
+        return cls(**values)
 
     @property
     def place(self) -> int:

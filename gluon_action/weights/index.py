@@ -4,9 +4,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import json
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -17,7 +15,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import OutputError, WeightsError
-from ..files import write_file
+from ..files import parse_json, write_file
 from .environment import is_address, weights_root
 from .transfer import AddressError, read_small
 
@@ -314,7 +312,7 @@ def parse_index(text: str, source: str) -> tuple[Row, ...]:
         When it is not valid; the row and the field are named.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise WeightsError(f'{source}: is not an index of weights: no JSON ({error})') from error
     if isinstance(content, dict) and content.get('version', _VERSION) != _VERSION:
@@ -371,7 +369,12 @@ def _file(given: Any, where: str, source: str) -> WeightsFile:
 
 
 def _address(url: str, where: str, source: str) -> str:
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+        url.encode()  # an address is asked for as UTF-8
+    except ValueError as error:
+        raise WeightsError(f'{where}: an address is https://..., hf://... or mxnet://..., got {ascii(url)} ({error})'
+                           ) from error
     if scheme in ('http', 'https', 'file'):
         return url
     if scheme == 'hf':
@@ -425,7 +428,7 @@ def _text(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _percent(value: Any) -> bool:

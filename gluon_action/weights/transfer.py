@@ -10,6 +10,7 @@ import errno
 import http.client
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import OutputError, WeightsError
-from ..files import output_errors, space_left
+from ..files import output_errors, space_left, write_file
 from .environment import may_be_asked
 
 _LOG = logging.getLogger(__name__)
@@ -163,7 +164,9 @@ def _download_rest(url: str, part: Path, size: int | None, patience: float, prog
             if not offset:
                 _refuse_page(answer, first)
             with _on_disk(part):
-                file = open(part, 'r+b' if offset else 'wb')
+                # Under a name that the next attempt finds again, so others may know it: never through a link.
+                file = open(part, 'r+b' if offset else 'wb',
+                            opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))
                 _note_version(part, url, answer)  # of what is in the file now, not of what was there before
             with file, _bar(part, offset, total, progress) as bar:
                 file.seek(offset)
@@ -277,7 +280,7 @@ def _note_version(part: Path, url: str, answer: http.client.HTTPResponse) -> Non
     if not version or version.startswith('W/'):
         _note(part).unlink(missing_ok=True)
     else:
-        _note(part).write_text(json.dumps({'url': url, 'version': version}))
+        write_file(_note(part), json.dumps({'url': url, 'version': version}), durable=False)
 
 
 @contextlib.contextmanager

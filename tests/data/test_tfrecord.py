@@ -11,6 +11,7 @@ from records import records_in
 from tensorboardX.record_writer import RecordWriter as TensorboardWriter
 from tf_messages import tf_message
 
+from gluon_action.data.tfrecords import framing
 from gluon_action.data.tfrecords.examples import (
     byte_rows,
     make_example,
@@ -122,8 +123,9 @@ def test_a_protocol_buffer_of_another_kind_is_refused(record):
             assert not any(parse(record))  # a message without features is one of no features
 
 
-def test_a_full_disk_leaves_nothing_and_hides_no_other_error(tmp_path):
-    part = tmp_path / f'.a.tfrecord.{os.getpid()}'
+def test_a_full_disk_leaves_nothing_and_hides_no_other_error(tmp_path, monkeypatch):
+    part = tmp_path / '.part'
+    monkeypatch.setattr(framing, 'new_part', lambda path: part)
     part.symlink_to('/dev/full')
     with pytest.raises(OutputError, match='a.tfrecord: cannot be written: No space left'):
         writer = RecordWriter(tmp_path / 'a.tfrecord')

@@ -165,7 +165,7 @@ def test_the_same_scores_of_another_class_fail():
     ({'frames': np.zeros((2, 10, 10, 3), 'uint8'), 'logits': np.full((1, 3), np.nan, 'float32')}, 'finite logits'),
     ({'frames': np.zeros((3, 10, 10, 3), 'uint8'), 'logits': np.zeros((1, 3), 'float32')}, 'not whole scores'),
     ({'frames': np.zeros((4, 10, 10, 3), 'uint8'), 'logits': np.zeros((1, 3), 'float32')}, 'expects scores (1, 3)'),
-    ({'frames': np.array([{}]), 'logits': np.zeros((1, 3), 'float32')}, 'allow_pickle=False')])
+    ({'frames': np.array([{}]), 'logits': np.zeros((1, 3), 'float32')}, 'which are pickles and could run code')])
 def test_a_reference_clip_of_something_else_is_refused(folder, content, told):
     np.savez(folder / 'reference.npz', **content)
     reseal(folder)

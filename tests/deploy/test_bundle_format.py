@@ -150,7 +150,7 @@ def test_weights_in_another_file_are_refused(tmp_path):
                   size_threshold=0)
     folder = make_bundle(tmp_path / 'x', change=move_out)
     assert (folder / 'w.bin').exists() and not read_header(folder / 'model.onnx').whole
-    refused(folder, 'model.onnx: keeps weights in another file')
+    refused(folder, 'model.onnx: keeps numbers in another file')
 
 
 def test_labels_of_a_model_alone_must_fit_too(tmp_path):

@@ -334,7 +334,7 @@ def test_what_is_no_score_file_is_refused(tmp_path, streams, content, complaint)
     elif content == 'pickle':
         np.savez(path, **{**np.load(good), 'keys': np.array([{}], object)})
     elif content == 'short':
-        np.savez(path, **{**np.load(good), 'labels': np.zeros(3)})
+        np.savez(path, **{**np.load(good), 'labels': np.zeros(3, int)})
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(UsageError, match=complaint):

@@ -99,13 +99,14 @@ def test_a_folder_where_nothing_can_be_made_is_an_output_error():
         reports.open_report('/proc/results')
 
 
-def test_a_full_disk_keeps_the_file_that_was_there(tmp_path):
+def test_a_full_disk_keeps_the_file_that_was_there(tmp_path, monkeypatch):
     if not os.path.exists('/dev/full'):
         pytest.skip('needs /dev/full')
     target = tmp_path / 'results.json'
     target.write_text('old')
     # The temporary name leads to a device that is always full, as a disk would be.
-    (tmp_path / f'.results.json.{os.getpid()}').symlink_to('/dev/full')
+    (tmp_path / '.part').symlink_to('/dev/full')
+    monkeypatch.setattr(safely, 'new_part', lambda path: path.with_name('.part'))
     with pytest.raises(OutputError, match='No space left'):
         safely.write_file(target, 'new' * 100)
     assert target.read_text() == 'old'

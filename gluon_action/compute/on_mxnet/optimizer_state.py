@@ -58,6 +58,7 @@ def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], array
         When the state is of another optimizer, of other parameters, or of other shapes.
     """
     optimizer = trainer.optimizer
+    _check(numbers)
     if numbers['optimizer'] != type(optimizer).__name__:
         raise CheckpointError(f'the optimizer state is of {numbers["optimizer"]}, this run uses '
                               f'{type(optimizer).__name__}; use the same, or start from the parameters alone')
@@ -84,6 +85,26 @@ def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], array
     scaler = getattr(trainer, '_amp_loss_scaler', None)
     for key, value in numbers.get('loss_scaler', {}).items() if scaler is not None else ():
         setattr(scaler, key, value)
+
+
+def _check(numbers: Any) -> None:
+    """Refuse numbers that `trainer_state` never returns: they become attributes of the optimizer."""
+    scaler = numbers.get('loss_scaler', {}) if isinstance(numbers, dict) else None
+    if not (isinstance(numbers, dict) and isinstance(numbers.get('optimizer'), str)
+            and _is_count(numbers.get('num_update')) and isinstance(numbers.get('counts'), dict)
+            and all(map(_is_count, numbers['counts'].values())) and _are_known(numbers.get('moving'), _MOVING_NUMBERS)
+            and _are_known(scaler, _SCALER_NUMBERS)):
+        raise CheckpointError('the optimizer state is damaged: it says other things than its counts of updates; resume '
+                              'from another checkpoint, or start from the parameters alone')
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _are_known(values: Any, names: Sequence[str]) -> bool:
+    return isinstance(values, dict) and all(
+        name in names and type(value) in (int, float) and -1e300 < value < 1e300 for name, value in values.items())
 
 
 def _leaves(state: Any, place: str = '0') -> Iterator[tuple[str, mx.nd.NDArray]]:

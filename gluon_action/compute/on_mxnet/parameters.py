@@ -43,9 +43,12 @@ def restore_parameter(name: str, param: mx.gluon.Parameter, array: np.ndarray) -
     Raises
     ------
     CheckpointError
-        When it has another shape.
+        When it has another shape, or numbers of another type.
     """
     known = param.shape or ()
+    if array.dtype != param.dtype:
+        raise CheckpointError(f'the checkpoint is of another network: {name} is of {array.dtype} there and of '
+                              f'{np.dtype(param.dtype)} here')
     if len(known) != array.ndim or any(ours not in (0, -1, theirs) for ours, theirs in zip(known, array.shape)):
         raise CheckpointError(f'the checkpoint is of another network: {name} has shape {array.shape} there and '
                               f'{param.shape} here')

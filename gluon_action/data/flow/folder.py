@@ -1,15 +1,14 @@
 """Stored optical flow of one video: a folder of pictures or of one compressed array, and its manifest."""
 from __future__ import annotations
 
-import json
 import os
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 
+from ...array_files import read_npz
 from ...errors import UsageError, VideoReadError
+from ...files import open_file, parse_json
 from ..lists.rows import VIDEO_EXTENSIONS
 from ..reading.decoders import Finish
 from ..reading.frame_folder import FrameFolder
@@ -122,14 +121,18 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
     """
     path = os.path.join(folder, MANIFEST)
     try:
-        with open(path, encoding='utf-8') as file:
-            manifest = json.load(file)
+        with open_file(path) as file:
+            manifest = parse_json(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise VideoReadError(os.fspath(folder), 'json', f'{MANIFEST} cannot be read: {error}') from error
-    if not isinstance(manifest, dict) or 'num_flows' not in manifest:
+    if not isinstance(manifest, dict) or type(manifest.get('num_flows')) is not int:
         raise VideoReadError(os.fspath(folder), 'json', f'{MANIFEST} is not of this program')
+    fps, stride = manifest.get('fps'), manifest.get('stride', 1)
+    if not (fps is None or type(fps) in (int, float) and 0 <= fps < 1e6) or type(stride) is not int or stride < 1:
+        raise VideoReadError(os.fspath(folder), 'json', f'{MANIFEST} says fps {fps!r} and stride {stride!r}; a number '
+                             'from 0 and a whole number from 1 are known')
     return manifest
 
 
@@ -149,9 +152,8 @@ def _pattern_in(path: str) -> str:
 def _load_array(path: str) -> np.ndarray:
     file = os.path.join(path, ARRAY)
     try:
-        with np.load(file, allow_pickle=False) as content:
-            array = content['flow']
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        array = read_npz(file, {'flow': 'uif'})['flow']
+    except (OSError, ValueError) as error:
         raise VideoReadError(path, 'numpy', f'{ARRAY} cannot be read: {error}') from error
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 2 or not len(array):
         raise VideoReadError(path, 'numpy', f'{ARRAY} must hold flow as uint8 (T, H, W, 2), it holds '

@@ -301,7 +301,7 @@ class _Places:
         if folder not in self._folders:
             try:
                 self._folders[folder] = frozenset(os.listdir(folder or '.'))
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name with a zero byte
                 self._folders[folder] = frozenset()
         return name in self._folders[folder]
 

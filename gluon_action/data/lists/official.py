@@ -34,6 +34,9 @@ def parse_kinetics(question: Question) -> ParsedList:
         start, end = seconds_of(row.get('start'), place), seconds_of(row.get('end'), place)
         if start is None or end is None:
             raise AnnotationError(f'{place}: needs time_start and time_end, which file names are made of')
+        if not row.get('youtube_id'):
+            raise AnnotationError(f'{place}: has no youtube_id, which file names are made of; a table with a column '
+                                  'path is read by --list-format table')
         name = f'{row["youtube_id"]}_{int(start):06d}_{int(end):06d}'
         folders = dict.fromkeys((label, label.replace(' ', '_')))
         entries.append(Entry(name, (label,), question.setting, line,
@@ -129,11 +132,16 @@ def hmdb51_files(setting: str) -> list[str]:
 
 def parse_something(question: Question) -> ParsedList:
     """Something-Something V2: ``[{"id": "1", "template": "Holding [something]"}, ...]`` and labels.json beside it."""
-    entries = []
-    for number, item in enumerate(load_json(question.setting), 1):
+    entries, items = [], load_json(question.setting)
+    if not isinstance(items, list):
+        raise AnnotationError(f'{question.setting}: a list of objects with id and template is expected, got a '
+                              f'{type(items).__name__}')
+    for number, item in enumerate(items, 1):
         place = where(question.setting, number)
         if not isinstance(item, dict) or 'id' not in item:
             raise AnnotationError(f'{place}: expected an object with an id, got {item!r}')
+        if not isinstance(item.get('template', ''), str) or not isinstance(item['id'], (str, int)):
+            raise AnnotationError(f'{place}: id and template must be text, got {item!r}')
         if 'template' not in item:
             raise AnnotationError(f'{place}: has no template, hence no label; the test set is published without')
         name = str(item['id'])

@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import AnnotationError, UsageError
@@ -28,6 +28,7 @@ UNITS = ('seconds', 'frames')
 _FRAME_COLUMNS = ('start_frame', 'end_frame')
 _COLUMNS = {**COLUMN_NAMES, 'start': (*COLUMN_NAMES['start'], 'begin'), 'end': (*COLUMN_NAMES['end'], 'stop')}
 _PLAIN_FORMATS = ('gluoncv', 'path_label', 'folder')
+_MOST_CLASSES = 1 << 20
 _EXPECTED = 'expected columns such as video,start,end,labels'
 
 
@@ -159,8 +160,9 @@ def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike =
         raise UsageError(f'--val-share: the column {split!r} of {path} says what is for what; leave one of them out')
     reader = _RowReader(path, os.path.expanduser(os.fspath(data_dir)) or _folder_of(path), unit, split, allow_no_label)
     labelled = [reader.read(line, row) for line, row in rows]
-    class_names = list(classes or names or _class_names([labels for _, labels in labelled], label_base))
-    annotations = _merge([replace(annotation, labels=_numbers(annotation, labels, class_names, label_base))
+    class_names = list(classes or names or _class_names(labelled, label_base))
+    known = ClassNames(class_names)
+    annotations = _merge([replace(annotation, labels=_numbers(annotation, labels, known, label_base))
                           for annotation, labels in labelled])
     if val_share:
         annotations = _draw_split(annotations, val_share, seed)
@@ -311,15 +313,19 @@ def _frame_of(value, place: str) -> int | None:
     return int(text)
 
 
-def _class_names(labels: Iterable[list[str | int]], base: int) -> list[str]:
-    names = {str(label) for row in labels for label in row}
+def _class_names(labelled: Sequence[tuple[Annotation, list[str | int]]], base: int) -> list[str]:
+    names = {str(label): annotation for annotation, labels in labelled for label in labels}
     if names and all(map(is_integer, names)):
+        highest = max(names, key=int)
+        if int(highest) > _MOST_CLASSES:
+            raise AnnotationError(f'{names[highest].where}: label {highest} would make as many classes, more than '
+                                  f'{_MOST_CLASSES}; name the classes with --classes')
         return [str(number) for number in range(base, max(map(int, names)) + 1)]
     return sorted(names)
 
 
-def _numbers(annotation: Annotation, labels: list[str | int], classes: list[str], base: int) -> tuple[int, ...]:
-    names, numbers = ClassNames(classes), set()
+def _numbers(annotation: Annotation, labels: list[str | int], names: ClassNames, base: int) -> tuple[int, ...]:
+    classes, numbers = names.names, set()
     for label in labels:
         number = names.find(str(label))
         if number is None and is_integer(str(label)):
@@ -342,7 +348,10 @@ def _merge(annotations: list[Annotation]) -> list[Annotation]:
 
 
 def _identity(annotation: Annotation) -> str:
-    return os.path.realpath(annotation.path)
+    try:
+        return os.path.realpath(annotation.path)
+    except ValueError as error:  # a zero byte, half a letter
+        raise AnnotationError(f'{annotation.where}: {ascii(annotation.path)} cannot be the name of a file') from error
 
 
 def _draw_split(annotations: list[Annotation], share: float, seed: int) -> list[Annotation]:

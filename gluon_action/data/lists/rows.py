@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import os
 import re
 from collections import Counter
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ...errors import AnnotationError
+from ...files import open_file, parse_json
 
 VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.mpg', '.mpeg', '.m4v', '.wmv', '.flv', '.3gp', '.ts',
                     '.ogv', '.gif')
@@ -84,7 +85,7 @@ def read_lines(path: str) -> list[tuple[int, str]]:
     Paths that are not UTF-8 keep their bytes.
     """
     try:
-        with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
+        with io.TextIOWrapper(open_file(path), encoding='utf-8-sig', errors='surrogateescape') as file:
             lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
     except OSError as error:
         raise AnnotationError(f'{path}: the list cannot be read: {error.strerror}') from error
@@ -126,8 +127,8 @@ def split_row(text: str, delimiter: str | None, tail: int, place: str = '') -> l
 
 
 def is_integer(text: str) -> bool:
-    """Whether a text is a decimal integer and nothing else."""
-    return re.fullmatch(r'[+-]?[0-9]+', text) is not None
+    """Whether a text is a decimal integer and nothing else; a row of digits that no number has is none."""
+    return re.fullmatch(r'[+-]?[0-9]{1,18}', text) is not None
 
 
 class ClassNames:
@@ -195,12 +196,12 @@ def records(question: Question) -> list[tuple[int, dict[str, str]]]:
 
 def of_split(question: Question, rows: list) -> list:
     """Those of (line, row) pairs that belong to the split asked for, where rows tell several apart."""
-    splits = {row.get('split', '').lower() for _, row in rows}
+    splits = {str(row.get('split', '')).lower() for _, row in rows}
     if len(splits) < 2:
         return rows
     for name in SPLITS[question.split]:
         if name in splits:
-            return [(line, row) for line, row in rows if row['split'].lower() == name]
+            return [(line, row) for line, row in rows if str(row.get('split', '')).lower() == name]
     raise AnnotationError(f'{question.setting}: has no rows of split {question.split!r}; its splits are '
                           f'{", ".join(sorted(splits))}')
 
@@ -272,8 +273,8 @@ def _in_order(path: str, content) -> list[str]:
 def load_json(path: str):
     """Content of a JSON file."""
     try:
-        with open(path, encoding='utf-8-sig') as file:
-            return json.load(file)
+        with open_file(path) as file:
+            return parse_json(file.read().decode('utf-8-sig'))
     except OSError as error:
         raise AnnotationError(f'{path}: the list cannot be read: {error.strerror}') from error
     except ValueError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...array_files import read_npy
 from ...errors import UsageError, VideoReadError
 from ...input_kind import CLIPS
 from ..flow.folder import read_manifest
@@ -159,8 +160,8 @@ def _is_array(path: str | os.PathLike) -> bool:
 
 def _load(path: str | os.PathLike, channels: int) -> np.ndarray:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = read_npy(path, 'fiu')
+    except (OSError, ValueError) as error:
         raise VideoReadError(os.fspath(path), 'numpy', f'no array ({error})') from error
     clip = array[0] if array.ndim == 5 and len(array) == 1 else array
     if clip.ndim != 4 or clip.shape[3] != channels or not clip.size or clip.dtype.kind != 'f':

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UsageError
+from ...files import open_file
 from ..reading.sampling import sample_rng
 from ..transforms.functional import opencv
 from .record_sets import Where, counted, digest_of, find_records, open_records
@@ -193,7 +194,15 @@ def _read_classes(folder: str, num_classes: int) -> list[str] | None:
     path = Path(folder, CLASSES_FILE)
     if not path.is_file():
         return None
-    names = [name.strip() for name in path.read_text('utf-8').splitlines() if name.strip()]
+    try:
+        with open_file(path) as file:
+            lines = file.read().decode('utf-8-sig').splitlines()
+    except OSError as error:
+        raise UsageError(f'{path}: cannot be read: {error.strerror or error}') from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f'{path}: byte {error.start} is no UTF-8, so a name is spelt in another encoding; save the '
+                         'file as UTF-8') from error
+    names = [name.strip() for name in lines if name.strip()]
     if len(names) != num_classes:
         raise UsageError(f'{path} names {len(names)} classes, but --num_classes is {num_classes}; pass --num_classes '
                          f'{len(names)}')

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import RecordError
-from ...files import output_errors, part_of, put_file
+from ...files import new_part, output_errors, put_file
 from ...wire import masked_crc32c
 
 #: Bytes before and after the content of a record.
@@ -150,8 +150,8 @@ class RecordWriter:
         self.path = Path(path)
         self.num_records = self.num_bytes = 0
         self._digest = hashlib.sha256()
-        self._part = part_of(self.path)
         with output_errors(self.path):
+            self._part = new_part(self.path)
             self._file = open(self._part, 'wb')
 
     @property

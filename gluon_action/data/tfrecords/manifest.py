@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError
-from ...files import write_file
+from ...files import open_file, parse_json, write_file
 
 MANIFEST = 'manifest.json'
 _FORMAT = 'clip records 1'
@@ -78,10 +78,21 @@ class Manifest:
 
     def _read(self) -> dict | None:
         try:
-            manifest = json.loads(self.path.read_text('utf-8'))
+            with open_file(self.path) as file:
+                manifest = parse_json(file.read())
         except (FileNotFoundError, ValueError):
             return None
-        return manifest if isinstance(manifest, dict) and manifest.get('format') == _FORMAT else None
+        except OSError as error:
+            raise OutputError(f'{self.path}: cannot be read: {error.strerror or error}') from error
+        if not isinstance(manifest, dict) or manifest.get('format') != _FORMAT:
+            return None
+        files = manifest.get('files')
+        if not isinstance(files, dict) or not all(
+                _is_below(name) and isinstance(record, dict) and type(record.get('bytes')) is int
+                and isinstance(record.get('labels', {}), dict) for name, record in files.items()):
+            raise OutputError(f'{self.path}: is damaged: it names files that no run of this command writes; choose '
+                              'another --out')
+        return manifest
 
     def _compare(self, wanted: dict, previous: dict) -> None:
         """Refuse, or remove, files that were made of something else."""
@@ -99,6 +110,11 @@ class Manifest:
     def _save(self) -> None:
         content = {**self.origin, 'files': dict(sorted(self.files.items()))}
         write_file(self.path, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
+
+
+def _is_below(name: str) -> bool:
+    """Whether it names a file below the folder; files are removed by these names."""
+    return not name.startswith('/') and '\0' not in name and not {'', '.', '..'} & set(name.split('/'))
 
 
 def _difference(key: str, wanted: Any, previous: Any) -> str:

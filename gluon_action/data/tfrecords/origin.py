@@ -1,13 +1,13 @@
 """What features in record files came through: the backbone and the PCA that the manifests beside the files name."""
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...errors import UsageError
+from ...files import open_file, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ def common_origin(said: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, An
 
 def _said_by(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding='utf-8') as file:
-            settings = json.load(file)['settings']
+        with open_file(path) as file:
+            settings = parse_json(file.read())['settings']
         return {key: settings[key] for key in THROUGH if settings.get(key)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning('%s: cannot be read (%s), so it is not known which PCA the features came through', path, error)

@@ -7,8 +7,6 @@ import os
 import re
 import time
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from ...array_files import read_npz
 from ...data.feature_input import FeatureInput
 from ...data.preprocess import Preprocess
 from ...errors import BundleError, UsageError
-from ...files import Changed, check_sealed
+from ...files import Changed, check_sealed, open_file, parse_json
 from ..onnx.header import OnnxHeader, read_header
 from ..onnx.model import OnnxModel
 
@@ -200,7 +199,7 @@ def verify(path: str | os.PathLike, *, threads: int | None = None) -> Verdict:
     if not bundle.manifest:
         raise BundleError(f'{bundle.path}: is a model alone, with no reference clip to replay; verify the folder of '
                           'its bundle')
-    frames, expected = _reference(bundle)
+    frames, expected = read_reference(bundle)
     model = OnnxModel(bundle.model, threads=threads, output=bundle.preprocess.output_name)
     try:
         rows = bundle.preprocess.apply(frames)
@@ -274,7 +273,28 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise BundleError(f'{path}: is of format {manifest.get("format")!r}, this program reads {FORMAT}')
     if not isinstance(manifest.get('files'), dict):
         raise BundleError(f'{path}: lists no files')
+    wrong = [name for name, is_right in _KINDS.items() if name in manifest and not is_right(manifest[name])]
+    if wrong:
+        raise BundleError(f'{path}: {wrong[0]} cannot be {ascii(manifest[wrong[0]])[:80]}; export the model again')
     return manifest
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it describes an input or an output."""
+    return isinstance(value, dict) and isinstance(value.get('name'), str) and bool(value.get('shape')) \
+        and isinstance(value['shape'], list)
+
+
+def _is_row(value: Any) -> bool:
+    """Whether it is a row of published weights, as far as a card prints it."""
+    return isinstance(value, dict) and all(type(value.get(top)) in (int, float, type(None)) for top in ('top1', 'top5'))
+
+
+_KINDS = {
+    **{name: lambda value: isinstance(value, str) for name in ('model', 'precision', 'gluon_action')},
+    **{name: lambda value: type(value) is int for name in ('opset', 'ir_version')},
+    **dict.fromkeys(('published', 'trained_from'), _is_row), 'input': _is_value,
+    'outputs': lambda value: isinstance(value, list) and bool(value) and all(map(_is_value, value))}
 
 
 def _refuse_old_format(path: Path, content: bytes) -> None:
@@ -311,7 +331,7 @@ def _check_file(folder: Path, name: str, files: dict[str, Any]) -> None:
 def _check_model(path: Path, header: OnnxHeader, preprocess: Preprocess | FeatureInput) -> int:
     """Return the number of classes; raise where model and preprocessing do not fit."""
     if not header.whole:  # no manifest answers for other files, and they may be anybody's
-        raise BundleError(f'{path}: keeps weights in another file, which no bundle does; export the model again')
+        raise BundleError(f'{path}: keeps numbers in another file, which no bundle does; export the model again')
     if len(header.inputs) != 1:
         raise BundleError(f'{path}: has {len(header.inputs)} inputs ({", ".join(header.inputs)}), a bundle has one')
     axes = next(iter(header.inputs.values()))
@@ -341,25 +361,33 @@ def _read_bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > _LARGEST_TEXT:
             raise BundleError(f'{path}: has {path.stat().st_size} bytes, more than any file of its kind')
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except OSError as error:
         raise BundleError(f'{path}: cannot be read: {error.strerror or error}') from error
 
 
 def _parse(text: str | bytes, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise BundleError(f'{where}: is no JSON: {error}') from error
 
 
-def _reference(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
+def read_reference(bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames, or features, that a bundle proves itself on, and the scores float32 (n, K) expected of them.
+
+    Raises
+    ------
+    BundleError
+        When there are none.
+    """
     path = bundle.path / REFERENCE
     try:
-        with np.load(path, allow_pickle=False) as content:
-            frames, logits = content['frames'], content['logits']
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        content = read_npz(path, {'frames': 'uif', 'logits': 'uif'})
+    except (OSError, ValueError) as error:
         raise BundleError(f'{path}: cannot be read: {error}') from error
+    frames, logits = content['frames'], content['logits']
     kind = np.dtype(np.uint8 if getattr(bundle.preprocess, 'of_frames', True) else np.float32)
     if frames.dtype != kind or logits.dtype != np.float32 or logits.ndim != 2 or not np.isfinite(logits).all():
         raise BundleError(f'{path}: must hold frames {kind} (n, ...) and finite logits float32 (n, K), it holds '

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from ... import engine
+from ...array_files import read_npz
 from ...compute.on_mxnet.parameters import parameters_sha256
 from ...compute.on_mxnet.tracing import run
 from ...data.reading.audio import mel_pieces, read_audio
@@ -70,9 +71,9 @@ def _read_pca(path: str | os.PathLike, width: int) -> tuple[np.ndarray, np.ndarr
     if not os.path.isfile(path):
         raise UsageError(f'--audio_pca {path}: does not exist; name the .npz file that VGGish is published with')
     try:
-        with np.load(path, allow_pickle=False) as found:
-            vectors, means = (np.asarray(found[name], np.float32) for name in PCA_ARRAYS)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        found = read_npz(path, dict.fromkeys(PCA_ARRAYS, 'fiu'))
+        vectors, means = (np.asarray(found[name], np.float32) for name in PCA_ARRAYS)
+    except (OSError, ValueError) as error:
         raise WeightsError(f'{path}: holds no PCA of VGGish ({error}), which is {" and ".join(PCA_ARRAYS)}') from error
     if vectors.ndim != 2 or vectors.shape[1] != width or means.size != width:
         raise WeightsError(f'{path}: {vectors.shape} and {means.shape} are no PCA of the {width} numbers that VGGish '

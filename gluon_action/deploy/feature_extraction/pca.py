@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ...array_files import read_npy, read_npz
 from ...errors import UsageError, WeightsError
-from ...files import replacing
+from ...files import parse_json, replacing
 
 #: What is added to each eigenvalue before its root divides.
 EPSILON = 1e-4
@@ -155,13 +156,13 @@ def load_pca(path: str | os.PathLike) -> Pca:
         raise UsageError(f'{path}: does not exist; name a .npz file or a folder with {", ".join(FILES)}')
     try:
         return _from_folder(path) if path.is_dir() else _from_file(path)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise WeightsError(f'{path}: holds no PCA ({error}); needed is a .npz file with {", ".join(_ARRAYS)}, or a '
                            f'folder with {", ".join(FILES)}') from error
 
 
 def _from_folder(folder: Path) -> Pca:
-    mean, values, vectors = (np.load(folder / name, allow_pickle=False) for name in FILES)
+    mean, values, vectors = (read_npy(folder / name, 'fiu') for name in FILES)
     vectors = vectors.T
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -170,6 +171,8 @@ def _from_folder(folder: Path) -> Pca:
 
 
 def _from_file(path: Path) -> Pca:
-    with np.load(path, allow_pickle=False) as found:
-        about = json.loads(str(found['about'])) if 'about' in found else {}
-        return Pca(*(found[name] for name in _ARRAYS), about)
+    found = read_npz(path, {**dict.fromkeys(_ARRAYS, 'fiu'), 'about': 'U'}, optional=['about'])
+    about = parse_json(str(found['about'])) if 'about' in found else {}
+    if not isinstance(about, dict):
+        raise ValueError('what it says of itself is no JSON object')
+    return Pca(*(found[name] for name in _ARRAYS), about)

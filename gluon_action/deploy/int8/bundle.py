@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import ModelError, UsageError
 from ..bundle.card import card_text
-from ..bundle.format import MODEL, REFERENCE, Bundle, read_bundle
+from ..bundle.format import MODEL, Bundle, read_bundle, read_reference
 from ..bundle.write import complete, new_bundle
 from ..onnx.model import OnnxModel
 from ..speed.processor import int8_instructions, processor_name
@@ -223,8 +223,7 @@ def _latencies(one: OnnxModel, other: OnnxModel, data: np.ndarray) -> tuple[floa
 
 
 def _complete(bundle: Bundle, part: Path, report: dict[str, Any]) -> None:
-    with np.load(bundle.path / REFERENCE, allow_pickle=False) as reference:
-        frames = reference['frames']
+    frames, _ = read_reference(bundle)
     preprocess, model = bundle.preprocess, OnnxModel(part / MODEL)
     rows = preprocess.apply(frames)
     logits = np.concatenate([model.run(rows[place:place + preprocess.rows])

@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import engine
 from ...errors import BundleError, UsageError
+from .header import check_whole
 
 #: Devices in order of preference, by the names that ONNX Runtime gives them.
 PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
@@ -55,6 +56,7 @@ class OnnxModel:
             raise UsageError(f'threads must be 1 to {MOST_THREADS}, got {threads}')
         runtime = import_runtime()
         self.path, self.threads = os.fspath(path), threads or engine.set_threads()
+        check_whole(self.path)
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = 4  # errors come as exceptions, and are told once
@@ -64,7 +66,8 @@ class OnnxModel:
         if unknown := set(chosen) - set(available):
             raise UsageError(f'ONNX Runtime here has no {", ".join(sorted(unknown))}, only {", ".join(available)}')
         try:
-            self._session = runtime.InferenceSession(self.path, options, providers=chosen)
+            # Its fallback would print on standard output, and try the same file once more.
+            self._session = runtime.InferenceSession(self.path, options, providers=chosen, enable_fallback=0)
         except runtime_errors() as error:
             raise BundleError(f'{self.path}: ONNX Runtime cannot load it: {_in_one_line(error)}') from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -101,7 +104,7 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that ONNX Runtime raises; they have no base class of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
     errors = [value for value in vars(runtime).values() if isinstance(value, type) and issubclass(value, Exception)]
-    return (*errors, ValueError)
+    return (*errors, ValueError, RuntimeError)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ... import __version__
 from ...data.flow.folder import is_video_name
 from ...errors import GluonActionError, OutputError, UsageError
-from ...files import part_of, to_json, write_file
+from ...files import new_part, to_json, write_file
 from .overlay import Overlay, check_path
 from .overlay_panel import import_pillow
 from .predictor import Prediction, Predictor
@@ -166,10 +166,8 @@ def check_output(flag: str, path: Path, videos: Sequence[str], overwrite: bool) 
         raise UsageError(f'{flag} {path}: exists; pass --overwrite to replace it, or another name')
     if not path.parent.is_dir():
         raise UsageError(f'{flag} {path}: there is no folder {path.parent} to write it to; make it first')
-    trial = part_of(path)
     try:
-        trial.touch()
-        trial.unlink()
+        new_part(path).unlink()
     except OSError as error:
         raise OutputError(f'{flag} {path}: cannot be written: {error.strerror or error}') from error
 

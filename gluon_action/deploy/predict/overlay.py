@@ -11,7 +11,7 @@ import numpy as np
 
 from ...data.reading.stream import Frame
 from ...errors import OutputError, UsageError
-from ...files import part_of, put_file
+from ...files import new_part, put_file
 from .overlay_panel import Panel, import_pillow
 from .windows import History, Window
 
@@ -130,10 +130,10 @@ class _File:
     """A file that is written under a temporary name."""
 
     def __init__(self, path: Path):
-        self.path, self.part = path, part_of(path)
+        self.path = path
         self._panel: Panel | None = None
         with self._telling():
-            self.part.touch()
+            self.part = new_part(path)
 
     def add(self, frame: Frame, overlay: Overlay) -> None:
         """Draw a frame and write it."""

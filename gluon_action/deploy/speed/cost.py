@@ -11,6 +11,7 @@ import numpy as np
 from ...compute.graph import Operator
 from ...compute.operators import LAYERS, OPERATORS
 from ...errors import BundleError, UsageError
+from ..onnx.header import check_whole
 from ..onnx.model import import_runtime, runtime_errors
 
 
@@ -80,6 +81,7 @@ def _operator(node, shapes: dict) -> Operator:
 def load_model(path: str | os.PathLike):
     """Return an ``onnx.ModelProto``; `BundleError` where the file is none."""
     onnx = import_onnx()
+    check_whole(path)
     try:
         return onnx.load(path)
     except OSError as error:

@@ -2,19 +2,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ...array_files import read_npz
 from ...errors import UsageError
+from ...files import open_file, parse_json
 
-_ARRAYS = ('keys', 'labels', 'scores', 'scored', 'classes')
+# The arrays of a file, and what they hold.
+_ARRAYS = {'keys': 'U', 'labels': 'iub', 'scores': 'f', 'scored': 'b', 'classes': 'U'}
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,20 @@ def read_scores(path: str | os.PathLike) -> ScoreFile:
     place = Path(path).expanduser()
     file = place / 'scores.npz' if place.is_dir() else place
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in _ARRAYS}
+        arrays = read_npz(file, _ARRAYS)
     except FileNotFoundError:
         raise UsageError(f'{file} does not exist; test_recognizer.py writes it into --save-dir') from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile,
-            zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f'{file} is not a score file of test_recognizer.py ({error})') from error
-    shape = arrays['scores'].shape
-    if len(shape) != 2 or len(arrays['keys']) != shape[0] or len(arrays['classes']) != shape[1] \
-            or arrays['labels'].shape not in (shape[:1], shape) or arrays['scored'].shape != shape[:1]:
+    shape, labels = arrays['scores'].shape, arrays['labels']
+    if len(shape) != 2 or arrays['keys'].shape != shape[:1] or arrays['classes'].shape != shape[1:] \
+            or labels.shape not in (shape[:1], shape) or arrays['scored'].shape != shape[:1]:
         sizes = ', '.join(f'{name} {array.shape}' for name, array in arrays.items())
         raise UsageError(f'{file} is damaged: its arrays are of lengths that do not fit ({sizes})')
+    most = 1 if labels.ndim == 2 else shape[1] - 1
+    if labels.size and not 0 <= labels.min() <= labels.max() <= most:
+        raise UsageError(f'{file} is damaged: its labels run from {labels.min()} to {labels.max()}, not within '
+                         f'0..{most}')
     protocol = _protocol(file)
     scores, scored = arrays['scores'].astype(np.float64), arrays['scored'].astype(bool)
     return ScoreFile(file.resolve().parent.name if file.name == 'scores.npz' else file.name, file,
@@ -217,8 +219,9 @@ def _cause(key: str, scored: np.ndarray, files: Sequence[ScoreFile], rows: Seque
 
 def _protocol(file: Path) -> dict:
     try:
-        protocol = json.loads((file.parent / 'results.json').read_text(encoding='utf-8')).get('protocol')
-    except (OSError, ValueError, AttributeError, RecursionError):
+        with open_file(file.parent / 'results.json') as results:
+            protocol = parse_json(results.read()).get('protocol')
+    except (OSError, ValueError, AttributeError):
         return {}
     return protocol if isinstance(protocol, dict) else {}
 
@@ -229,7 +232,7 @@ def _kind(protocol: dict, scores: np.ndarray) -> str:
     recorded = {'features': 'logits', 'scores': 'logits', 'logits': 'logits', 'softmax': 'probabilities',
                 'probabilities': 'probabilities'}
     told = protocol.get('average') or protocol.get('scores')
-    if told in recorded:
+    if isinstance(told, str) and told in recorded:
         return recorded[told]
     likely = len(scores) and (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
     return 'probabilities' if likely else 'logits'

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import OutputError, UsageError, WeightsError
 from ...feature_architecture import FILE as FLAGS
 from ...feature_architecture import Architecture
-from ...files import Changed, check_sealed, describe, to_json, write_file
+from ...files import Changed, check_sealed, describe, open_file, parse_json, to_json, write_file
 from ..fit import assign
 from ..params_file import read_arrays, replace_arrays
 from .combined import CombinedNetwork
@@ -329,7 +329,8 @@ def read_stored(path: str | os.PathLike, who: str = '') -> StoredModel:
     if not (params.is_file() and description.is_file()):
         raise WeightsError(f'{called}: {_what_is_missing(prefix, params, description)}')
     try:
-        about = json.loads(description.read_text())
+        with open_file(description) as file:
+            about = parse_json(file.read())
         members, seal = about['members'], about['params']
         if about['format'] != FORMAT:
             raise WeightsError(f'{description}: is of format {about["format"]}, this program reads {FORMAT}')
@@ -339,16 +340,30 @@ def read_stored(path: str | os.PathLike, who: str = '') -> StoredModel:
                         float(member['weight']))
                  for member, part in zip(members, _parts(arrays, len(members)), strict=True)]
         extra = about.get('about', {})
+        _check_members(found, extra)
     except Changed as change:
         raise WeightsError(f'{params}: is not what {description.name} vouches for ({change.what} {change.found} '
                            f'instead of {change.expected}): it was cut, changed or belongs to another model; write '
                            'it again') from change
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, UsageError):
             raise
         raise WeightsError(f'{called}: is no stored model, or a damaged one ({type(error).__name__}: {error}); write '
                            'it again') from error
     return StoredModel(prefix, found, extra, seal['sha256'])
+
+
+def _check_members(members: Sequence[Member], about: Any) -> None:
+    if not isinstance(about, dict):
+        raise ValueError('what it says of itself is no object')
+    for number, member in enumerate(members):
+        if not 0 <= member.weight < math.inf:
+            raise ValueError(f'member {number} has the weight {member.weight}')
+        for key, array in member.arrays.items():
+            space = member.arrays.get(key.removesuffix(QUANTS) + SPACE)
+            if key.endswith(QUANTS) and (array.dtype != np.uint8 or space is None or space.ndim != 1
+                                         or array.size and int(array.max()) >= len(space)):
+                raise ValueError(f'{key} are no numbers of levels that are stored')
 
 
 def _parts(arrays: Mapping[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:

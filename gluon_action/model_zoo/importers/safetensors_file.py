@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import safetensors
 
 from ...errors import WeightsError
+from ...files import open_file
 from .conversion import from_bfloat16
 
 # What the format calls numbers -> NumPy.
@@ -30,7 +30,8 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         When it cannot be read, is torn, or holds numbers of a kind that NumPy does not have.
     """
     try:
-        tensors = safetensors.deserialize(Path(path).read_bytes())
+        with open_file(path) as file:
+            tensors = safetensors.deserialize(file.read())
     except OSError as error:
         raise WeightsError(f'{path}: cannot be read: {error.strerror or error}') from error
     except safetensors.SafetensorError as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import WeightsError
+from ...files import open_file
 from ...wire import masked_crc32c, varint
 
 _MAGIC = 0xdb4775248b80fb57
@@ -22,7 +23,8 @@ def read_table(path: Path) -> Iterator[tuple[bytes, bytes]]:
         With the file and the offset, when it is no such table, torn, damaged or compressed.
     """
     try:
-        data = path.read_bytes()
+        with open_file(path) as file:
+            data = file.read()
     except OSError as error:
         raise WeightsError(f'{path}: cannot be read: {error.strerror or error}') from error
     if len(data) < _FOOTER or struct.unpack('<Q', data[-8:])[0] != _MAGIC:

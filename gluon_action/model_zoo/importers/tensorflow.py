@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import WeightsError
+from ...files import open_file
 from ...wire import fields, masked_crc32c, message, varint
 from .conversion import from_bfloat16
 from .sorted_table import read_table
@@ -20,6 +21,7 @@ from .sorted_table import read_table
 _BFLOAT16, _STRING = 14, 7
 _DTYPES = {1: 'f4', 2: 'f8', 3: 'i4', 4: 'u1', 5: 'i2', 6: 'i1', 9: 'i8', 10: '?', _BFLOAT16: 'u2', 17: 'u2', 19: 'f2',
            22: 'u4', 23: 'u8'}
+_MOST_AXES, _MOST_NUMBERS = 32, 1 << 60
 _PART = re.compile(r'(.+)\.(?:index|meta|data-\d{5}-of-\d{5})')
 _NAMED = re.compile(r'^\s*(all_)?model_checkpoint_paths?\s*:\s*"(.*)"\s*$', re.MULTILINE)
 
@@ -158,6 +160,7 @@ def _header(data: bytes, index: Path) -> tuple[int, str]:
     """Return the number of data files and their byte order, from BundleHeaderProto."""
     header = dict(fields(data))
     version = dict(fields(message(header.get(3))))
+    _check_numbers(version.get(2), header.get(1), header.get(2))
     if not data or version.get(2, 0) > 1:
         raise WeightsError(f'{index}: asks for version {version.get(2)} of the format, 1 is known; save it with an '
                            'older TensorFlow' if data else f'{index}: a table, but not of a TensorFlow checkpoint')
@@ -172,8 +175,16 @@ def _entry(name: str, data: bytes) -> _Entry:
     for number, value in fields(message(last.get(2))):
         if number == 2:
             shape.append(dict(fields(message(value))).get(1, 0))
+    _check_numbers(last.get(1), *(last.get(number) for number in (3, 4, 5)), *shape)
+    if len(shape) > _MOST_AXES or math.prod(side for side in shape if side) > _MOST_NUMBERS:
+        raise ValueError(f'variable {name} cannot be of the shape {tuple(shape)}')
     return _Entry(name, last.get(1, 0), tuple(shape), last.get(3, 0), last.get(4, 0), last.get(5, 0),
                   int.from_bytes(last.get(6, b''), 'little'), sum(number == 7 for number, _ in parts))
+
+
+def _check_numbers(*fields: int | memoryview | None) -> None:
+    if not all(isinstance(field, int | None) for field in fields):
+        raise ValueError('text is where a number should be')
 
 
 def _value(prefix: Path, shards: int, order: str, entry: _Entry) -> np.ndarray:
@@ -199,7 +210,7 @@ def _value(prefix: Path, shards: int, order: str, entry: _Entry) -> np.ndarray:
 
 def _read(path: Path, entry: _Entry) -> bytes:
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if entry.offset + entry.size > size:
                 raise WeightsError(f'{path}: torn: variable {entry.name} ends at byte {entry.offset + entry.size} of '

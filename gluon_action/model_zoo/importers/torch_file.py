@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ...errors import WeightsError
+from ...files import open_file
 from .conversion import from_bfloat16
 from .safe_pickle import BFLOAT16, Reader, Storage, Tensor
 
@@ -134,7 +135,9 @@ class _OldArchive:
         reader = Reader(self.path, 'pickle of names')
         content = reader.content(self._start)
         keys, place = self._next('list of storages'), self._start.tell()
-        if not isinstance(keys, list) or set(keys) != set(reader.storages):
+        whole = os.fstat(self._file.fileno()).st_size
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) \
+                or set(keys) != set(reader.storages):
             raise WeightsError(f'{self.path}: damaged: its list of storages is not that of its tensors')
         for key in keys:
             self._file.seek(place)
@@ -144,6 +147,8 @@ class _OldArchive:
                                    f'{reader.storages[key].count}')
             size = count * _dtype(reader.storages[key].dtype).itemsize
             self._places[key], place = (place + 8, size), place + 8 + size
+            if place > whole:
+                raise WeightsError(f'{self.path}: torn: storage {key} ends at byte {place} of {whole}')
         return content
 
     def storage(self, storage: Storage) -> bytes:
@@ -159,7 +164,7 @@ class _OldArchive:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[_Archive | _OldArchive]:
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             start = file.read(4)
             file.seek(0)
             if start[:1] == b'\x80':

@@ -6,21 +6,38 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import CheckpointError, OutputError
-from ...files import Changed, cause_of, check_sealed, describe, put_folder, space_left, sync
+from ...errors import CheckpointError, GluonActionError, OutputError
+from ...files import (
+    Changed,
+    cause_of,
+    check_sealed,
+    describe,
+    open_file,
+    parse_json,
+    put_folder,
+    space_left,
+    sync,
+)
 from ...model_zoo.params_file import read_arrays, write_arrays
 
 _FORMAT = 1
 _NEWER = '.newer'  # ends the name of a checkpoint that is to replace one of the same step
 _MANIFEST = 'manifest.json'
+# Names of files, which lie in the folder of their checkpoint and nowhere else.
+_FILE = re.compile(r'([A-Za-z0-9_][A-Za-z0-9_.-]*)\.(params|json)')
+# Parts that every run has, or that later ones read.
+_KINDS = {'config': dict, 'loop': dict, 'model': (dict, type(None)), 'lists': (dict, type(None)), 'params': dict,
+          'optimizer': dict, 'averages': dict}
+_ARRAYS = ('params', 'optimizer', 'averages')  # as JSON only where there are none
 _log = logging.getLogger(__name__)
 
 
@@ -229,27 +246,65 @@ def read_checkpoint(path: str | os.PathLike, parts: Collection[str] | None = Non
     manifest = _read_manifest(path)
     if f'step-{manifest["step"]:08d}' != path.name.removesuffix(_NEWER):
         raise CheckpointError(f'{path} is refused: its manifest is of step {manifest["step"]}')
-    state = {}
+    state = _State(path)
     for name, expected in manifest['files'].items():
         file = path / name
-        part, kind = name.rsplit('.', 1)
+        part, kind = _FILE.fullmatch(name).groups()
         if parts is not None and part not in parts:
             continue
         try:
             check_sealed(file, expected)
-            state[part] = read_arrays(file) if kind == 'params' else json.loads(file.read_text())
+            state[part] = read_arrays(file) if kind == 'params' else _read_json(file)
+        except ValueError as error:
+            raise CheckpointError(f'{path} is refused: {name} is not what this program writes ({error})') from error
         except OSError as error:
             raise CheckpointError(f'{path} is refused: {name}: {error.strerror or error}') from error
         except Changed as change:
             what = (f'has {change.found} bytes instead of {change.expected}' if change.what == 'bytes' else
                     'does not have the SHA-256 of its manifest')
             raise CheckpointError(f'{path} is refused: {name} {what}') from change
+        if not isinstance(state[part], _KINDS.get(part, object)) or kind == 'json' and state[part] and part in _ARRAYS:
+            raise CheckpointError(f'{path} is refused: {name} is not what this program writes')
     return manifest['step'], state
+
+
+class _State(dict):
+    """The parts of a checkpoint; who asks for one that it lacks is told so."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def __missing__(self, part: str):
+        raise CheckpointError(f'{self.path} is refused: it has no part {part!r}: it is of another command, '
+                              'or another version')
+
+
+@contextlib.contextmanager
+def understood(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn what goes wrong with the content of a checkpoint, whose files are whole, into an error that names it.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    try:
+        yield
+    except GluonActionError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f'{checkpoint.path} is refused: its files are whole, and not what this program writes '
+                              f'({type(error).__name__}: {error}); resume from another one, or start anew') from error
+
+
+def _read_json(file: Path) -> Any:
+    with open_file(file) as stream:
+        return parse_json(stream.read())
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads((path / _MANIFEST).read_text())
+        document = _read_json(path / _MANIFEST)
         manifest = document['manifest']
         whole = document['sha256'] == _manifest_sha256(manifest)
     except OSError as error:
@@ -258,8 +313,14 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(f'{path} is refused: {_MANIFEST} is torn') from error
     if not whole:
         raise CheckpointError(f'{path} is refused: {_MANIFEST} does not have its own SHA-256')
-    if manifest['format'] != _FORMAT:
-        raise CheckpointError(f'{path} is refused: format {manifest["format"]}, this version reads {_FORMAT}')
+    if not isinstance(manifest, dict) or manifest.get('format') != _FORMAT:
+        told = manifest.get('format') if isinstance(manifest, dict) else None
+        raise CheckpointError(f'{path} is refused: format {told!r}, this version reads {_FORMAT}')
+    files, numbers = manifest.get('files'), (manifest.get('step'), manifest.get('sequence'))
+    if not isinstance(files, dict) or not all(
+            _FILE.fullmatch(name) and isinstance(seal, dict) for name, seal in files.items()) or not all(
+            type(number) is int and 0 <= number < 1 << 62 for number in numbers):
+        raise CheckpointError(f'{path} is refused: {_MANIFEST} does not say step, sequence and files of its folder')
     return manifest
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import CheckpointError, OutputError, UsageError
 from ...files import cause_of, check_folder_takes_files, write_file
 from . import RUN_FILES
-from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint
+from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint, understood
 
 log = logging.getLogger(__name__)
 
@@ -101,14 +101,16 @@ class RunFolder:
     def announce(self) -> None:
         """Log what the run is resumed from."""
         if self.checkpoint:
-            progress = self.checkpoint.state['loop']['progress']
-            log.info('%s', self.messages.resumed.format(checkpoint=self.checkpoint.path, epoch=progress['epoch'],
+            with understood(self.checkpoint):
+                epoch = int(self.checkpoint.state['loop']['progress']['epoch'])
+            log.info('%s', self.messages.resumed.format(checkpoint=self.checkpoint.path, epoch=epoch,
                                                         step=self.checkpoint.step))
 
     def check_data(self, now: Mapping[str, Any]) -> None:
         """Refuse to resume a run that had other data, see `check_same_data`."""
         if self.checkpoint:
-            check_same_data(self.checkpoint.state, now, self.messages, self.path)
+            with understood(self.checkpoint):
+                check_same_data(self.checkpoint.state, now, self.messages, self.path)
 
     def begin(self, about: dict[str, Any]) -> None:
         """Write ``config.json``. Called once data and weights are there."""

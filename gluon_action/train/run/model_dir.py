@@ -81,7 +81,7 @@ class ModelDir(RunFolder):
             raise UsageError(f'{self.messages.folder} {self.path} holds a run of another command; give another folder')
         differing = self.differing(before)
         # Repeated, a command with --restart resumes the phase that it has begun.
-        if restart and (differing or not before['restart']):
+        if restart and (differing or not before.get('restart')):
             self._put_aside()
             return None
         self._refuse(self.messages.other_run, differing)

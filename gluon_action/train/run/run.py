@@ -14,6 +14,7 @@ from ...engine import mxnet_distribution
 from ...errors import DivergedError, OutputError, UnscoredError, VideoReadError
 from ...signals import Terminated, heeding_termination, told_to_end
 from ..hook import Hook
+from .checkpoint import understood
 from .folder import RunFolder, versions
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def run(recipe: Recipe) -> TrainResult:
         loop = recipe.build_loop(data, contexts, restored=folder.checkpoint is not None)
         started_from = None
         if folder.checkpoint is not None:
-            loop.load_state_dict(folder.checkpoint.state)
+            with understood(folder.checkpoint):
+                loop.load_state_dict(folder.checkpoint.state)
         else:
             started_from = recipe.start(loop, data, folder)
         if data.rank == 0:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckpointError
+from ...files import parse_json
 from ...model_zoo.params_file import read_arrays, replace_arrays
 
 _NUMBERS_KEY = '__numbers__'
@@ -38,7 +39,9 @@ def read_states(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
         raise CheckpointError(f'{path}: no such file; leave out --resume-states to start with a fresh optimizer')
     try:
         arrays = read_arrays(path)
-        return arrays, json.loads(arrays.pop(_NUMBERS_KEY).tobytes())
+        return arrays, parse_json(arrays.pop(_NUMBERS_KEY).tobytes())
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be read: {error.strerror or error}') from error
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{path} is not an optimizer state that this package wrote. GluonCV\'s .states files are '
                               f'pickles, which run code when they are loaded, and are not read; '
