@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -266,6 +267,16 @@ def a_table(num_packets=500, seed=0, largest=1 << 20) -> FrameTable:
     keys, shown = rng.random(num_packets) < 0.1, rng.random(num_packets) < 0.95
     keys[:1] = True
     return FrameTable(1, times, offsets, sizes, keys, shown, True)
+
+
+@pytest.mark.parametrize('differing', [{}, {'pts': 3}, {'pts': None}, {'pos': 7}, {'pos': None}, {'size': 9},
+                                       {'is_keyframe': False}, {'is_discard': True}])
+def test_a_packet_is_the_one_of_the_table_if_all_is_equal(differing):
+    table = FrameTable(0, *np.array([[512, 1024], [48, 900], [852, 77]]), *np.array([[1, 1], [1, 1]], bool), True)
+    packet = SimpleNamespace(**{'pts': 1024, 'pos': 900, 'size': 77, 'is_keyframe': True, 'is_discard': False,
+                                **differing})
+    assert table.holds(1, packet) == (not differing)
+    assert not table.holds(0, packet) and not table.holds(2, packet)
 
 
 @pytest.mark.parametrize('table', [a_table(), a_table(1), a_table(9, largest=1 << 40)])
