@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -215,9 +216,21 @@ def space_left(path: Path) -> str:
         return ''
 
 
-def to_json(value: Any) -> str:
-    """Return readable JSON; a number that is not finite becomes null, which every reader takes."""
-    return json.dumps(finite(value), indent=2, ensure_ascii=False) + '\n'
+# Of what JSON allows inside texts: what acts on terminals, and what UTF-8 cannot hold (bytes of names of files).
+_ESCAPED = re.compile('[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]')
+
+
+def to_json(value: Any, indent: int | None = 2) -> str:
+    """Return JSON that every reader takes, readable and in UTF-8; a number that is not finite becomes null.
+
+    Parameters
+    ----------
+    value
+    indent : int, optional
+        None puts all into one line.
+    """
+    text = json.dumps(finite(value), indent=indent, ensure_ascii=False)
+    return _ESCAPED.sub(lambda found: f'\\u{ord(found[0]):04x}', text) + '\n'
 
 
 def finite(value: Any) -> Any:

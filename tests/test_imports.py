@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / 'gluon_action'
 # Layers from top to bottom; a module may import its own part and everything below it. `model_zoo` and `data` stand
 # side by side: neither may import the other.
 GROUND = {'class_names', 'engine', 'options', 'input_kind', 'feature_architecture', 'files', 'array_files', 'wire',
-          'run_config', 'signals', 'errors'}
+          'run_config', 'signals', 'unfinished', 'printable', 'errors'}
 BELOW = {
     'cli': {'deploy', 'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
     'deploy': {'train', 'evaluate', 'compute', 'model_zoo', 'nn', 'weights', 'data', *GROUND},
@@ -34,6 +34,8 @@ BELOW = {
     'run_config': {'files'},
     'wire': {'errors'},
     'signals': set(),
+    'unfinished': {'errors', 'files'},
+    'printable': set(),
     'errors': set(),
     'utils': {'train', 'data', 'model_zoo'},
     '': {'engine', 'errors'},

@@ -11,7 +11,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import GluonActionError, UsageError
+from ..printable import printable
 from ..signals import TERMINATED, Terminated, raising
+from .output import ConsoleLog, bearing_output
 
 _program: str | None = None  # what messages and help call the command
 
@@ -34,37 +36,34 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
     -------
     int
         0 done, 1 failed, 2 bad usage, 130 interrupted, 143 a training that SIGTERM has ended. A traceback is printed
-        with ``--debug`` only.
+        with ``--debug`` only. Output that nobody takes, or that a full disk refuses, is no failure: the work goes on
+        without it.
     """
-    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     global _program
     _program = prog
+    with bearing_output():
+        logging.basicConfig(level=logging.INFO, handlers=[ConsoleLog()])
+        return _run(parse_args, main, argv, prog or os.path.basename(sys.argv[0]))
+
+
+def _run(parse_args: Callable, main: Callable, argv: Sequence[str] | None, name: str) -> int:
     args = parse_args(argv)
     try:
         with _heeding_interrupts():
-            code = main(args)
-        if sys.stdout is not None:  # as it is where standard output was closed
-            sys.stdout.flush()
-        return int(code or 0)
+            return int(main(args) or 0)
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         return 130
     except Terminated:
         print('terminated', file=sys.stderr)
         return TERMINATED
-    except BrokenPipeError:
-        # The reader of our output went away (`... | head`): nothing to tell anybody. Python flushes standard output
-        # once more at exit, so it needs somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        name = prog or os.path.basename(sys.argv[0])
         if isinstance(error, GluonActionError):
-            print(f'{name}: {error}', file=sys.stderr)
+            print(f'{name}: {printable(error, lines=True)}', file=sys.stderr)
         else:
-            print(f'{name}: unexpected {type(error).__name__}: {error}\n'
+            print(f'{name}: unexpected {type(error).__name__}: {printable(error, lines=True)}\n'
                   'This is a fault of the program; --debug shows where it happened.', file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import io
-import json
+import logging
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import numpy as np
 
 from ..errors import OutputError, UsageError
 from ..files import check_folder_takes_files, to_json, write_file
+from ..printable import drawable, printable
 from .scores.metrics import ClassificationMeter
+
+_log = logging.getLogger(__name__)
 
 RESULTS = 'results.json'
 _NAMES = {'results': RESULTS, 'scores': 'scores.npz', 'failures': 'failures.jsonl',
@@ -46,7 +50,9 @@ def open_report(directory: str | os.PathLike, overwrite: bool = False) -> Path:
 def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[str], labels: np.ndarray,
                  scores: np.ndarray, scored: np.ndarray, failures: Sequence[dict], classes: Sequence[str],
                  meter: ClassificationMeter | None) -> dict[str, Path]:
-    """Write all files of a report, ``results.json`` last, so that it marks a complete report.
+    """Write all files of a report: numbers first, ``results.json`` the last of them, then the pictures.
+
+    So ``results.json`` marks a report whose numbers are complete. A picture that cannot be drawn is a warning.
 
     Parameters
     ----------
@@ -73,19 +79,23 @@ def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[s
     Raises
     ------
     OutputError
-        When one cannot be written; there is no ``results.json`` then.
+        When one with numbers cannot be written; there is no ``results.json`` then.
     """
     files = {kind: Path(directory) / name for kind, name in _NAMES.items()}
-    for path in files.values():  # results.json first: until all of the new report is there, there is none
+    for path in files.values():  # results.json first: until all numbers of the new report are there, there is none
         path.unlink(missing_ok=True)
     write_scores(files['scores'], keys, labels, scores, scored, classes)
-    write_file(files['failures'], ''.join(json.dumps(f, ensure_ascii=False) + '\n' for f in failures))
+    write_file(files['failures'], ''.join(to_json(failure, indent=None) for failure in failures))
     if meter is not None:
-        plot_per_class(meter, classes, files['per_class'])
-        plot_confusion(meter, classes, files['confusion'])
         write_file(files['confusions_json'], to_json(confusion_rows(meter, classes)))
         write_file(files['confusions'], confusion_text(meter, classes))
     write_file(files['results'], to_json(result))
+    for kind, plot in (('per_class', plot_per_class), ('confusion', plot_confusion)) if meter is not None else ():
+        try:
+            plot(meter, classes, files[kind])
+        except Exception as error:  # of fonts, of sizes, of a disk: nothing of it is worth the numbers
+            _log.warning('%s: cannot be drawn (%s: %s); the numbers are in %s', files[kind], type(error).__name__,
+                         error, files['results'])
     return {kind: path for kind, path in files.items() if path.exists()}
 
 
@@ -107,7 +117,7 @@ def confusion_rows(meter: ClassificationMeter, classes: Sequence[str], limit: in
 
 def confusion_text(meter: ClassificationMeter, classes: Sequence[str], limit: int = 50) -> str:
     """Put the most frequent confusions into a table for reading."""
-    rows = confusion_rows(meter, classes, limit)
+    rows = confusion_rows(meter, [printable(name) for name in classes], limit)
     if not rows:
         return 'no scored video was taken for another class\n'
     width = max(len(row['true']) for row in rows)
@@ -140,16 +150,20 @@ def plot_per_class(meter: ClassificationMeter, classes: Sequence[str], path: Pat
 
 
 def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Path) -> None:
-    """Draw the confusion matrix, rows normalised to the true class; failed videos are a last column."""
+    """Draw the confusion matrix, rows normalised to the true class; failed videos are a last column.
+
+    Classes without a video that no video was taken for are left out.
+    """
     from matplotlib.colors import PowerNorm
-    counts = meter.confusion
-    missing = meter.expected - counts.sum(axis=1)
-    columns = [_short(name) for name in classes]
+    there = np.flatnonzero((meter.expected > 0) | (meter.confusion.sum(axis=0) > 0))
+    counts, expected = meter.confusion[np.ix_(there, there)], meter.expected[there]
+    missing = expected - counts.sum(axis=1)
+    names = [_short(classes[k]) for k in there]
+    columns = [*names, '(not scored)'] if missing.any() else names
     if missing.any():
         counts = np.hstack([counts, missing[:, None]])
-        columns.append('(not scored)')
-    shares = 100 * counts / np.maximum(meter.expected, 1)[:, None]
-    num_classes = meter.num_classes
+    shares = 100 * counts / np.maximum(expected, 1)[:, None]
+    num_classes = len(there)
     cell = 0.55 if num_classes <= 20 else 0.16 if num_classes <= _MOST_LABELS else 0.045
     side = max(2., cell * num_classes)
     figure, axes = _figure(width=side + 3.2, height=side + 2.4)
@@ -163,7 +177,7 @@ def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Pat
     step = 1 if num_classes <= _MOST_LABELS else math.ceil(num_classes / 60)
     font = 8 if num_classes <= 20 else 6
     axes.set_xticks(range(0, len(columns), step), columns[::step], rotation=90, fontsize=font)
-    axes.set_yticks(range(0, num_classes, step), [_short(name) for name in classes[::step]], fontsize=font)
+    axes.set_yticks(range(0, num_classes, step), names[::step], fontsize=font)
     if 20 < num_classes <= _MOST_LABELS:
         axes.set_xticks(np.arange(-0.5, len(columns)), minor=True)
         axes.set_yticks(np.arange(-0.5, num_classes), minor=True)
@@ -171,7 +185,8 @@ def plot_confusion(meter: ClassificationMeter, classes: Sequence[str], path: Pat
         axes.tick_params(which='minor', length=0)
     axes.set_xlabel('predicted class')
     axes.set_ylabel('true class')
-    axes.set_title(f'{meter.n_expected} videos, top-1 {meter.top(1):.1%}', fontsize=10)
+    some = '' if num_classes == meter.num_classes else f'\n{num_classes} of {meter.num_classes} classes occur'
+    axes.set_title(f'{meter.n_expected} videos, top-1 {meter.top(1):.1%}{some}', fontsize=10)
     bar = figure.colorbar(image, ax=axes, shrink=min(0.6, 4 / side), pad=0.02, ticks=[0, 1, 5, 10, 25, 50, 100])
     bar.set_label("% of the true class's videos", fontsize=8)
     write_figure(figure, path)
@@ -186,12 +201,17 @@ def write_figure(figure, path: str | os.PathLike, *, dpi: int = 110) -> None:
     """
     path = Path(path).expanduser()
     data = io.BytesIO()
-    figure.savefig(data, format=path.suffix.lstrip('.').lower() or 'png', dpi=dpi)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        figure.savefig(data, format=path.suffix.lstrip('.').lower() or 'png', dpi=dpi)
+    if any('Glyph' in str(warning.message) for warning in told):  # matplotlib tells of each letter
+        _log.warning('%s: the font has not all letters of the names in it; boxes replace the others', path)
     write_file(path, data.getvalue())
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME - 1] + '…'
+    name = printable(name)
+    return drawable(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME - 1] + '…')
 
 
 def _figure(width: float, height: float):

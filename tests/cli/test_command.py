@@ -1,4 +1,5 @@
 """How every command ends: exit codes, what is said, and interruptions that are not lost."""
+import logging
 import os
 import signal
 import sys
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from gluon_action.cli.command import make_parser, run
+from gluon_action.cli.output import ConsoleLog
 from gluon_action.errors import OutputError, UsageError
 from gluon_action.options import yes_or_no
 
@@ -88,15 +90,60 @@ def test_ctrl_c_that_is_ignored_or_somebody_elses_stays_so(handler):
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_reader_that_goes_away_ends_a_command_with_141_and_without_a_word(monkeypatch, capfd):
+def writing(lines, done):
+    """A command that prints so many lines, which are written at once, and goes on working."""
+    def main(args):
+        for number in range(lines):
+            print('line', number, flush=True)
+        done.append(True)
+    return main
+
+
+def test_a_reader_that_goes_away_ends_no_work_and_nothing_is_said(monkeypatch, capfd):
     """What `... | head` does. What is still to be written, at exit too, goes nowhere."""
     read, write = os.pipe()
     os.close(read)
+    done = []
     with os.fdopen(write, 'w') as stream, monkeypatch.context() as patch:
         patch.setattr(sys, 'stdout', stream)
-        assert called(lambda args: print('much')) == 141
+        assert called(writing(3, done)) == 0 and done
         print('more', flush=True)
     assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+def test_a_full_disk_under_standard_output_ends_no_work_and_is_said_once(monkeypatch, capfd):
+    done = []
+    with open('/dev/full', 'w') as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', stream)
+        assert called(writing(3, done)) == 0 and done
+    assert capfd.readouterr().err == ('standard output cannot be written to (No space left on device): what would '
+                                      'follow there is lost, what goes to files is not\n')
+
+
+@pytest.mark.parametrize('text, shown', [
+    ('naïve Ω 洗', 'na\\xefve \\u03a9 \\u6d17'), ('caf\udce9', 'caf\\xe9'), ('plain', 'plain')])
+def test_letters_that_standard_output_lacks_are_written_as_escapes(monkeypatch, tmp_path, text, shown):
+    with open(tmp_path / 'out', 'w', encoding='ascii') as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', stream)
+        assert called(lambda args: print(text)) == 0
+    assert (tmp_path / 'out').read_text() == f'{shown}\n'
+
+
+def test_what_acts_on_a_terminal_is_shown_instead(capsys):
+    called(lambda args: print('a\x1b[2J\x07b\x9b1mc\u202ed\ttab'))
+    assert capsys.readouterr().out == 'a\\x1b[2J\\x07b\\x9b1mc\\u202ed\ttab\n'
+    assert called(failing(OutputError('x\x1b[2J.params: cannot be written'))) == 1
+    assert capsys.readouterr().err == 'train: x\\x1b[2J.params: cannot be written\n'
+
+
+def test_the_log_is_shown_line_by_line_whatever_names_are_in_it(capsys):
+    record = logging.LogRecord('gluon_action', logging.INFO, '', 0, 'not scored: %s, %d of %s', (
+        'a\nForged: all is well\x1b[1A.mp4', 3, OSError('b\n.mp4')), None)
+    handler = ConsoleLog()
+    called(lambda args: handler.handle(record))
+    assert capsys.readouterr().out == 'not scored: a\\nForged: all is well\\x1b[1A.mp4, 3 of b\\n.mp4\n'
+    assert record.args[0].startswith('a\n')  # other handlers have it as it was
 
 
 def test_a_command_runs_where_standard_output_is_closed(monkeypatch):
