@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ..evaluate.recognizer_options import RecognizerOptions
 from ..options import add_options, options_of
+from ..printable import printable
 from ..weights.options import WeightsOptions
 from .command import make_parser
 
@@ -23,6 +24,8 @@ EXAMPLES = """examples:
   %(prog)s bundles/mine holiday.mp4 --overlay out.mp4 --timeline out.png --json out.json
   # several videos, their overlays in a folder
   %(prog)s bundles/mine a.mp4 b.mp4 folder_of_frames --overlay 'overlays/{name}.gif'
+  # all videos of a folder of class folders; the same command goes on where it was interrupted
+  %(prog)s bundles/mine videos --json all.json
   # a camera, until Ctrl-C
   %(prog)s bundles/mine /dev/video0 --overlay camera.mp4
   # a training run, or published weights, without an export
@@ -40,8 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
                         help='a bundle, an ONNX file of one, the folder of a training run, FILE.params, or a model of '
                              'the zoo')
     parser.add_argument('videos', metavar='VIDEO', nargs='+',
-                        help='a video, a folder of frames, a camera (/dev/video0), an address, or - for standard '
-                             'input; for a model of optical flow also a folder of gluon-action extract-flow')
+                        help='a video, a folder of frames, a folder of videos (also in folders of its own, as those of '
+                             'classes), a camera (/dev/video0), an address, or - for standard input; for a model of '
+                             'optical flow also a folder of gluon-action extract-flow')
     parser.add_argument('--model', default=None, help='network of a FILE.params that lies outside of its run')
     parser.add_argument('--use-pretrained', action='store_true', help='published weights of a model of the zoo')
     options_of(RecognizerOptions)['hashtag'].add_to(parser)
@@ -51,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument('--overlay', default=None, metavar='FILE',
                        help='video (.mp4) or small moving picture (.gif) with label, score and curves drawn on it')
     group.add_argument('--timeline', default=None, metavar='FILE', help='plot of the best classes over time (.png)')
-    group.add_argument('--json', default=None, metavar='FILE', help='everything about all videos, failures too')
+    group.add_argument('--json', default=None, metavar='FILE',
+                       help='everything about all videos, failures too; FILE.unfinished keeps what is done until all '
+                            'is, and the same command goes on from there')
     group.add_argument('--top-k', type=int, default=5, metavar='K', help='classes to print, plot and write')
     group.add_argument('--overwrite', action='store_true', help='replace files that are there')
     group = parser.add_argument_group('how it is decided')
@@ -59,7 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
                        help="frames from one clip to the next; by default the model's, half a clip")
     group.add_argument('--vote', default='mean', choices=('mean', 'majority'),
                        help='what decides about a video: mean probabilities, or the number of windows that a class won')
-    group.add_argument('--rolling', type=int, default=100, help='windows of the rolling mean that is drawn')
+    group.add_argument('--rolling', type=float, default=2.0, metavar='SECONDS',
+                       help='what the rolling mean that is drawn looks back on')
     group.add_argument('--fps', type=float, default=None, help='frames per second of folders; 25 by default')
     group.add_argument('--flow-method', default='tvl1', choices=('tvl1', 'farneback'),
                        help='for a model of optical flow: how flow is computed')
@@ -74,42 +81,59 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    for name in ('top_k', 'stride', 'rolling', 'threads', 'batch_size'):
+    for name in ('top_k', 'stride', 'threads', 'batch_size'):
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} must be 1 or more, got {value}')
-    if args.fps is not None and not 0 < args.fps < float('inf'):
-        parser.error(f'--fps must be a number above 0, got {args.fps:g}')
+    for name in ('fps', 'rolling'):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float('inf'):
+            parser.error(f'--{name} must be a number above 0, got {value:g}')
     return args
 
 
 def main(args: argparse.Namespace) -> int:
     """Predict, and print a paragraph for each video."""
-    from ..deploy.predict.files import FailedVideo, plan_jobs, predict_jobs, write_json
+    from ..deploy.predict.files import FailedVideo, find_videos, keep, plan_jobs, predict_jobs, resume_jobs, write_json
     from ..deploy.predict.open_predictor import open_predictor
-    jobs = plan_jobs(args.videos, overlay=args.overlay, timeline=args.timeline, json=args.json,
+    jobs = plan_jobs(find_videos(args.videos), overlay=args.overlay, timeline=args.timeline, json=args.json,
                      overwrite=args.overwrite)
     predictor = open_predictor(args.bundle, model=args.model, use_pretrained=args.use_pretrained,
                                hashtag=args.hashtag, weights_index=args.weights_index,
                                trust_first_use=args.trust_first_use, stride=args.stride, batch_size=args.batch_size,
                                rolling=args.rolling, vote=args.vote, threads=args.threads,
                                flow_method=args.flow_method)
-    results = []
+    unfinished, results = None, {}
+    if args.json:
+        unfinished, results = resume_jobs(args.json, predictor, jobs, top_k=args.top_k, fps=args.fps,
+                                          overwrite=args.overwrite)
+        for before in results.values():
+            print(f'{printable(before.source)}: {printable(before.answer)}, predicted before the interruption')
+    left = [number for number in range(len(jobs)) if number not in results]
     try:
         with ProgressBar() as progress:
-            for job, result in predict_jobs(predictor, jobs, top_k=args.top_k, fps=args.fps, watch=progress.watch):
+            done = predict_jobs(predictor, [jobs[number] for number in left], top_k=args.top_k, fps=args.fps,
+                                watch=progress.watch)
+            for number, (job, result) in zip(left, done):
                 progress.clear()
-                results.append(result)
+                results[number] = result
                 if isinstance(result, FailedVideo):
-                    print(f'gluon-action predict: {result.error}', file=sys.stderr)
-                else:
-                    print('\n'.join([describe(result, args.top_k), *(f'  wrote {path}' for path in job.files)]),
-                          flush=True)
+                    print(f'gluon-action predict: {printable(result.error)}', file=sys.stderr)
+                    continue
+                if unfinished:
+                    keep(unfinished, number, result, args.top_k)
+                print('\n'.join([describe(result, args.top_k),
+                                 *(f'  wrote {printable(path)}' for path in job.files)]), flush=True)
     finally:  # Ctrl-C in the hundredth video does not take what is known of the others
+        if unfinished:
+            unfinished.close()
         if args.json and results:
-            write_json(args.json, predictor, results, args.top_k)
-            print(f'wrote {args.json}' + f', {len(results)} of {len(jobs)} videos' * (len(results) < len(jobs)))
-    failures = [result.error for result in results if isinstance(result, FailedVideo)]
+            write_json(args.json, predictor, [results[number] for number in sorted(results)], args.top_k)
+            print(f'wrote {printable(args.json)}'
+                  + f', {len(results)} of {len(jobs)} videos' * (len(results) < len(jobs)))
+    if unfinished:
+        unfinished.remove()
+    failures = [result.error for result in results.values() if isinstance(result, FailedVideo)]
     if failures and len(results) > 1:
         print(f'{len(failures)} of {len(results)} videos failed', file=sys.stderr)
     return (2 if all(isinstance(error, UsageError) for error in failures) else 1) if failures else 0
@@ -118,9 +142,9 @@ def main(args: argparse.Namespace) -> int:
 def describe(prediction: Prediction, top_k: int) -> str:
     """Return the answer for a video, the best classes, and what it is made of."""
     about = prediction.protocol
-    lines = [f'{prediction.source}: {prediction.label} ({prediction.score:.2f})']
+    lines = [f'{printable(prediction.source)}: {printable(prediction.label)} ({prediction.score:.2f})']
     if top_k > 1:
-        lines += [f'  {probability:.2f}  {name}' for name, probability in prediction.top(top_k)]
+        lines += [f'  {probability:.2f}  {printable(name)}' for name, probability in prediction.top(top_k)]
     lines.append(f'  {about["windows"]} window{"s" * (about["windows"] != 1)} of {about["span"]} frames, one every '
                  f'{about["stride"] * about["clips_per_window"]}')
     if about['frames_repeated']:
@@ -131,7 +155,8 @@ def describe(prediction: Prediction, top_k: int) -> str:
 
 def gaps(prediction: Prediction, most: int = 3) -> list[str]:
     """Return a line for each stretch that could not be decoded, and for what else was left out."""
-    lines = [f'frames {gap.first} to {gap.last} ({gap.start:.2f} s to {gap.end:.2f} s) were skipped: {gap.cause}'
+    lines = [f'frames {gap.first} to {gap.last} ({gap.start:.2f} s to {gap.end:.2f} s) were skipped: '
+             f'{printable(gap.cause)}'
              for gap in prediction.skipped[:most]]
     if len(prediction.skipped) > most:
         lines.append(f'and {len(prediction.skipped) - most} more stretches')

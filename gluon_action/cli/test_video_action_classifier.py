@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..printable import printable
 from .command import make_parser
 from .predict import ProgressBar, gaps
 
@@ -50,8 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
                        help='what decides about the video: mean probabilities, or the number of windows that a class '
                             'won')
     group.add_argument('--stride', type=int, default=None,
-                       help="frames from one window to the next; by default the bundle's, or 1 for the other kind")
-    group.add_argument('--rolling', type=int, default=100, help='windows of the rolling mean that is drawn')
+                       help='frames from one window to the next; by default 1, so that a window ends with every frame')
+    group.add_argument('--rolling', type=float, default=4.0, metavar='SECONDS',
+                       help='what the rolling mean that is drawn looks back on; 4 are 100 frames at 25 a second')
     group.add_argument('--fps', type=float, default=None, help='frames per second of a folder; 25 by default')
     group.add_argument('--threads', type=int, default=None, help='threads that compute; by default all cores')
     return parser
@@ -61,12 +63,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    for name in ('stride', 'rolling', 'threads'):
+    for name in ('stride', 'threads'):
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name} must be 1 or more, got {value}')
-    if args.fps is not None and not 0 < args.fps < float('inf'):
-        parser.error(f'--fps must be a number above 0, got {args.fps:g}')
+    for name in ('fps', 'rolling'):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float('inf'):
+            parser.error(f'--{name} must be a number above 0, got {value:g}')
     if args.no_overlay and args.output:
         parser.error('--no-overlay: contradicts --output')
     return args
@@ -88,8 +92,9 @@ def main(args: argparse.Namespace) -> None:
             progress.clear()
             if isinstance(result, FailedVideo):
                 raise result.error
-            print(f'{result.source}: {result.label} ({result.score:.2f})')
-            print(''.join(f'  {notice}\n' for notice in [*gaps(result), *(f'wrote {path}' for path in files)]), end='')
+            print(f'{printable(result.source)}: {printable(result.label)} ({result.score:.2f})')
+            wrote = [f'wrote {printable(path)}' for path in files]
+            print(''.join(f'  {notice}\n' for notice in [*gaps(result), *wrote]), end='')
 
 
 def open_classifier(args: argparse.Namespace) -> Predictor:
@@ -103,14 +108,16 @@ def open_classifier(args: argparse.Namespace) -> Predictor:
     if os.path.isfile(args.onnx) and is_epic_model(args.onnx):
         model = open_epic_model(args.onnx, labels, threads=args.threads)
         look = model.preprocess
-        print(f'{args.onnx}: a model of fran6co/epic_kitchens (input images, channels last, blue first): frames are '
-              f'resized to {look.crop[1]}x{look.crop[0]}, a window is the last {look.span} of them')
+        print(f'{printable(args.onnx)}: a model of fran6co/epic_kitchens (input images, channels last, blue first): '
+              f'frames are resized to {look.crop[1]}x{look.crop[0]}, a window is the last {look.span} of them')
         return Predictor(model, model=model, stride=args.stride, lead_in=True, **shared)
     bundle = read_bundle(args.onnx)
     if labels:
         check_labels(labels, bundle.num_classes, args.class_names_path)
         bundle = dataclasses.replace(bundle, labels=labels)
-    return Predictor(bundle, stride=args.stride, threads=args.threads, **shared)
+    # A window ends with every frame, as in the script of its project. Clips that make one score together lie apart.
+    stride = args.stride or (1 if bundle.preprocess.rows == 1 else None)
+    return Predictor(bundle, stride=stride, threads=args.threads, **shared)
 
 
 def overlay_paths(video: str, output: str | None) -> tuple[Path, ...]:

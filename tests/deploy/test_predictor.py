@@ -39,6 +39,11 @@ def softmax(logits):
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+def starts_of(num_frames, stride=4, span=3):
+    """Where windows begin: every so many frames, and the last one where it ends with the last frame."""
+    return sorted({*range(0, num_frames - span + 1, stride), num_frames - span})
+
+
 def by_hand(look, frames, starts, weights=WEIGHTS) -> np.ndarray:
     """Probabilities of windows of one clip."""
     clips = np.concatenate([frames[[start + offset for offset in look.offsets]] for start in starts])
@@ -51,7 +56,7 @@ def by_hand(look, frames, starts, weights=WEIGHTS) -> np.ndarray:
 @pytest.mark.parametrize('stride, batch_size', [(4, 1), (4, 8), (4, 3), (1, 8), (9, 2)])
 def test_every_window_has_the_scores_of_its_frames_and_their_mean_decides(bundle, video, stride, batch_size):
     found = Predictor(bundle, stride=stride, batch_size=batch_size)(video)
-    starts = range(0, 43, stride)
+    starts = starts_of(45, stride)
     expected = by_hand(CLIPS, all_frames(video), starts)
     np.testing.assert_allclose([window.probabilities for window in found.windows], expected, rtol=1e-4)
     assert [window.frame for window in found.windows] == [start + 2 for start in starts]
@@ -63,7 +68,7 @@ def test_every_window_has_the_scores_of_its_frames_and_their_mean_decides(bundle
 
 def test_a_majority_counts_windows(bundle, video):
     found = Predictor(bundle, vote='majority')(video)
-    winners = by_hand(CLIPS, all_frames(video), range(0, 43, 4)).argmax(axis=1)
+    winners = by_hand(CLIPS, all_frames(video), starts_of(45)).argmax(axis=1)
     np.testing.assert_allclose(found.probabilities, np.bincount(winners, minlength=3) / len(winners), rtol=1e-6)
     assert found.top(1)[0] == (found.label, found.score)
 
@@ -76,7 +81,7 @@ def test_of_a_draw_the_class_that_won_is_named_first():
 def test_crops_are_averaged_before_the_softmax(tmp_path, video):
     look = dataclasses.replace(CLIPS, crops=3, resize={'short_side': 8})
     found = Predictor(make_bundle(tmp_path / 'b', look))(video)
-    expected = by_hand(look, all_frames(video), range(0, 43, 4))
+    expected = by_hand(look, all_frames(video), starts_of(45))
     np.testing.assert_allclose([window.probabilities for window in found.windows], expected, rtol=1e-4)
 
 
@@ -84,7 +89,7 @@ def test_a_model_of_single_frames_and_many_labels(tmp_path, video):
     look = Preprocess(layout='NCHW', offsets=(0,), stride=5, crop=(8, 8), mean=(.4,) * 3, std=(.2,) * 3,
                       resize={'width': 12, 'height': 10}, activation='sigmoid')
     found = Predictor(make_bundle(tmp_path / 'b', look))(video)
-    logits = scores_by_hand(look, all_frames(video)[::5])
+    logits = scores_by_hand(look, all_frames(video)[[0, 5, 10, 15, 20, 25, 30, 35, 40, 44]])
     np.testing.assert_allclose([window.probabilities for window in found.windows], 1 / (1 + np.exp(-logits)), rtol=1e-4)
 
 
@@ -103,19 +108,20 @@ def test_rows_of_one_score_are_clips_in_a_row(video):
 
     found = Predictor(Described, model=Model(), batch_size=2)(video)
     frames = all_frames(video)
-    rows = [[start + row * 4 + offset for row in range(2) for offset in (0, 2)] for start in range(0, 39, 8)]
+    rows = [[start + row * 4 + offset for row in range(2) for offset in (0, 2)] for start in (*range(0, 39, 8), 38)]
     expected = np.stack([look.apply(frames[row]).mean(axis=(0, 2, 3, 4)) for row in rows])
     np.testing.assert_allclose([window.probabilities for window in found.windows], softmax(expected), rtol=1e-4)
-    assert Model.shapes == [(4, 3, 2, 8, 8), (4, 3, 2, 8, 8), (2, 3, 2, 8, 8)]
+    assert Model.shapes == [(4, 3, 2, 8, 8)] * 3
     assert found.label == str(found.index) and found.protocol['bundle'] is None
 
 
-def test_rolling_means_are_told_with_the_windows(bundle, video):
+@pytest.mark.parametrize('stride, seconds, count', [(4, 0.48, 3), (1, 0.48, 12), (4, 0.01, 1), (4, 2., 12)])
+def test_rolling_means_look_back_on_seconds_and_are_told_with_the_windows(bundle, video, stride, seconds, count):
     seen = []
-    found = Predictor(bundle, rolling=3).stream(video, on_window=seen.append)
+    found = Predictor(bundle, rolling=seconds, stride=stride).stream(video, on_window=seen.append)
     r = np.zeros(3)
     for i, window in enumerate(seen):
-        r = (r * min(i, 2) + window.probabilities) / min(i + 1, 3)
+        r = (r * min(i, count - 1) + window.probabilities) / min(i + 1, count)
         np.testing.assert_allclose(window.rolling, r, rtol=1e-5)
     assert [window.frame for window in seen] == [window.frame for window in found.windows]
 
@@ -140,9 +146,9 @@ def test_the_answer_carries_its_protocol(bundle, video):
     assert record['protocol'] == {
         'model': 'means', 'bundle': str(bundle), 'bundle_sha256': manifest['sha256'],
         'model_sha256': manifest['files']['model.onnx']['sha256'], 'precision': 'float32', 'stride': 6, 'span': 3,
-        'frames_per_clip': 2, 'clips_per_window': 1, 'crops': 1, 'lead_in': False, 'vote': 'mean', 'rolling': 100,
-        'activation': 'softmax', 'flow_method': None, 'windows': 8, 'windows_left_out': 0, 'frames_repeated': 0,
-        'frames_skipped': 0, 'frames_dropped': 0, 'fps': 25.0}
+        'frames_per_clip': 2, 'clips_per_window': 1, 'crops': 1, 'lead_in': False, 'vote': 'mean',
+        'rolling_seconds': 2.0, 'activation': 'softmax', 'flow_method': None, 'windows': 8, 'windows_left_out': 0,
+        'frames_repeated': 0, 'frames_skipped': 0, 'frames_dropped': 0, 'fps': 25.0}
     assert len(record['top']) == 2 and len(record['windows'][0]['top']) == 2 and len(record['probabilities']) == 3
 
 
@@ -174,11 +180,11 @@ def test_frames_that_cannot_be_decoded_are_reported_and_time_is_kept(bundle, tmp
     assert [(gap.first, gap.last) for gap in found.skipped] == [(10, 12), (20, 20)]
     assert (found.skipped[0].start, found.skipped[0].end) == (pytest.approx(10 / 25), pytest.approx(13 / 25))
     frames = all_frames(write_frames(tmp_path / 'whole', range(1, 31)))
-    pairs = [(0, 2), (4, 6), (8, 8), (14, 14), (16, 18), (22, 22), (24, 26)]
+    pairs = [(0, 2), (4, 6), (8, 8), (14, 14), (16, 18), (22, 22), (24, 26), (27, 29)]
     expected = softmax(scores_by_hand(CLIPS, np.concatenate([frames[list(pair)] for pair in pairs])))
     np.testing.assert_allclose([window.probabilities for window in found.windows], expected, rtol=1e-4)
-    assert [window.frame for window in found.windows] == [2, 6, 10, 14, 18, 22, 26]
-    assert [window.start for window in found.windows] == pytest.approx([0, .16, .32, .48, .64, .8, .96])
+    assert [window.frame for window in found.windows] == [2, 6, 10, 14, 18, 22, 26, 29]
+    assert [window.start for window in found.windows] == pytest.approx([0, .16, .32, .48, .64, .8, .96, 1.08])
     assert found.protocol['frames_skipped'] == 3 and found.protocol['windows_left_out'] == 0
 
 
@@ -209,7 +215,7 @@ def test_a_window_without_frames_is_left_out(bundle, tmp_path):
     for number in range(8, 16):
         (folder / f'img_{number + 1:05d}.jpg').write_bytes(b'no picture')
     found = Predictor(bundle)(folder)
-    assert [window.frame for window in found.windows] == [2, 6, 18, 22, 26]
+    assert [window.frame for window in found.windows] == [2, 6, 18, 22, 26, 29]
     assert found.protocol['windows_left_out'] == 2
 
 
@@ -236,7 +242,7 @@ def test_a_phone_video_is_looked_at_upright(bundle, video, tmp_path):
     frames = all_frames(turned)
     assert frames.shape[1:3] == (96, 64)
     found = Predictor(bundle)(turned)
-    np.testing.assert_allclose(found.probabilities, by_hand(CLIPS, frames, range(0, 43, 4)).mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(found.probabilities, by_hand(CLIPS, frames, starts_of(45)).mean(axis=0), rtol=1e-4)
 
 
 def test_frames_of_several_sizes_are_refused_where_nothing_resizes_them(tmp_path):
@@ -329,7 +335,8 @@ def test_no_more_frames_are_decoded_ahead_than_two_batches_or_64(monkeypatch, tm
     path = write_video(tmp_path / 'long.mp4', 200, size=(32, 32), options={'crf': '40'})
     decoded, ahead = [], []
     wanted = WindowPlan.wanted
-    monkeypatch.setattr(WindowPlan, 'wanted', lambda plan, number: wanted(plan, number) and not decoded.append(number))
+    monkeypatch.setattr(WindowPlan, 'wanted', lambda plan, number, num_frames=None:
+                        wanted(plan, number, num_frames) and not decoded.append(number))
 
     class Waiting:
         def run(self, input):
@@ -399,7 +406,7 @@ def test_ctrl_c_ends_a_camera_and_what_was_seen_is_judged(bundle, video, monkeyp
 
     monkeypatch.setattr(source_frames, 'FrameStream', Camera)
     found = Predictor(bundle).stream(video, on_frame=stop_at(20))
-    assert found.windows[-1].frame == 18
+    assert [window.frame for window in found.windows[-2:]] == [18, 20]
 
 
 def test_batches_of_large_windows_are_small(tmp_path):
@@ -437,3 +444,18 @@ def test_frames_that_follow_each_other_are_one_gap():
     skipped = [(3, .3, 'a'), (4, .4, 'b'), (7, .7, 'c'), (9, .9, 'd')]
     found = merge_gaps(skipped, 10., lambda number: number != 8)  # nobody looks at frame 8
     assert [tuple(gap) for gap in found] == [(3, 4, .3, .5, 'a'), (7, 9, .7, pytest.approx(1.0), 'c')]
+
+
+def test_arrays_are_no_models_and_no_videos(bundle):
+    frames = np.zeros((8, 16, 16, 3), np.uint8)
+    with pytest.raises(UsageError, match=r'bundle must be the folder or the file of a model.*got a ndarray'):
+        Predictor(frames)
+    for video in (frames, [frames], None):
+        with pytest.raises(UsageError, match='a video is the name of a file.*write frames that are in memory'):
+            Predictor(bundle)(video)
+
+
+@pytest.mark.parametrize('rolling', [0, -1., float('nan'), float('inf')])
+def test_a_rolling_mean_looks_back_on_a_number_of_seconds(bundle, rolling):
+    with pytest.raises(UsageError, match='rolling must be a number of seconds above 0'):
+        Predictor(bundle, rolling=rolling)

@@ -75,7 +75,7 @@ assert main(['predict', {str(place / 'bundle')!r}, {str(place / 'a.mp4')!r}, '--
              {str(place / 'o.png')!r}]) == 2
 assert main(['predict', 'i3d_resnet50_v1_kinetics400', {str(place / 'a.mp4')!r}, '--use-pretrained']) == 2
 """)
-    assert 'OK' in told and '7 windows' in told
+    assert 'OK' in told and '8 windows' in told
     assert json.loads((place / 'o.json').read_text())['videos'][0]['label']
 
 

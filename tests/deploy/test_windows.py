@@ -29,14 +29,14 @@ def window(frame, *probabilities):
 
 def test_windows_start_every_stride_frames_and_take_the_offsets():
     cuts, _ = cut(WindowPlan((0, 2, 4), stride=3), range(12))
-    assert [pictures(found) for found in cuts] == [[0, 2, 4], [3, 5, 7], [6, 8, 10]]
-    assert [(found.first, found.last) for found in cuts] == [(0, 4), (3, 7), (6, 10)]
+    assert [pictures(found) for found in cuts] == [[0, 2, 4], [3, 5, 7], [6, 8, 10], [7, 9, 11]]
+    assert [(found.first, found.last) for found in cuts] == [(0, 4), (3, 7), (6, 10), (7, 11)]
 
 
 def test_a_window_lasts_until_its_last_frame_is_gone():
     cuts, _ = cut(WindowPlan((0, 2), stride=4), range(8), fps=25.0)
-    assert [(found.start, found.end) for found in cuts] == [(0, pytest.approx(3 / 25)),
-                                                            (pytest.approx(4 / 25), pytest.approx(7 / 25))]
+    assert [(found.start, found.end) for found in cuts] == [
+        (pytest.approx(first / 25), pytest.approx((first + 3) / 25)) for first in (0, 4, 5)]
 
 
 def test_a_window_comes_out_with_its_last_frame():
@@ -52,7 +52,7 @@ def test_slowfast_takes_the_fast_frames_and_then_the_slow_ones():
 
 def test_several_clips_may_make_one_window():
     cuts, _ = cut(WindowPlan((0,), stride=4, rows=3), range(25))
-    assert [pictures(found) for found in cuts] == [[0, 4, 8], [12, 16, 20]]
+    assert [pictures(found) for found in cuts] == [[0, 4, 8], [12, 16, 20], [16, 20, 24]]
 
 
 @pytest.mark.parametrize('offsets, step, length, num_frames', [
@@ -98,6 +98,39 @@ def test_the_original_projects_windows_are_the_last_frames_and_the_first_ones_re
         expected.append([seen[int(place)] for place in np.linspace(0, len(seen) - 1, 8)])
     assert [pictures(found) for found in cuts] == expected
     assert [found.last for found in cuts] == list(range(12))
+
+
+@pytest.mark.parametrize('offsets, stride, rows, num_frames', [
+    ((0,), 8, 1, 45), ((0, 2, 4, 6), 8, 1, 40), ((0, 2, 4, 6), 8, 1, 39), (tuple(range(8)), 30, 1, 59),
+    ((0, 1), 5, 3, 47), (SLOWFAST, 40, 1, 100), ((1, 3, 5, 3), 20, 1, 33)])
+def test_the_last_window_ends_with_the_last_frame_of_those_that_are_wanted(offsets, stride, rows, num_frames):
+    plan = WindowPlan(offsets, stride, rows)
+    cuts, cutter = cut(plan, [number for number in range(num_frames) if plan.wanted(number, num_frames)], num_frames)
+    assert cuts[-1].last == num_frames - 1 and cutter.num_cut == len(cuts) and cutter.num_left_out == 0
+    first = num_frames - plan.span
+    assert pictures(cuts[-1]) == [first + row * stride + offset for row in range(rows) for offset in offsets]
+    before = [found.first for found in cuts[:-1]]
+    assert before == list(range(0, before[-1] + 1, plan.step)) and before[-1] + plan.step >= first
+
+
+def test_where_nobody_knows_where_a_video_ends_its_last_window_takes_what_is_nearest():
+    plan = WindowPlan((0, 2, 4), stride=6)
+    cuts, _ = cut(plan, [number for number in range(16) if plan.wanted(number)], 16)
+    assert pictures(cuts[-1]) == [12, 12, 14] and cuts[-1].last == 15  # 11, 13 and 15 were not asked for
+
+
+def test_no_window_is_added_where_the_last_one_ends_with_the_last_frame_or_only_damage_follows():
+    plan = WindowPlan((0, 1, 2, 3), stride=4)
+    assert [found.last for found in cut(plan, range(12))[0]] == [3, 7, 11]
+    cuts, cutter = cut(plan, range(8), 10)
+    assert [found.last for found in cuts] == [3, 7] and cutter.num_left_out == 0
+
+
+def test_a_lead_in_ends_with_the_last_frame_at_any_stride():
+    plan = WindowPlan(tuple(range(8)), stride=3, lead_in=True)
+    for num_frames in (5, 8, 12, 13, 14):
+        cuts, _ = cut(plan, range(num_frames))
+        assert cuts[-1].last == num_frames - 1 and pictures(cuts[-1])[-1] == num_frames - 1
 
 
 # ---------------------------------------------------------------- what is missing

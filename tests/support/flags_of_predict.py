@@ -172,7 +172,7 @@ def so_many_windows_are_computed_together(world, output, *flags):
         told(world, output, *flags)
     finally:
         OnnxModel.run = compute
-    assert sizes == [7, 3, 3, 1]
+    assert sizes == [8, 3, 3, 2]
 
 
 assert (CLIPS.span, CLIPS.stride) == (3, 4)
@@ -308,9 +308,9 @@ PREDICT_ROWS = {'predict': {
     '--top-k': so_many_classes_are_printed,
     '--overwrite': files_are_replaced,
     '--stride': changes(protocol('stride'), '--stride', '2', to=2),
-    '--vote': changes(lambda world, *flags: round(7 * world.once(answered, *flags)['score'], 4), '--vote', 'majority',
-                      to=5.0),
-    '--rolling': changes(protocol('rolling'), '--rolling', '2', to=2),
+    '--vote': changes(lambda world, *flags: round(8 * world.once(answered, *flags)['score'], 4), '--vote', 'majority',
+                      to=6.0),
+    '--rolling': changes(protocol('rolling_seconds'), '--rolling', '0.5', to=0.5),
     '--fps': folders_have_that_rate,
     '--flow-method': flow_is_computed_so,
     '--threads': so_many_threads_compute,

@@ -1,4 +1,4 @@
-"""Predictions for several videos, and their output files: checked first, written atomically."""
+"""Predictions for several videos, and their output files: checked first, written atomically, taken up again."""
 from __future__ import annotations
 
 import os
@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import __version__
-from ...data.flow.folder import is_video_name
+from ...data.flow.folder import ARRAY, MANIFEST, is_video_name
+from ...data.lists.rows import IMAGE_EXTENSIONS
+from ...data.reading.frame_folder import natural_order
 from ...errors import GluonActionError, OutputError, UsageError
 from ...files import new_part, to_json, write_file
+from ...unfinished import Unfinished, stamp_of
 from .overlay import Overlay, check_path
 from .overlay_panel import import_pillow
 from .predictor import Prediction, Predictor
@@ -46,6 +49,22 @@ class FailedVideo(NamedTuple):
         return {'path': self.source, 'error': str(self.error)}
 
 
+class PredictedBefore(NamedTuple):
+    """A video that was predicted before the command was interrupted: what is known of it."""
+
+    source: str
+    content: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return self.content
+
+    @property
+    def answer(self) -> str:
+        """Class and score."""
+        return f'{self.content.get("label")} ({self.content.get("score")})'
+
+
 def plan_jobs(videos: Sequence[str], *, overlay: str | None = None, timeline: str | None = None,
               json: str | None = None, overwrite: bool = False) -> list[Job]:
     """Decide where every output goes, and refuse what cannot be written.
@@ -59,7 +78,8 @@ def plan_jobs(videos: Sequence[str], *, overlay: str | None = None, timeline: st
     json : str, optional
         File for all.
     overwrite : bool
-        Replace files that are there.
+        Replace files that are there. Those of an interrupted command, which `unfinished_beside` knows, are not in the
+        way.
 
     Raises
     ------
@@ -76,6 +96,7 @@ def plan_jobs(videos: Sequence[str], *, overlay: str | None = None, timeline: st
         import_matplotlib()
     targets = [('--overlay', path) for path in overlays] + [('--timeline', path) for path in timelines]
     targets.append(('--json', Path(json).expanduser() if json else None))
+    overwrite = overwrite or json is not None and unfinished_beside(json).exists
     taken: dict[Path, str] = {}
     for flag, path in targets:
         if path is None:
@@ -114,12 +135,78 @@ def predict_jobs(predictor: Predictor, jobs: Iterable[Job], *, top_k: int = 5, f
         yield job, result
 
 
-def write_json(path: str | os.PathLike, predictor: Predictor, results: Sequence[Prediction | FailedVideo],
-               top_k: int = 5) -> None:
+def unfinished_beside(json: str | os.PathLike, job: dict[str, Any] | None = None) -> Unfinished:
+    """Return what an interrupted command left beside its JSON file."""
+    path = Path(json).expanduser()
+    return Unfinished(path.with_name(f'{path.name}.unfinished'), job)
+
+
+def resume_jobs(json: str | os.PathLike, predictor: Predictor, jobs: Sequence[Job], *, top_k: int, fps: float | None,
+                overwrite: bool) -> tuple[Unfinished, dict[int, PredictedBefore]]:
+    """Find what an interrupted command predicted: of the same model, videos and options, and of files as they were.
+
+    Returns
+    -------
+    Unfinished, dict of int to PredictedBefore
+        Where results are to be kept with `keep`, and those that need no prediction by the number of their job.
+
+    Raises
+    ------
+    UsageError
+        When it was another command, and `overwrite` is False.
+    """
+    job = {'model': predictor.about(), 'top_k': top_k, 'fps': fps, 'version': __version__,
+           'jobs': [[job.video, *map(str, job.files)] for job in jobs]}
+    unfinished, found = unfinished_beside(json, job), {}
+    if unfinished.exists and not unfinished.same:
+        if not overwrite:
+            raise UsageError(f'{unfinished.path}: is of another prediction, which was interrupted: of another model, '
+                             'other videos or options; pass --overwrite to drop it, or another --json')
+        unfinished.remove()
+    for line in unfinished.done:
+        number, content = line.get('number'), line.get('video')
+        if type(number) is int and 0 <= number < len(jobs) and isinstance(content, dict) \
+                and line.get('stamp') == stamp_of(jobs[number].video) is not None \
+                and all(path.exists() for path in jobs[number].files):
+            found[number] = PredictedBefore(jobs[number].video, content)
+    return unfinished, found
+
+
+def keep(unfinished: Unfinished, number: int, prediction: Prediction, top_k: int) -> None:
+    """Keep the prediction of a job, by its number."""
+    unfinished.add({'number': number, 'stamp': stamp_of(prediction.source), 'video': prediction.as_dict(top_k)})
+
+
+def write_json(path: str | os.PathLike, predictor: Predictor,
+               results: Sequence[Prediction | PredictedBefore | FailedVideo], top_k: int = 5) -> None:
     """Write all predictions and failures as JSON; `OutputError` when the file cannot be written."""
     videos = [result.as_dict(top_k) if isinstance(result, Prediction) else result.as_dict() for result in results]
     content = {'gluon_action': __version__, 'model': predictor.about(), 'labels': predictor.labels, 'videos': videos}
     write_file(Path(path).expanduser(), to_json(content))
+
+
+def find_videos(names: Sequence[str]) -> list[str]:
+    """Return these videos, and in the place of a folder of videos all of them, those of folders in it too.
+
+    A folder that holds pictures, or optical flow, is a video itself. Hidden files are left out.
+    """
+    return [video for name in names for video in _videos_in(name) or [name]]
+
+
+def _videos_in(folder: str, above: tuple[str, ...] = ()) -> list[str]:
+    place = os.path.realpath(folder)
+    if place in above:  # a link to a folder that it is in
+        return []
+    try:
+        inside = sorted((name for name in os.listdir(folder) if not name.startswith('.') and name != '__MACOSX'),
+                        key=natural_order)
+    except (OSError, ValueError):  # no folder; what opens it will say what is wrong with it
+        return []
+    if any(name.lower().endswith(IMAGE_EXTENSIONS) or name in (MANIFEST, ARRAY) for name in inside):
+        return [folder]
+    paths = [os.path.join(folder, name) for name in inside]
+    return [video for path in paths for video in
+            (_videos_in(path, (*above, place)) if os.path.isdir(path) else [path] * is_video_name(path))]
 
 
 def output_paths(flag: str, target: str, videos: Sequence[str], ending: str) -> list[Path]:
@@ -192,5 +279,5 @@ def _predict(predictor: Predictor, job: Job, top_k: int, fps: float | None, watc
         prediction = predictor.stream(job.video, on_open=on_open, on_window=on_window,
                                       on_frame=overlay and overlay.frame, fps=fps)
         if job.timeline:
-            plot_timeline(prediction, job.timeline, top_k=top_k)
+            plot_timeline(prediction, job.timeline, top_k=top_k, colors=overlay and overlay.colors)
     return prediction

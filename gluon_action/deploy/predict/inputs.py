@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,10 +18,11 @@ from ...errors import UsageError
 
 #: A frame as decoded, and what the network may look at with it: (number, seconds, uint8 (H, W, C)), resized.
 Seen = tuple[Frame, list[tuple[int, float, np.ndarray]]]
+Wanted = Callable[[int, 'int | None'], bool]
 
 
-def open_frames(source: str | os.PathLike, preprocess: Preprocess, *, wanted: Callable[[int], bool], full_size: bool,
-                queue: int = 64, fps: float | None = None, method: str = 'tvl1') -> Pictures:
+def open_frames(source: str | os.PathLike, preprocess: Preprocess, *, wanted: Wanted, full_size: bool, queue: int = 64,
+                fps: float | None = None, method: str = 'tvl1') -> Pictures:
     """Open what fits the source and the model.
 
     Parameters
@@ -29,7 +31,7 @@ def open_frames(source: str | os.PathLike, preprocess: Preprocess, *, wanted: Ca
         What `FrameStream` takes, or a folder of stored flow.
     preprocess : Preprocess
     wanted : callable
-        Takes a frame's number, says whether the network may look at it.
+        Takes a frame's number, and how many frames there are or None, and says whether the network may look at it.
     full_size : bool
         Whether all frames are needed as they are.
     queue : int
@@ -53,13 +55,15 @@ def open_frames(source: str | os.PathLike, preprocess: Preprocess, *, wanted: Ca
 class Pictures:
     """The frames of a stream. Iterating gives `Seen`; the attributes are those of `FrameStream`."""
 
-    def __init__(self, path: str, preprocess: Preprocess, wanted: Callable[[int], bool], full_size: bool, queue: int,
+    def __init__(self, path: str, preprocess: Preprocess, wanted: Wanted, full_size: bool, queue: int,
                  fps: float | None):
-        self._preprocess, self._wanted, self._full_size = preprocess, wanted, full_size
+        self._preprocess, self._wants, self._full_size = preprocess, wanted, full_size
+        self._opened = threading.Event()  # the thread that prefetches asks what is wanted, and may be ahead of this one
         self._stream = FrameStream(path, queue=queue, fps=fps, resize=None if full_size else preprocess.resize,
                                    wanted=None if full_size else self._needed)
         self.fps, self.live, self.num_frames = self._stream.fps, self._stream.live, self._stream.num_frames
         self.skipped = self._stream.skipped
+        self._opened.set()
 
     @property
     def dropped(self) -> int:
@@ -79,6 +83,10 @@ class Pictures:
     def _needed(self, number: int) -> bool:
         return self._wanted(number)
 
+    def _wanted(self, number: int) -> bool:
+        self._opened.wait()
+        return self._wants(number, self.num_frames)
+
     def _look(self, frame: Frame) -> list[tuple[int, float, np.ndarray]]:
         return [(frame.number, frame.seconds, self._small(frame.picture))] if self._needed(frame.number) else []
 
@@ -89,7 +97,7 @@ class Pictures:
 class ComputedFlow(Pictures):
     """Optical flow from each frame to the next, at the size that the network's frames are resized to."""
 
-    def __init__(self, path: str, preprocess: Preprocess, wanted: Callable[[int], bool], full_size: bool, queue: int,
+    def __init__(self, path: str, preprocess: Preprocess, wanted: Wanted, full_size: bool, queue: int,
                  fps: float | None, method: str):
         super().__init__(path, preprocess, wanted, full_size, queue, fps)
         self._method = method
@@ -97,6 +105,10 @@ class ComputedFlow(Pictures):
 
     def _needed(self, number: int) -> bool:
         return self._wanted(number) or number > 0 and self._wanted(number - 1)
+
+    def _wanted(self, number: int) -> bool:
+        self._opened.wait()
+        return self._wants(number, self.num_frames and self.num_frames - 1)  # from each frame to the next
 
     def _look(self, frame: Frame) -> list[tuple[int, float, np.ndarray]]:
         if not self._needed(frame.number):
@@ -113,7 +125,7 @@ class StoredFlow:
 
     live, dropped = False, 0
 
-    def __init__(self, path: str, preprocess: Preprocess, wanted: Callable[[int], bool], fps: float | None):
+    def __init__(self, path: str, preprocess: Preprocess, wanted: Wanted, fps: float | None):
         self._reader = VideoReader(path, modality='flow')
         self._preprocess, self._wanted = preprocess, wanted
         self.fps = float(fps or self._reader.fps or DEFAULT_FPS / self._reader.stride)
@@ -124,8 +136,8 @@ class StoredFlow:
     def __iter__(self) -> Iterator[Seen]:
         for number in range(self.num_frames):
             flow = self._reader.read([number])
-            seconds = self._seconds[number]
-            seen = [(number, seconds, self._preprocess.resized(flow)[0])] if self._wanted(number) else []
+            seconds, wanted = self._seconds[number], self._wanted(number, self.num_frames)
+            seen = [(number, seconds, self._preprocess.resized(flow)[0])] if wanted else []
             yield Frame(number, seconds, flow_colors(flow[0])), seen
 
     def __enter__(self) -> StoredFlow:

@@ -12,7 +12,7 @@ import numpy as np
 from ...data.reading.stream import Frame
 from ...errors import OutputError, UsageError
 from ...files import new_part, put_file
-from .overlay_panel import Panel, import_pillow
+from .overlay_panel import ClassColors, Panel, import_pillow
 from .windows import History, Window
 
 EXTENSIONS = ('.mp4', '.gif')
@@ -39,6 +39,11 @@ class Overlay:
     labels : sequence of str, optional
         Names of the classes; their numbers by default.
 
+    Attributes
+    ----------
+    colors : ClassColors
+        Those of the classes, for a timeline of the same video.
+
     Raises
     ------
     UsageError
@@ -62,7 +67,7 @@ class Overlay:
         except OutputError:
             self._discard()
             raise
-        self._labels, self._history = labels, History(_POINTS)
+        self._labels, self._history, self.colors = labels, History(_POINTS), ClassColors()
         self._held: collections.deque[Frame] = collections.deque()
         self._held_bytes = 0
         self._fps, self._duration = 25.0, None
@@ -80,6 +85,7 @@ class Overlay:
     def window(self, window: Window) -> None:
         """Take the next scores."""
         self._history.add(window)
+        self.colors.take(window.rolling)
 
     def frame(self, frame: Frame) -> None:
         """Draw the next frame, or keep it until there is a score."""
@@ -113,7 +119,7 @@ class Overlay:
 
     def panel(self, width: int, height: int) -> Panel:
         """Return what draws onto pictures of a size."""
-        return Panel(width, height, self._labels, self._duration)
+        return Panel(width, height, self._labels, self._duration, self.colors)
 
     @property
     def history(self) -> History:

@@ -7,16 +7,39 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import UsageError
+from ...printable import printable
 from .windows import History
 
-#: Colours of the classes in the order in which they come up: told apart by people who see red and green alike, too.
-COLORS = ('#ffd166', '#4cc9f0', '#ef767a', '#9be564', '#c792ea', '#f4a261')
+#: Colours of the classes, of overlays (on black) and timelines (on white) alike: each has a contrast of 3 to both.
+COLORS = ('#cc7a00', '#1f8fd0', '#e0524d', '#3f9b3a', '#a062d6', '#8c7a5c')
 #: Seconds that the curves of a stream without an end show.
 LIVE_SECONDS = 30.0
 
 _BACKGROUND = (12, 14, 18, 208)
 _SHOWN = 3  # classes with a curve
 _SHARP = 3  # times the resolution that curves are drawn at, since Pillow's lines have jagged edges
+
+
+class ClassColors:
+    """Colours of the classes in all pictures of a video, in the order in which classes come up among the best."""
+
+    def __init__(self):
+        self._colors: dict[int, str] = {}
+
+    def take(self, rolling: np.ndarray) -> None:
+        """Take the next rolling mean (K,)."""
+        self.of(_best(rolling))
+
+    def of(self, classes: Sequence[int]) -> list[str]:
+        """Return the colours of classes that are drawn together, each its own as long as there are enough."""
+        found: list[str] = []
+        for k in classes:
+            color = self._colors.get(k) or COLORS[len(self._colors) % len(COLORS)]
+            if color in found:
+                color = next((other for other in COLORS if other not in found), color)
+            self._colors.setdefault(k, color)
+            found.append(color)
+        return found
 
 
 class Panel:
@@ -28,9 +51,11 @@ class Panel:
     labels : sequence of str, optional
     duration : float, optional
         Seconds of the video; None where it is unknown, then the curves scroll.
+    colors : ClassColors, optional
     """
 
-    def __init__(self, width: int, height: int, labels: Sequence[str] | None, duration: float | None):
+    def __init__(self, width: int, height: int, labels: Sequence[str] | None, duration: float | None,
+                 colors: ClassColors | None = None):
         self.size = width, height
         self._labels, self._duration = labels, duration
         text = max(12, round(0.048 * min(width, height)))
@@ -39,7 +64,8 @@ class Panel:
         self._chart_size = width - 2 * self._pad, round(2.2 * text)
         self._height = self._pad + round(1.35 * text) + self._chart_size[1] + round(1.6 * self._small) + self._pad // 2
         self._top = height - self._height
-        self._colors: dict[int, str] = {}
+        self._class_colors = colors or ClassColors()
+        self._colors: dict[int, str] = {}  # of the classes that are shown
         self._drawn, self._image = None, None
 
     def draw(self, picture, seconds: float, history: History) -> None:
@@ -82,9 +108,8 @@ class Panel:
             draw.text((self._pad, self._pad), '…', font=_font(self._large), fill='white')
             return image
         rolling = history.windows[-1].rolling
-        best = np.argsort(-rolling, kind='stable')[:_SHOWN].tolist()
-        for k in best:
-            self._colors.setdefault(k, COLORS[len(self._colors) % len(COLORS)])
+        best = _best(rolling)
+        self._colors = dict(zip(best, self._class_colors.of(best)))
         self._write_label(draw, best[0], float(rolling[best[0]]))
         chart = self._chart(history, best, self._span(seconds))
         image.alpha_composite(chart, (self._pad, self._chart_top))
@@ -139,7 +164,12 @@ class Panel:
         return image.resize(self._chart_size, Image.Resampling.BOX)
 
     def _name(self, k: int) -> str:
-        return self._labels[k] if self._labels else f'class {k}'
+        return printable(self._labels[k]) if self._labels else f'class {k}'
+
+
+def _best(rolling: np.ndarray) -> list[int]:
+    """Classes that are shown."""
+    return np.argsort(-rolling, kind='stable')[:_SHOWN].tolist()
 
 
 def fit_text(text: str, room: float, size: int, draw, smallest: float = 0.7) -> tuple[int, str]:

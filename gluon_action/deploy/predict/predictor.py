@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 BATCH_NUMBERS = 2 ** 24
 #: Windows that are computed together by default, if they are not larger than that.
 BATCH_SIZE = 8
+#: Seconds that the rolling mean looks back on, unless the user says.
+ROLLING = 2.0
 
 
 class Model(Protocol):
@@ -87,13 +90,18 @@ class Prediction:
     labels: list[str]
     protocol: dict[str, Any]
 
-    def top(self, count: int = 5, probabilities: np.ndarray | None = None) -> list[tuple[str, float]]:
-        """Return name and probability of the best classes, best first; of the video, or of a window's probabilities."""
+    def best(self, count: int = 5, probabilities: np.ndarray | None = None) -> list[int]:
+        """Return the best classes, best first; of the video, or of a window's probabilities."""
         values = self.probabilities if probabilities is None else probabilities
         order = np.argsort(-values, kind='stable')[:count].tolist()
         if probabilities is None and self.index in order:  # a majority decides draws by the means
             order.sort(key=lambda k: k != self.index)
-        return [(self.labels[k], float(values[k])) for k in order]
+        return order
+
+    def top(self, count: int = 5, probabilities: np.ndarray | None = None) -> list[tuple[str, float]]:
+        """Return name and probability of the classes that `best` returns."""
+        values = self.probabilities if probabilities is None else probabilities
+        return [(self.labels[k], float(values[k])) for k in self.best(count, probabilities)]
 
     def as_dict(self, top_k: int = 5) -> dict[str, Any]:
         """Return everything, for JSON; of the windows the best classes only."""
@@ -118,8 +126,8 @@ class Predictor:
         Frames from the start of a clip to that of the next one; by default the bundle's.
     batch_size : int, optional
         Windows that are computed together; by default 8, or fewer large ones.
-    rolling : int
-        Windows that the rolling mean looks back on.
+    rolling : float
+        Seconds that the rolling mean looks back on, however far apart windows are.
     vote : {'mean', 'majority'}
         Whether the means of the probabilities decide about a video, or the number of windows that a class won.
     threads : int, optional
@@ -144,13 +152,20 @@ class Predictor:
     """
 
     def __init__(self, bundle: str | os.PathLike | Bundle | Described, *, model: Model | None = None,
-                 stride: int | None = None, batch_size: int | None = None, rolling: int = 100, vote: str = 'mean',
+                 stride: int | None = None, batch_size: int | None = None, rolling: float = ROLLING,
+                 vote: str = 'mean',
                  threads: int | None = None, lead_in: bool = False, flow_method: str = 'tvl1'):
         self.bundle = read_bundle(bundle) if isinstance(bundle, (str, os.PathLike)) else bundle
+        if not isinstance(getattr(self.bundle, 'preprocess', None), Preprocess):
+            raise UsageError(f'bundle must be the folder or the file of a model, or what describes one, got a '
+                             f'{type(bundle).__name__}: Predictor(FOLDER) opens a model, and what it returns takes '
+                             'videos')
         self.preprocess, self.labels = self.bundle.preprocess, self.bundle.labels
         if batch_size is not None and batch_size < 1:
             raise UsageError(f'batch_size must be 1 window or more, got {batch_size}')
-        RollingMean(rolling), Ballot(vote)  # refuse invalid values before a model is loaded
+        if not 0 < rolling < math.inf:
+            raise UsageError(f'rolling must be a number of seconds above 0, got {rolling}')
+        Ballot(vote)  # refuses invalid values before a model is loaded
         self.plan = WindowPlan(self.preprocess.offsets, stride or self.preprocess.stride, self.preprocess.rows, lead_in)
         if stride is not None and stride < 1:
             raise UsageError(f'stride must be 1 frame or more, got {stride}')
@@ -196,9 +211,13 @@ class Predictor:
         UsageError
             When the model cannot look at such a video.
         """
-        run = _Run(self, os.fspath(source), on_window)
+        if not isinstance(source, (str, os.PathLike)):
+            raise UsageError(f'a video is the name of a file, a folder of pictures, a camera or an address, got a '
+                             f'{type(source).__name__}; write frames that are in memory to a file, or as pictures into '
+                             'a folder')
         with open_frames(source, self.preprocess, wanted=self.plan.wanted, full_size=on_frame is not None, fps=fps,
-                         queue=self._queue(), method=self.flow_method) as frames, run:
+                         queue=self._queue(), method=self.flow_method) as frames, \
+                _Run(self, os.fspath(source), on_window, frames.fps) as run:
             cutter = WindowCutter(self.plan, frames.fps)
             if on_open is not None:
                 on_open(frames)
@@ -263,7 +282,7 @@ class Predictor:
                 'precision': manifest.get('precision'), 'stride': self.plan.stride, 'span': self.plan.span,
                 'frames_per_clip': len(self.plan.offsets), 'clips_per_window': self.plan.rows,
                 'crops': self.preprocess.crops, 'lead_in': self.plan.lead_in, 'vote': self.vote,
-                'rolling': self.rolling, 'activation': self.preprocess.activation,
+                'rolling_seconds': self.rolling, 'activation': self.preprocess.activation,
                 'flow_method': self.flow_method if self.preprocess.modality == 'flow' else None}
 
     def _prediction(self, source: str, run: _Run, cutter: WindowCutter, frames: Pictures) -> Prediction:
@@ -286,10 +305,10 @@ class Predictor:
 class _Run:
     """The windows of one video, scored by a thread while later ones are cut."""
 
-    def __init__(self, predictor: Predictor, source: str, on_window: Callable[[Window], None] | None):
+    def __init__(self, predictor: Predictor, source: str, on_window: Callable[[Window], None] | None, fps: float):
         self.history, self.ballot = History(), Ballot(predictor.vote)
         self._predictor, self._source, self._on_window = predictor, source, on_window
-        self._rolling = RollingMean(predictor.rolling)
+        self._rolling = RollingMean(max(1, round(predictor.rolling * fps / predictor.plan.step)))
         self._waiting: list[WindowFrames] = []
         self._computing: tuple[list[WindowFrames], Future] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='network')

@@ -68,18 +68,33 @@ class WindowPlan:
 
     def frames(self, window: int) -> list[int]:
         """Frame numbers of a window, clip after clip: ``rows * len(offsets)`` of them."""
-        first = self.first(window)
+        return self._from(self.first(window))
+
+    def last(self, num_frames: int) -> list[int]:
+        """Frame numbers of the window that ends with the last frame of a video, which is no shorter than a window."""
+        return self._from(num_frames - self.span)
+
+    def _from(self, first: int) -> list[int]:
         if first < 0:
             seen = first + self.span - 1
             return [offset * seen // (self.span - 1) for offset in self.offsets]
         return [first + row * self.stride + offset for row in range(self.rows) for offset in self.offsets]
 
-    def wanted(self, number: int) -> bool:
-        """Whether any window can need a frame. All of the first span are kept, for videos that are shorter."""
-        if self.lead_in:
+    def wanted(self, number: int, num_frames: int | None = None) -> bool:
+        """Whether any window can need a frame. All of the first span are kept, for videos that are shorter.
+
+        Parameters
+        ----------
+        number : int
+        num_frames : int, optional
+            Frames of the video, where that is known: then also those of the last window are wanted.
+        """
+        if self.lead_in or number < self.span:
             return True
-        return number < self.span or any(number >= offset and (number - offset) % self.stride == 0
-                                         for offset in self.offsets)
+        if num_frames is not None and num_frames - self.span <= number < num_frames \
+                and number in self.last(num_frames):
+            return True
+        return any(number >= offset and (number - offset) % self.stride == 0 for offset in self.offsets)
 
     def padded(self, num_frames: int) -> list[int]:
         """Frame numbers of the one window of a video that is shorter than a window, as training reads it.
@@ -106,8 +121,8 @@ class WindowFrames(NamedTuple):
 class WindowCutter:
     """Cuts a stream of frames into windows, with the frames of one window in memory.
 
-    A frame that is missing is replaced by the nearest one of its window. A window of whose frames more than half are
-    missing is left out.
+    The last window ends with the last frame, however far from the one before it that is. A frame that is missing is
+    replaced by the nearest one of its window. A window of whose frames more than half are missing is left out.
 
     Parameters
     ----------
@@ -136,7 +151,10 @@ class WindowCutter:
         self._numbers.append(number)
         self._held[number] = seconds, picture
         self._last = number
-        return self._complete(number)
+        cuts = self._complete(number)
+        # A video may end here or with the next frame, and its last window with it.
+        self._forget(min(self.plan.first(self._next), number - self.plan.span + 1))
+        return cuts
 
     def finish(self, num_frames: int | None = None) -> list[WindowFrames]:
         """Return the windows that are left when the stream has ended.
@@ -148,7 +166,9 @@ class WindowCutter:
         """
         num_frames = max(self._last + 1, num_frames or 0)
         cuts = self._complete(num_frames - 1)
-        if self.num_cut or self.num_left_out or not self._numbers:
+        if self.num_cut or self.num_left_out:
+            return cuts + self._cut_end(num_frames)
+        if not self._numbers:
             return cuts
         numbers = self.plan.padded(num_frames)
         self.repeated = max(1, self.plan.span - num_frames)
@@ -162,26 +182,41 @@ class WindowCutter:
             self._next += 1
             distinct = set(numbers)
             if 2 * sum(number in self._held for number in distinct) >= len(distinct):
-                cuts.append(self._cut(numbers, numbers[0] if self.plan.lead_in else end - self.plan.span + 1, end))
+                cuts.append(self._cut(numbers, max(0, end - self.plan.span + 1), end))
             else:
                 self.num_left_out += 1
-            self._forget(max(0, self.plan.first(self._next)))
         self.num_cut += len(cuts)
         return cuts
 
-    def _cut(self, numbers: Sequence[int], first: int, last: int) -> WindowFrames:
-        pictures = [self._held[self._nearest(number)][1] for number in numbers]
-        return WindowFrames(first, last, self._time(first), self._time(last) + 1 / self.fps, pictures)
+    def _cut_end(self, num_frames: int) -> list[WindowFrames]:
+        """Return the window that ends with the last frame, where that is in no other window."""
+        seen = self.plan.first(self._next - 1) + self.plan.span
+        if seen >= num_frames or not self._numbers or self._numbers[-1] < seen:
+            return []
+        numbers = self.plan.last(num_frames)
+        # What nobody asked for, since it was not known where the video ends, is not lost: the nearest one replaces it.
+        lost = {number for number in numbers if self.plan.wanted(number) and number not in self._held}
+        if 2 * len(lost) > len(set(numbers)):
+            self.num_left_out += 1
+            return []
+        self.num_cut += 1
+        return [self._cut(numbers, max(0, num_frames - self.plan.span), num_frames - 1)]
 
-    def _nearest(self, number: int) -> int:
-        """The frame that came and is nearest, the earlier one of two."""
+    def _cut(self, numbers: Sequence[int], first: int, last: int) -> WindowFrames:
+        pictures = [self._held[self._nearest(number, first)][1] for number in numbers]
+        return WindowFrames(first, last, self._time(first, first), self._time(last, first) + 1 / self.fps, pictures)
+
+    def _nearest(self, number: int, first: int) -> int:
+        """The frame that came and is nearest, the earlier one of two; of those from `first` on."""
         if number in self._held:
             return number
+        begin = bisect.bisect_left(self._numbers, first)
         place = bisect.bisect(self._numbers, number)
-        return min(self._numbers[max(0, place - 1):place + 1], key=lambda other: abs(other - number))
+        return min(self._numbers[max(begin, place - 1):place + 1] or self._numbers[-1:],
+                   key=lambda other: abs(other - number))
 
-    def _time(self, number: int) -> float:
-        near = self._nearest(number)
+    def _time(self, number: int, first: int) -> float:
+        near = self._nearest(number, first)
         return self._held[near][0] + (number - near) / self.fps
 
     def _forget(self, first: int) -> None:
