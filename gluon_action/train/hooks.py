@@ -119,7 +119,9 @@ class SaveParameters(Hook):
 
     def best_path(self, record: Mapping[str, Any]) -> Path:
         """The file of the best parameters, for the record of their epoch."""
-        return self.folder / f'{record[self.score]:.4f}-{self.name}-{record["epoch"]:03d}-best.params'
+        # Versions that did not know another score chose the best by val_top1.
+        score = record[self.score if self.score in record else 'val_top1']
+        return self.folder / f'{score:.4f}-{self.name}-{record["epoch"]:03d}-best.params'
 
     def path(self, epoch: int) -> Path:
         """The file of the parameters after `epoch`, counted from 0."""

@@ -87,7 +87,9 @@ class Progress:
         """Keep the record of the epoch just done, note whether its `score` is the best, and stand at the next."""
         if score in record:
             # A score that the validation set leaves undefined is never the best.
-            best = -math.inf if self.best_epoch is None else self.best
+            # Nor does the best by another score, which an older version chose by, stand in the way.
+            known = any(other.get('epoch') == self.best_epoch and score in other for other in self.history)
+            best = self.best if known else -math.inf
             record['best'] = record[score] > best or record[score] == best and self._loses_less(record)
             if record['best']:
                 self.best, self.best_epoch = record[score], self.epoch

@@ -25,6 +25,7 @@ from .rows import (
     split_row,
     where,
 )
+from .several_labels import refuse_several_labels
 
 
 def parse_list(question: Question, list_format: str = 'auto') -> ParsedList:
@@ -40,6 +41,7 @@ def parse_list(question: Question, list_format: str = 'auto') -> ParsedList:
     if list_format != 'auto' and list_format not in FORMATS:
         raise UsageError(f'unknown list format {list_format!r}; known: auto, {", ".join(FORMATS)}')
     question.forced = list_format != 'auto'
+    refuse_several_labels(question)
     if not question.forced:
         list_format = detect_format(question)
     parsed = FORMATS[list_format](question)

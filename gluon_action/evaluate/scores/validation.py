@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ...errors import UsageError
-from .metrics import true_class_ranks
+from .metrics import multi_label_scores, true_class_ranks
 
 
 class Scores:
@@ -56,6 +56,33 @@ class Scores:
             raise UsageError('nothing to validate: the validation list is empty')
         return {'top1': self.top(1), 'top5': self.top(5), 'loss': self._loss_sum / self.count if self.count
                 else math.nan, 'count': self.count, 'expected': self.expected}
+
+
+class LabelScores(Scores):
+    """What a validation of samples with several labels has found: the mean average precision too, which is its score.
+
+    It keeps the logits of all samples. Of one that could not be read the labels are not known, so it is not in the mean
+    average precision; for ``top1`` and ``top5`` it counts as wrong.
+    """
+
+    best_metric = 'map'
+
+    def __init__(self, batches: int):
+        super().__init__(batches)
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, logits: np.ndarray, label: np.ndarray, loss_sum: float) -> None:
+        """Add samples: logits (N, K); labels (N, K)."""
+        super().add(logits, label, loss_sum)
+        self._parts.append((logits, label))
+
+    def summary(self) -> dict[str, float]:
+        """Return ``map`` beside what `Scores` finds; NaN where there is no label."""
+        numbers = super().summary()
+        if self._parts:
+            logits, label = (np.concatenate(parts) for parts in zip(*self._parts))
+            numbers['map'] = multi_label_scores(logits, label, top_k=()).mean_average_precision
+        return {'map': math.nan, **numbers}
 
 
 def label_ranks(scores: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from ...data.loading.loader import VideoLoader
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import clip_option
 from ...evaluate.preparation import Prepared, by_card, prepare, weights_decide
+from ...evaluate.scores.validation import LabelScores, Scores
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ...model_zoo.preparation import preparation_of_run, prepared_for, read_preparation
 from ...run_config import read_run_config
@@ -232,7 +233,8 @@ def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: b
         kvstore=data.store, clip_grad=config.clip_grad, clip_norm=config.clip_norm, amp=config.use_amp,
         dtype=config.dtype, no_wd=config.no_wd, params=params,
         teacher=build_teacher(prepared, net.num_classes, contexts) if config.teacher else None)
-    return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup)
+    return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup,
+                scores=LabelScores if data.multi_label else Scores)
 
 
 def _chosen(config: TrainConfig, net) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import engine
 from ...compute.on_mxnet.parameters import kept_statistics
-from ...errors import CheckpointError
+from ...errors import CheckpointError, DeviceError
 from ...evaluate.preparation import Prepared
 from ...model_zoo import model_card
 from ...model_zoo.fit import assign
@@ -26,6 +26,7 @@ from ..run.run import Recipe, TrainResult, existing, run
 from ..run.states_file import read_states
 from ..schedules import updates_per_epoch
 from .config import FREE_ON_RESUME, OF_THE_NETWORK, TrainConfig, check_config
+from .multi_label_log import MultiLabelStyle
 from .parts import (
     build_loop,
     build_recipe,
@@ -167,10 +168,12 @@ class RecognizerRecipe(Recipe):
 
     def hooks(self, loop, data, folder):
         """Return the log, GluonCV's files of parameters, and the checkpoints."""
-        config, records = self.config, self.run_log(folder)
+        style = MultiLabelStyle() if data.multi_label else None
+        config, records = self.config, self.run_log(folder, style)
         return [records, self.cautions(records, loop, data),
                 SaveParameters(folder.path, config.dataset, config.model, best=not config.train_only,
-                               frequency=0 if config.train_only else config.save_frequency),
+                               frequency=0 if config.train_only else config.save_frequency,
+                               score=f'val_{loop.scores.best_metric}'),
                 SaveCheckpoints(folder.checkpoints, config.checkpoint_steps, extra=self.saved_with_state(data),
                                 minutes=config.checkpoint_minutes)]
 
@@ -210,7 +213,8 @@ def summary_lines(config: TrainConfig, result: TrainResult) -> list[str]:
     if result.best_epoch is not None:
         segments, crops = config.num_segments, config.num_crop
         views = segments * crops
-        lines.append(f'best validation top-1 {100 * result.best_score:.2f} % in epoch {result.best_epoch} '
+        score = 'mean average precision' if 'val_map' in result.history[-1] else 'top-1'
+        lines.append(f'best validation {score} {100 * result.best_score:.2f} % in epoch {result.best_epoch} '
                      f'({views} view{"s" * (views > 1)} a video, {segments}x{crops} segments x crops: '
                      'not comparable to scores over other views)')
     return lines + existing(result.save_dir, 'history.png', 'best.params', config.logging_file, 'failures.jsonl')
@@ -262,17 +266,28 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
             assign(parts.loop.learner.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
         scores = parts.loop.validate(parts.val_loader)
     top5 = f' acc-top5={100 * scores["top5"]:f}' if parts.data.num_classes > 5 else ''
-    log.info('validation: acc-top1=%f%s loss=%f (%d of %d videos scored)', 100 * scores['top1'], top5, scores['loss'],
-             scores['count'], scores['expected'])
-    return TrainResult(None, scores['top1'], None, [{f'val_{name}': value for name, value in scores.items()}])
+    mean_precision = f' mAP={100 * scores["map"]:f}' if 'map' in scores else ''
+    log.info('validation: acc-top1=%f%s loss=%f%s (%d of %d videos scored)', 100 * scores['top1'], top5, scores['loss'],
+             mean_precision, scores['count'], scores['expected'])
+    return TrainResult(None, scores[parts.loop.scores.best_metric], None,
+                       [{f'val_{name}': value for name, value in scores.items()}])
 
 
 def dry_run(config: TrainConfig) -> str:
-    """Build everything, train on one batch and write nothing; say what a run would be."""
+    """Build everything, train on one batch and write nothing; say what a run would be.
+
+    GPUs that are not there are replaced by as many parts of the CPU, so that it can be asked elsewhere.
+    """
     card = model_card(config.model)
     prepared = check_training(config, card)
     config = dataclasses.replace(prepared.config, train_only=config.train_only or config.eval, eval=False)
-    contexts = engine.contexts(config.num_gpus, config.num_cpus)
+    try:
+        contexts, elsewhere = engine.contexts(config.num_gpus, config.num_cpus), []
+    except DeviceError as error:
+        if config.dtype != 'float32' or config.use_amp:
+            raise
+        contexts = engine.contexts(0, config.num_gpus)
+        elsewhere = [f'tried on as many parts of the CPU, since here the run itself would fail: {error}']
     with contextlib.ExitStack() as cleanup:
         parts = build_recipe(config, card, contexts, cleanup, prepared=dataclasses.replace(prepared, config=config))
         loader, loop = parts.train_loader, parts.loop
@@ -286,6 +301,6 @@ def dry_run(config: TrainConfig) -> str:
              f'on {", ".join(map(str, contexts))}',
              f'{len(loader.dataset)} training videos in {len(loader)} batches of {config.total_batch_size}, '
              f'{len(parts.val_loader.dataset) if parts.val_loader else 0} validation videos',
-             f'first batch: frames {batch.data.shape}, learning rate {result.lr:g}, loss {loss:.3f}',
+             f'first batch: frames {batch.data.shape}, learning rate {result.lr:g}, loss {loss:.3f}', *elsewhere,
              'nothing was written']
     return '\n'.join(lines)

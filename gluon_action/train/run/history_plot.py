@@ -117,7 +117,8 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
     ----------
     epochs : iterable of mapping
         One for each epoch, with ``epoch`` (from 0), ``accuracy`` and ``loss`` of training, and, where it was
-        validated, ``val_top1``, ``val_top5`` and ``val_loss``. Accuracies are in 0..1.
+        validated, ``val_top1``, ``val_top5`` and ``val_loss``; ``val_map`` where videos have several labels, which is
+        their score then. Accuracies are in 0..1.
     save_path : path
         PNG file, replaced whole or not at all.
     rates : sequence of (float, float)
@@ -137,14 +138,17 @@ def plot_run(epochs: Iterable[Mapping], save_path: str | os.PathLike, *, rates: 
     _curve(accuracy, epochs, 'accuracy', 'train', _TRAIN, scale=100)
     if top5:
         _curve(accuracy, epochs, 'val_top5', 'validation, top-5', _TOP5, scale=100, linestyle=':')
-    _curve(accuracy, epochs, 'val_top1', 'validation', _VALIDATION, scale=100, best=True)
+    labels = any(record.get('val_map') is not None for record in epochs)
+    _curve(accuracy, epochs, 'val_top1', 'validation, top-1' if labels else 'validation', _RATE if labels else
+           _VALIDATION, scale=100, best=not labels)
+    _curve(accuracy, epochs, 'val_map', 'validation, mAP', _VALIDATION, scale=100, best=True)
     _curve(loss, epochs, 'loss', 'train', _TRAIN)
     _curve(loss, epochs, 'val_loss', 'validation', _VALIDATION)
     marker = None if rates else 'o'
     rates = list(rates) or [(record['epoch'], record['lr']) for record in epochs if record.get('lr') is not None]
     rate.plot([place for place, _ in rates], [value for _, value in rates], color=_RATE, linewidth=2,
               marker=marker, drawstyle='default' if marker else 'steps-post')
-    accuracy.set(title='accuracy', ylabel='top-1, %', ylim=(0, 104))
+    accuracy.set(title='accuracy', ylabel='%' if labels else 'top-1, %', ylim=(0, 104))
     _fit_losses(loss, 'loss')
     _fit_values(rate, 'learning rate')
     rate.ticklabel_format(axis='y', style='sci', scilimits=(-3, 3))
