@@ -77,7 +77,8 @@ config_from = functools.partial(options.config_from, EstimatorConfig)
 
 def main(args: argparse.Namespace) -> int:
     """Do what the mode says, and say where the results are."""
-    config = config_from(args)
+    from ..train.recipes.clip_estimator_defaults import as_stored
+    config = as_stored(config_from(args))
     check_config(config)
     engine.set_threads()
     from ..train.recipes import clip_estimator as estimator

@@ -38,6 +38,7 @@ from ..run.summaries import Summaries
 from ..run.warm_start import WarmStart, warm_start
 from .clip_estimator_config import FREE_TO_CHANGE, OF_THE_NETWORK, EstimatorConfig, check_config
 from .clip_estimator_data import counted_classes, open_loader
+from .clip_estimator_defaults import as_stored
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def train(config: EstimatorConfig) -> TrainResult:
     GluonActionError
         When data, weights, devices or the disk fail; what was saved before is kept.
     """
-    return run(EstimatorRecipe(config))
+    return run(EstimatorRecipe(as_stored(config)))
 
 
 class EstimatorRecipe(Recipe):
@@ -181,6 +182,7 @@ def evaluate(config: EstimatorConfig) -> dict[str, Any]:
     UsageError
         When choices contradict each other, or there is an ``eval.json`` already.
     """
+    config = as_stored(config)
     check_config(config)
     contexts = devices(config)
     folder = open_folder(config)
@@ -207,6 +209,7 @@ def predict(config: EstimatorConfig) -> list[Path]:
     UsageError
         When choices contradict each other, or there are predictions already.
     """
+    config = as_stored(config)
     check_config(config)
     contexts = devices(config)
     folder = open_folder(config)

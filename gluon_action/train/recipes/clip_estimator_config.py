@@ -72,8 +72,10 @@ class EstimatorConfig:
         least=-1)
     tfrecord_size: int = _clips(
         40, 'size of the clips read ahead, as they are stored; one batch at least', metavar='MIB', least=1)
-    num_classes: int = _clips(204, 'classes, and length of a label', least=1)
-    clip_length: int = _clips(64, 'frames of a stored clip', least=1)
+    num_classes: int = _clips(
+        204, 'classes, and length of a label; by default as many as classes.txt beside the records names', least=1)
+    clip_length: int = _clips(
+        64, 'frames of a stored clip; by default, as the next two, what manifest.json of the records says', least=1)
     frame_height: int = _clips(224, 'height of the stored frames', least=1)
     frame_width: int = _clips(224, 'width of the stored frames', least=1)
     channels: int = _clips(3, '3 of RGB, 2 of optical flow')
