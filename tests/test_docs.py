@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 CHECKS = {'train_recognizer': lambda config: check_config(config, model_card(config.model)),
           'video_action_classifier': lambda config: check_config(config, model_card(config.model)),
-          'test_recognizer': check_test, 'clip_estimator': estimator_config.check_config,
+          'test_recognizer': lambda config: config.model and check_test(config),  # the folder of a run is not here
+          'clip_estimator': estimator_config.check_config,
           'train': check_features, 'train_distill': check_features, 'eval': check_evaluation}
 # `name="..."` sets a variable that later commands use, and may hold a command itself.
 ASSIGNMENT = re.compile(r'^(\w+)="([^"]*)"$', re.MULTILINE)

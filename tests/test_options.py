@@ -113,7 +113,7 @@ def test_messages_call_an_option_as_the_command_does():
     (TrainConfig, train_recognizer,
      {'debug', 'print_config', 'dry_run', 'find_lr', 'find_lr_from', 'find_lr_to', 'find_lr_steps'}),
     (TestConfig, test_recognizer,
-     {'debug', 'print_config'} | {flag[2:].replace('-', '_') for flag in test_recognizer.TRAINING_FLAGS}),
+     {'debug', 'print_config', 'run'} | {flag[2:].replace('-', '_') for flag in test_recognizer.TRAINING_FLAGS}),
     (EstimatorConfig, clip_estimator, {'debug'})])
 def test_every_field_is_offered_and_every_flag_beside_them_is_the_command_s_own(config, command, own):
     offered = {action.dest for action in command.build_parser()._actions if action.dest != 'help'}

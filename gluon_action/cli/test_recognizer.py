@@ -14,6 +14,10 @@ from .command import make_parser
 
 _EXAMPLES = """
 examples:
+  a training run, on its validation videos, with frames prepared as it prepared them:
+    test_recognizer.py params
+  the same in 25 segments x 10 crops:
+    test_recognizer.py params --num-segments 25 --ten-crop
   the centre of the middle frame of every demo video (data are generated on first use):
     test_recognizer.py --model resnet18_v1b_ucf101 --dataset demo_appearance --resume-params params/best.params \\
       --input-size 64 --new-height 72 --new-width 96
@@ -33,6 +37,9 @@ TRAINING_FLAGS = {option.flag: option.default for option in _TRAINING}
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: GluonCV's flags, under their names, and ours."""
     parser = make_parser(__doc__.split(': ', 1)[1], epilog=_EXAMPLES)
+    parser.add_argument('run', nargs='?', metavar='RUN_DIR',
+                        help='folder of a training run: its best parameters are scored, and what is not given here is '
+                             'as it was there; the same as --resume-params RUN_DIR')
     for group, told in (('model', None), ('data', None),
                         ('views', '--num-segments (1 by default; 25 with --use-tsn) x crops; every video is decoded '
                                   'once'),
@@ -61,7 +68,7 @@ def config_from(args: argparse.Namespace) -> TestConfig:
     Raises
     ------
     UsageError
-        For a flag that is about training.
+        For a flag that is about training, or parameters that are named twice.
     """
     for option in _TRAINING:
         value = getattr(args, option.name)
@@ -69,7 +76,10 @@ def config_from(args: argparse.Namespace) -> TestConfig:
             given = option.flag if value is True else f'{option.flag} {value}'
             raise UsageError(f'{given} is about training and means nothing in a test; it belongs to '
                              'train_recognizer.py')
-    return options.config_from(TestConfig, args)
+    config = options.config_from(TestConfig, args)
+    if args.run and config.resume_params:
+        raise UsageError(f'--resume-params {config.resume_params}: contradicts {args.run}; name the parameters once')
+    return dataclasses.replace(config, resume_params=args.run or config.resume_params)
 
 
 def main(args: argparse.Namespace) -> int:

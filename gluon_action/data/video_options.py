@@ -196,12 +196,13 @@ class VideoOptions:
         """
         options = self.settled()
         reading = dict(
-            plan=self.frame_plan('test' if test_mode else 'train' if train else 'val'), data_aug=self.data_aug,
+            plan=options.frame_plan('test' if test_mode else 'train' if train else 'val'), data_aug=options.data_aug,
             new_height=options.new_height, new_width=options.new_width, target_height=options.input_size,
-            target_width=options.input_size, video_loader=self.video_loader, use_decord=self.use_decord,
-            decoder=self.decoder, timeout=self.timeout, list_format=self.list_format, label_base=self.label_base,
-            multi_label=self.multi_label, num_classes=self.num_classes, on_damage=self.on_damage,
-            name_pattern=self.name_pattern, frame_tables=self.frame_tables)
+            target_width=options.input_size, video_loader=options.video_loader, use_decord=options.use_decord,
+            decoder=options.decoder, timeout=options.timeout, list_format=options.list_format,
+            label_base=options.label_base, multi_label=options.multi_label, num_classes=options.num_classes,
+            on_damage=options.on_damage, name_pattern=options.name_pattern, frame_tables=options.frame_tables)
         return open_dataset(
-            self.dataset, train=train, test_mode=test_mode, setting=self.train_list if train else self.val_list,
-            data_dir=self.data_dir if train else self.val_data_dir or self.data_dir, **{**reading, **more})
+            options.dataset, train=train, test_mode=test_mode,
+            setting=options.train_list if train else options.val_list,
+            data_dir=options.data_dir if train else options.val_data_dir or options.data_dir, **{**reading, **more})

@@ -26,19 +26,43 @@ _exported = partial(option, group='exported and int8 networks, speed')
 class TestConfig(RecognizerOptions):
     """What ``scripts/test_recognizer.py`` takes, under the names of its flags; ``--help`` explains each.
 
-    ``TestConfig(model='resnet18_v1b_ucf101', resume_params='best.params')`` is enough to start with.
+    ``TestConfig(resume_params='runs/mine')`` is enough to score a run, and ``TestConfig(model='resnet18_v1b_ucf101',
+    resume_params='x.params')`` to start with parameters that come from elsewhere.
     """
 
     __test__ = False  # pytest takes every class named Test... for tests
 
-    num_segments: int | None = changed(RecognizerOptions, 'num_segments', None)
+    dataset: str | None = changed(
+        RecognizerOptions, 'dataset', None, help="data set; by default that of the run of --resume-params, and ucf101 "
+        'where there is no run; those whose names start with demo are generated where --data-dir says')
+    list_format: str | None = changed(
+        RecognizerOptions, 'list_format', None, help='format of the list; auto, the default, looks at it')
+    multi_label: bool | None = changed(
+        RecognizerOptions, 'multi_label', None, help='a video may have several labels, as it may where the run says so')
+    num_segments: int | None = changed(
+        RecognizerOptions, 'num_segments', None, help="segments a video is divided into (TSN); by default the run's, "
+        'and 1 where there is no run')
+    data_aug: str | None = changed(
+        RecognizerOptions, 'data_aug', None, help="augmentation that training had, which decides how frames are "
+        "resized; by default the run's, and v1 where there is no run")
+    video_loader: bool | None = changed(RecognizerOptions, 'video_loader', None)
+    slowfast: bool | None = changed(RecognizerOptions, 'slowfast', None)
+    model: str = changed(
+        RecognizerOptions, 'model', required=False, help='name in the model zoo, which gluon-action list-models shows; '
+        'not needed where the weights are those of a run')
+    resume_params: str = changed(
+        RecognizerOptions, 'resume_params', help='parameters to score, or the folder of a run, whose best are')
+    use_se: bool | None = changed(RecognizerOptions, 'use_se', None)
+    use_gn: bool | None = changed(RecognizerOptions, 'use_gn', None)
+    batch_norm: bool | None = changed(RecognizerOptions, 'batch_norm', None)
+    input_5d: bool | None = changed(RecognizerOptions, 'input_5d', None)
     new_height: int | None = changed(
         RecognizerOptions, 'new_height', None, help='height frames are resized to before they are cropped, 0 for none; '
-        'also the short side of --data-aug v2 to v4. By default 256, in proportion where the weights decide '
-        '--input-size')
+        "also the short side of --data-aug v2 to v4. By default the run's; where there is no run 256, in proportion "
+        'where the weights decide --input-size')
     new_width: int | None = changed(
         RecognizerOptions, 'new_width', None, help='width frames are resized to before they are cropped, 0 for none. '
-        'By default 340, in proportion as --new-height')
+        "By default the run's, or 340 in proportion, as --new-height")
     val_list: str | None = changed(
         RecognizerOptions, 'val_list', help="list of the videos to score; by default the data set's")
     val_data_dir: str | None = changed(
@@ -51,7 +75,8 @@ class TestConfig(RecognizerOptions):
     ten_crop: bool = _views(False, 'corners and centre with their mirror images')
     three_crop: bool = _views(
         False, 'three crops along the longer side; frames are rescaled so that the shorter is the crop')
-    num_crop: int = changed(RecognizerOptions, 'num_crop', group='views', help='the same as a number')
+    num_crop: int | None = changed(
+        RecognizerOptions, 'num_crop', None, group='views', help="the same as a number; by default the run's, or 1")
     crop_ratio: float | None = changed(
         RecognizerOptions, 'crop_ratio', None, group='views',
         help='frames of native size (--new-height 0 --new-width 0): the crop over the short side; 0.875 by default')
@@ -60,9 +85,10 @@ class TestConfig(RecognizerOptions):
         'by default what the published score of the weights was measured with, and scores for weights of your own',
         choices=AVERAGES)
     use_softmax: bool = _views(False, 'the same as --average probabilities')
-    consensus: str = changed(
-        RecognizerOptions, 'consensus', group='views',
-        help='how scores of segments become one, where the network was trained with another than avg')
+    consensus: str | None = changed(
+        RecognizerOptions, 'consensus', None, group='views',
+        help="how scores of segments become one, where the network was trained with another than avg; by default the "
+        "run's")
     batch_size: int = _views(
         32, 'views a forward pass and device; memory grows with it, results do not change', least=1)
 
@@ -90,7 +116,12 @@ class TestConfig(RecognizerOptions):
         'naive', 'ranges from extremes of the calibration data, or by least information lost; not none',
         choices=('none', 'naive', 'entropy'))
 
-    UNSAID: ClassVar[dict[str, Any]] = {**RecognizerOptions.UNSAID, 'new_height': 256, 'new_width': 340}
+    #: Those of `RecognizerOptions.UNSAID`, and what `gluon_action.evaluate.run_options` takes from the run of the
+    #: weights: the values where there is none are GluonCV's.
+    UNSAID: ClassVar[dict[str, Any]] = {
+        **RecognizerOptions.UNSAID, 'new_height': 256, 'new_width': 340, 'dataset': 'ucf101', 'list_format': 'auto',
+        'multi_label': False, 'data_aug': 'v1', 'video_loader': False, 'slowfast': False, 'use_se': False,
+        'use_gn': False, 'batch_norm': False, 'input_5d': False, 'num_crop': 1, 'consensus': 'avg'}
 
     def settled(self, said: Mapping[str, Any] = MappingProxyType({})):
         """Return these options with every one of `UNSAID` decided; frames are as much larger as the crop is."""
@@ -107,7 +138,7 @@ class TestConfig(RecognizerOptions):
     @property
     def crops(self) -> int:
         """Crops a segment: 1, 3 or 10."""
-        return 10 if self.ten_crop else 3 if self.three_crop else self.num_crop
+        return 10 if self.ten_crop else 3 if self.three_crop else self.num_crop or 1
 
     @property
     def exported(self) -> bool:
@@ -127,7 +158,7 @@ class TestConfig(RecognizerOptions):
     @property
     def results_dir(self) -> str:
         """Where the results go."""
-        return self.save_dir or f'results/{self.model}-{self.dataset}-{self.protocol}'
+        return self.save_dir or f'results/{self.model}-{self.settled().dataset}-{self.protocol}'
 
     @property
     def resize(self) -> str:

@@ -20,6 +20,7 @@ from .config import TestConfig, check_config
 from .exported import Exported
 from .preparation import Prepared, by_card, prepare, prepared_for_file, weights_decide
 from .recognizer_options import RecognizerOptions
+from .run_options import with_run
 from .views import views_per_score
 
 _log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def names_bundle(prefix: str | None) -> bool:
 
 
 def check_test(config: TestConfig) -> Prepared:
-    """Find the weights of a test and settle what they decide.
+    """Find the weights of a test, and settle what they and their run decide.
 
     Raises
     ------
@@ -111,6 +112,10 @@ def check_test(config: TestConfig) -> Prepared:
     WeightsError
         When there are no such weights.
     """
+    config = with_run(config)
+    if not (config.model or config.exported):
+        raise UsageError('--model: name the network of the zoo, or score a run by its folder, which knows its network: '
+                         'gluon-action test RUN_DIR')
     card = card_of(config)
     # Before anything is downloaded; what depends on a size that the weights decide follows.
     later = weights_decide(config, card)

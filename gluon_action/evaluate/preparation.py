@@ -5,8 +5,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ..errors import WeightsError
 from ..model_zoo import ModelCard
 from ..model_zoo.preparation import describe_row, prepared_for, read_preparation
 from ..model_zoo.pretrained import Start, find_start
@@ -122,6 +124,23 @@ def prepared_for_file(config: RecognizerOptions, card: ModelCard, path: str | os
     card = prepared_for(card, found, path)
     said = _sizes_of_run(found.run) if found.run else sizes_of(card)
     return Prepared(_settled(config, said), card, row=found.row, published=found.published, classes=found.classes)
+
+
+def parameters_of_run(folder: Path) -> Path:
+    """Return the best parameters in the folder of a run, or the newest where none were validated.
+
+    Raises
+    ------
+    WeightsError
+        When it has none yet.
+    """
+    best = folder / 'best.params'
+    if best.exists():
+        return best
+    found = sorted(folder.glob('*.params'), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise WeightsError(f'{folder}: the run has no parameters yet (best.params or another .params)')
+    return found[-1]
 
 
 def by_card(config: RecognizerOptions, card: ModelCard) -> RecognizerOptions:

@@ -11,17 +11,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .. import engine
 from ..data.by_name import DEMOS
 from ..data.lists.rows import ClassNames
-from ..errors import AnnotationError, OutputError
+from ..errors import AnnotationError
 from ..run_config import read_run_config
+from ..unfinished import Unfinished
 from . import views
 from .config import TestConfig
 from .exported import Exported
+from .interrupted import joined, keep, open_unfinished, scored_before
+from .log_file import log_file
 from .network import Network, build_network, card_of, check_test
 from .preparation import Prepared
 from .reports import open_report, write_report
@@ -50,7 +54,8 @@ class TestResult:
 def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported] | None = None) -> TestResult:
     """Score every video of the validation list and write the report.
 
-    A video that cannot be read counts as wrong, is listed with its cause, and is never replaced by another.
+    A video that cannot be read counts as wrong, is listed with its cause, and is never replaced by another. A test that
+    was interrupted goes on with the videos that it had not scored; a video that was changed meanwhile is scored again.
 
     Parameters
     ----------
@@ -73,7 +78,7 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
     prepared = check_test(config)
     config = prepared.config
     directory = open_report(config.results_dir, config.overwrite)
-    with _log_file(directory, config.logging_file):
+    with log_file(directory, config.logging_file):
         start = time.time()
         dataset = open_test_set(config)
         contexts = engine.contexts(config.num_gpus, config.num_cpus)
@@ -81,15 +86,18 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
         known = getattr(network.block, 'num_classes', None)
         _check_labels(dataset.samples, known)
         _check_names(prepared, dataset, known)
-        scores, meter = _score(config, network, dataset, contexts)
+        protocol = _protocol(config, dataset, network)
+        unfinished = open_unfinished(directory, {'protocol': protocol, 'versions': _versions()}, config.overwrite)
+        scores, meter = _score(config, network, dataset, contexts, unfinished)
         if known is None:  # an exported network tells by its scores only
             _check_names(prepared, dataset, scores.scores.shape[1])
-        results = _summary(config, dataset, network, scores, meter)
+        results = _summary(config, scores, meter, protocol)
         results['seconds'] = round(time.time() - start, 1)
         files = write_report(
             directory, results, keys=scores.keys, labels=_label_table(scores.labels, scores.scores.shape[1]),
             scores=scores.scores, scored=scores.scored, failures=[asdict(f) for f in scores.failures],
             classes=_class_names(dataset, network, scores.scores.shape[1]), meter=meter)
+        unfinished.remove()
         _say(results, start)
     return TestResult(results, scores, files)
 
@@ -160,19 +168,38 @@ def _check_labels(samples: Sequence, num_classes: int | None) -> None:
                                   f'knows {num_classes} classes; check --val-list, --label-base and the weights')
 
 
-def _score(config: TestConfig, network: Network, dataset, contexts: Sequence):
+def _score(config: TestConfig, network: Network, dataset, contexts: Sequence, unfinished: Unfinished):
     """Score all videos, telling how it goes; returns scores and meter (None for multi-label)."""
     total = config.batch_size * len(contexts)
     _log.info('Total batch size is set to %d on %d %s', total, len(contexts), 'GPUs' if config.num_gpus else 'CPUs')
     _log.info('Load %d test samples in %d iterations.', len(dataset),
               math.ceil(len(dataset) * config.segments * config.crops / total))
     known = getattr(network.block, 'num_classes', None) or config.num_classes
-    with _ProgressBar(len(dataset), config.log_interval, config.averaged == 'probabilities') as progress:
-        scores = views.score_videos(
-            network.block, dataset, network.preprocess, contexts=contexts, batch_size=config.batch_size,
-            average=config.averaged, dtype=config.dtype, views_per_score=network.views_per_score,
-            num_workers=config.num_workers, prefetch=config.prefetch, timeout=config.timeout,
-            on_video=progress)
+    before = scored_before(unfinished, dataset)
+    left = [index for index in range(len(dataset)) if index not in before]
+    if before:
+        _log.info('%d of %d videos were scored before the test was interrupted', len(before), len(dataset))
+    with contextlib.closing(unfinished), \
+            _ProgressBar(len(dataset), config.log_interval, config.averaged == 'probabilities') as progress:
+        for index, score in before.items():
+            progress(dataset.samples[index].label, score)
+
+        def on_video(position: int, label, score: np.ndarray | None) -> None:
+            if score is not None:
+                keep(unfinished, dataset, left[position], score)
+            progress(label, score)
+
+        try:
+            scores = views.score_videos(
+                network.block, dataset, network.preprocess, contexts=contexts, batch_size=config.batch_size,
+                average=config.averaged, dtype=config.dtype, views_per_score=network.views_per_score,
+                num_workers=config.num_workers, prefetch=config.prefetch, timeout=config.timeout, indices=left,
+                on_video=on_video)
+        except KeyboardInterrupt:
+            _log.info('Interrupted. What was scored is kept: the same command goes on with the other videos.')
+            raise
+    if before:
+        scores = joined(dataset, before, left, scores)
     if not scores.scored.any():
         scores.scores = np.full((len(dataset), known or dataset.num_classes), np.nan, np.float32)
     return scores, progress.finish(scores.scores.shape[1], scores)
@@ -197,7 +224,7 @@ class _ProgressBar:
         if self.bar is not None:
             self.bar.close()
 
-    def __call__(self, position: int, label, score: np.ndarray | None) -> None:
+    def __call__(self, label, score: np.ndarray | None) -> None:
         self.done += 1
         if score is not None and not isinstance(label, tuple):
             if self.meter is None:
@@ -208,8 +235,9 @@ class _ProgressBar:
         if self.bar is not None:
             self.bar.update()
             self.bar.set_postfix(top1=f'{top1:.1f}', refresh=False)
-        elif self.interval and self.done % self.interval == 0 and self.meter:
-            _log.info('%04d/%04d is done: acc-top1=%f acc-top5=%f', self.done, self.num_videos, top1, top5)
+        elif self.interval and self.done % self.interval == 0:
+            scores = f': acc-top1={top1:f} acc-top5={top5:f}' if self.meter else ''
+            _log.info('%04d/%04d is done%s', self.done, self.num_videos, scores)
 
     def finish(self, num_classes: int, scores: views.VideoScores) -> ClassificationMeter | None:
         """Return the meter with the failed videos counted as wrong; None for multi-label."""
@@ -220,8 +248,7 @@ class _ProgressBar:
         return meter
 
 
-def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoScores,
-             meter: ClassificationMeter | None) -> dict:
+def _summary(config: TestConfig, scores: views.VideoScores, meter: ClassificationMeter | None, protocol: dict) -> dict:
     """Return the content of results.json: numbers first, then what they are numbers of."""
     if meter is not None:
         metrics = {'top1': meter.top(1), 'top5': meter.top(5), 'mean_class': meter.mean_class(), 'loss': meter.loss}
@@ -229,8 +256,15 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         multi = multi_label_scores(scores.scores, _label_table(scores.labels, scores.scores.shape[1]))
         metrics = {'mean_average_precision': multi.mean_average_precision, 'hit1': multi.hit_at[1],
                    'hit5': multi.hit_at[5]}
+    return {**metrics, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),
+            'n_failed': len(scores.failures), 'failures': [asdict(f) for f in scores.failures],
+            'protocol': protocol, 'versions': _versions(), 'config': asdict(config)}
+
+
+def _protocol(config: TestConfig, dataset, network: Network) -> dict[str, Any]:
+    """Return what scores depend on."""
     preprocess = network.preprocess
-    protocol = {
+    return {
         'dataset': config.dataset, 'split': 'val', 'list': dataset.setting,
         'list_sha256': dataset.list_sha256, 'model': config.model, 'weights': network.weights,
         'views': config.protocol, 'num_segments': config.segments, 'crops': config.crops,
@@ -240,9 +274,6 @@ def _summary(config: TestConfig, dataset, network: Network, scores: views.VideoS
         'views_per_score': network.views_per_score, 'dtype': config.dtype,
         'decoder': 'decord' if config.use_decord else config.decoder,
         'published': network.weights['row'] if config.use_pretrained else None}
-    return {**metrics, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),
-            'n_failed': len(scores.failures), 'failures': [asdict(f) for f in scores.failures],
-            'protocol': protocol, 'versions': _versions(), 'config': asdict(config)}
 
 
 def _sampling(config: TestConfig) -> str:
@@ -294,26 +325,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             installed[name] = importlib.metadata.version(name)
     return installed
-
-
-@contextlib.contextmanager
-def _log_file(directory: Path, name: str):
-    """Copy what the package logs into a file as well."""
-    if not name:
-        yield
-        return
-    try:
-        handler = logging.FileHandler(directory / name, mode='w', encoding='utf-8')
-    except OSError as error:
-        raise OutputError(f'--logging-file {directory / name}: cannot be written: {error.strerror}') from error
-    package = logging.getLogger('gluon_action')
-    level = package.level
-    package.addHandler(handler)
-    if package.getEffectiveLevel() > logging.INFO:
-        package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
-        handler.close()

@@ -400,14 +400,14 @@ def test_a_weighted_consensus_asks_for_its_segments(flags, tmp_path, capsys):
     assert results['protocol']['consensus'] == 'weighted'
 
 
-def test_a_run_with_the_maximum_for_consensus_asks_for_it(flags, weights, tmp_path, capsys):
+def test_a_run_with_the_maximum_for_consensus_is_scored_with_it(flags, weights, tmp_path, capsys):
     linked = run_of(tmp_path, weights, config={'consensus': 'max', 'num_segments': 3})
     argv = [*flags, '--resume-params', linked]
-    assert start([*argv, '--num-segments', '3']) == 2
+    assert start([*argv, '--consensus', 'avg']) == 2
     assert 'pass --consensus max' in capsys.readouterr().err
-    results, _, _ = score([*argv, '--num-segments', '3', '--consensus', 'max'])
-    assert results['protocol']['consensus'] == 'max'
-    score([*argv, '--overwrite'])  # the maximum of one segment is that segment
+    results, _, _ = score(argv)
+    assert (results['protocol']['consensus'], results['protocol']['num_segments']) == ('max', 3)
+    score([*argv, '--overwrite', '--num-segments', '1', '--consensus', 'avg'])  # the maximum of one segment is that
 
 
 def test_numbers_that_cannot_be_are_refused_by_argparse(flags, capsys):

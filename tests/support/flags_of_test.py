@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import re
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -290,7 +291,22 @@ def adds_up(*a):
     return bool(np.allclose(scores(*a).sum(axis=1), 1, atol=1e-3))
 
 
+@seen('run')
+def a_run_is_named_by_its_folder(world, output, *flags):
+    folder = world.new_folder()
+    (folder / 'best.params').write_bytes(Path(world.paths['weights']).read_bytes())
+    given = world.test_argv('--resume-params', '')
+    said = {'model': NAME, 'dataset': 'custom', 'data_dir': world.paths['videos'], 'val_list': world.paths['two']}
+    (folder / 'config.json').write_text(json.dumps({'config': said}))
+    argv = [str(folder), '--input-size', '32', '-j', '0', '--save-dir', str(folder / 'out')]
+    assert run(test_recognizer.parse_args, test_recognizer.main, given) == 2
+    assert 'no weights to test' in output.readouterr().err
+    assert run(test_recognizer.parse_args, test_recognizer.main, argv) == 0
+    assert json.loads((folder / 'out' / 'results.json').read_text())['n_expected'] == 2
+
+
 TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | {
+    'run': a_run_is_named_by_its_folder,
     '--debug': traceback_row(lambda world: [test_recognizer, *world.test_argv('--model', 'none')]),
     # model
     '--model': changes(network_layers, *RESNET, given=RANDOM),

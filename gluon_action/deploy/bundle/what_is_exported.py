@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import re
@@ -14,9 +15,9 @@ from ... import engine, model_zoo
 from ...data.feature_input import FeatureInput
 from ...data.flow.methods import BOUND
 from ...data.preprocess import Preprocess
-from ...errors import UsageError, WeightsError
+from ...errors import UsageError
 from ...evaluate.network import network_of_zoo
-from ...evaluate.preparation import Prepared, prepare, prepared_for_file, sizes_of
+from ...evaluate.preparation import Prepared, parameters_of_run, prepare, prepared_for_file, sizes_of
 from ...evaluate.recognizer_options import RecognizerOptions
 from ...model_zoo.frame_features.stored import is_stored, read_stored
 from ...model_zoo.params_file import read_parameters
@@ -25,6 +26,8 @@ from ...model_zoo.registry import ModelCard
 from ...run_config import read_run_config
 from ...train.recipes.clip_estimator_config import EstimatorConfig
 from ...train.recipes.config import TrainConfig
+
+_log = logging.getLogger(__name__)
 
 #: Frames of a video from one single frame that is looked at to the next, unless the user says otherwise.
 FRAME_STRIDE = 8
@@ -171,7 +174,7 @@ def _open_estimator(path: Path, about: dict[str, Any], wanted: Choices) -> Sourc
              if getattr(wanted, name) is not None]
     if given:
         raise UsageError(f'{path}: its clips were stored at one size; leave out {", ".join(map(_flag, given))}')
-    parameters = _parameters_in(path) if path.is_dir() else path
+    parameters = parameters_of_run(path) if path.is_dir() else path
     config = _record(EstimatorConfig, about['config'], model_dir=str(parameters.parent),
                      checkpoint_path=str(parameters), num_gpus=0, gpu_num=None)
     source = estimator_source(config, engine.contexts())
@@ -198,7 +201,7 @@ def _open_stored(path: Path, model: str | None, wanted: Choices) -> Source:
 
 
 def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None, wanted: Choices) -> Source:
-    parameters = _parameters_in(path) if path.is_dir() else path
+    parameters = parameters_of_run(path) if path.is_dir() else path
     if wanted.num_classes:
         raise UsageError('--num-classes: the parameters say how many classes they are for; leave it out')
     if about:
@@ -212,6 +215,8 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
     card = prepared.card
     if about:
         run = prepared.config
+        for line in _differences(run, card, wanted):
+            _log.warning('%s: %s', path, line)
         _apply_choices(run, card, wanted)
     else:
         run = published_run(card, wanted)
@@ -256,6 +261,17 @@ def _build(prepared: Prepared, run: TrainConfig, *, resume_params: str = '',
     config = dataclasses.replace(run.settled(), use_pretrained=False, hashtag='', resume_params=resume_params,
                                  num_classes=num_classes, mode='imperative', dtype='float32')
     return network_of_zoo(dataclasses.replace(prepared, config=config), None, engine.contexts())
+
+
+def _differences(run: TrainConfig, card: ModelCard, wanted: Choices) -> list[str]:
+    """Return a line for each choice by which the network sees something else than in the validation of its run."""
+    resize = _resize(run)
+    before = {'clip_length': run.new_length, 'clip_stride': run.fast_temporal_stride if run.slowfast else
+              card.clip_stride if run.clip_sampling == 'spread' else run.new_step, 'input_size': run.input_size,
+              'short_side': resize.get('short_side', min(resize.values(), default=0)), 'multi_label': run.multi_label}
+    return [f'{_flag(name)}{"" if value is True else f" {value}"} is not what the run was validated with, {had}, as '
+            'config.json beside its parameters says; leave it out to export what was trained'
+            for name, had in before.items() if (value := getattr(wanted, name)) not in (None, False, had)]
 
 
 def _apply_choices(run: TrainConfig, card: ModelCard, wanted: Choices) -> None:
@@ -338,20 +354,10 @@ def _notes_of_run(parameters: Path, about: dict[str, Any] | None, run: TrainConf
     notes = {'Trained on': run.dataset}
     best = re.match(r'(\d\.\d{4})-.*-(\d+)-best\.params$', parameters.resolve().name)
     if best:
-        notes['Validation top-1'] = f'{100 * float(best[1]):.2f} % (epoch {int(best[2])}, {run.num_segments} ' \
-                                    f'segment{"s" * (run.num_segments > 1)} a video)'
+        score = 'mean average precision' if run.multi_label else 'top-1'
+        notes[f'Validation {score}'] = (f'{100 * float(best[1]):.2f} % (epoch {int(best[2])}, {run.num_segments} '
+                                        f'segment{"s" * (run.num_segments > 1)} a video)')
     return notes
-
-
-def _parameters_in(folder: Path) -> Path:
-    """Return the best parameters of a run, or the newest where none were validated."""
-    best = folder / 'best.params'
-    if best.exists():
-        return best
-    found = sorted(folder.glob('*.params'), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise WeightsError(f'{folder}: the run has no parameters yet (best.params or another .params)')
-    return found[-1]
 
 
 def _check_weights_of_file(wanted: Choices, path: Path) -> None:

@@ -1,6 +1,7 @@
 """A network of the zoo that turns frames of videos into features: what stands below its head."""
 from __future__ import annotations
 
+import logging
 import os
 import textwrap
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from ...model_zoo.fit import assign
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.preparation import prepared_for, read_preparation
 from ...weights.environment import weights_root
+
+_log = logging.getLogger(__name__)
 
 
 class VideoFrames(NamedTuple):
@@ -76,8 +79,14 @@ class Backbone:
             found, arrays = read_preparation(params), read_parameters(params)
             card = prepared_for(card, found, params) if found else card
             arrays.pop('tsn_consensus.weight', None)  # over segments, which stand apart here
+            trained = (found.run or {}).get('config', {}) if found else {}
+            if trained.get('model') not in (None, card.name):
+                _log.warning('--backbone %s: the run of %s trained %s, as config.json beside it says', card.name,
+                             params, trained['model'])
+            variants = {name: True for name in ('use_gn', 'use_se', 'batch_norm') if trained.get(name) is True}
             self._net = get_model(card.name, nclass=len(arrays[card.head]) if card.head in arrays else None,
-                                  pretrained_base=False, feat_ext=True, input_size=card.input_size, ctx=contexts)
+                                  pretrained_base=False, feat_ext=True, input_size=card.input_size, ctx=contexts,
+                                  **variants)
             assign(self._net, arrays, params, ctx=contexts)
         else:
             try:

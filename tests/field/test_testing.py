@@ -1,0 +1,223 @@
+"""What people ran into when they tested, exported and predicted: each situation on one small input."""
+import dataclasses
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+import tiny
+from clips import CLASSES, write_clips
+from small_tests import results_of, start, warnings_of
+
+from gluon_action import model_zoo
+from gluon_action.deploy.bundle.what_is_exported import open_source
+from gluon_action.deploy.feature_extraction.backbone import Backbone
+from gluon_action.errors import UsageError, WeightsError
+from gluon_action.evaluate.config import TestConfig
+from gluon_action.evaluate.run_options import differences, with_run
+from gluon_action.train.recipes import clip_estimator as estimator_recipe
+from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
+from gluon_action.train.recipes.clip_estimator_defaults import as_stored
+from gluon_action.train.recipes.config import TrainConfig
+from gluon_action.train.recipes.recognizer import dry_run, train_recognizer
+
+MODEL = tiny.NAME
+
+
+@pytest.fixture(scope='module', autouse=True)
+def network():
+    tiny.register_tiny()
+    yield
+    tiny.forget(MODEL)
+
+
+# ---------------------------------------------------------------- what a test takes from the run
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, demo_appearance):
+    """The folder of a run with options of its own, and its configuration."""
+    folder = tmp_path_factory.mktemp('runs') / 'mine'
+    config = TrainConfig(
+        model=MODEL, dataset='custom', data_dir=str(demo_appearance.video_dir),
+        train_list=str(demo_appearance.train_list), val_list=str(demo_appearance.val_list), pretrained_base=False,
+        num_segments=3, use_tsn=True, input_size=32, new_height=40, new_width=72, batch_size=8, num_epochs=2, lr=0.02,
+        lr_mode='constant', num_workers=0, save_dir=str(folder), log_interval=0)
+    train_recognizer(config)
+    return folder, config
+
+
+def best_of(folder):
+    records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    return [record for record in records if record['kind'] == 'epoch' and record['best']][-1]
+
+
+def test_the_folder_of_a_run_alone_is_tested_as_it_was_validated(trained, tmp_path, caplog):
+    folder, config = trained
+    assert start(folder, '-j', 0, '--save-dir', tmp_path / 'out') == 0
+    results, best = results_of(tmp_path / 'out'), best_of(folder)
+    assert (results['top1'], results['top5']) == pytest.approx((best['val_top1'], best['val_top5']))
+    assert results['loss'] == pytest.approx(best['val_loss'], rel=1e-3)
+    protocol = results['protocol']
+    assert (protocol['views'], protocol['resize'], protocol['crop_size']) == ('3x1', '72x40', 32)
+    assert (protocol['model'], protocol['list']) == (MODEL, config.val_list)
+    assert warnings_of(caplog) == []
+
+
+def test_what_is_taken_is_said(trained, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    with_run(TestConfig(resume_params=str(trained[0])))
+    said = next(line for line in caplog.messages if line.startswith('From config.json of the run'))
+    assert all(part in said for part in (f'--model {MODEL}', '--num-segments 3', '--new-height 40', '--dataset custom',
+                                         '--val-list ', '--data-dir '))
+    assert '--data-aug' not in said  # which is as it would be anyway
+
+
+def test_parameters_in_a_run_are_tested_with_the_list_that_is_given(trained, demo_appearance, tmp_path, caplog):
+    folder, config = trained
+    (tmp_path / 'two.txt').write_text('\n'.join(demo_appearance.val_list.read_text().splitlines()[:2]))
+    assert start('--resume-params', folder / 'best.params', '--val-list', tmp_path / 'two.txt', '-j', 0, '--save-dir',
+                 tmp_path / 'out') == 0
+    assert results_of(tmp_path / 'out')['n_expected'] == 2 and warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize('given, told', [
+    (dict(input_size=24), ['--input-size 24, and the run had --input-size 32']),
+    (dict(new_height=64, new_width=96), ['--new-height, --new-width: frames are 96x64 before the crop of 32, and in '
+                                         'the validation of the run they were 72x40']),
+    (dict(new_step=2, consensus='max'), ['--consensus max, and the run had --consensus avg',
+                                         '--new-step 2, and the run had --new-step 1']),
+    (dict(multi_label=True), ['--multi-label, and the run had no --multi-label']),
+    (dict(model='resnet18_v1b_ucf101'), ['--model resnet18_v1b_ucf101, and the run had --model tiny_ucf101']),
+    # The same again, other views of the same look, and who reads is no difference.
+    (dict(input_size=32, num_segments=25, ten_crop=True, new_height=40, new_width=72, num_workers=3), [])])
+def test_every_difference_that_changes_what_the_network_sees_is_a_warning_of_one_line(trained, caplog, given, told):
+    with_run(TestConfig(resume_params=str(trained[0]), **given))
+    warned = warnings_of(caplog)
+    assert len(warned) == len(told) and all('\n' not in line for line in warned)
+    for line, part in zip(warned, told):
+        assert part in line and 'leave it out to test what was trained' in line
+
+
+def test_another_list_or_data_set_is_not_read_as_the_runs_was(trained):
+    given = dict(resume_params=str(trained[0]))
+    run_of = {**dataclasses.asdict(trained[1]), 'label_base': 1, 'list_format': 'gluoncv', 'val_data_dir': '/val'}
+    (trained[0].parent / 'other').mkdir(exist_ok=True)
+    (trained[0].parent / 'other' / 'config.json').write_text(json.dumps({'config': run_of}))
+    (trained[0].parent / 'other' / 'best.params').write_bytes((trained[0] / 'best.params').read_bytes())
+    given['resume_params'] = str(trained[0].parent / 'other')
+    alone, listed = with_run(TestConfig(**given)), with_run(TestConfig(**given, val_list='mine.csv'))
+    placed, other = with_run(TestConfig(**given, data_dir='/mine')), with_run(TestConfig(**given, dataset='ucf101'))
+    assert (alone.list_format, alone.label_base, alone.val_data_dir) == ('gluoncv', 1, '/val')
+    assert (listed.list_format, listed.val_list) == (None, 'mine.csv')
+    assert (listed.label_base, listed.val_data_dir) == (1, '/val')
+    assert (placed.data_dir, placed.val_data_dir) == ('/mine', None)
+    assert (other.data_dir, other.val_list, other.label_base, other.num_segments) == (None, None, None, 3)
+
+
+def test_the_papers_segments_come_before_the_runs(trained):
+    assert with_run(TestConfig(resume_params=str(trained[0]), use_tsn=True)).segments == 25
+    assert with_run(TestConfig(resume_params=str(trained[0]), num_segments=7)).segments == 7
+
+
+@pytest.mark.parametrize('name, value', [
+    ('num_segments', {'a': 1}), ('num_segments', 0), ('num_segments', 2 ** 40), ('num_segments', True),
+    ('num_segments', float('inf')), ('crop_ratio', float('nan')), ('crop_ratio', 'x'), ('data_aug', 'v9'),
+    ('multi_label', 'yes'), ('model', 7), ('val_list', ['a']), ('num_crop', 2), ('dataset', 'elsewhere')])
+def test_what_others_wrote_into_config_json_is_taken_only_where_it_can_be(tmp_path, name, value):
+    (tmp_path / 'config.json').write_text(json.dumps({'config': {name: value}}))
+    (tmp_path / 'best.params').write_bytes(b'')
+    assert with_run(TestConfig(resume_params=str(tmp_path))) == TestConfig(resume_params=str(tmp_path / 'best.params'))
+
+
+def test_folders_that_are_no_runs_are_refused_with_the_way_out(tmp_path, capsys):
+    assert start(tmp_path) == 2
+    assert 'holds no config.json of a training run' in capsys.readouterr().err
+    (tmp_path / 'config.json').write_text(json.dumps({'config': {'model': MODEL}}))
+    with pytest.raises(WeightsError, match='has no parameters yet'):
+        with_run(TestConfig(resume_params=str(tmp_path)))
+    (tmp_path / 'best.params').write_bytes(b'')
+    (tmp_path / 'config.json').write_text(json.dumps({'config': {'network': 's3dg'}}))
+    with pytest.raises(UsageError, match='the run of an estimator.*--mode eval'):
+        with_run(TestConfig(resume_params=str(tmp_path)))
+    assert start(tmp_path, '--resume-params', 'x.params') == 2
+    assert 'name the parameters once' in capsys.readouterr().err
+    assert start('/nowhere/run') == 2
+    assert '/nowhere/run: does not exist' in capsys.readouterr().err
+    (tmp_path / 'config.json').unlink()
+    assert start('--resume-params', tmp_path / 'best.params') == 2
+    assert 'gluon-action test RUN_DIR' in capsys.readouterr().err
+
+
+def test_differences_need_something_to_differ_from():
+    assert differences(TestConfig(input_size=8, new_height=3, slowfast=True), {}) == []
+
+
+def test_an_export_says_where_it_differs_from_its_run(trained, caplog):
+    source = open_source(trained[0], input_size=24, short_side=40, multi_label=True)
+    assert source.preprocess.crop == (24, 24)
+    told = warnings_of(caplog)
+    assert [re.search(r'(--[a-z-]+)( \d+)? is not what the run was validated with', line)[1] for line in told] == [
+        '--input-size', '--multi-label']
+    caplog.clear()
+    assert open_source(trained[0], input_size=32, crops=3).preprocess.resize == {'width': 57, 'height': 32}
+    assert warnings_of(caplog) == []
+
+
+def test_a_dry_run_for_gpus_can_be_made_where_there_are_none(trained, demo_appearance):
+    told = dry_run(dataclasses.replace(trained[1], num_gpus=2, batch_size=2, save_dir='/nowhere/run'))
+    assert 'batches of 4' in told and 'on cpu(0), cpu(1)' in told
+    assert re.search('tried on as many parts of the CPU, since here the run itself would fail: .*--num-gpus 2', told)
+
+
+# ---------------------------------------------------------------- estimators
+
+@pytest.fixture
+def records(tmp_path):
+    """Clips of 8 frames of 32x32 with 3 classes, as make-clip-records leaves them: a manifest above the splits."""
+    write_clips(tmp_path / 'clips' / 'train', 4, seed=1, names=CLASSES)
+    write_clips(tmp_path / 'clips' / 'eval', 4, seed=2, names=CLASSES)
+    (tmp_path / 'clips' / 'manifest.json').write_text(json.dumps(
+        {'format': 'clip records 1', 'settings': {'clip_length': 8, 'cut': {'height': 32, 'width': 32}}}))
+    return tmp_path / 'clips'
+
+
+def estimator(records, tmp_path, **options):
+    return EstimatorConfig(**{**dict(
+        network='s3dg', mode='train_and_eval', model_dir=str(tmp_path / 'run'), batch_size=2, depth_multiplier=0.05,
+        min_depth=2, num_data_workers=0, monitor_steps=2, train_steps=2, learning_rate=0.01, num_gpus=0,
+        train_subset_dir_path=str(records / 'train'), eval_subset_dir_path=str(records / 'eval')), **options})
+
+
+def test_classes_and_clips_of_an_estimator_are_those_of_its_records(records, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    found = as_stored(estimator(records, tmp_path))
+    assert (found.num_classes, found.clip_length, found.frame_height, found.frame_width) == (3, 8, 32, 32)
+    assert '--num_classes 3 --clip_length 8 --frame_height 32 --frame_width 32' in caplog.text
+    given = as_stored(estimator(records, tmp_path, clip_length=4, num_classes=7))
+    assert (given.num_classes, given.clip_length, given.frame_height) == (7, 4, 224)
+    (records / 'manifest.json').write_text('{"settings": {"clip_length": "8", "cut": []}}')
+    (records / 'train' / 'classes.txt').unlink()
+    assert as_stored(estimator(records, tmp_path)) == estimator(records, tmp_path)
+
+
+def test_a_run_of_an_estimator_is_evaluated_as_it_was_trained(records, tmp_path):
+    assert estimator_recipe.train(estimator(records, tmp_path)).step == 2
+    (records / 'manifest.json').unlink()
+    (records / 'eval' / 'classes.txt').unlink()
+    config = EstimatorConfig(network='s3dg', mode='eval', model_dir=str(tmp_path / 'run'), batch_size=2,
+                             num_data_workers=0, num_gpus=0, eval_subset_dir_path=str(records / 'eval'))
+    found = estimator_recipe.evaluate(config)
+    assert found['metrics']['count'] == 4 and len(found['classes']) == 3
+    assert found['protocol']['clip']['frames'] == 8
+
+
+def test_features_are_extracted_by_the_variant_that_the_run_trained(tmp_path, caplog):
+    name = 'resnet18_v1b_ucf101'
+    net = model_zoo.get_model(name, nclass=4, pretrained_base=False, use_gn=True, input_size=32)
+    net.save_parameters(str(tmp_path / 'best.params'))
+    (tmp_path / 'config.json').write_text(json.dumps({'config': {
+        'model': 'resnet18_v1b_custom', 'use_gn': True, 'input_size': 32}}))
+    backbone = Backbone(name, params=str(tmp_path / 'best.params'))
+    assert backbone(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, backbone.width)
+    assert [line for line in warnings_of(caplog) if 'trained resnet18_v1b_custom' in line]
