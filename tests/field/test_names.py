@@ -1,5 +1,6 @@
 """Names of classes and files that people have: reports hold their numbers and draw them, whatever letters they have."""
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from small_tests import results_of, small, start, warnings_of
 from gluon_action.evaluate import reports
 from gluon_action.evaluate.scores.files import read_scores
 from gluon_action.evaluate.scores.metrics import ClassificationMeter
+from gluon_action.train.run import log_style
+from gluon_action.train.run.log import RunLog
 
 MODEL = tiny.NAME
 #: Of what people name their classes: a formula, a byte of Latin-1, what acts on terminals, letters from right to left,
@@ -109,6 +112,21 @@ def test_a_confusion_matrix_shows_the_classes_that_occur(monkeypatch, tmp_path):
     assert [text.get_text() for text in axes.get_xticklabels()][-1] == '(not scored)'
     assert sorted(text.get_text() for text in axes.texts) == ['1', '1', '1', '2']
     assert '3 of 174 classes occur' in axes.get_title()
+
+
+def test_a_training_logs_any_name_and_goes_on_where_its_picture_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(log_style, 'plot_run', lambda *args, **about: 1 / 0)
+    records = RunLog(tmp_path, bar=False)
+    records._batches = 1
+    loop = SimpleNamespace(schedule=None, learner=SimpleNamespace(accumulate=1),
+                           progress=SimpleNamespace(history=[], place=0, update=0))
+    records.draw(loop)
+    records._unread = {'train': ['caf\udce9\n\x1b[2J.mp4']}
+    records._say_unread(3)
+    records.close()
+    lines = (tmp_path / 'train.log').read_bytes().decode('utf-8').splitlines()
+    assert len(lines) == 2 and 'history.png: cannot be drawn (ZeroDivisionError' in lines[0]
+    assert r'could not be read in training: caf\xe9\n\x1b[2J.mp4' in lines[1]
 
 
 def test_a_log_on_a_full_disk_ends_and_nothing_else_does(strange, weights, tmp_path, capsys):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..run.log import LogStyle
+from ..run.log_style import LogStyle
 
 
 class MultiLabelStyle(LogStyle):

@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ...errors import OutputError
 from ...files import cause_of, finite, write_file
+from ...printable import printable
 from ..hook import Hook
 from .event_file import EventFile
 from .log_style import LogStyle
@@ -88,8 +89,13 @@ class RunLog(Hook):
         log.warning(line)
 
     def draw(self, loop) -> None:
-        """Draw the history."""
-        self.style.plot(loop, self.folder / 'history.png', self.title, self._batches)
+        """Draw the history. A picture that cannot be drawn is a warning."""
+        try:
+            self.style.plot(loop, self.folder / 'history.png', self.title, self._batches)
+        except OutputError:
+            raise
+        except Exception as error:  # of fonts or sizes: nothing of it is worth the run
+            self.warn(f'{self.folder / "history.png"}: cannot be drawn ({type(error).__name__}: {error})')
 
     def note_failures(self, split: str, epoch: int, step: int, failures) -> None:
         """Write samples that could not be read to ``failures.jsonl``."""
@@ -141,7 +147,7 @@ class RunLog(Hook):
 
     def _say_unread(self, epoch: int) -> None:
         for split, keys in self._unread.items():
-            few = ', '.join(keys[:_FEW]) + ', ...' * (len(keys) > _FEW)
+            few = ', '.join(map(printable, keys[:_FEW])) + ', ...' * (len(keys) > _FEW)
             self.say(f'[Epoch {epoch:03d}] {len(keys)} could not be read in {_SPLITS.get(split, split)}: {few}; '
                      'failures.jsonl says why')
         self._unread = {}
@@ -206,11 +212,12 @@ class RunLog(Hook):
 
     def _open(self, name: str, mode: str) -> TextIO:
         with _writing(self.folder / name):
-            return self._open_files.enter_context(open(self.folder / name, mode))
+            return self._open_files.enter_context(open(self.folder / name, mode, encoding='utf-8'))
 
     def _append(self, stream: TextIO, content: str | dict[str, Any]) -> None:
         with _writing(Path(stream.name)):
-            stream.write((content if isinstance(content, str) else json.dumps(finite(content))) + '\n')
+            line = printable(content, lines=True) if isinstance(content, str) else json.dumps(finite(content))
+            stream.write(line + '\n')
             stream.flush()
 
 
