@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, WeightsError
 from ..options import Option, options_of
 from ..run_config import read_run_config
 from .config import TestConfig
@@ -46,9 +46,9 @@ def with_run(config: TestConfig) -> TestConfig:
     Raises
     ------
     UsageError
-        When the run is of something else than a recogniser, or a folder of none.
+        When the run is of something else than a recogniser, or is not there.
     WeightsError
-        When the run has no parameters yet.
+        When a folder is none of a run, or the run has no parameters yet.
     """
     place = Path(config.resume_params).expanduser() if config.resume_params else None
     if place and not (config.model or place.exists()):
@@ -56,8 +56,9 @@ def with_run(config: TestConfig) -> TestConfig:
     about = read_run_config(place) if place else None
     if place and place.is_dir():
         if about is None:
-            raise UsageError(f'{place}: holds no config.json of a training run; name the folder of a run, or '
-                             'parameters by --resume-params FILE --model NAME, or a bundle by --deploy --model-prefix')
+            raise WeightsError(f'{place}: is not a file of parameters, and holds no config.json of a training run; '
+                               'name the folder of a run, or parameters by --resume-params FILE --model NAME, or a '
+                               'bundle by --deploy --model-prefix')
         config = dataclasses.replace(config, resume_params=str(parameters_of_run(place)))
     if about is None:
         return config

@@ -213,7 +213,7 @@ def summary_lines(config: TrainConfig, result: TrainResult) -> list[str]:
     if result.best_epoch is not None:
         segments, crops = config.num_segments, config.num_crop
         views = segments * crops
-        score = 'mean average precision' if 'val_map' in result.history[-1] else 'top-1'
+        score = 'mean average precision' if any('val_map' in record for record in result.history) else 'top-1'
         lines.append(f'best validation {score} {100 * result.best_score:.2f} % in epoch {result.best_epoch} '
                      f'({views} view{"s" * (views > 1)} a video, {segments}x{crops} segments x crops: '
                      'not comparable to scores over other views)')
