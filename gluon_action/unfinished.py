@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import OutputError
-from .files import to_json
+from .files import open_file, to_json
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ class Unfinished:
         self._stream = None
         self._end = 0
         try:
-            content = self.path.read_bytes()
+            with open_file(self.path) as stream:
+                content = stream.read()
             self.exists = True
         except FileNotFoundError:
             content, self.exists = b'', False
