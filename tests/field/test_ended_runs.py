@@ -309,6 +309,25 @@ def test_sigterm_saves_in_the_commands_that_train_by_steps(tmp_path, monkeypatch
     assert train(tmp_path).step == 4 and not (tmp_path / 'run' / LOCK).exists()
 
 
+def test_sigterm_in_an_evaluation_repeats_it_and_no_step(tmp_path, monkeypatch):
+    clips, validate = tmp_path / 'clips', Loop.validate
+    write_clips(clips / 'train', 4)
+    write_clips(clips / 'eval', 2, seed=1)
+    config = small_config(clips, tmp_path / 'run', train_steps=2, monitor_steps=2, save_minutes=0)
+
+    def told(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, 'validate', told)
+        with pytest.raises(Terminated):
+            estimator.train(config)
+    assert CheckpointDir(tmp_path / 'run' / 'checkpoints').newest().name == 'step-00000002'
+    result = estimator.train(config)
+    assert result.step == 2 and result.history[0]['val_count'] == 2 and result.history[0]['loss'] > 0
+
+
 @pytest.mark.slow
 def test_a_scheduler_ends_the_command_with_143_and_it_is_resumed(flags, tmp_path):
     """The whole group gets the signal, workers too; no step is lost and none is done twice."""
