@@ -115,10 +115,11 @@ def _oriented(matrix: tuple) -> Case:
     return Case(f'display matrix {matrix}', make, [moved(*matrix)] * 4, shows_quarters(QUARTERS))
 
 
-def _cut(name: str, between: bool) -> Case:
+def _cut(name: str, between: bool, share: float = 0.7) -> Case:
     def make(folder: Path) -> Path:
-        return cut(videos.write_video(folder / name, 60, **ANNOUNCING[name]), 0.7, between)
-    return Case(f'{name[2:]} cut {"between packets" if between else "within a packet"}', make, None)
+        return cut(videos.write_video(folder / name, 60, **ANNOUNCING[name]), share, between)
+    where = 'between packets' if between else 'within a packet'
+    return Case(f'{name[2:]} cut {where}' + ' at its end' * (share > 0.9), make, None)
 
 
 def _edit_list(folder: Path) -> Path:
@@ -140,5 +141,6 @@ CASES = [
     Case('cut out at a key frame', _cut_out, list(range(24, 60))),
     Case("DivX's packed frames", lambda folder: videos.write_packed_avi(folder / 'packed.avi'), list(range(60))),
     Case('72 pixels wide', lambda folder: videos.write_video(folder / 'a.mp4', 20, size=(72, 48)), list(range(20))),
+    *(_cut(name, False, 0.99) for name in ('a.mkv', 'a.webm', 'a.mp4')),
     *(_cut(name, between) for name, between in itertools.product(ANNOUNCING, (False, True))),
 ]

@@ -118,12 +118,13 @@ def overwrite_packets(source: Path, target: Path, packets, content: bytes = b'\x
     return target
 
 
-def write_guessed(path: Path, codec: str = 'wmv2', packet: int = 20, at: float = 0.2) -> Path:
+def write_guessed(path: Path, codec: str = 'wmv2', packet: int = 20, at: float = 0.2, **options) -> Path:
     """60 frames, a key frame every 12; from this share on a third of a packet is noise, so that FFmpeg guesses.
 
     The same without noise is beside it, as NAME_whole.
     """
-    whole = write_video(path.with_stem(path.stem + '_whole'), 60, codec=codec, options={'g': '12', 'b': '3000000'})
+    whole = write_video(path.with_stem(path.stem + '_whole'), 60, codec=codec, options={
+        'g': '12', 'b': '3000000', **options})
     with av.open(str(whole)) as container:
         size = [packet.size for packet in container.demux(video=0) if packet.size][packet]
     return overwrite_packets(whole, path, {packet}, np.random.default_rng(0).bytes(size // 3), at=int(size * at))

@@ -159,8 +159,26 @@ def _packets_speak_against(container, stream, log: FfmpegLog) -> str:
             return 'it shows what an edit list leaves out'
         if packet.is_keyframe:
             key = packet.pts
-        elif None not in (key, packet.pts) and packet.pts < key:
+        if packet.is_keyframe and not _begins_anew(packet, stream.codec_context) or (
+                None not in (key, packet.pts) and packet.pts < key):
             return 'it gives wrong frames where groups of pictures are open'
     if frame is not None and sum(orientation(frame)) % 2:
         return 'it does not mirror pictures'
     return extent.cut_short(container, stream, log.says(ENDED_EARLY))
+
+
+def _begins_anew(packet, context) -> bool:
+    """Whether nothing after a key frame refers to what is before it: of H.264 and HEVC, whether it is an IDR."""
+    if context.name not in ('h264', 'hevc'):
+        return True
+    data, header = bytes(packet), context.extradata or b''
+    kinds = (5,) if context.name == 'h264' else (19, 20)
+    shift, mask = (0, 31) if context.name == 'h264' else (1, 63)
+    if header[:1] == b'\1' and len(header) > 22:  # units with their lengths before them (ISO/IEC 14496-15)
+        width, place = (header[4 if context.name == 'h264' else 21] & 3) + 1, 0
+        while place + width < len(data):
+            if data[place + width] >> shift & mask in kinds:
+                return True
+            place += width + int.from_bytes(data[place:place + width], 'big')
+        return False
+    return any(unit and unit[0] >> shift & mask in kinds for unit in data.split(b'\0\0\1')[1:])
