@@ -131,7 +131,7 @@ def test_predictions_on_flow_have_the_times_of_its_frames(folder, variable, tmp_
     for path, times in ((variable['mp4'], VARIABLE), (steady, np.arange(40) / 25)):
         flow = tmp_path / path.stem
         extract_video(str(path), flow, FlowSettings(method='farneback', short_side=16, stride=stride))
-        with StoredFlow(str(flow), None, lambda number: False, None) as stored:
+        with StoredFlow(str(flow), None, lambda number, num_frames: False, None) as stored:
             found = [frame.seconds for frame, _ in stored]
         np.testing.assert_allclose(found, times[::stride][:-1], atol=0.02)
 
