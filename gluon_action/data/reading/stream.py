@@ -225,7 +225,7 @@ def _prefetch(source, queue: _Queue, skipped: list[Skipped], wanted: Callable | 
             except DecoderTrouble as trouble:
                 if on_damage == 'raise':
                     raise DamagedVideoError(f'{source.path}: frame {number} at {item.seconds:.2f} s: {trouble}; '
-                                            '--on-damage skip leaves out what is damaged') from trouble
+                                            "on_damage='skip' leaves out what is damaged") from trouble
                 skipped.append(Skipped(number, item.seconds, str(trouble)))
         if not num_good and not queue.ended:
             why = f' that can be decoded ({skipped[0].cause})' if skipped else ''
