@@ -196,6 +196,20 @@ def test_a_transparent_gif_lies_on_black(tmp_path, way):
         assert abs(frame - expected).max() <= 2, number
 
 
+@pytest.mark.parametrize('way', ['pyav', 'stream'])
+def test_a_video_with_an_alpha_channel_lies_on_black(tmp_path, way):
+    alpha = np.repeat(np.array([0, 128, 255], np.uint8), 32)[None].repeat(64, axis=0)
+    with av.open(str(tmp_path / 'a.mov'), 'w') as container:
+        stream = container.add_stream('qtrle', rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, 'argb'
+        pixels = np.dstack([np.full((64, 96, 3), 200, np.uint8), alpha])
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgba').reformat(format='argb')))
+        container.mux(stream.encode())
+    frames = shown(tmp_path / 'a.mov', way)
+    assert len(frames) == 2 and abs(frames[1] - np.rint(alpha * (200 / 255))[:, :, None]).max() <= 1
+
+
 def with_thumbnail(path: Path) -> None:
     """Put a segment behind a JPEG's first marker that holds the end of another picture, as EXIF does."""
     data, thumbnail = path.read_bytes(), b'a small picture\xff\xd9'
