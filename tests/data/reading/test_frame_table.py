@@ -1,6 +1,7 @@
 """Of a long file the table of frames is kept: a part of it costs no more than that part, and is as exact as ever."""
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -200,6 +201,14 @@ def test_a_file_is_opened_once_at_the_first_look(long_video, looks, monkeypatch)
         assert len(looks[1]) == 2
 
 
+@pytest.mark.parametrize('kind', ['h264_transport_stream', 'h264_b_frames'])
+def test_a_file_that_is_known_is_opened_once_for_a_part(folder, kind, tables, looks):
+    path, _ = videos.make_kind(kind, folder)
+    assert read_one(path, 30) == 30
+    looks[1].clear()
+    assert read_one(path, 31) == 31 and looks[1] == [str(path)]
+
+
 def test_short_files_are_not_remembered(folder, looks):
     path, _ = videos.make_kind('h264_b_frames', folder)
     for _ in range(2):
@@ -256,6 +265,14 @@ def test_packets_that_differ_after_seeking_are_not_decoded(folder, tables, monke
     assert read_one(path, 31) == 31 and not tables.recall(long_file(path)).may_seek
 
 
+def test_where_packets_end_early_after_seeking_the_file_is_read_from_its_start(folder, tables, monkeypatch):
+    path, _ = videos.make_kind('h264_b_frames', folder)
+    assert read_one(path, 30) == 30
+    sought = decoders.PyavVideo._sought_packets
+    monkeypatch.setattr(decoders.PyavVideo, '_sought_packets', lambda *args: itertools.islice(sought(*args), 2))
+    assert read_one(path, 35) == 35 and not tables.recall(long_file(path)).may_seek
+
+
 FILE = LongFile('a.mp4', 1, 2, 3000, 4)
 
 
@@ -310,7 +327,7 @@ def test_a_damaged_table_is_refused_in_words():
         except ValueError as error:
             assert str(error)
     head = json.loads(whole.partition(b'\n')[0])
-    for lie in ({'num_packets': 1 << 50}, {'num_packets': -1}, {'num_packets': 0}, {'num_packets': True},
+    for lie in ({'num_packets': 1 << 61}, {'num_packets': -1}, {'num_packets': 0}, {'num_packets': True},
                 {'first': [1]}, {'first': None}, {'width': 3}, {'bytes': 1}, {'mtime_ns': 5}, {'table_of_frames': 2}):
         with pytest.raises(ValueError):
             FrameTable.unpack(json.dumps({**head, **lie}).encode() + b'\n' + whole.partition(b'\n')[2], FILE)
