@@ -209,6 +209,16 @@ def test_a_file_that_is_known_is_opened_once_for_a_part(folder, kind, tables, lo
     assert read_one(path, 31) == 31 and looks[1] == [str(path)]
 
 
+def test_a_table_of_another_stream_is_not_used(folder, tables, looks):
+    """As one that was kept beside a list by a version that took another stream for the video."""
+    path, _ = videos.make_kind('h264_b_frames', folder)
+    assert read_one(path, 30) == 30
+    table = tables.recall(long_file(path))
+    table.stream = 1
+    tables.remember(long_file(path), table)
+    assert read_one(path, 31) == 31 and looks[0] == [str(path)] * 2
+
+
 def test_short_files_are_not_remembered(folder, looks):
     path, _ = videos.make_kind('h264_b_frames', folder)
     for _ in range(2):
