@@ -78,14 +78,14 @@ def read_one(path, number: int) -> int:
 
 
 def assert_exact(path, length: int, first: int = 0) -> None:
-    """Every frame alone and all in any order, by readers that remember the file."""
+    """All frames in any order, and a quarter of them alone, by readers that remember the file."""
     with VideoReader(path) as reader:
         assert len(reader) == length
     order = np.random.default_rng(length).permutation(length).tolist()
     with VideoReader(path) as reader:
         assert len(reader) == length
         assert numbers_read(reader, order) == [first + number for number in order]
-        for number in order:
+        for number in order[::4]:
             assert numbers_read(reader, [number]) == [first + number]
     for number in {0, length // 3, length - 1}:
         with VideoReader(path) as reader:
