@@ -133,6 +133,7 @@ def test_predictions_on_flow_have_the_times_of_its_frames(folder, variable, tmp_
         extract_video(str(path), flow, FlowSettings(method='farneback', short_side=16, stride=stride))
         with StoredFlow(str(flow), None, lambda number, num_frames: False, None) as stored:
             found = [frame.seconds for frame, _ in stored]
+        assert path != steady or stored.fps == pytest.approx(25 / stride, rel=0.01)
         np.testing.assert_allclose(found, times[::stride][:-1], atol=0.02)
 
 
