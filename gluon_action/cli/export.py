@@ -103,7 +103,7 @@ def main(args: argparse.Namespace) -> None:
 
 def source_of(args: argparse.Namespace) -> Source:
     """Open what the flags name."""
-    from ..data.lists.rows import read_class_names
+    from ..data.lists.class_files import read_class_names
     from ..deploy.bundle.what_is_exported import Choices, open_source
     choices = {name: getattr(args, name) for name in Choices.__dataclass_fields__}
     return open_source(args.source, model=args.model,

@@ -54,6 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--data-dir', default='', metavar='FOLDER', help='folder that the paths of lists start from')
     parser.add_argument('--list-format', default='auto', metavar='FORMAT',
                         help='format of the lists, as in training; auto looks at them')
+    parser.add_argument('--list-encoding', default=None, metavar='NAME',
+                        help='how the lists are encoded (gbk, utf-16, ...); by default as their first bytes say, else '
+                             'UTF-8')
     parser.add_argument('--multi-label', action='store_true', help='videos in the lists may have several labels')
     parser.add_argument('--name-pattern', default='img_%05d.jpg', metavar='NAMES',
                         help='names of the pictures in folders of frames')
@@ -83,7 +86,8 @@ def main(args: argparse.Namespace) -> int:
     from ..data.flow.extraction import FAILURES, FlowSettings, extract_flow
     from ..data.flow.find_videos import find_videos
     settings = FlowSettings(args.method, args.bound, args.short_side, args.stride, args.max_frames, args.format)
-    videos = find_videos(args.sources, args.data_dir, list_format=args.list_format, multi_label=args.multi_label)
+    videos = find_videos(args.sources, args.data_dir, list_format=args.list_format, multi_label=args.multi_label,
+                         list_encoding=args.list_encoding)
     report = extract_flow(
         videos, args.out, settings, name_pattern=args.name_pattern, decoder=args.decoder, num_workers=args.num_workers,
         timeout=args.timeout or None, overwrite=args.overwrite, preview=args.preview, progress=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import engine
-from ..data.lists.rows import read_class_names
+from ..data.lists.class_files import read_class_names
 from ..errors import OutputError, UsageError
 from .command import make_parser
 

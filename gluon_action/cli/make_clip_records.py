@@ -56,6 +56,8 @@ def _add_annotation_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--classes', default=None, metavar='FILE',
                        help='names of the classes, one a line, in the order of their numbers; by default all names in '
                             'the list, sorted, or the numbers up to the highest')
+    group.add_argument('--list-encoding', default=None, metavar='NAME',
+                       help='how the list is encoded (gbk, utf-16, ...); by default as its first bytes say, else UTF-8')
     group.add_argument('--label-base', type=int, default=0, choices=(0, 1), help='number of the first class')
     group.add_argument('--allow-no-label', action='store_true',
                        help='take rows without a label, where nothing is to be seen')
@@ -118,15 +120,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Make the records, print the report, and say where it is."""
+    from ..data.lists.class_files import read_class_names
     from ..data.lists.parts_of_videos import read_clip_annotations
-    from ..data.lists.rows import read_class_names
     from ..data.tfrecords.cutting import CropSettings
     from ..data.tfrecords.writing import REPORT, ClipSettings, make_clip_records, report_text
     settings = ClipSettings(
         args.clip_length, args.frame_stride, args.clip_step, args.drop_short,
         CropSettings(*args.size, args.crop, args.decoder), args.clips_per_file, args.file_names)
     videos = read_clip_annotations(
-        args.annotations, args.data_dir, unit=args.unit, classes=args.classes and read_class_names(args.classes),
+        args.annotations, args.data_dir, unit=args.unit,
+        classes=args.classes and read_class_names(args.classes, args.list_encoding), list_encoding=args.list_encoding,
         label_base=args.label_base, allow_no_label=args.allow_no_label, split=args.split, val_share=args.val_share,
         seed=args.seed)
     report = make_clip_records(

@@ -48,6 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
                              'optical flow also a folder of gluon-action extract-flow')
     parser.add_argument('--model', default=None, help='network of a FILE.params that lies outside of its run')
     parser.add_argument('--use-pretrained', action='store_true', help='published weights of a model of the zoo')
+    parser.add_argument('--class-names', default=None, metavar='FILE',
+                        help="names of the model's classes in the order of their numbers, one a line, or JSON; by "
+                             'default those that it brings')
     options_of(RecognizerOptions)['hashtag'].add_to(parser)
     add_options(parser, WeightsOptions, 'weights')
     group = parser.add_argument_group('what is written', 'For several videos a folder, or a name with {name} or '
@@ -94,6 +97,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Predict, and print a paragraph for each video."""
+    from ..data.lists.class_files import read_class_names
     from ..deploy.predict.files import FailedVideo, find_videos, keep, plan_jobs, predict_jobs, resume_jobs, write_json
     from ..deploy.predict.open_predictor import open_predictor
     jobs = plan_jobs(find_videos(args.videos), overlay=args.overlay, timeline=args.timeline, json=args.json,
@@ -102,7 +106,8 @@ def main(args: argparse.Namespace) -> int:
                                hashtag=args.hashtag, weights_index=args.weights_index,
                                trust_first_use=args.trust_first_use, stride=args.stride, batch_size=args.batch_size,
                                rolling=args.rolling, vote=args.vote, threads=args.threads,
-                               flow_method=args.flow_method)
+                               flow_method=args.flow_method,
+                               labels=args.class_names and read_class_names(args.class_names))
     unfinished, results = None, {}
     if args.json:
         unfinished, results = resume_jobs(args.json, predictor, jobs, top_k=args.top_k, fps=args.fps,

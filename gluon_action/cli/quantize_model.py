@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
                        help='share of them to compare int8 with float on; the rest is calibrated on')
     group.add_argument('--data-dir', default='', help="folder that the list's paths start from")
     group.add_argument('--list-format', default='auto', help='format of the list; auto looks at it')
+    group.add_argument('--list-encoding', default=None, metavar='NAME',
+                       help='how the list is encoded (gbk, utf-16, ...); by default as its first bytes say, else UTF-8')
     group.add_argument('--label-base', type=int, default=None, choices=(0, 1), help='number of the first class')
     group = parser.add_argument_group('int8')
     group.add_argument('--calib-mode', default='minmax', choices=('minmax', 'entropy'),
@@ -87,7 +89,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--out {args.out}: is the float bundle itself, which nothing would bring back; name another '
                          'folder')
     videos = list_clips(args.videos, bundle, root=args.data_dir, list_format=args.list_format,
-                        label_base=args.label_base)
+                        list_encoding=args.list_encoding, label_base=args.label_base)
     clips = collect_clips(videos, bundle.preprocess, args.clips)
     calibration, held_out = split_clips(clips, args.held_out)
     choices = Int8Choices(mode=args.calib_mode, activations=args.activations, reduce_range=args.reduce_range,

@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> None:
 
 def open_classifier(args: argparse.Namespace) -> Predictor:
     """Open either kind of model, and say which it is where it is not ours."""
-    from ..data.lists.rows import read_class_names
+    from ..data.lists.class_files import read_class_names
     from ..deploy.bundle.format import check_labels, read_bundle
     from ..deploy.predict.epic_model import is_epic_model, open_epic_model
     from ..deploy.predict.predictor import Predictor

@@ -13,8 +13,8 @@ from mxnet.gluon.data import Dataset
 from ..errors import UsageError, VideoReadError
 from .by_name import default_root
 from .lists.annotations import Sample, VideoList, read_annotations
+from .lists.class_files import ClassNames
 from .lists.epic import NAME_PATTERN, is_epic
-from .lists.rows import ClassNames
 from .loading.workers import WorkerError, call_with_deadline
 from .preprocess import read_size
 from .reading.clip_reader import FramePlan, read_clip
@@ -117,8 +117,8 @@ class VideoClsCustom(Dataset):
         As in `VideoReader`.
     timeout : float, optional
         Seconds that reading one video may take.
-    label_base, list_format, num_classes, classes, multi_label
-        As in `read_annotations`.
+    label_base, list_format, num_classes, classes, multi_label, list_encoding
+        As in `read_annotations`. The names of a preset are those of lists that say nothing else.
     time_axis : bool
         Clips of one frame keep their axis T, for networks of clips.
     clip_sampling : {'consecutive', 'dense', 'spread'}
@@ -173,7 +173,7 @@ class VideoClsCustom(Dataset):
                  num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
                  flip_label_map: Mapping | str | None = None, time_axis: bool = False,
                  clip_sampling: str = 'consecutive', plan: FramePlan | None = None, on_damage: str = 'accept',
-                 frame_tables: bool = False):
+                 frame_tables: bool = False, list_encoding: str | None = None):
         super().__init__()
         preset = self.PRESET
         if preset is None and (root is None or setting is None):
@@ -196,15 +196,16 @@ class VideoClsCustom(Dataset):
         height, width = read_size(data_aug, new_height, new_width) or (0, 0)
         self.reading = dict(decoder='decord' if use_decord else decoder, width=width, height=height,
                             name_pattern=name_pattern, modality=modality, on_damage=on_damage)
-        known = preset.classes if preset is not None else None
-        if known and classes is None and num_classes in (None, len(known)):
-            classes = known
-        videos = VideoList([], list(classes) if classes else None, list_format, num_classes or len(classes or ()), '')
+        usual = preset.classes if preset is not None and classes is None else None
+        usual = usual if usual and num_classes in (None, len(usual)) else None
+        known = classes or usual
+        videos = VideoList([], list(known) if known else None, list_format, num_classes or len(known or ()), '')
         if not lazy_init:
             videos = read_annotations(
                 self.setting, self.root, list_format=list_format, label_base=label_base, num_classes=num_classes,
                 classes=classes, multi_label=multi_label, video_ext=video_ext, prefer_files=video_loader,
-                split='train' if mode == 'train' else 'val', modality=modality)
+                split='train' if mode == 'train' else 'val', modality=modality, usual_classes=usual,
+                list_encoding=list_encoding)
         self.samples, self.classes, self.num_classes = videos.samples, videos.classes, videos.num_classes
         self.list_sha256 = videos.sha256
         if frame_tables:

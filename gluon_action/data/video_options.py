@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from ..options import option
 from .by_name import DEMOS, PRESETS, open_dataset
+from .lists.class_files import read_class_names
 from .lists.formats import FORMATS
 from .preprocess import read_size, short_side
 from .reading.clip_reader import FramePlan
@@ -37,6 +38,13 @@ class VideoOptions:
     data_dir: str | None = _data(
         None, "folder that the list's paths start from; default ~/.mxnet/datasets/ucf101/rawframes and the like")
     list_format: str = _data('auto', 'format of the list; auto looks at it', choices=('auto', *FORMATS))
+    list_encoding: str | None = _data(
+        None, 'how the lists are encoded (gbk, utf-16, ...); by default as their first bytes say, else UTF-8',
+        metavar='NAME')
+    class_names: str | None = _data(
+        None, 'names of the classes in the order of their numbers, one a line, or JSON; by default those of a file '
+        'beside the list (class_names.json, class_names.txt, classes.txt, category.txt), or of the data set',
+        metavar='FILE')
     label_base: int | None = _data(
         None, 'number of the first class in the list; by default 0, or what the format fixes', choices=(0, 1))
     multi_label: bool = _data(False, 'a video may have several labels')
@@ -201,7 +209,10 @@ class VideoOptions:
             target_width=options.input_size, video_loader=options.video_loader, use_decord=options.use_decord,
             decoder=options.decoder, timeout=options.timeout, list_format=options.list_format,
             label_base=options.label_base, multi_label=options.multi_label, num_classes=options.num_classes,
-            on_damage=options.on_damage, name_pattern=options.name_pattern, frame_tables=options.frame_tables)
+            on_damage=options.on_damage, name_pattern=options.name_pattern, frame_tables=options.frame_tables,
+            list_encoding=options.list_encoding)
+        if options.class_names:
+            more['classes'] = read_class_names(options.class_names, options.list_encoding)
         return open_dataset(
             options.dataset, train=train, test_mode=test_mode,
             setting=options.train_list if train else options.val_list,

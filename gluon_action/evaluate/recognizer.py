@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import engine
 from ..data.by_name import DEMOS
-from ..data.lists.rows import ClassNames
+from ..data.lists.class_files import ClassNames
 from ..errors import AnnotationError
 from ..run_config import read_run_config
 from ..unfinished import Unfinished
@@ -156,8 +156,8 @@ def _check_names(prepared: Prepared, dataset, num_classes: int | None) -> None:
     elif len(names) != num_classes and (dataset.PRESET is None or names != list(dataset.PRESET.classes)):
         raise AnnotationError(
             f'{dataset.setting}: names {len(names)} classes and the network knows {num_classes}, so which name has '
-            'which number cannot be told; put config.json of the training run beside --resume-params, add the missing '
-            'classes (an empty folder each, where classes are folders), or give --val-list with class numbers')
+            'which number cannot be told; put config.json of the training run beside --resume-params, name the '
+            'classes of the network by --class-names FILE, or give --val-list with class numbers')
 
 
 def _check_labels(samples: Sequence, num_classes: int | None) -> None:

@@ -21,7 +21,8 @@ _NETWORK = ('model', 'use_gn', 'use_se', 'batch_norm', 'consensus', 'input_5d', 
 _RESIZING = ('new_height', 'new_width', 'data_aug', 'crop_ratio')
 #: Where the videos are, and how their list is written: that of another data set, or of other videos, is written so by
 #: chance only.
-_PLACES = ('data_dir', 'val_data_dir', 'val_list', 'list_format', 'video_loader', 'name_pattern')
+_PLACES = ('data_dir', 'val_data_dir', 'val_list', 'list_format', 'list_encoding', 'video_loader',
+           'name_pattern')
 #: What changes the clips that the network sees; all of it is settled when a run begins.
 _CLIPS = ('input_size', 'new_length', 'new_step', 'clip_sampling', 'slow_temporal_stride', 'fast_temporal_stride')
 _NAMES: Iterable[str] = ('dataset', 'label_base', 'multi_label', 'num_segments', 'num_crop', *_NETWORK, *_RESIZING,
@@ -112,7 +113,8 @@ def _wanted(config: TestConfig, run: Mapping[str, Any]) -> dict[str, Any]:
         if config.data_dir is not None:
             names.remove('val_data_dir')
         if config.val_list is not None:
-            names = [name for name in names if name not in ('list_format', 'video_loader', 'name_pattern')]
+            names = [name for name in names if name not in (
+                'list_format', 'list_encoding', 'video_loader', 'name_pattern')]
     if config.num_segments is None and not config.use_tsn:
         names.append('num_segments')
     if config.num_crop is None and not (config.three_crop or config.ten_crop):

@@ -332,5 +332,5 @@ def test_numbers_that_cannot_be_are_refused_by_flag(call, listed, command, flag,
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_debug_shows_where_it_happened(call, listed, command):
-    code, said = call(command, listed('good0.mp4 x'), '--debug', debug=True)
-    assert code == 1 and "label 'x' is not an integer" in said
+    code, said = call(command, listed('good0.mp4 1.5'), '--debug', debug=True)
+    assert code == 1 and "label '1.5' is not an integer" in said

@@ -374,12 +374,13 @@ def test_the_digest_of_a_folder_is_of_its_videos_and_their_labels(tmp_path):
      'list.txt line 1: label 0 is out of range 1 and up; the list starts at 0: pass --label-base 0'),
     ('a.mp4 0\nb.mp4 -2\n', {}, 'list.txt line 2: label -2 is out of range 0 and up'),
     ('a.mp4 9 0\nb.mp4 9 1.5\n', {}, "list.txt line 2: label '1.5' is not an integer"),
-    ('a.mp4 0\nb.mp4 walk\n', {}, "list.txt line 2: label 'walk' is not an integer; give classes by number, or name "
-     'them in a format that says which there are: --list-format folder'),
+    ('a.mp4 0\nb.mp4 walk\n', {}, "list.txt line 2: label 'walk' is not an integer, and '0' in line 1 is one; give all "
+     'classes by number or all by name'),
     ('a.mp4,9,1\nb.mp4,8,0\n', dict(multi_label=True), 'list.txt line 1: 9 may be a label or the number of frames'),
     ('a.mp4 0\nb.mp4 walk\n', dict(classes=['run']),
      "list.txt line 2: label 'walk' is not an integer, nor the name of one of 1 classes"),
-    ('a.mp4 9 0\nb.mp4 x 0\nc.mp4 9 0\n', {}, "list.txt line 2: the number of frames, 'x', is not an integer"),
+    ('a.mp4 9 0\nb.mp4 x 0\nc.mp4 9 0\n', {},
+     "list.txt line 2: label 'x 0' is not an integer, and '0' in line 1 is one"),
     ('a.mp4 9 0\nb.mp4\nc.mp4 9 0\n', {}, 'list.txt line 2: has 1 column, expected `path num_frames label`'),
     ('a.mp4 9 0 1\n', {}, 'list.txt line 1: has 4 columns, expected `path num_frames label`; put a path with spaces'),
     ('a.mp4,9,0,1\n', {}, 'list.txt line 1: has 4 columns, expected `path num_frames label`'),

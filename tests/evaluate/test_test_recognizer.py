@@ -177,6 +177,11 @@ def run_of(folder, weights, **about):
     return str(folder / 'link.params')
 
 
+def write_names(folder, names):
+    (folder / 'names.txt').write_text('\n'.join(names))
+    return folder / 'names.txt'
+
+
 def test_a_validation_folder_that_lacks_a_class_is_numbered_as_in_training(flags, folders, weights, plain,
                                                                            demo_appearance, tmp_path):
     linked = run_of(tmp_path, weights, classes=list(demo_appearance.classes), num_classes=8)
@@ -196,8 +201,7 @@ def test_names_that_cannot_be_numbered_as_in_training_are_refused(flags, folders
     assert start(argv) == 1
     error = capsys.readouterr().err
     assert 'names 7 classes and the network knows 8' in error and 'config.json' in error
-    (folders / demo_appearance.classes[0]).mkdir()
-    assert start(argv) == 0
+    assert start([*argv, '--class-names', write_names(tmp_path, demo_appearance.classes)]) == 0
     others = run_of(tmp_path, weights, classes=[f'{name} or so' for name in demo_appearance.classes], num_classes=8)
     assert start([*argv, '--overwrite', '--resume-params', others]) == 1
     assert 'is not one of the 8 classes' in capsys.readouterr().err
@@ -207,9 +211,11 @@ def test_a_list_that_numbers_its_names_in_another_way_than_the_run_is_refused(fl
                                                                               tmp_path, capsys):
     backwards = list(demo_appearance.classes)[::-1]
     linked = run_of(tmp_path, weights, classes=list(demo_appearance.classes), num_classes=8)
-    (tmp_path / 'labels.json').write_text(json.dumps({name: number for number, name in enumerate(backwards)}))
-    (tmp_path / 'val.json').write_text(json.dumps([{'id': 'a', 'template': backwards[0]}]))
-    assert start([*flags, '--val-list', tmp_path / 'val.json', '--resume-params', linked]) == 1
+    (tmp_path / 'val.csv').write_text(f'path,class_id,label\na,0,{backwards[0]}\n')
+    assert start([*flags, '--val-list', tmp_path / 'val.csv', '--resume-params', linked]) == 1
+    assert f'class 0 is {backwards[0]!r} by its own names, and {backwards[-1]!r} by' in capsys.readouterr().err
+    assert start([*flags, '--val-list', tmp_path / 'val.csv', '--class-names', write_names(tmp_path, backwards),
+                  '--resume-params', linked]) == 1
     assert 'numbers its classes in another way than what lies beside' in capsys.readouterr().err
 
 

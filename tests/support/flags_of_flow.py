@@ -85,6 +85,17 @@ def lists_are_read_as_told(world, output, *flags):
     assert 'pass --list-format multi_label' in output.readouterr().err
 
 
+@seen('--list-encoding', 'utf-16-le')
+def lists_are_decoded_as_told(world, output, *flags):
+    setting = sources(world).parent / 'flow_utf16.txt'
+    setting.write_bytes('a.mp4 0\n'.encode('utf-16-le'))
+    given = (str(setting), '--data-dir', '{sources}')
+    assert files(world, *given, *flags)
+    refused = [item.format(**world.paths) for item in (*given, '--out', '{tmp}/no')]
+    assert run(extract_flow.parse_args, extract_flow.main, refused) == 1
+    assert 'pass --list-encoding utf-16-le' in output.readouterr().err
+
+
 @seen('--multi-label')
 def lists_may_give_several_labels(world, output, *flags):
     setting = sources(world).parent / 'flow_several.csv'
@@ -168,6 +179,7 @@ EXTRACT_ROWS = {
     '--preview': changes(lambda world, *flags: 'a/preview.png' in files(world, *flags), '--preview', to=True),
     '--data-dir': paths_of_lists_start_there,
     '--list-format': lists_are_read_as_told,
+    '--list-encoding': lists_are_decoded_as_told,
     '--multi-label': lists_may_give_several_labels,
     '--name-pattern': pictures_of_that_name_are_read,
     '--decoder': that_decoder_reads,

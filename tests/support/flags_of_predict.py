@@ -19,7 +19,8 @@ def prepared(world):
         world.made['predicted'] = folder = world.folder / 'predicted'
         make_bundle(folder / 'bundle')
         world.paths.update(bundle=str(folder / 'bundle'), video=str(write_video(folder / 'a.mp4', 30)),
-                           frames=str(write_frames(folder / 'frames')))
+                           frames=str(write_frames(folder / 'frames')), three_names=str(folder / 'names.txt'))
+        (folder / 'names.txt').write_text('x\ny\nz\n')
     return world.made['predicted']
 
 
@@ -297,6 +298,8 @@ PREDICT_ROWS = {'predict': {
     'bundle': the_named_model_predicts,
     'videos': every_named_video_is_predicted,
     '--debug': traceback_row(lambda world: [predict, '/nowhere/x', '/nowhere/y']),
+    '--class-names': changes(lambda world, *flags: world.once(answered, *flags)['top'][0]['label'], '--class-names',
+                             '{three_names}'),
     '--model': parameters_need_the_name_of_their_network,
     '--use-pretrained': published_weights_are_taken,
     '--hashtag': changes(of_the_zoo, '--hashtag', '{tag}'),

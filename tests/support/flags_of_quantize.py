@@ -120,6 +120,12 @@ def lists_are_read_as_told(world, output, *flags):
     assert '--list-format: is about a list' in output.readouterr().err
 
 
+@seen('--list-encoding', 'utf-32')
+def lists_are_decoded_as_told(world, output, *flags):
+    quantize(world, videos=('{val}', '--data-dir', '{videos}', *flags), code=1)
+    assert 'is not --list-encoding utf-32' in output.readouterr().err
+
+
 @seen('--reduce-range')
 def weights_have_7_bits(world, output, *flags):
     """On a processor with instructions for int8: others get 7 bits by themselves."""
@@ -151,6 +157,7 @@ QUANTIZE_ROWS = {
     '--held-out': row(lambda report: report['held_out']['clips'], '--held-out', '0.2', to=1),
     '--data-dir': paths_of_the_list_start_there,
     '--list-format': lists_are_read_as_told,
+    '--list-encoding': lists_are_decoded_as_told,
     '--label-base': labels_start_where_told,
     '--calib-mode': ranges_are_found_in_another_way,
     '--activations': row(lambda report: report['calibration']['activations'], '--activations', 'int8', to='int8'),

@@ -19,6 +19,7 @@ LISTS = {
     'two': 'video,start,end,labels\na.mp4,0,1.4,x\nb.mp4,,,y\n',
     'numbers': 'video,start,end,labels\na.mp4,0,1.4,1\n',
     'unlabelled': 'video,start,end,labels\na.mp4,0,1,x\na.mp4,1,2,\n',
+    'accents': 'video,labels\na.mp4,é\n',
     'folds': 'video,fold,labels\na.mp4,one,x\nb.mp4,two,y\n',
     'broken': 'video,start,end,labels\na.mp4,0,1.4,x\ngarbage.mp4,,,x\n',
 }
@@ -33,7 +34,7 @@ def videos_of(world):
         write_video(folder / 'b.mp4', 8, fps=10)
         (folder / 'garbage.mp4').write_bytes(b'garbage' * 99)
         for name, text in LISTS.items():
-            (folder / f'{name}.csv').write_text(text)
+            (folder / f'{name}.csv').write_text(text, encoding='utf-8')
     return folder
 
 
@@ -190,6 +191,7 @@ RECORDS_ROWS = {
     '--data-dir': videos_are_looked_for_there,
     '--unit': changes(of('seconds', clips), '--unit', 'frames', to=[[0, 1, 1, 1]]),
     '--classes': classes_are_numbered_by_the_file,
+    '--list-encoding': changes(of('accents', per_label), '--list-encoding', 'cp1252', to={'Ã©': 5}),
     '--label-base': changes(of('numbers', per_label), '--label-base', '1', to={'1': 4}),
     '--allow-no-label': rows_without_a_label_are_taken,
     '--split': changes(of('folds', files), '--split', 'fold', to=[

@@ -77,11 +77,13 @@ class World:
         self._list('multi', [(path, int(label) // 2, label) for path, _, label in train])
         self._list('bad', [*train, ('garbage.mp4', 5, 1)])
         self._list('both', [('v', 12, 0)])
+        self._list('accents', [('é.mp4', 5, 0)])
+        self._list('names', [(f'class{number}',) for number in range(8)])
         self.paths.update(elsewhere=str(elsewhere), both_dir=str(both))
 
     def _list(self, name, rows):
         path = self.folder / f'{name}.txt'
-        path.write_text('\n'.join(' '.join(map(str, row)) for row in rows))
+        path.write_text('\n'.join(' '.join(map(str, row)) for row in rows), encoding='utf-8')
         self.paths[name] = str(path)
 
     def once(self, function, *key):

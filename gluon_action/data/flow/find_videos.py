@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ...errors import UsageError
 from ..lists.annotations import list_videos
-from ..lists.rows import IMAGE_EXTENSIONS
+from ..lists.file_kinds import IMAGE_EXTENSIONS, is_hidden
 from .folder import MANIFEST, flow_name, is_video_name
 
 
 def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, list_format: str = 'auto',
-                multi_label: bool = False) -> dict[str, str]:
+                multi_label: bool = False, list_encoding: str | None = None) -> dict[str, str]:
     """Videos by the name of their flow folder.
 
     Parameters
@@ -22,7 +22,7 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
         any format that `gluon_action.data.lists.annotations.read_annotations` knows.
     data_dir : str
         Folder that the paths of lists start from.
-    list_format, multi_label
+    list_format, multi_label, list_encoding
         As in `read_annotations`, for lists.
 
     Returns
@@ -42,7 +42,8 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
         source = os.path.expanduser(source)
         if not os.path.exists(source) and '*' not in source and not is_video_name(source):
             raise UsageError(f'{source}: there is no such list or folder; pass videos, folders with them, or lists')
-        for path, name in _videos_of(source, os.path.expanduser(data_dir), list_format, multi_label):
+        reading = dict(list_format=list_format, multi_label=multi_label, list_encoding=list_encoding)
+        for path, name in _videos_of(source, os.path.expanduser(data_dir), reading):
             name = flow_name(name)
             if name.split('/')[0] in ('.', '..'):
                 raise UsageError(f'{path} lies outside {data_dir or "the current folder"}, so its flow has no place '
@@ -59,14 +60,14 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
     return videos
 
 
-def _videos_of(source: str, data_dir: str, list_format: str, multi_label: bool) -> Iterator[tuple[str, str]]:
+def _videos_of(source: str, data_dir: str, reading: dict) -> Iterator[tuple[str, str]]:
     """(path, name) of all that a source means."""
     if is_video_name(source) and not os.path.isdir(source):
         yield source, os.path.basename(source)
-    elif os.path.isdir(source) and list_format == 'auto':
+    elif os.path.isdir(source) and reading['list_format'] == 'auto':
         yield from _videos_below(source)
     else:
-        for path in list_videos(source, data_dir, list_format=list_format, multi_label=multi_label):
+        for path in list_videos(source, data_dir, **reading):
             inside = data_dir and not os.path.relpath(path, data_dir).startswith('..')
             yield path, os.path.relpath(path, data_dir) if inside else path
 
@@ -76,11 +77,11 @@ def _videos_below(top: str) -> Iterator[tuple[str, str]]:
         if MANIFEST in files:  # flow that was extracted into the same tree
             subfolders.clear()
             continue
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
         if any(name.lower().endswith(IMAGE_EXTENSIONS) for name in files):
             below = os.path.relpath(folder, top)
             yield folder, below if below != '.' else os.path.basename(os.path.abspath(top))
         for name in sorted(files):
-            if is_video_name(name) and not name.startswith('.'):
+            if is_video_name(name) and not is_hidden(name):
                 path = os.path.join(folder, name)
                 yield path, os.path.relpath(path, top)

@@ -9,7 +9,7 @@ import numpy as np
 from ...array_files import read_npz
 from ...errors import UsageError, VideoReadError
 from ...files import open_file, parse_json
-from ..lists.rows import VIDEO_EXTENSIONS
+from ..lists.file_kinds import VIDEO_EXTENSIONS
 from ..reading.decoders import Finish
 from ..reading.frame_folder import FrameFolder
 

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import AnnotationError, UsageError
-from ..flow.folder import flow_name, is_video_name
 from .epic import is_epic
 from .formats import FORMATS, parse_list
-from .rows import SPLITS, VIDEO_EXTENSIONS, ClassNames, Entry, ParsedList, Question, is_integer, where
+from .labels import check_base, check_range, number_labels
+from .numbering import settle_names
+from .places import FlowPlaces, Places
+from .question import SPLITS, Entry, ParsedList, Question, where
+from .text import check_encoding, readings, say_readings, undecoded
 
 __all__ = ['FORMATS', 'Sample', 'VideoList', 'list_videos', 'read_annotations']
 
@@ -36,12 +39,12 @@ class Sample:
         The list's file.
     key : str
         The path as the list writes it, which names the video in results. ``#t=start,end`` follows when the list takes
-        a part of a file, ``#f=first,last`` when it takes a range of frames.
+        a part of a file, ``#f=first,last`` when it takes a range of frames, counted from 1.
     start, end : float or None
         The part of the file that is meant, in seconds; None is its beginning or end.
     first, last : int or None
-        The part in frames, the last one included: numbers in the names of a folder's pictures; of a file, where they
-        count when `start` and `end` are None, numbers from 1.
+        The part in frames, counted from 1, the last one included. Those of EPIC-KITCHENS are numbers in the names of
+        a folder's pictures; of a file they count when `start` and `end` are None.
     """
 
     path: str
@@ -88,7 +91,8 @@ class VideoList:
 def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto', label_base: int | None = None,
                      num_classes: int | None = None, classes: Sequence[str] | None = None, multi_label: bool = False,
                      video_ext: str = 'mp4', split: str = 'train', must_exist: bool = False,
-                     prefer_files: bool = False, modality: str = 'rgb') -> VideoList:
+                     prefer_files: bool = False, modality: str = 'rgb', usual_classes: Sequence[str] | None = None,
+                     list_encoding: str | None = None) -> VideoList:
     """Read a list of videos, whatever its format.
 
     Parameters
@@ -106,7 +110,8 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
     num_classes : int, optional
         Labels must be below it.
     classes : sequence of str, optional
-        Names of the classes in the order of the labels; needed where a list names classes and does not list them all.
+        Names of the classes in the order of the labels. They decide the numbers of a list that names its classes,
+        which otherwise counts them as they occur, sorted; a validation list needs those of training.
     multi_label : bool
         Whether a video may have several labels.
     video_ext : str
@@ -121,6 +126,11 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
     modality : {'rgb', 'flow'}
         With 'flow', `root` is the folder that optical flow was extracted to, and the sample of ``a/b.mp4`` has the
         path ``root/a/b``. Where the list is a folder of videos, flow is looked for in `root` all the same.
+    usual_classes : sequence of str, optional
+        Names for numbers where neither the caller nor a file beside the list names the classes.
+    list_encoding : str, optional
+        How the list is encoded, as Python names it (``'gbk'``), where its first bytes do not say it and it is not
+        UTF-8.
 
     Returns
     -------
@@ -138,31 +148,35 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
         raise UsageError(f'--label-base must be 0 or 1, got {label_base}')
     if split not in SPLITS:
         raise UsageError(f'split must be one of {", ".join(SPLITS)}, got {split!r}')
+    check_encoding(list_encoding)
     setting, root = os.path.expanduser(str(setting)), os.path.expanduser(str(root))
     _check_present(setting)
-    parsed = parse_list(Question(setting, split, multi_label, label_base, classes), list_format)
+    question = Question(setting, split, multi_label, label_base, classes, usual_classes, list_encoding)
+    parsed = parse_list(question, list_format)
     if not parsed.entries:
         raise AnnotationError(f'{setting}: lists no videos of split {split!r}')
-    names = parsed.classes or (list(classes) if classes else None)
-    labels = _number_labels(parsed.entries, label_base or 0, names)
+    names = settle_names(question, parsed)
+    labels = number_labels(parsed.entries, label_base or 0, names)
     limit = num_classes or (len(names) if names else None)
-    _check_range(parsed.entries, labels, limit, label_base)
+    check_range(parsed.entries, labels, limit, label_base)
     if split == 'train' and label_base is None and limit is None:
-        _check_base(setting, labels)
+        check_base(setting, labels)
     if modality == 'flow':
-        places = _FlowPlaces(root, os.path.relpath(parsed.root, setting) if parsed.root else '')
+        places = FlowPlaces(root, os.path.relpath(parsed.root, setting) if parsed.root else '')
     else:
-        places = _Places(parsed.root or root, video_ext, prefer_files, inside=parsed.root is None)
+        places = Places(parsed.root or root, video_ext, prefer_files, inside=parsed.root is None)
     samples = [Sample(path=places.find(entry, must_exist), label=numbers if multi_label else numbers[0],
                       num_frames=places.num_frames(entry), line=entry.line, source=entry.source, key=_key(entry),
                       start=entry.start, end=entry.end, first=entry.first, last=entry.last)
                for entry, numbers in zip(parsed.entries, labels)]
+    if list_encoding is None:
+        _check_decoded(samples, parsed.root or root)
     _check_repeats(samples, two_labels=is_epic(parsed.format))
     return VideoList(samples, names, parsed.format, limit or 1 + max(map(max, labels)), _digest(parsed, samples))
 
 
 def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', multi_label: bool = False,
-                video_ext: str = 'mp4') -> list[str]:
+                video_ext: str = 'mp4', list_encoding: str | None = None) -> list[str]:
     """Paths of all videos that a list names in any of its splits, whatever their labels; each once.
 
     Arguments are those of `read_annotations`, which says what a list may be.
@@ -177,19 +191,15 @@ def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', mult
     videos, troubles = {}, []
     for split in SPLITS:
         try:
-            parsed = parse_list(Question(setting, split, multi_label), list_format)
+            parsed = parse_list(Question(setting, split, multi_label, encoding=list_encoding), list_format)
         except AnnotationError as error:  # lists that know several splits need not have this one
             troubles.append(error)
             continue
-        places = _Places(parsed.root or root, video_ext, prefer_files=False, inside=parsed.root is None)
+        places = Places(parsed.root or root, video_ext, prefer_files=False, inside=parsed.root is None)
         videos |= dict.fromkeys(places.find(entry, must_exist=False) for entry in parsed.entries)
     if not videos:
         raise troubles[0] if troubles else AnnotationError(f'{setting}: lists no videos')
     return list(videos)
-
-
-_NAMES_ALLOWED = ('give classes by number, or name them in a format that says which there are: --list-format folder, '
-                  'kinetics, hmdb51, somethingsomethingv1 or v2, or ucf101 with classInd.txt beside the list')
 
 
 def _check_present(setting: str) -> None:
@@ -204,49 +214,19 @@ def _check_present(setting: str) -> None:
     raise AnnotationError(f'{setting}: the list does not exist; {holds}; pass --train-list and --val-list')
 
 
-def _number_labels(entries: list[Entry], base: int, classes: list[str] | None) -> list[tuple[int, ...]]:
-    names = ClassNames(classes or [])
-    labels = []
-    for entry in entries:
-        numbers = []
-        for label in entry.labels:
-            if isinstance(label, str):
-                number = int(label) - base if is_integer(label) else names.find(label)
-            else:
-                number = label
-            if number is None:
-                hint = f', nor the name of one of {len(classes)} classes' if classes else ''
-                raise AnnotationError(f'{where(entry.source, entry.line)}: label {label!r} is not an integer{hint}; '
-                                      f'{_NAMES_ALLOWED}')
-            numbers.append(number)
-        labels.append(tuple(sorted(set(numbers))))
-    return labels
-
-
-def _check_range(entries: list[Entry], labels: list[tuple[int, ...]], limit: int | None, base: int | None) -> None:
-    lowest, highest = min(map(min, labels)), max(map(max, labels))
-    if lowest >= 0 and (limit is None or highest < limit):
+def _check_decoded(samples: list[Sample], root: str) -> None:
+    """Refuse paths that are not UTF-8 and do not exist as the bytes that they are; say how they may be meant."""
+    doubtful = [sample for sample in samples if undecoded(sample.key)][:200]
+    if not doubtful or any(os.path.exists(sample.path) for sample in doubtful):
         return
-    first = base or 0
-    for entry, numbers in zip(entries, labels):
-        wrong = [number for number in numbers if number < 0 or (limit is not None and number >= limit)]
-        if not wrong:
-            continue
-        allowed = f'{first}..{first + limit - 1}' if limit else f'{first} and up'
-        advice = '; check --num-classes'
-        if base is None and lowest == 1 and highest == limit:
-            advice = f'; labels run from 1 to {highest}: did the list start at 1? pass --label-base 1'
-        elif base == 1 and lowest == -1:
-            advice = '; the list starts at 0: pass --label-base 0'
-        raise AnnotationError(f'{where(entry.source, entry.line)}: label {wrong[0] + first} is out of range '
-                              f'{allowed}{advice}')
-
-
-def _check_base(setting: str, labels: list[tuple[int, ...]]) -> None:
-    """Refuse a training list whose first class has no video: far more often its numbers start at 1."""
-    if min(map(min, labels)) == 1 and max(map(max, labels)) > 1:  # of a single class it may be any
-        raise AnnotationError(f'{setting}: labels run from 1 to {max(map(max, labels))}: did the list start at 1? pass '
-                              '--label-base 1, or --label-base 0 if class 0 is meant to have no videos')
+    for sample in doubtful:
+        path = sample.key.split('#')[0]
+        for name, reading in readings(path).items():
+            if os.path.exists(os.path.join(root, reading)):
+                raise AnnotationError(f'{sample.where}: the list is not UTF-8 but {name}, in which it names '
+                                      f'{reading!r}, which exists; pass --list-encoding {name}, or save it as UTF-8')
+    raise AnnotationError(f'{doubtful[0].where}: the path is not UTF-8, and no such bytes are the name of a file: '
+                          f'{say_readings(doubtful[0].key)}')
 
 
 def _key(entry: Entry) -> str:
@@ -257,75 +237,6 @@ def _key(entry: Entry) -> str:
         return entry.path
     bounds = (f'{time:g}' if time is not None else '' for time in (entry.start, entry.end))
     return f'{entry.path}#t={",".join(bounds)}'
-
-
-class _Places:
-    """Finds the file or folder that an entry means. Lists each folder once instead of asking for every path."""
-
-    def __init__(self, root: str, video_ext: str, prefer_files: bool, inside: bool):
-        self.root = root
-        self.extension = '.' + video_ext.lstrip('.')
-        self.prefer_files = prefer_files
-        self._top = os.path.abspath(root) if inside and root not in ('', '/') else None
-        self._folders: dict[str, frozenset[str]] = {}
-
-    def find(self, entry: Entry, must_exist: bool) -> str:
-        paths = [os.path.join(self.root, place.rstrip('/')) for place in entry.places or (entry.path,)]
-        if self._top is not None:
-            self._check_inside(entry, paths[0])
-        for path in paths:
-            extensions = dict.fromkeys((self.extension, *VIDEO_EXTENSIONS)) if entry.places else (self.extension,)
-            variants = [path, *(path + extension for extension in extensions)]
-            if self.prefer_files and not path.lower().endswith(VIDEO_EXTENSIONS):
-                variants.append(variants.pop(0))
-            for variant in variants:
-                if self._exists(variant):
-                    return variant
-        if must_exist:
-            raise AnnotationError(f'{where(entry.source, entry.line)}: {paths[0]} does not exist; check --data-dir')
-        # GluonCV's rule: only a name without a dot lacks its extension.
-        bare = self.prefer_files and '.' not in os.path.basename(paths[0])
-        return paths[0] + self.extension if bare else paths[0]
-
-    def num_frames(self, entry: Entry) -> int | None:
-        """Frames that may be taken, where the list says so."""
-        return entry.num_frames
-
-    def _check_inside(self, entry: Entry, path: str) -> None:
-        if not os.path.abspath(path).startswith(self._top + os.sep):
-            raise AnnotationError(f'{where(entry.source, entry.line)}: {entry.path} lies outside the data folder '
-                                  f'{self.root}; pass another --data-dir, or --data-dir / to allow paths anywhere')
-
-    def _exists(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            try:
-                self._folders[folder] = frozenset(os.listdir(folder or '.'))
-            except (OSError, ValueError):  # ValueError: a name with a zero byte
-                self._folders[folder] = frozenset()
-        return name in self._folders[folder]
-
-
-class _FlowPlaces(_Places):
-    """Finds the flow of an entry below `root`: the entry's path without its extension, behind `prefix`."""
-
-    def __init__(self, root: str, prefix: str):
-        super().__init__(root, '', prefer_files=False, inside=True)
-        self.prefix = prefix
-
-    def find(self, entry: Entry, must_exist: bool) -> str:
-        names = [flow_name(os.path.join(self.prefix, place)) for place in entry.places or (entry.path,)]
-        paths = [os.path.join(self.root, name) for name in names]
-        if self._top is not None:
-            self._check_inside(entry, paths[0])
-        existing = next((path for path in paths if self._exists(path)), None)
-        if must_exist and not existing:
-            raise AnnotationError(f'{where(entry.source, entry.line)}: {paths[0]} does not exist; check --data-dir')
-        return existing or paths[0]
-
-    def num_frames(self, entry: Entry) -> int | None:
-        """Files are read whole, whatever the list counted."""
-        return None if is_video_name(entry.path) else entry.num_frames
 
 
 def _check_repeats(samples: list[Sample], two_labels: bool) -> None:

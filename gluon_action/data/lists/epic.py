@@ -5,19 +5,11 @@ import glob
 import os
 
 from ...errors import AnnotationError
-from .rows import (
-    ClassNames,
-    Entry,
-    ParsedList,
-    Question,
-    is_integer,
-    read_class_names,
-    read_lines,
-    records,
-    seconds_of,
-    split_row,
-    where,
-)
+from .bounds import seconds_of
+from .class_files import ClassNames, read_class_names
+from .columns import of_split, published_bounds, records, split_row
+from .question import Entry, ParsedList, Question, where
+from .text import is_integer, read_lines
 
 #: Names of the pictures in a video's folder; a folder may hold a part of the video's frames.
 NAME_PATTERN = 'frame_%010d.jpg'
@@ -36,15 +28,16 @@ def parse_epic(question: Question, kind: str = 'action') -> ParsedList:
     ``participant/video`` or ``participant/rgb_frames/video``; a row without range means all of them. Video files are
     cut by ``start_timestamp`` and ``stop_timestamp`` where the list has them.
     """
-    rows = records(question)
+    rows = of_split(question, records(question))
     column = _label_column(question, kind, rows[0][1]) if rows else ''
     entries = [_entry(question, line, row, column) for line, row in rows]
     classes = list(question.classes) if question.classes else _names_beside(question.setting, column)
-    if classes is None and not all(is_integer(entry.labels[0]) for entry in entries):
+    counted = classes is None and not all(is_integer(entry.labels[0]) for entry in entries)
+    if counted:
         classes = sorted({entry.labels[0] for entry in entries})
     if classes is not None:
         _check_names(entries, classes)
-    return ParsedList(entries, classes=classes)
+    return ParsedList(entries, classes=classes, counted=counted)
 
 
 def is_epic(list_format: str) -> bool:
@@ -75,12 +68,13 @@ def _entry(question: Question, line: int, row: dict, column: str) -> Entry:
     for name, value in (('participant_id', participant), ('video_id', video), (f'{column}, the label', label)):
         if not value:
             raise AnnotationError(f'{place}: has no {name}')
-    first, last = (_frame_number(row.get(name), place) for name in ('start_frame', 'end_frame'))
+    bounds = published_bounds(row)
+    first, last = (_frame_number(bounds.get(name), place) for name in ('start_frame', 'end_frame'))
     if first is not None and last is not None and last < first:
         raise AnnotationError(f'{place}: stop_frame {last} is before start_frame {first}')
-    start, end = (seconds_of(row.get(name), place) for name in ('start', 'end'))
+    start, end = (seconds_of(bounds.get(name), place) for name in ('start', 'end'))
     if start is not None and end is not None and end <= start:
-        raise AnnotationError(f'{place}: stop_timestamp {row["end"]} is not after start_timestamp {row["start"]}')
+        raise AnnotationError(f'{place}: stop_timestamp {bounds["end"]} is not after start_timestamp {bounds["start"]}')
     names = [f'{participant}/{video}', f'{participant}/rgb_frames/{video}', f'{participant}/videos/{video}', video]
     # The published files are named .MP4.
     places = tuple(variant for name in names for variant in (name, f'{name}.MP4'))

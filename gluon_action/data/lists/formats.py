@@ -2,30 +2,34 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Callable
 
 from ...errors import AnnotationError, UsageError
-from . import official as official
+from . import official
+from .bounds import bounds_among
+from .class_folders import parse_folder
+from .column_names import COLUMN_NAMES, plain_title
+from .columns import by_usual_name, delimiter_of, header_of, of_split, records, rows_of, split_row, unused_columns
 from .epic import parse_epic
-from .rows import (
-    COLUMN_NAMES,
-    Entry,
-    ParsedList,
-    Question,
-    delimiter_of,
-    header_of,
-    is_integer,
-    load_json,
-    of_split,
-    records,
-    seconds_of,
-    split_row,
-    where,
+from .labels import are_names, labels_in, named
+from .plain_rows import (
+    frame_count,
+    label_tail,
+    names_by_number,
+    parse_gluoncv,
+    parse_multi_label,
+    parse_multi_label_frames,
+    parse_path_label,
+    row_by_name,
 )
+from .question import Entry, ParsedList, Question, where
 from .several_labels import refuse_several_labels
+from .text import is_integer, load_json
+
+_log = logging.getLogger(__name__)
 
 
 def parse_list(question: Question, list_format: str = 'auto') -> ParsedList:
@@ -44,6 +48,7 @@ def parse_list(question: Question, list_format: str = 'auto') -> ParsedList:
     refuse_several_labels(question)
     if not question.forced:
         list_format = detect_format(question)
+    question.format = list_format
     parsed = FORMATS[list_format](question)
     parsed.format = list_format
     parsed.files = parsed.files or [question.setting]
@@ -57,10 +62,11 @@ def detect_format(question: Question) -> str:
         return 'hmdb51' if '*' in setting or official.hmdb51_files(setting) else 'folder'
     if not question.lines:
         raise AnnotationError(f'{setting}: lists no videos; the file is empty')
-    if question.lines[0][1][0] in '[{':
-        items = load_json(setting)
-        first = items[0] if isinstance(items, list) and items else {}
-        return 'somethingsomethingv2' if isinstance(first, dict) and 'id' in first else 'json'
+    if question.json is not None:
+        first = question.json[0] if isinstance(question.json, list) and question.json else {}
+        keys = {plain_title(key) for key in first} if isinstance(first, dict) else set()
+        of_something = 'id' in keys and ('template' in keys or not keys & {*_PATH_NAMES, 'label', 'labels'})
+        return 'somethingsomethingv2' if of_something else 'json'
     if official.looks_like_something_v1(question):
         return 'somethingsomethingv1'
     delimiter = delimiter_of(question.lines, question.multi_label)
@@ -71,12 +77,15 @@ def detect_format(question: Question) -> str:
         return _detect_multi_label(question, delimiter)
     if official.looks_like_ucf101(question):
         return 'ucf101'
-    columns = Counter(_columns(text, delimiter, where(setting, line)) for line, text in question.lines)
+    if delimiter is None:
+        columns = Counter(_columns(text) for _, text in question.lines)
+    else:
+        columns = Counter(len(row) for _, row in rows_of(question.lines, delimiter, setting))
     return 'path_label' if columns[2] > columns[3] else 'gluoncv'
 
 
 def _detect_multi_label(question: Question, delimiter: str | None) -> str:
-    tails = [_label_tail(text)[1] for _, text in question.lines]
+    tails = [label_tail(text)[1] for _, text in question.lines]
     if all(len(tail) == 2 for tail in tails) and any(',' in tail[1] for tail in tails):
         return 'multi_label_frames'
     if delimiter == ',':
@@ -89,131 +98,88 @@ def _detect_multi_label(question: Question, delimiter: str | None) -> str:
     return 'multi_label'
 
 
-def _columns(text: str, delimiter: str | None, place: str) -> int:
-    """Return how many columns (2 or 3) a line speaks for; other counts are answered as they are."""
-    row = split_row(text, delimiter, 2, place)
-    if delimiter is not None or len(row) < 3:
+def _columns(text: str) -> int:
+    """Return how many columns (2 or 3) a line with spaces speaks for; other counts are answered as they are."""
+    by_name = row_by_name(text)
+    row = by_name or split_row(text, None, 2)
+    if by_name or len(row) < 3:
         return len(row)
     return 3 if is_integer(row[-1]) and is_integer(row[-2]) else 2
 
 
-def _parse_gluoncv(question: Question) -> ParsedList:
-    """``path num_frames label``; GluonCV's preparation scripts leave out a count that they could not find."""
-    return _parse_columns(question, 2, (2, 3), '`path num_frames label`')
-
-
-def _parse_path_label(question: Question) -> ParsedList:
-    return _parse_columns(question, 1, (2,), '`path label`')
-
-
-def _parse_columns(question: Question, tail: int, allowed: tuple[int, ...], expected: str) -> ParsedList:
-    delimiter = delimiter_of(question.lines)
-    entries = []
-    for line, text in question.lines:
-        place = where(question.setting, line)
-        row = split_row(text, delimiter, tail, place)
-        words = text.split()
-        if not question.forced and delimiter is None and len(words) > 3 and all(map(is_integer, words[1:])):
-            raise AnnotationError(f'{place}: has {len(words)} columns, expected {expected}; put a path with spaces '
-                                  f'in quotes, or name the format with --list-format; got {text!r}')
-        if len(row) not in allowed:
-            raise AnnotationError(f'{place}: has {len(row)} column{"s" * (len(row) != 1)}, expected {expected}; '
-                                  f'got {text!r}')
-        frames = _frame_count(row[1], place) if len(row) == 3 else None
-        entries.append(Entry(row[0], (row[-1],), question.setting, line, frames))
-    return ParsedList(entries)
-
-
-def _frame_count(text: str, place: str) -> int | None:
-    if not is_integer(text):
-        raise AnnotationError(f'{place}: the number of frames, {text!r}, is not an integer')
-    return int(text) if int(text) > 0 else None
-
-
-def _parse_multi_label(question: Question, with_frames: bool = False) -> ParsedList:
-    """``path l1 l2 ...``, labels joined by spaces or commas."""
-    delimiter = delimiter_of(question.lines, multi_label=True)
-    entries = []
-    for line, text in question.lines:
-        place = where(question.setting, line)
-        path, tail = _label_tail(text)
-        if delimiter is not None:
-            path, *tail = split_row(text, delimiter, 0, place)
-        frames = _frame_count(tail.pop(0), place) if with_frames and tail else None
-        labels = _label_list(' '.join(tail))
-        if not labels:
-            raise AnnotationError(f'{place}: has no label; expected a path and its labels, got {text!r}')
-        entries.append(Entry(path, labels, question.setting, line, frames))
-    return ParsedList(entries)
-
-
-def _parse_multi_label_frames(question: Question) -> ParsedList:
-    """``path num_frames l1,l2,...``, labels joined by commas or spaces."""
-    return _parse_multi_label(question, with_frames=True)
-
-
-def _label_tail(text: str) -> tuple[str, list[str]]:
-    """Path, and the columns of numbers (or numbers joined by commas) after it."""
-    path, *rest = split_row(text, None, 0)
-    if path != text:
-        return path, rest
-    tail = re.search(r'(?:\s+[-+0-9,]+)+$', text)
-    return (text[:tail.start()], tail[0].split()) if tail else (text, [])
-
-
-def _label_list(text: str) -> tuple[str, ...]:
-    return tuple(part for part in re.split(r'[,;\s]+', text) if part)
-
-
 def _parse_table(question: Question) -> ParsedList:
-    """CSV or TSV with a header that names the columns, among them path and label."""
+    """A header that names the columns, among them path and label, and rows below it."""
     rows = records(question)
     if rows and 'path' not in rows[0][1]:
-        raise AnnotationError(f'{where(question.setting, 1)}: the header names no column {" or ".join(_PATH_NAMES)}')
-    return ParsedList([_entry_of(question, row, line) for line, row in rows])
+        raise AnnotationError(f'{where(question.setting, 1)}: the header names no column {", ".join(_PATH_NAMES)}')
+    if rows and (unused := unused_columns(rows[0][1])):
+        _log.info('%s: columns that are not used: %s', question.setting, ', '.join(unused))
+    return _of_rows(question, rows)
 
 
 def _parse_json(question: Question) -> ParsedList:
-    """``[{"path": "a.mp4", "label": 1}, ...]`` or ``{"a.mp4": [1, 2], ...}``; keys as a table's columns."""
-    content = load_json(question.setting)
+    """``[{"path": "a.mp4", "label": 1}, ...]``, ``{"a.mp4": {"label": 1}, "b.mp4": [1, 2], ...}``; keys as titles."""
+    content = load_json(question.setting, question.encoding) if question.json is None else question.json
     if isinstance(content, dict):
-        content = [{'path': path, 'label': label} for path, label in content.items()]
+        content = [{'path': path, **(about if isinstance(about, dict) else {'label': about})}
+                   for path, about in content.items()]
     if not isinstance(content, list):
         raise AnnotationError(f'{question.setting}: expected a list of objects, or an object of path: label')
     rows = []
     for number, item in enumerate(content, 1):
-        row = {name: item[alias] for name, aliases in COLUMN_NAMES.items() for alias in aliases
-               if isinstance(item, dict) and alias in item}
-        if 'path' not in row:
+        row = by_usual_name({plain_title(key): value for key, value in item.items()}) if isinstance(item, dict) else {}
+        if not isinstance(row.get('path'), str) or not row['path']:
             raise AnnotationError(f'{where(question.setting, number)}: expected an object with a path, got {item!r}')
         rows.append((number, row))
-    return ParsedList([_entry_of(question, row, number) for number, row in of_split(question, rows)])
+    return _of_rows(question, rows)
 
 
-def _entry_of(question: Question, row: dict, line: int) -> Entry:
+def _of_rows(question: Question, rows: list[tuple[int, dict]]) -> ParsedList:
+    """Entries of the rows of one split, their classes numbered by those of all."""
+    known = question.classes or question.usual or ()
+    labels, pairs = {}, []
+    for line, row in rows:
+        label = next((row[name] for name in _LABELS if row.get(name) not in (None, '')), None)
+        if isinstance(label, dict):
+            raise AnnotationError(f'{where(question.setting, line)}: a label is a number or a name, got {label!r}')
+        labels[line] = labels_in(label, question.multi_label, known)
+        name = row.get('label_name') if 'label_number' not in row else row.get('label_name', row.get('label'))
+        pairs.append((line, {'label': ' '.join(labels[line]), 'label_name': name if isinstance(name, str) else ''}))
+    entries = [_entry_of(question, row, line, labels[line]) for line, row in of_split(question, rows)]
+    every = [(line, label) for line, row_labels in labels.items() for label in row_labels]
+    if not question.classes and are_names(every, question.setting):
+        several = len({str(row.get('split')).lower() for _, row in rows}) > 1
+        return named(question, entries, question.beside, (label for _, label in every) if several else None)
+    return ParsedList(entries, classes=names_by_number(pairs, question))
+
+
+def _entry_of(question: Question, row: dict, line: int, labels: tuple[str, ...]) -> Entry:
     place = where(question.setting, line)
-    label = row.get('label')
-    values = label if isinstance(label, list) else [] if label is None else [label]
-    if not question.multi_label and len(values) > 1:
-        raise AnnotationError(f'{place}: has {len(values)} labels; pass --multi-label if that is meant')
-    if question.multi_label:
-        values = [part for value in values for part in _label_list(str(value))]
-    if not values or values == ['']:
+    if not row['path']:
+        raise AnnotationError(f'{place}: names no video')
+    if not question.multi_label and len(labels) > 1:
+        raise AnnotationError(f'{place}: has {len(labels)} labels; pass --multi-label if that is meant')
+    if not labels:
         raise AnnotationError(f'{place}: has no label')
     frames = row.get('num_frames')
-    return Entry(str(row['path']), tuple(map(str, values)), question.setting, line,
-                 None if frames in (None, '') else _frame_count(str(frames), place),
-                 seconds_of(row.get('start'), place), seconds_of(row.get('end'), place))
+    start, end, in_frames = bounds_among(frozenset(row)).part(row, place)
+    first = last = None
+    if in_frames:  # of entries, frames count from 1, and the last is in the part
+        first, last, start, end = (start or 0) + 1, end, None, None
+    return Entry(row['path'], labels, question.setting, line,
+                 None if frames in (None, '') else frame_count(str(frames), place), start, end, first=first, last=last)
 
 
 _PATH_NAMES = COLUMN_NAMES['path']
+#: Columns of the label, the surest first: a number is not to be mistaken.
+_LABELS = ('label_number', 'label', 'label_name', 'action_class')
 
 #: Name of every format, as ``--list-format`` takes it, and what reads it.
 FORMATS: dict[str, Callable[[Question], ParsedList]] = {
-    'gluoncv': _parse_gluoncv,
-    'path_label': _parse_path_label,
+    'gluoncv': parse_gluoncv,
+    'path_label': parse_path_label,
     'table': _parse_table,
-    'folder': official.parse_folder,
+    'folder': parse_folder,
     'ucf101': official.parse_ucf101,
     'hmdb51': official.parse_hmdb51,
     'kinetics': official.parse_kinetics,
@@ -222,7 +188,7 @@ FORMATS: dict[str, Callable[[Question], ParsedList]] = {
     'epic': parse_epic,
     'epic:verb': functools.partial(parse_epic, kind='verb'),
     'epic:noun': functools.partial(parse_epic, kind='noun'),
-    'multi_label': _parse_multi_label,
-    'multi_label_frames': _parse_multi_label_frames,
+    'multi_label': parse_multi_label,
+    'multi_label_frames': parse_multi_label_frames,
     'json': _parse_json,
 }

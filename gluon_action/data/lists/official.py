@@ -1,4 +1,4 @@
-"""Lists as data sets publish them: UCF101, HMDB51, Kinetics, Something-Something, and a folder for each class."""
+"""Lists as data sets publish them: UCF101, HMDB51, Kinetics and Something-Something."""
 from __future__ import annotations
 
 import glob
@@ -6,42 +6,30 @@ import os
 import re
 
 from ...errors import AnnotationError
-from .rows import (
-    IMAGE_EXTENSIONS,
-    SPLITS,
-    VIDEO_EXTENSIONS,
-    ClassNames,
-    Entry,
-    ParsedList,
-    Question,
-    is_integer,
-    load_json,
-    read_lines,
-    records,
-    seconds_of,
-    split_row,
-    where,
-)
+from .bounds import seconds_of
+from .columns import of_split, published_bounds, records, split_row
+from .labels import named
+from .question import Entry, ParsedList, Question, where
+from .text import is_integer, load_json, read_lines
 
 
 def parse_kinetics(question: Question) -> ParsedList:
     """``label,youtube_id,time_start,time_end,split``; files are cut already and named id_000001_000011.mp4."""
     entries = []
-    for line, row in records(question):
-        place, label = where(question.setting, line), row.get('label', '')
+    rows = records(question)
+    for line, row in of_split(question, rows):
+        place, label, bounds = where(question.setting, line), row.get('label', ''), published_bounds(row)
         if not label:
             raise AnnotationError(f'{place}: has no label; the test set of Kinetics is published without')
-        start, end = seconds_of(row.get('start'), place), seconds_of(row.get('end'), place)
-        if start is None or end is None:
-            raise AnnotationError(f'{place}: needs time_start and time_end, which file names are made of')
-        if not row.get('youtube_id'):
-            raise AnnotationError(f'{place}: has no youtube_id, which file names are made of; a table with a column '
-                                  'path is read by --list-format table')
+        start, end = seconds_of(bounds.get('start'), place), seconds_of(bounds.get('end'), place)
+        if start is None or end is None or 'youtube_id' not in row:
+            raise AnnotationError(f'{place}: needs youtube_id, time_start and time_end, which file names are made of')
         name = f'{row["youtube_id"]}_{int(start):06d}_{int(end):06d}'
         folders = dict.fromkeys((label, label.replace(' ', '_')))
         entries.append(Entry(name, (label,), question.setting, line,
                              places=(*(f'{folder}/{name}' for folder in folders), name)))
-    return _named(question, entries)
+    several = {row['label'] for _, row in rows if row.get('label')} if len(rows) > len(entries) else None
+    return named(question, entries, all_labels=several)
 
 
 def parse_ucf101(question: Question) -> ParsedList:
@@ -119,7 +107,8 @@ def parse_hmdb51(question: Question) -> ParsedList:
                 place = f'{names[path]}/{video}'
                 entries.append(Entry(place, (names[path],), path, line,
                                      places=(place, f'{names[path]}/{stem}', video, stem)))
-    parsed = _named(question, entries, list(question.classes or sorted(set(names.values()))))
+    of_files = None if question.usual else (question.setting, sorted(set(names.values())))
+    parsed = named(question, entries, of_files)
     parsed.files = files
     return parsed
 
@@ -132,11 +121,10 @@ def hmdb51_files(setting: str) -> list[str]:
 
 def parse_something(question: Question) -> ParsedList:
     """Something-Something V2: ``[{"id": "1", "template": "Holding [something]"}, ...]`` and labels.json beside it."""
-    entries, items = [], load_json(question.setting)
-    if not isinstance(items, list):
-        raise AnnotationError(f'{question.setting}: a list of objects with id and template is expected, got a '
-                              f'{type(items).__name__}')
-    for number, item in enumerate(items, 1):
+    entries, content = [], load_json(question.setting, question.encoding)
+    if not isinstance(content, list):
+        raise AnnotationError(f'{question.setting}: expected a list of objects with id and template')
+    for number, item in enumerate(content, 1):
         place = where(question.setting, number)
         if not isinstance(item, dict) or 'id' not in item:
             raise AnnotationError(f'{place}: expected an object with an id, got {item!r}')
@@ -147,7 +135,7 @@ def parse_something(question: Question) -> ParsedList:
         name = str(item['id'])
         entries.append(Entry(name, (re.sub(r'[\[\]]', '', item['template']),), question.setting, number,
                              places=(name,)))
-    return _named(question, entries, _something_classes(question.setting))
+    return named(question, entries, _something_classes(question.setting))
 
 
 def parse_something_v1(question: Question) -> ParsedList:
@@ -160,15 +148,15 @@ def parse_something_v1(question: Question) -> ParsedList:
                                   'is published without labels')
         entries.append(Entry(name, (label,), question.setting, line, places=(name,)))
     files = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(question.setting)), '*labels.csv')))
-    return _named(question, entries, [text for _, text in read_lines(files[0])] if files else None)
+    return named(question, entries, (files[0], [text for _, text in read_lines(files[0])]) if files else None)
 
 
 def looks_like_something_v1(question: Question) -> bool:
     """Whether the list has a number, a semicolon and words in each line."""
-    return all(re.fullmatch(r'\d+\s*;.*[^\W\d].*', text) for _, text in question.lines)
+    return all(re.fullmatch(r'\d+\s*;[^;]*[^\W\d][^;]*', text) for _, text in question.lines)
 
 
-def _something_classes(setting: str) -> list[str] | None:
+def _something_classes(setting: str) -> tuple[str, list[str]] | None:
     files = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(setting)), '*labels.json')))
     if not files:
         return None
@@ -176,55 +164,4 @@ def _something_classes(setting: str) -> list[str] | None:
     numbered = isinstance(labels, dict) and all(is_integer(str(number)) for number in labels.values())
     if not numbered or sorted(map(int, labels.values())) != list(range(len(labels))):
         raise AnnotationError(f'{files[0]}: expected {{"class name": number, ...}} with numbers from 0')
-    return sorted(labels, key=lambda name: int(labels[name]))
-
-
-def parse_folder(question: Question) -> ParsedList:
-    """A folder for each class, of video files or frame folders; below ``train`` and ``val`` where there are such."""
-    top = question.setting
-    names = _subfolders(top)
-    split_names = {name for aliases in SPLITS.values() for name in aliases}
-    if names and (set(names) <= split_names or set(SPLITS['train']) & set(names) and set(SPLITS['val']) & set(names)):
-        split = next((name for name in SPLITS[question.split] if name in names), None)
-        if split is None:
-            raise AnnotationError(f'{top}: has no folder for split {question.split!r}, only {", ".join(names)}')
-        top = os.path.join(top, split)
-        names = _subfolders(top)
-    entries = [Entry(f'{name}/{item.name}', (name,), top) for name in names
-               for item in _scan(os.path.join(top, name)) if _is_video(item)]
-    if not entries:
-        raise AnnotationError(f'{top}: lists no videos; expected a folder for each class with videos in it')
-    parsed = _named(question, entries, list(question.classes or names))
-    parsed.files, parsed.root = [top], top
-    return parsed
-
-
-def _subfolders(folder: str) -> list[str]:
-    return [item.name for item in _scan(folder) if item.is_dir() and not item.name.startswith('.')]
-
-
-def _is_video(item: os.DirEntry) -> bool:
-    if item.is_dir():
-        return any(image.name.lower().endswith(IMAGE_EXTENSIONS) for image in _scan(item.path))
-    return item.name.lower().endswith(VIDEO_EXTENSIONS)
-
-
-def _scan(folder: str) -> list[os.DirEntry]:
-    try:
-        with os.scandir(folder) as items:
-            return sorted(items, key=lambda item: item.name)
-    except OSError as error:
-        raise AnnotationError(f'{folder}: the folder cannot be read: {error.strerror}') from error
-
-
-def _named(question: Question, entries: list[Entry], classes: list[str] | None = None) -> ParsedList:
-    """Turn class names into indices; without given classes the names of the list itself, sorted, are the classes."""
-    classes = classes or list(question.classes or sorted({entry.labels[0] for entry in entries}))
-    names = ClassNames(classes)
-    for entry in entries:
-        index = names.find(entry.labels[0])
-        if index is None:
-            raise AnnotationError(f'{where(entry.source, entry.line)}: {entry.labels[0]!r} is not one of the '
-                                  f'{len(classes)} classes ({", ".join(classes[:3])}, ...)')
-        entry.labels = (index,)
-    return ParsedList(entries, classes=classes)
+    return files[0], sorted(labels, key=lambda name: int(labels[name]))

@@ -9,27 +9,16 @@ from dataclasses import dataclass, replace
 
 from ...errors import AnnotationError, UsageError
 from ..reading.video_reader import VideoReader
-from .formats import detect_format, parse_list
-from .rows import (
-    COLUMN_NAMES,
-    ClassNames,
-    Question,
-    delimiter_of,
-    header_of,
-    is_integer,
-    load_json,
-    read_lines,
-    seconds_of,
-    split_row,
-    where,
-)
+from .bounds import bounds_among
+from .class_files import ClassNames
+from .column_names import plain_title
+from .part_rows import EXPECTED, labels_of, read_rows
+from .places import Places
+from .question import Entry, where
+from .text import is_integer
 
 UNITS = ('seconds', 'frames')
-_FRAME_COLUMNS = ('start_frame', 'end_frame')
-_COLUMNS = {**COLUMN_NAMES, 'start': (*COLUMN_NAMES['start'], 'begin'), 'end': (*COLUMN_NAMES['end'], 'stop')}
-_PLAIN_FORMATS = ('gluoncv', 'path_label', 'folder')
 _MOST_CLASSES = 1 << 20
-_EXPECTED = 'expected columns such as video,start,end,labels'
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,8 @@ class AnnotatedVideos:
 
 def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike = '', *, unit: str = 'seconds',
                           classes: Sequence[str] | None = None, label_base: int = 0, allow_no_label: bool = False,
-                          split: str | None = None, val_share: float = 0, seed: int = 0) -> AnnotatedVideos:
+                          split: str | None = None, val_share: float = 0, seed: int = 0,
+                          list_encoding: str | None = None) -> AnnotatedVideos:
     """Read a list of annotated videos.
 
     Parameters
@@ -139,6 +129,8 @@ def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike =
         Column that names the part of the data set; by default ``split`` or ``subset`` where there is one.
     val_share : float
         Share of the videos to put into 'val', drawn by `seed`; the others are 'train'.
+    list_encoding : str, optional
+        As in `read_annotations`.
 
     Raises
     ------
@@ -151,7 +143,7 @@ def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike =
     if unit not in UNITS or label_base not in (0, 1) or not 0 <= val_share < 1:
         raise UsageError(f'--unit must be {" or ".join(UNITS)}, --label-base 0 or 1, --val-share at least 0 and below '
                          f'1, got {unit!r}, {label_base} and {val_share}')
-    rows, names = _read_rows(path)
+    rows, names = read_rows(path, list_encoding)
     if not rows:
         raise AnnotationError(f'{path}: lists no videos')
     if split is None and 'split' in rows[0][1]:
@@ -197,120 +189,39 @@ def clip_starts(num_frames: int, span: int, step: int, drop_short: bool = False)
     return [start for start in starts if start + (span if drop_short else 1) <= num_frames]
 
 
-def _read_rows(path: str) -> tuple[list[tuple[int, dict]], list[str] | None]:
-    """(line, row by column) of each row, and the class names that came with them."""
-    if not os.path.exists(path):
-        raise AnnotationError(f'{path}: the list does not exist')
-    if os.path.isfile(path):
-        lines = read_lines(path)
-        if not lines:
-            raise AnnotationError(f'{path}: lists no videos; the file is empty')
-        if lines[0][1][0] in '[{':
-            return _json_rows(path), None
-        delimiter = delimiter_of(lines)
-        if 'path' in header_of(lines, delimiter):
-            return _table_rows(path, lines, delimiter), None
-    question = Question(path)
-    list_format = detect_format(question)
-    if list_format not in _PLAIN_FORMATS:
-        raise AnnotationError(f'{where(path, 1)}: is no header of a table of videos; {_EXPECTED}')
-    parsed = parse_list(question, list_format)
-    if parsed.root and os.path.realpath(parsed.root) != os.path.realpath(path):
-        raise AnnotationError(f'{path}: holds the parts of a data set, {", ".join(sorted(os.listdir(path)))}; make the '
-                              'records of each by itself')
-    return [(entry.line, {'path': entry.path, 'root': parsed.root, 'label': [
-        label if isinstance(label, str) else parsed.classes[label] for label in entry.labels]})
-        for entry in parsed.entries], parsed.classes
-
-
-def _table_rows(path: str, lines: list[tuple[int, str]], delimiter: str) -> list[tuple[int, dict]]:
-    titles = [title.strip().lower() for title in split_row(lines[0][1], delimiter, 0, where(path, lines[0][0]))]
-    rows = []
-    for line, text in lines[1:]:
-        columns = split_row(text, delimiter, 0, where(path, line))
-        if len(columns) != len(titles):
-            raise AnnotationError(f'{where(path, line)}: has {len(columns)} columns, the header names {len(titles)}; '
-                                  'join labels by ";", and put a cell that holds a comma or tab in double quotes; got '
-                                  f'{text!r}')
-        rows.append((line, _by_usual_name(dict(zip(titles, columns)))))
-    return rows
-
-
-def _json_rows(path: str) -> list[tuple[int, dict]]:
-    content = load_json(path)
-    if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
-        raise AnnotationError(f'{path}: expected a list of objects such as {{"video": "a.mp4", "start": 1.5, "end": 4, '
-                              '"labels": ["train"]}')
-    return [(number, _by_usual_name({str(key).lower(): value for key, value in item.items()}))
-            for number, item in enumerate(content, 1)]
-
-
-def _by_usual_name(row: dict) -> dict:
-    usual = {name: row[alias] for name, aliases in _COLUMNS.items() for alias in reversed(aliases) if alias in row}
-    return {**row, **usual}
-
-
 class _RowReader:
     """Turns a row into an annotation, but for the numbers of its labels."""
 
     def __init__(self, source: str, data_dir: str, unit: str, split: str | None, allow_no_label: bool):
-        self.source, self.data_dir, self.unit = source, data_dir, unit
+        self.source, self.unit = source, unit
+        self._places = Places(data_dir, 'mp4', prefer_files=False, inside=False)
         self.split, self.allow_no_label = split, allow_no_label
 
     def read(self, line: int, row: dict) -> tuple[Annotation, list[str | int]]:
         place = where(self.source, line)
         key = row.get('path')
         if not isinstance(key, str) or not key.strip():
-            raise AnnotationError(f'{place}: names no video; {_EXPECTED}')
-        labels = _labels_of(row.get('label'), place)
+            raise AnnotationError(f'{place}: names no video; {EXPECTED}')
+        labels = labels_of(row.get('label'), place)
         if not labels and not self.allow_no_label:
             raise AnnotationError(f'{place}: has no label; pass --allow-no-label if nothing is to be seen there')
-        start, end, in_frames = self._part(row, place)
+        start, end, in_frames = bounds_among(frozenset(row)).part(row, place, self.unit)
         split = '' if self.split is None else self._split(row, place)
         key = key.strip().rstrip('/')
-        path = os.path.join(row.get('root') or self.data_dir, key)
+        entry = Entry(os.path.join(row.get('root') or '', key), (), self.source, line)
+        path = self._places.find(entry, must_exist=False)
         return Annotation(key, path, (), start, end, in_frames, self.source, line, split), labels
 
-    def _part(self, row: dict, place: str) -> tuple[float | None, float | None, bool]:
-        in_frames = any(row.get(name) not in (None, '') for name in _FRAME_COLUMNS)
-        names = _FRAME_COLUMNS if in_frames else ('start', 'end')
-        in_frames = in_frames or self.unit == 'frames'
-        start, end = (_frame_of(row.get(name), place) if in_frames else seconds_of(row.get(name), place)
-                      for name in names)
-        if end is not None and end <= (start or 0):
-            raise AnnotationError(f'{place}: ends at {end:g}, where it starts ({start or 0:g}) or before')
-        return start, end, in_frames
-
     def _split(self, row: dict, place: str) -> str:
-        if self.split.lower() not in row:
+        column = plain_title(self.split)
+        if column not in row:
             columns = ', '.join(name for name in row if name != 'root')
             raise AnnotationError(f'{place}: has no column {self.split!r} that --split names; there are {columns}')
-        name = str(row[self.split.lower()] or '').strip()
+        name = str(row[column] or '').strip()
         if not re.fullmatch(r'\w[\w.-]*', name):
             raise AnnotationError(f'{place}: {name!r} is not the name of a split; it becomes the name of a folder, so '
                                   'letters, digits, - and _ are allowed')
         return name
-
-
-def _labels_of(value, place: str) -> list[str | int]:
-    if isinstance(value, list):
-        wrong = [item for item in value if not isinstance(item, (str, int)) or isinstance(item, bool)]
-        if wrong:
-            raise AnnotationError(f'{place}: label {wrong[0]!r} is neither a name nor a number')
-        return value
-    text = '' if value is None else str(value)
-    parts = [part.strip() for part in re.split(r'[;|]', text) if part.strip()]
-    numbers = [number for part in parts for number in re.split(r'[,\s]+', part) if number]
-    return numbers if all(map(is_integer, numbers)) else parts
-
-
-def _frame_of(value, place: str) -> int | None:
-    if value in (None, ''):
-        return None
-    text = str(value).strip()
-    if not is_integer(text) or int(text) < 0:
-        raise AnnotationError(f'{place}: the number of a frame, 0 or more, is expected, got {value!r}')
-    return int(text)
 
 
 def _class_names(labelled: Sequence[tuple[Annotation, list[str | int]]], base: int) -> list[str]:

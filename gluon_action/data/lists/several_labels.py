@@ -5,7 +5,7 @@ import os
 import re
 
 from ...errors import AnnotationError
-from .rows import Question, where
+from .question import Question, where
 
 # A file's name with its ending, or in quotes; then at most a number of frames; then the labels.
 _PATH = r"""(?:.*\.(?=\w*[A-Za-z])\w{2,5}|(["']).*\1)"""

@@ -47,10 +47,11 @@ def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading
     is_flow = reading.get('modality') == 'flow'
     if (is_folder or is_flow) and reading['decoder'] in ('decord', 'pyav'):  # a choice for the files of a mixed list
         reading = {**reading, 'decoder': 'auto'}
-    if (sample.first, sample.last) != (None, None):
+    by_name = 'part' in reading  # EPIC-KITCHENS: numbers of frames are those in the pictures' names
+    if by_name and (sample.first, sample.last) != (None, None):
         reading = {**reading, 'part': (sample.first, sample.last)}
     with VideoReader(sample.path, **reading) as reader:
-        first, length = _part(sample, reader, is_folder)
+        first, length = _part(sample, reader, is_folder, by_name)
         return reader.read([first + index for index in plan.indices(length, rng)])
 
 
@@ -124,7 +125,7 @@ class FramePlan:
                                  f'needs num_segments=1, new_step=1, no temporal_jitter and no slowfast, got {got}')
 
 
-def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, int]:
+def _part(sample: Sample, reader: VideoReader, is_folder: bool, by_name: bool) -> tuple[int, int]:
     """First frame and number of frames that a sample means."""
     length = len(reader)
     if reader.modality == 'flow' and sample.num_frames is not None:
@@ -137,7 +138,7 @@ def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, in
     if (sample.first, sample.last) != (None, None):
         if reader.modality == 'flow':
             return _numbered_part(sample, reader)
-        if is_folder:
+        if is_folder and by_name:
             return 0, length  # the reader knows no other frames
         if sample.start is None and sample.end is None:
             return _numbered_part(sample, reader)
@@ -152,7 +153,7 @@ def _part(sample: Sample, reader: VideoReader, is_folder: bool) -> tuple[int, in
 
 
 def _numbered_part(sample: Sample, reader: VideoReader) -> tuple[int, int]:
-    """First frame and number of frames of a range in a file, whose first frame has number 1, or in its flow.
+    """First frame and number of frames of a range in a video, whose first frame has number 1, or in its flow.
 
     Flow from frame i to frame j has an image for each step between them.
     """

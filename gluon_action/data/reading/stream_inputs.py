@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import VideoReadError
-from ..lists.rows import IMAGE_EXTENSIONS
+from ..lists.file_kinds import IMAGE_EXTENSIONS
 from .decoders import HIDES_FRAMES
 from .ffmpeg_log import FfmpegLog
 from .frame_folder import natural_order, picture_loader, same_number

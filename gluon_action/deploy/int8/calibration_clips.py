@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...data.lists.annotations import read_annotations
-from ...data.lists.rows import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from ...data.lists.file_kinds import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, is_hidden
 from ...data.preprocess import Preprocess
 from ...data.reading.video_reader import VideoReader
 from ...errors import UsageError, VideoReadError
@@ -52,7 +52,8 @@ def list_clips(sources: Sequence[str], bundle: Bundle, **reading) -> list[tuple[
     bundle : Bundle
         Knows the classes.
     **reading
-        For lists: ``root``, ``list_format``, ``label_base`` of `gluon_action.data.lists.annotations.read_annotations`.
+        For lists: ``root``, ``list_format``, ``list_encoding``, ``label_base`` of
+        `gluon_action.data.lists.annotations.read_annotations`.
 
     Raises
     ------
@@ -71,7 +72,8 @@ def list_clips(sources: Sequence[str], bundle: Bundle, **reading) -> list[tuple[
         raise UsageError(f'{flag}: is about a list, and {sources[0]} is a video or a folder of videos')
     videos = []
     for source in sources:
-        inside = sorted(path for path in Path(source).rglob('*') if path.suffix.lower() in VIDEO_EXTENSIONS) \
+        inside = sorted(path for path in Path(source).rglob('*') if path.suffix.lower() in VIDEO_EXTENSIONS
+                        and not any(map(is_hidden, path.relative_to(source).parts))) \
             if os.path.isdir(source) else []
         videos += [(str(path), None) for path in inside] or [(source, None)]
     return videos

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ... import __version__
 from ...data.flow.folder import ARRAY, MANIFEST, is_video_name
-from ...data.lists.rows import IMAGE_EXTENSIONS
+from ...data.lists.file_kinds import IMAGE_EXTENSIONS
 from ...data.reading.frame_folder import natural_order
 from ...errors import GluonActionError, OutputError, UsageError
 from ...files import new_part, to_json, write_file

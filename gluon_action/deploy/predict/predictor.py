@@ -17,7 +17,7 @@ from ...data.reading.stream import Frame, Skipped
 from ...errors import BundleError, UsageError, VideoReadError
 from ...evaluate.scores.fusion_weights import softmax
 from ...files import file_sha256
-from ..bundle.format import MODEL, Bundle, read_bundle
+from ..bundle.format import MODEL, Bundle, check_labels, read_bundle
 from ..onnx.model import OnnxModel
 from .inputs import Pictures, open_frames
 from .windows import Ballot, History, RollingMean, Window, WindowCutter, WindowFrames, WindowPlan
@@ -136,6 +136,8 @@ class Predictor:
         As in `WindowPlan`.
     flow_method : {'tvl1', 'farneback'}
         How optical flow is computed of a video, for a model that looks at flow.
+    labels : list of str, optional
+        Names of the classes in the order of their numbers, instead of the bundle's.
 
     Raises
     ------
@@ -153,14 +155,17 @@ class Predictor:
 
     def __init__(self, bundle: str | os.PathLike | Bundle | Described, *, model: Model | None = None,
                  stride: int | None = None, batch_size: int | None = None, rolling: float = ROLLING,
-                 vote: str = 'mean',
-                 threads: int | None = None, lead_in: bool = False, flow_method: str = 'tvl1'):
+                 vote: str = 'mean', threads: int | None = None, lead_in: bool = False, flow_method: str = 'tvl1',
+                 labels: list[str] | None = None):
         self.bundle = read_bundle(bundle) if isinstance(bundle, (str, os.PathLike)) else bundle
         if not isinstance(getattr(self.bundle, 'preprocess', None), Preprocess):
             raise UsageError(f'bundle must be the folder or the file of a model, or what describes one, got a '
                              f'{type(bundle).__name__}: Predictor(FOLDER) opens a model, and what it returns takes '
                              'videos')
-        self.preprocess, self.labels = self.bundle.preprocess, self.bundle.labels
+        self.preprocess, self.labels = self.bundle.preprocess, labels or self.bundle.labels
+        if labels:
+            known = getattr(self.bundle, 'num_classes', 0) or len(self.bundle.labels or ())
+            check_labels(labels, known or None, '--class-names')
         if batch_size is not None and batch_size < 1:
             raise UsageError(f'batch_size must be 1 window or more, got {batch_size}')
         if not 0 < rolling < math.inf:
