@@ -122,7 +122,7 @@ def test_the_papers_segments_come_before_the_runs(trained):
 
 @pytest.mark.parametrize('name, value', [
     ('num_segments', {'a': 1}), ('num_segments', 0), ('num_segments', 2 ** 40), ('num_segments', True),
-    ('crop_ratio', 'x'), ('data_aug', 'v9'),
+    ('num_segments', 1e300), ('crop_ratio', 7), ('crop_ratio', 'x'), ('data_aug', 'v9'),
     ('multi_label', 'yes'), ('model', 7), ('val_list', ['a']), ('num_crop', 2), ('dataset', 'elsewhere')])
 def test_what_others_wrote_into_config_json_is_taken_only_where_it_can_be(tmp_path, name, value):
     (tmp_path / 'config.json').write_text(json.dumps({'config': {name: value}}))
