@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import DeviceError
 
 # Bytes of addresses with which MXNet's wheel loads and computes; it was measured, by `ulimit -v`.
-_LEAST_ADDRESSES = 2 << 30
+_LEAST_ADDRESSES = 3 << 29
 
 
 def install() -> None:

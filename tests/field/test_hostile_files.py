@@ -15,23 +15,19 @@ import gluon_action  # before anything that imports MXNet
 
 # isort: split
 import numpy as np
-import onnx
 import pytest
-from bundles import make_bundle, make_model
+from bundles import make_bundle
 from loops import make_loop
-from onnx import TensorProto, helper, numpy_helper
 from tf_checkpoint_writer import field, table, write_checkpoint
 
 from gluon_action import files
 from gluon_action.data.lists.annotations import read_annotations
+from gluon_action.data.lists.parts_of_videos import read_clip_annotations
 from gluon_action.data.reading.single_clip import flow_clip
 from gluon_action.data.tfrecords.clips import ClipRecords
 from gluon_action.data.tfrecords.manifest import Manifest
 from gluon_action.deploy.bundle import format as bundle_format
 from gluon_action.deploy.bundle.format import read_bundle
-from gluon_action.deploy.onnx.header import read_header
-from gluon_action.deploy.onnx.model import OnnxModel
-from gluon_action.deploy.speed.cost import onnx_cost
 from gluon_action.errors import (
     AnnotationError,
     BundleError,
@@ -173,6 +169,7 @@ def test_parameters_of_another_type_are_not_taken_for_those_of_a_network():
 @pytest.mark.parametrize('name, content, kind, told', [
     ('a.csv', 'path,label,start,end\na.mp4,x,0,1\n', 'kinetics', 'a.csv line 2: has no youtube_id'),
     ('a.txt', f'a.mp4 {"9" * 5000}\nb.mp4 1\n', 'path_label', 'a.txt line 1: label .* is not an integer'),
+    ('a.txt', 'a.mp4 2147483648\nb.mp4 1\n', 'path_label', 'line 1: label 2147483648 is out of range 0..1048575'),
     ('a.json', '7', 'somethingsomethingv2', 'a.json: a list of objects with id and template is expected, got a int'),
     ('a.json', '[{"id": "1", "template": 7}]', 'somethingsomethingv2', 'a.json entry 1: id and template must be text'),
     ('a.txt', 'a\0b.mp4 1\n', 'path_label', 'is not a text file')])
@@ -180,6 +177,12 @@ def test_a_list_of_another_kind_is_refused_with_its_line(tmp_path, name, content
     (tmp_path / name).write_text(content)
     with pytest.raises(AnnotationError, match=told):
         read_annotations(str(tmp_path / name), list_format=kind)
+
+
+def test_a_number_of_a_class_makes_no_billion_classes(tmp_path):
+    (tmp_path / 'a.csv').write_text('video,start,end,labels\na.mp4,0,1,2147483648\n')
+    with pytest.raises(AnnotationError, match='a.csv line 2: label 2147483648 would make as many classes'):
+        read_clip_annotations(tmp_path / 'a.csv')
 
 
 def test_names_of_classes_beside_records_that_are_no_utf_8_are_named(tmp_path):
@@ -201,7 +204,7 @@ def test_an_entry_of_tensorflow_with_text_for_a_number_is_refused(tmp_path, numb
         read_tensorflow(prefix)
 
 
-# Bundles and ONNX.
+# Bundles.
 
 @pytest.mark.parametrize('name, value', [('precision', ['float32']), ('model', 7), ('outputs', []), ('input', {}),
                                          ('published', {'top1': 'high'}), ('opset', 'x')])
@@ -212,71 +215,6 @@ def test_a_manifest_with_another_kind_where_a_word_should_be_is_refused(tmp_path
     (folder / 'manifest.json').write_text(bundle_format.seal(manifest))
     with pytest.raises(BundleError, match=f'manifest.json: {name} cannot be'):
         read_bundle(folder)
-
-
-def elsewhere(name):
-    """A tensor whose numbers are in the file ``secret`` beside the model."""
-    tensor = numpy_helper.from_array(np.zeros(3, np.float32), name)
-    tensor.ClearField('raw_data')
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key='location', value='secret')
-    return tensor
-
-
-def constant(tensor):
-    return helper.make_node('Constant', [], ['outside'], value=tensor)
-
-
-def branch(*nodes, initializers=()):
-    return helper.make_graph([*nodes, helper.make_node('Identity', ['outside'], ['result'])], 'branch', [],
-                             [helper.make_tensor_value_info('result', TensorProto.FLOAT, [3])], initializers)
-
-
-def chosen(graph):
-    """A node that computes a graph, whichever way it goes."""
-    return helper.make_node('If', ['yes'], ['chosen'], then_branch=graph, else_branch=graph)
-
-
-def sparse(outside):
-    return helper.make_sparse_tensor(outside, numpy_helper.from_array(np.arange(3), 'places'), [9])
-
-
-ELSEWHERE = {
-    'a weight': lambda model: model.graph.initializer.append(elsewhere('outside')),
-    'a constant': lambda model: model.graph.node.insert(0, constant(elsewhere('value'))),
-    'a constant in a branch': lambda model: model.graph.node.insert(0, chosen(branch(constant(elsewhere('value'))))),
-    'a weight of a branch': lambda model: model.graph.node.insert(
-        0, chosen(branch(initializers=[elsewhere('outside')]))),
-    'a sparse weight': lambda model: model.graph.sparse_initializer.append(sparse(elsewhere('outside'))),
-    'a sparse constant': lambda model: model.graph.node.insert(0, helper.make_node(
-        'Constant', [], ['outside'], sparse_value=sparse(elsewhere('value')))),
-    'a function': lambda model: model.functions.append(helper.make_function(
-        'of.somebody', 'F', [], ['outside'], [constant(elsewhere('value'))], [helper.make_opsetid('', 13)])),
-    'training': lambda model: model.training_info.add().initialization.initializer.append(elsewhere('outside'))}
-
-
-@pytest.mark.parametrize('place', ELSEWHERE)
-def test_numbers_in_another_file_are_refused_wherever_a_model_keeps_them(tmp_path, place):
-    path = make_model(tmp_path / 'model.onnx')
-    assert read_header(path).whole
-    model = onnx.load(path)
-    ELSEWHERE[place](model)
-    path.write_bytes(model.SerializeToString())
-    (tmp_path / 'mine').write_bytes(np.full(3, 7, np.float32).tobytes())
-    os.link(tmp_path / 'mine', tmp_path / 'secret')  # a link to anywhere on the disk would serve
-    assert not read_header(path).whole
-    for use in (read_bundle, OnnxModel, lambda path: onnx_cost(path, (1, 3, 2, 8, 8))):
-        with pytest.raises(BundleError, match='model.onnx: keeps numbers in another file'):
-            use(path)
-
-
-def test_a_model_that_onnx_runtime_refuses_is_told_once_and_not_on_standard_output(tmp_path, capfd):
-    model = onnx.load(make_model(tmp_path / 'model.onnx'))
-    model.graph.node[0].op_type = 'Nothing'
-    (tmp_path / 'model.onnx').write_bytes(model.SerializeToString())
-    with pytest.raises(BundleError, match='model.onnx: ONNX Runtime cannot load it'):
-        OnnxModel(tmp_path / 'model.onnx')
-    assert capfd.readouterr().out == ''
 
 
 # Scores.

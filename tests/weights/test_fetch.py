@@ -685,3 +685,12 @@ def test_a_disk_that_refuses_the_cache_of_the_hub_is_named_with_the_way_out(serv
     server.files[path], server.tags[path] = CONTENT, f'"{SHA256}"'
     with pytest.raises(WeightsError, match='cache of huggingface_hub: .*No space left.*name another folder with HF_H'):
         plain(tmp_path / 'models', server, urls=(f'hf://owner/name@{server.commit}/model.bin',))
+
+
+@pytest.mark.parametrize('theirs', ['precious', ''])
+def test_a_link_laid_where_a_download_goes_is_not_followed(tmp_path, server, theirs):
+    (tmp_path / 'theirs').write_text(theirs)
+    (tmp_path / f'{FILE}.part').symlink_to(tmp_path / 'theirs')
+    with pytest.raises(WeightsError, match=f'{FILE}.part: cannot be written: Too many levels of symbolic links'):
+        plain(tmp_path, server)
+    assert (tmp_path / 'theirs').read_text() == theirs

@@ -13,6 +13,9 @@ from .question import Entry, ParsedList, Question, where
 from .text import is_integer, say_readings, undecoded
 
 _log = logging.getLogger(__name__)
+
+#: A higher number of a class is a mistake: networks would be built for as many.
+MOST_CLASSES = 1 << 20
 _NUMBER = re.compile(r'[-+]?\d+(\.\d*)?([eE][-+]?\d+)?')
 _SEVERAL = re.compile(r'\d+([,;|\s]+\d+)+')
 
@@ -131,16 +134,17 @@ def number_labels(entries: list[Entry], base: int, classes: list[str] | None) ->
 
 
 def check_range(entries: list[Entry], labels: list[tuple[int, ...]], limit: int | None, base: int | None) -> None:
-    """Refuse the first entry whose label is below 0, or not below `limit`."""
+    """Refuse the first entry whose label is below 0, or not below `limit`, or `MOST_CLASSES` where there is none."""
     lowest, highest = min(map(min, labels)), max(map(max, labels))
-    if lowest >= 0 and (limit is None or highest < limit):
+    top = limit or MOST_CLASSES
+    if lowest >= 0 and highest < top:
         return
     first = base or 0
     for entry, numbers in zip(entries, labels):
-        wrong = [number for number in numbers if number < 0 or (limit is not None and number >= limit)]
+        wrong = [number for number in numbers if number < 0 or number >= top]
         if not wrong:
             continue
-        allowed = f'{first}..{first + limit - 1}' if limit else f'{first} and up'
+        allowed = f'{first}..{first + top - 1}' if limit or wrong[0] > 0 else f'{first} and up'
         advice = '; check --num-classes'
         if base is None and lowest == 1 and highest == limit:
             advice = f'; labels run from 1 to {highest}: did the list start at 1? pass --label-base 1'

@@ -12,13 +12,13 @@ from ..reading.video_reader import VideoReader
 from .bounds import bounds_among
 from .class_files import ClassNames
 from .column_names import plain_title
+from .labels import MOST_CLASSES
 from .part_rows import EXPECTED, labels_of, read_rows
 from .places import Places
 from .question import Entry, where
 from .text import is_integer
 
 UNITS = ('seconds', 'frames')
-_MOST_CLASSES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -228,9 +228,9 @@ def _class_names(labelled: Sequence[tuple[Annotation, list[str | int]]], base: i
     names = {str(label): annotation for annotation, labels in labelled for label in labels}
     if names and all(map(is_integer, names)):
         highest = max(names, key=int)
-        if int(highest) > _MOST_CLASSES:
+        if int(highest) > MOST_CLASSES:
             raise AnnotationError(f'{names[highest].where}: label {highest} would make as many classes, more than '
-                                  f'{_MOST_CLASSES}; name the classes with --classes')
+                                  f'{MOST_CLASSES}; name the classes with --classes')
         return [str(number) for number in range(base, max(map(int, names)) + 1)]
     return sorted(names)
 
