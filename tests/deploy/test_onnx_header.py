@@ -70,6 +70,16 @@ def test_numbers_in_another_file_are_refused_wherever_a_model_keeps_them(tmp_pat
             use(path)
 
 
+def test_onnx_runtime_does_not_try_again_and_print(tmp_path, capfd, monkeypatch):
+    def fail(*_):
+        raise RuntimeError('broken')
+    path = make_model(tmp_path / 'model.onnx')
+    monkeypatch.setattr('onnxruntime.InferenceSession._create_inference_session', fail)
+    with pytest.raises(BundleError, match='model.onnx: ONNX Runtime cannot load it: broken'):
+        OnnxModel(path)
+    assert capfd.readouterr().out == ''
+
+
 def test_a_model_that_onnx_runtime_refuses_is_told_once_and_not_on_standard_output(tmp_path, capfd):
     model = onnx.load(make_model(tmp_path / 'model.onnx'))
     model.graph.node[0].op_type = 'Nothing'

@@ -101,6 +101,9 @@ class _Archive:
         if info.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(f'{self.path}: {name} in it is compressed, which torch.save does not do; the file was '
                                'packed again by another program')
+        whole = os.fstat(self._file.fp.fileno()).st_size
+        if max(size, info.compress_size) > whole:  # memory would be taken for as many
+            raise WeightsError(f'{self.path}: torn: {name} has {size} bytes, the file {whole}')
         data = self._file.read(info)
         if len(data) != size:
             raise WeightsError(f'{self.path}: torn: {name} has {len(data)} bytes instead of {size}')
