@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -76,7 +77,7 @@ def class_names_of(labels: Iterable[str], source: str) -> list[str]:
     """Names in a list in the order of their numbers: sorted. Those that differ in signs only are warned of."""
     names = sorted(set(labels))
     wrong = next(filter(undecoded, names), None)
-    if wrong is not None:
+    if wrong is not None and not os.path.isdir(source):  # a folder's name has the bytes that it has, whatever they mean
         raise AnnotationError(f'{source}: the name of a class is not UTF-8: {say_readings(wrong)}')
     alike = {letters: count for letters, count in Counter(map(letters_of, names)).items() if count > 1 and letters}
     if alike:
