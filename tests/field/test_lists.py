@@ -248,6 +248,13 @@ def test_one_table_with_a_split_column_numbers_both_parts_alike(tmp_path, text, 
     assert train.classes == val.classes == ['run', 'walk'] and 'numbered as they occur' not in caplog.text
 
 
+@pytest.mark.parametrize('text', ['', '\n \n', 'sep=;\n'])
+@pytest.mark.parametrize('format', ['auto', 'path_label', 'multi_label'])
+def test_a_list_without_a_line_lists_no_videos(tmp_path, text, format):
+    with pytest.raises(AnnotationError, match='list.txt: lists no videos'):
+        read(tmp_path, text, list_format=format)
+
+
 def test_a_comma_in_every_path_separates_nothing(tmp_path):
     assert told(read(tmp_path, 'a,b.mp4 walk\nc,d.mp4 run\n')) == [('a,b.mp4', 1), ('c,d.mp4', 0)]
 

@@ -89,6 +89,8 @@ def _parse(question: Question, tail: int, allowed: tuple[int, ...], expected: st
             raise AnnotationError(f'{where(question.setting, line)}: has no {"label" if row["path"] else "path"}; '
                                   f'got {dict(question.lines)[line]!r}')
         row['label'], = label
+    if not rows:  # an empty file whose format was named
+        return ParsedList([])
     _check_first(question, rows)
     labels = [(line, row['label']) for line, row in rows]
     by_name = are_names(labels, question.setting) if not question.classes else False
