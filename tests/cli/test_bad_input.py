@@ -102,7 +102,7 @@ def test_training_stops_at_a_video_that_cannot_be_read(call, listed, media, name
     assert f'{media / name}: cannot be read by ' in said
     assert f'({videos} line 2)' in said
     assert re.search(UNREADABLE[name], said), said
-    assert '--on-error skip' in said and '--overwrite' in said
+    assert '--on-error skip' in said and 'the same command starts anew' in said
 
 
 def test_training_leaves_them_out_and_lists_them(call, listed, tmp_path):

@@ -167,10 +167,10 @@ def test_parameters_of_another_type_are_not_taken_for_those_of_a_network():
 # Lists.
 
 @pytest.mark.parametrize('name, content, kind, told', [
-    ('a.csv', 'path,label,start,end\na.mp4,x,0,1\n', 'kinetics', 'a.csv line 2: has no youtube_id'),
+    ('a.csv', 'path,label,start,end\na.mp4,x,0,1\n', 'kinetics', 'a.csv line 2: needs youtube_id'),
     ('a.txt', f'a.mp4 {"9" * 5000}\nb.mp4 1\n', 'path_label', 'a.txt line 1: label .* is not an integer'),
     ('a.txt', 'a.mp4 2147483648\nb.mp4 1\n', 'path_label', 'line 1: label 2147483648 is out of range 0..1048575'),
-    ('a.json', '7', 'somethingsomethingv2', 'a.json: a list of objects with id and template is expected, got a int'),
+    ('a.json', '7', 'somethingsomethingv2', 'a.json: expected a list of objects with id and template'),
     ('a.json', '[{"id": "1", "template": 7}]', 'somethingsomethingv2', 'a.json entry 1: id and template must be text'),
     ('a.txt', 'a\0b.mp4 1\n', 'path_label', 'is not a text file')])
 def test_a_list_of_another_kind_is_refused_with_its_line(tmp_path, name, content, kind, told):
