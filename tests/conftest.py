@@ -35,6 +35,20 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show bytes that are no UTF-8 as escapes: a worker of pytest-xdist cannot send the names that tests have with them."""
+    report = yield
+    report.sections = [(title, _sendable(text)) for title, text in report.sections]
+    if report.failed and _sendable(str(report.longrepr)) != str(report.longrepr):
+        report.longrepr = _sendable(str(report.longrepr))
+    return report
+
+
+def _sendable(text):
+    return text.encode('utf-8', 'backslashreplace').decode()
+
+
 @pytest.fixture
 def as_found():
     """The environment with the machine's own way to other machines, for pip."""
