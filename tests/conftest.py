@@ -14,7 +14,7 @@ os.environ['OMP_NUM_THREADS'] = '1'
 # isort: split
 import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
 
-# Python would look through all modules for circles of objects every few moments: a twelfth of the time of the tests.
+# Python would look for reference cycles in all modules every few moments: a twelfth of the time of the tests.
 gc.collect()
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
@@ -37,7 +37,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Show bytes that are no UTF-8 as escapes: a worker of pytest-xdist cannot send the names that tests have with them."""
+    """Show bytes that are no UTF-8 as escapes: processes of pytest-xdist cannot send names that have them."""
     report = yield
     report.sections = [(title, _sendable(text)) for title, text in report.sections]
     if report.failed and _sendable(str(report.longrepr)) != str(report.longrepr):
