@@ -272,7 +272,8 @@ def _protocol(config: TestConfig, dataset, network: Network) -> dict[str, Any]:
         'mean': list(preprocess.mean), 'std': list(preprocess.std), 'value_range': list(preprocess.value_range),
         'average': config.averaged, 'consensus': config.consensus,
         'views_per_score': network.views_per_score, 'dtype': config.dtype,
-        'decoder': 'decord' if config.use_decord else config.decoder,
+        'decoder': 'decord' if config.use_decord else config.decoder, 'on_damage': config.on_damage,
+        'video_loader': config.video_loader, 'name_pattern': config.name_pattern,
         'published': network.weights['row'] if config.use_pretrained else None}
 
 

@@ -86,7 +86,7 @@ def test_what_another_test_left_is_not_gone_on_from(argv, weights, tmp_path, mon
     with reading(monkeypatch, stop_at=5):
         assert start(*argv) == 130
     before = unfinished(tmp_path / 'out')
-    for other in (['--num-segments', 2], ['--use-softmax'], ['--new-height', 50],
+    for other in (['--num-segments', 2], ['--use-softmax'], ['--new-height', 50], ['--on-damage', 'raise'],
                   ['--resume-params', tiny.save_tiny(tmp_path, 8, 2)[0]]):
         assert start(*argv, *other) == 2
         assert 'scores.unfinished: is of another test' in capsys.readouterr().err

@@ -98,7 +98,7 @@ def parse_hmdb51(question: Question) -> ParsedList:
     names = {path: os.path.basename(path).split('_test_split')[0] for path in files}
     wanted, entries = '1' if question.split == 'train' else '2', []
     for path in files:
-        for line, text in read_lines(path):
+        for line, text in read_lines(path, question.encoding):
             video, code = [*split_row(text, None, 1), ''][:2]
             if code not in ('0', '1', '2'):
                 raise AnnotationError(f'{where(path, line)}: expected a file name and 0, 1 or 2, got {text!r}')
