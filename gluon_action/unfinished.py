@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,16 @@ class _Nowhere:
 
 
 def stamp_of(path: str | os.PathLike) -> list[int] | None:
-    """Return what changes when a file does: bytes and time of the last change; None where there is none."""
+    """Return what changes when a file does, bytes and time of the last change; None where there is none.
+
+    Of a folder, as of frames, it is how many files it holds, and the newest time of theirs.
+    """
     try:
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            with os.scandir(path) as items:
+                times = [item.stat(follow_symlinks=False).st_mtime_ns for item in items]
+            return [len(times), max(times, default=0)]
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]

@@ -430,6 +430,12 @@ def test_auto_falls_back_to_decord_and_records_why(video, monkeypatch, caplog):
     assert caught.value.decoder == 'pyav, decord'
 
 
+def test_a_decoder_that_was_named_and_is_not_installed_is_not_replaced(video, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'decord', None)
+    with pytest.raises(UsageError, match='by decord, as was asked: decord cannot .*; pip install decord'):
+        VideoReader(video, decoder='decord')
+
+
 @pytest.mark.parametrize('call, words', [
     (lambda path: VideoReader(path, decoder='vlc'), "unknown decoder 'vlc'; there are auto, pyav, decord, opencv"),
     (lambda path: VideoReader(path, width=340), 'both be given or both be 0, got 340 and 0'),

@@ -575,3 +575,93 @@ EXAMPLES = dict(re.findall(r'^### (\w+)\n(?:(?!^#).*\n)*?```text\n((?:.*\n)*?)``
 def test_the_example_of_each_format_is_read_as_that_format(tmp_path, name):
     videos = read(tmp_path, EXAMPLES[name], multi_label=name.startswith('multi_label'))
     assert videos.format == name and len(videos.samples) == len(set(told(videos)))
+
+
+# ---------------------------------------------------------------- what looks like something else
+
+@pytest.mark.parametrize('title', ['age_range', 'price_interval', 'camera_time', 'wing_span'])
+def test_a_range_of_something_else_cuts_no_video(tmp_path, title):
+    sample, = read(tmp_path, f'path,label,{title}\na.mp4,0,18-25\n', 'a.csv', label_base=0).samples
+    assert (sample.start, sample.end) == (None, None)
+
+
+@pytest.mark.parametrize('titles, cells', [
+    ('from_time,to_time', '1.5,4'), ('time_range', '1.5-4'), ('clip_interval', '1.5-4'), ('segment', '1.5-4')])
+def test_bounds_of_a_part_by_these_titles_cut_it(tmp_path, titles, cells):
+    sample, = read(tmp_path, f'path,label,{titles}\na.mp4,0,{cells}\n', 'a.csv', label_base=0).samples
+    assert (sample.start, sample.end) == (1.5, 4)
+
+
+def test_one_class_of_videos_is_not_said_to_have_folders(tmp_path, caplog):
+    touch(tmp_path, 'one/walk/a.mp4', 'two/walk/deep/a.mp4')
+    assert read_annotations(str(tmp_path / 'one')).classes == ['walk'] and not caplog.text
+    read_annotations(str(tmp_path / 'two'))
+    assert "the only class is 'walk', and it has folders of its own" in caplog.text
+
+
+def test_folders_that_link_to_each_other_are_walked_once(tmp_path, caplog):
+    touch(tmp_path, 'set/walk/a.mp4', 'set/walk2/b.mp4', 'more/c.mp4')
+    (tmp_path / 'set/walk2/same').symlink_to(tmp_path / 'set/walk')  # its path begins as that of walk2
+    (tmp_path / 'set/walk/more').symlink_to(tmp_path / 'more')
+    (tmp_path / 'more/back').symlink_to(tmp_path / 'set/walk')
+    (tmp_path / 'more/up').symlink_to(tmp_path)
+    (tmp_path / 'more/self').symlink_to(tmp_path / 'more/self')
+    keys = [key for key, _ in told(read_annotations(str(tmp_path / 'set')))]
+    assert keys == ['walk/a.mp4', 'walk/more/c.mp4', 'walk2/b.mp4', 'walk2/same/a.mp4', 'walk2/same/more/c.mp4']
+    assert 'link to a folder above' in caplog.text
+
+
+@pytest.mark.parametrize('line, path, frames, label', [
+    ('clip 1 front 120 0', 'clip 1 front', 120, 0), ('a.mp4 (1).mp4 120 3', 'a.mp4 (1).mp4', 120, 3),
+    ('a.mp4 (1).mp4 3', 'a.mp4 (1).mp4', None, 3), ('clip 1 front 3', 'clip 1 front', None, 3),
+])
+def test_numbers_after_a_path_with_spaces_are_numbers(tmp_path, line, path, frames, label):
+    videos = read(tmp_path, f'{line}\n', label_base=0)
+    sample, = videos.samples
+    assert (sample.key, sample.num_frames, sample.label, videos.classes) == (path, frames, label, None)
+
+
+def test_a_class_name_may_end_in_a_number(tmp_path):
+    assert named(read(tmp_path, 'a.mp4 class 3\nb.mp4 class 4\n')) == {'a.mp4': 'class 3', 'b.mp4': 'class 4'}
+
+
+@pytest.mark.parametrize('rows', [
+    'video,label,class_id\na.mp4,walk,1\nb.mp4,run,2\nc.mp4,aim,0\n',
+    'video,label,class_id\na.mp4,walk,1\nb.mp4,run,2\n',
+    'video,label,class_id\na.mp4,walk,\nb.mp4,run,\n'])
+def test_training_and_clip_records_number_a_table_alike(tmp_path, rows):
+    path = write(tmp_path / 'a.csv', rows)
+    trained, cut = read_annotations(path, str(tmp_path), label_base=0), read_clip_annotations(path)
+    assert [sample.label for sample in trained.samples] == [part.labels[0] for part in cut.annotations]
+    assert trained.classes == cut.classes
+
+
+def test_one_based_numbers_with_names_are_alike_too(tmp_path):
+    path = write(tmp_path / 'a.csv', 'video,class_name,class_id\na.mp4,walk,2\nb.mp4,run,1\n')
+    trained, cut = read_annotations(path, str(tmp_path), label_base=1), read_clip_annotations(path, label_base=1)
+    assert trained.classes == cut.classes == ['run', 'walk']
+    assert [sample.label for sample in trained.samples] == [part.labels[0] for part in cut.annotations] == [1, 0]
+
+
+def test_an_unreadable_file_of_classes_beside_a_list_that_needs_none_is_warned_of(tmp_path, caplog):
+    for content in ('走\n跑\n'.encode('gbk'), b'', 'walk\nwalk\n'):
+        write(tmp_path / 'classes.txt', content)
+        assert told(read(tmp_path, 'a.mp4 0\nb.mp4 1\n')) == [('a.mp4', 0), ('b.mp4', 1)]
+        assert told(read(tmp_path, 'a.mp4,run\n', classes=['walk', 'run'])) == [('a.mp4', 1)]
+        assert told(read(tmp_path, 'a.mp4 run\n', classes=['walk', 'run'], multi_label=True)) == [('a.mp4', (1,))]
+        assert caplog.text.count('a file beside it is not used for the names of its classes') == 2
+        caplog.clear()
+        with pytest.raises(AnnotationError, match='classes.txt'):
+            read(tmp_path, 'a.mp4,run\n')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'gbk'])
+def test_a_file_of_classes_beside_a_list_may_be_encoded_as_it_is(tmp_path, encoding):
+    write(tmp_path / 'classes.txt', '走\n跑\n'.encode(encoding))
+    assert read(tmp_path, b'a.mp4 0\nb.mp4 1\n', list_encoding='gbk').classes == ['走', '跑']
+
+
+@pytest.mark.parametrize('content', ['path,num_frames,label\na.mp4,120.0,3\n', 'a.mp4,120.0,3\n'])
+def test_a_number_of_frames_may_be_written_as_pandas_does(tmp_path, content):
+    sample, = read(tmp_path, content, 'a.csv', label_base=0).samples
+    assert (sample.num_frames, sample.label) == (120, 3)

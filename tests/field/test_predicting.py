@@ -19,6 +19,7 @@ from gluon_action.deploy.predict.overlay_panel import COLORS, ClassColors, Panel
 from gluon_action.deploy.predict.predictor import Prediction, Predictor
 from gluon_action.deploy.predict.timeline import plot_timeline
 from gluon_action.deploy.predict.windows import History, Window
+from gluon_action.unfinished import stamp_of
 
 
 @pytest.fixture(scope='module')
@@ -193,6 +194,22 @@ def test_a_folder_of_class_folders_is_its_videos(bundle, tmp_path, capsys):
     assert find_videos([str(tmp_path / 'videos')]) == expected
     assert predict(bundle, tmp_path / 'videos', '--json', tmp_path / 'o.json', '--top-k', 1) == 0
     assert [video['path'] for video in json.loads((tmp_path / 'o.json').read_text())['videos']] == expected
+
+
+def test_a_picture_beside_videos_does_not_hide_them(tmp_path):
+    for name in ('a.mp4', 'poster.jpg', 'deep/b.mp4', '@eaDir/c.mp4', 'lost+found/d.mp4'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'x')
+    assert find_videos([str(tmp_path)]) == [str(tmp_path / 'a.mp4'), str(tmp_path / 'deep/b.mp4')]
+
+
+def test_a_folder_of_frames_is_another_once_a_frame_was_written_again(tmp_path):
+    write_frames(tmp_path / 'frames', range(1, 4))
+    before = stamp_of(tmp_path / 'frames')
+    assert stamp_of(tmp_path / 'frames') == before and before[0] == 3
+    first = sorted((tmp_path / 'frames').iterdir())[0]
+    os.utime(first, ns=(0, before[1] + 10))
+    assert stamp_of(tmp_path / 'frames') == [3, before[1] + 10]
 
 
 def test_what_is_no_folder_of_videos_stays_what_it_is(tmp_path):

@@ -51,11 +51,21 @@ def read_class_names(path: str | os.PathLike, encoding: str | None = None) -> li
     return names
 
 
-def names_beside(setting: str) -> tuple[str, list[str]] | None:
-    """File and class names of the first of `BESIDE` in the folder of a list; None where there is none."""
+def names_beside(setting: str, encoding: str | None = None) -> tuple[str, list[str]] | None:
+    """File and class names of the first of `BESIDE` in the folder of a list; None where there is none.
+
+    It is UTF-8, or encoded as the list is.
+    """
     folder = os.path.dirname(setting)
     path = next((path for name in BESIDE if os.path.isfile(path := os.path.join(folder, name))), None)
-    return (path, read_class_names(path)) if path and not os.path.samefile(path, setting) else None
+    if path is None or os.path.samefile(path, setting):
+        return None
+    try:
+        return path, read_class_names(path)
+    except AnnotationError:
+        if encoding is None:
+            raise
+        return path, read_class_names(path, encoding)
 
 
 class ClassNames:

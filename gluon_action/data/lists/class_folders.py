@@ -4,10 +4,11 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from pathlib import PurePath
 
 from ...errors import AnnotationError
-from .file_kinds import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, is_hidden
+from .file_kinds import VIDEO_EXTENSIONS, are_frames, is_hidden
 from .labels import named
 from .question import SPLITS, Entry, ParsedList, Question
 
@@ -36,8 +37,7 @@ def parse_folder(question: Question) -> ParsedList:
         classes += unknown
     parsed = named(question, entries, (training, classes) if classes else None)
     parsed.files, parsed.root = [top], top
-    if len(parsed.classes) == 1 and question.split == 'train' and any('/' in entry.path[len(entry.labels):].strip('/')
-                                                                      for entry in entries):
+    if len(parsed.classes) == 1 and question.split == 'train' and any(entry.path.count('/') > 1 for entry in entries):
         _log.warning('%s: the only class is %r, and it has folders of its own; if these are the classes, give %s', top,
                      parsed.classes[0], os.path.join(top, parsed.classes[0]))
     return parsed
@@ -77,42 +77,45 @@ def _classes_in(folder: str) -> list[str]:
 def _subfolders(folder: str, left_out: Counter) -> list[str]:
     names = []
     for item in _scan(folder, left_out):
-        if item.is_dir():
+        if _is_folder(item):
             names.append(item.name)
         else:
             left_out[_kind_of(item.name)] += 1
     return names
 
 
-def _videos_below(folder: str, name: str, left_out: Counter) -> Iterator[str]:
+def _videos_below(folder: str, name: str, left_out: Counter, above: Set[str] = frozenset()) -> Iterator[str]:
     """Paths of the videos of a class, `name` and what is below it; what else is there is counted.
 
-    A folder of pictures without videos is a video itself.
+    A folder of pictures without videos is a video itself. `above` are the real paths of folders that lead here.
     """
     items = _scan(folder, left_out)
-    folders = [item for item in items if item.is_dir()]
+    folders = [item for item in items if _is_folder(item)]
+    real = os.path.realpath(folder)
+    above = {*above, real, *map(str, PurePath(real).parents)}
     if _are_splits([item.name for item in folders]) and {item.name for item in folders} & set(SPLITS['train']):
         raise AnnotationError(f'{folder}: holds the splits {" and ".join(item.name for item in folders)} of one class; '
                               'put a folder for each split above those of the classes')
     for item in items:
         path = f'{name}/{item.name}'
-        if item.is_symlink() and os.path.realpath(folder).startswith(os.path.realpath(item.path)):
+        if item.is_symlink() and os.path.realpath(item.path) in above:
             left_out['link to a folder above'] += 1
-        elif item.is_dir():
-            if _is_frame_folder(item.path):
+        elif _is_folder(item):
+            if are_frames(inside.name for inside in _scan(item.path, Counter())):
                 yield path
             else:
-                yield from _videos_below(item.path, path, left_out)
+                yield from _videos_below(item.path, path, left_out, above)
         elif item.name.lower().endswith(VIDEO_EXTENSIONS):
             yield path
         else:
             left_out[_kind_of(item.name)] += 1
 
 
-def _is_frame_folder(folder: str) -> bool:
-    names = [item.name.lower() for item in _scan(folder, Counter())]
-    return any(name.endswith(IMAGE_EXTENSIONS) for name in names) and \
-        not any(name.endswith(VIDEO_EXTENSIONS) for name in names)
+def _is_folder(item: os.DirEntry) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _kind_of(name: str) -> str:

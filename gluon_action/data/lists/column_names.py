@@ -64,7 +64,8 @@ def bound_of(title: str) -> tuple[str, str] | None:
         'start', 'last' (the end, included), 'end' or 'both'; and 'seconds', 'frames' or 'milliseconds'.
     """
     words = title.split('_')
-    if words[-1] in _PAIRS and len(words) <= 2 and _KINDS.get(words[0], 'seconds') not in ('start', 'end', 'number'):
+    if words[-1] in _PAIRS and len(words) <= 2 and all(
+            _KINDS.get(word) not in (None, 'start', 'end', 'number') for word in words[:-1]):  # 'age_range' is none
         return 'both', _unit_of({_KINDS.get(word) for word in words} - {'other', None}) or 'seconds'
     kinds, sides = set(), []
     for word in words:

@@ -12,6 +12,8 @@ from .question import SPLITS, Question, where
 from .text import is_integer
 
 DELIMITERS = '\t,;|'
+#: Columns of the label, the surest first: a number is not to be mistaken.
+_LABELS = ('label_number', 'label', 'label_name', 'action_class')
 
 #: Names of paths that are words of every day too: alone they make no header.
 _ORDINARY = {'clip', 'clip_id', 'id', 'name', 'uri', 'video_id'}
@@ -137,6 +139,17 @@ def table_rows(source: str, lines: list[tuple[int, str]], delimiter: str | None)
 def by_usual_name(row: dict) -> dict:
     """A row by plain titles, with what has a usual name under that too."""
     return {**row, **{name: row[title] for name, title in usual_names(tuple(row)).items()}}
+
+
+def label_cell(row: dict):
+    """What a row by usual names says of its label: the first cell that is filled; None where none is."""
+    return next((row[name] for name in _LABELS if row.get(name) not in (None, '')), None)
+
+
+def class_name_in(row: dict) -> str:
+    """Name that a row gives to the number of its class; empty where it gives none."""
+    name = row.get('label_name') if 'label_number' not in row else row.get('label_name', row.get('label'))
+    return name if isinstance(name, str) else ''
 
 
 def published_bounds(row: dict[str, str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Which files are videos and which are pictures, by their names, and which ones no user put there."""
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: What FFmpeg reads pictures in motion from, the most usual first.
 VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.mpg', '.mpeg', '.m4v', '.wmv', '.flv', '.3gp', '.ts',
                     '.ogv', '.gif', '.mts', '.m2ts', '.m2t', '.mxf', '.vob', '.asf', '.f4v', '.3g2', '.divx', '.xvid',
@@ -17,3 +19,10 @@ _SYSTEM = {'__macosx', 'thumbs.db', 'desktop.ini', '$recycle.bin', 'system volum
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is a system's, not the user's: ``.DS_Store``, ``._a.mp4``, ``__MACOSX``."""
     return name.startswith('.') or name.lower() in _SYSTEM
+
+
+def are_frames(names: Iterable[str]) -> bool:
+    """Whether the files of a folder are the frames of a video: pictures, and no videos."""
+    plain = [name.lower() for name in names]
+    return any(name.endswith(IMAGE_EXTENSIONS) for name in plain) and \
+        not any(name.endswith(VIDEO_EXTENSIONS) for name in plain)

@@ -12,7 +12,18 @@ from . import official
 from .bounds import bounds_among
 from .class_folders import parse_folder
 from .column_names import COLUMN_NAMES, plain_title
-from .columns import by_usual_name, delimiter_of, header_of, of_split, records, rows_of, split_row, unused_columns
+from .columns import (
+    by_usual_name,
+    class_name_in,
+    delimiter_of,
+    header_of,
+    label_cell,
+    of_split,
+    records,
+    rows_of,
+    split_row,
+    unused_columns,
+)
 from .epic import parse_epic
 from .labels import are_names, labels_in, named
 from .plain_rows import (
@@ -139,12 +150,11 @@ def _of_rows(question: Question, rows: list[tuple[int, dict]]) -> ParsedList:
     known = question.classes or question.usual or ()
     labels, pairs = {}, []
     for line, row in rows:
-        label = next((row[name] for name in _LABELS if row.get(name) not in (None, '')), None)
+        label = label_cell(row)
         if isinstance(label, dict):
             raise AnnotationError(f'{where(question.setting, line)}: a label is a number or a name, got {label!r}')
         labels[line] = labels_in(label, question.multi_label, known)
-        name = row.get('label_name') if 'label_number' not in row else row.get('label_name', row.get('label'))
-        pairs.append((line, {'label': ' '.join(labels[line]), 'label_name': name if isinstance(name, str) else ''}))
+        pairs.append((line, {'label': ' '.join(labels[line]), 'label_name': class_name_in(row)}))
     entries = [_entry_of(question, row, line, labels[line]) for line, row in of_split(question, rows)]
     every = [(line, label) for line, row_labels in labels.items() for label in row_labels]
     if not question.classes and are_names(every, question.setting):
@@ -171,8 +181,6 @@ def _entry_of(question: Question, row: dict, line: int, labels: tuple[str, ...])
 
 
 _PATH_NAMES = COLUMN_NAMES['path']
-#: Columns of the label, the surest first: a number is not to be mistaken.
-_LABELS = ('label_number', 'label', 'label_name', 'action_class')
 
 #: Name of every format, as ``--list-format`` takes it, and what reads it.
 FORMATS: dict[str, Callable[[Question], ParsedList]] = {

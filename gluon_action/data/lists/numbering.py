@@ -35,7 +35,7 @@ def settle_names(question: Question, parsed: ParsedList) -> list[str] | None:
                          'knows others too, numbers differ: pass classes= of the training data set, or --class-names '
                          'FILE', question.setting, len(parsed.classes), parsed.classes[0])
         return parsed.classes
-    beside = question.beside
+    beside = _beside(question)
     if given:
         if beside and _moved(beside[1], given) is not None:
             _log.warning('%s: %s beside it numbers classes in another way than those that are given, which count',
@@ -52,6 +52,15 @@ def settle_names(question: Question, parsed: ParsedList) -> list[str] | None:
         _check_usual(question, parsed.entries, numbers)
         return list(question.usual)
     return None
+
+
+def _beside(question: Question) -> tuple[str, list[str]] | None:
+    """What lies beside a list that does not need it: a file that names no classes is no reason to stop."""
+    try:
+        return question.beside
+    except AnnotationError as error:
+        _log.warning('%s: a file beside it is not used for the names of its classes: %s', question.setting, error)
+        return None
 
 
 def _check_order(setting: str, own: Sequence[str], given: Sequence[str]) -> None:

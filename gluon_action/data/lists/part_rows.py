@@ -6,29 +6,30 @@ import re
 
 from ...errors import AnnotationError
 from .column_names import plain_title
-from .columns import by_usual_name, delimiter_of, header_of, table_rows
+from .columns import by_usual_name, class_name_in, delimiter_of, header_of, label_cell, table_rows
 from .formats import detect_format, parse_list
+from .plain_rows import names_by_number
 from .question import Question, where
 from .text import is_integer
 
 _PLAIN_FORMATS = ('gluoncv', 'path_label', 'folder')
-_LABELS = ('label', 'label_name', 'label_number', 'action_class')
 EXPECTED = 'expected columns such as video,start,end,labels'
 
 
-def read_rows(path: str, encoding: str | None = None) -> tuple[list[tuple[int, dict]], list[str] | None]:
+def read_rows(path: str, encoding: str | None = None,
+              label_base: int = 0) -> tuple[list[tuple[int, dict]], list[str] | None]:
     """(line, row by column) of each row, and the class names that came with them."""
     if not os.path.exists(path):
         raise AnnotationError(f'{path}: the list does not exist')
-    question = Question(path, encoding=encoding)
+    question = Question(path, encoding=encoding, label_base=label_base)
     if os.path.isfile(path):
         if not question.lines:
             raise AnnotationError(f'{path}: lists no videos; the file is empty')
         if question.json is not None:
-            return _json_rows(path, question.json), None
+            return _labelled(question, _json_rows(path, question.json))
         delimiter = delimiter_of(question.lines)
         if 'path' in header_of(question.lines, delimiter):
-            return [(line, _with_label(row)) for line, row in table_rows(path, question.lines, delimiter)], None
+            return _labelled(question, table_rows(path, question.lines, delimiter))
     list_format = detect_format(question)
     if list_format not in _PLAIN_FORMATS:
         raise AnnotationError(f'{where(path, 1)}: is no header of a table of videos; {EXPECTED}')
@@ -47,12 +48,15 @@ def _json_rows(path: str, content) -> list[tuple[int, dict]]:
     if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
         raise AnnotationError(f'{path}: expected a list of objects such as {{"video": "a.mp4", "start": 1.5, "end": 4, '
                               '"labels": ["train"]}')
-    return [(number, _with_label(by_usual_name({plain_title(key): value for key, value in item.items()})))
+    return [(number, by_usual_name({plain_title(key): value for key, value in item.items()}))
             for number, item in enumerate(content, 1)]
 
 
-def _with_label(row: dict) -> dict:
-    return {**row, 'label': next((row[name] for name in _LABELS if name in row), None)}
+def _labelled(question: Question, rows: list[tuple[int, dict]]) -> tuple[list[tuple[int, dict]], list[str] | None]:
+    """Rows with what training takes for their label, and the names that they give to numbers."""
+    pairs = [(line, {'label': str(label), 'label_name': class_name_in(row)})
+             for line, row in rows if (label := label_cell(row)) is not None]
+    return [(line, {**row, 'label': label_cell(row)}) for line, row in rows], names_by_number(pairs, question)
 
 
 def labels_of(value, place: str) -> list[str | int]:

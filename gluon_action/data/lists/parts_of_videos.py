@@ -143,7 +143,7 @@ def read_clip_annotations(path: str | os.PathLike, data_dir: str | os.PathLike =
     if unit not in UNITS or label_base not in (0, 1) or not 0 <= val_share < 1:
         raise UsageError(f'--unit must be {" or ".join(UNITS)}, --label-base 0 or 1, --val-share at least 0 and below '
                          f'1, got {unit!r}, {label_base} and {val_share}')
-    rows, names = read_rows(path, list_encoding)
+    rows, names = read_rows(path, list_encoding, label_base)
     if not rows:
         raise AnnotationError(f'{path}: lists no videos')
     if split is None and 'split' in rows[0][1]:

@@ -48,7 +48,7 @@ def parse_multi_label(question: Question, with_frames: bool = False) -> ParsedLi
             raise AnnotationError(f'{place}: has no label; expected a path and its labels, got {text!r}')
         entries.append(Entry(path, labels, question.setting, line, frames))
     if are_names(((entry.line, label) for entry in entries for label in entry.labels), question.setting):
-        return named(question, entries, question.beside)
+        return named(question, entries, None if question.classes else question.beside)
     return ParsedList(entries)
 
 
@@ -72,6 +72,7 @@ def label_tail(text: str) -> tuple[str, list[str]]:
 
 def frame_count(text: str, place: str) -> int | None:
     """The number of frames that a list gives; None for what GluonCV writes where it does not know."""
+    text = re.sub(r'\.0+$', '', text)  # pandas writes it where the column has gaps
     if not is_integer(text):
         raise AnnotationError(f'{place}: the number of frames, {text!r}, is not an integer')
     return int(text) if int(text) > 0 else None
@@ -166,6 +167,10 @@ def row_by_name(text: str) -> list[str] | None:
     path, frames, label = row
     if re.match(r'[-+\d,.:;]+(\s|$)', label):  # numbers are cut from the end, and what stands before a name is none
         return None
+    if not quoted and re.search(r'\s\d+$', label) and not (
+            re.search(f'{NAMED_VIDEO}$', path, re.IGNORECASE) and
+            not re.search(rf'\s\d+\s+\d+$|{NAMED_VIDEO}\s', label, re.IGNORECASE)):
+        return None  # 'clip 1 front 120 0' and 'a.mp4 (1).mp4 3': a path with spaces; of 'a.mp4 class 3' a name
     label = re.sub(r'''^(["'])(.*)\1$''', r'\2', label.strip())
     return [path, frames, label] if frames else [path, label]
 
@@ -202,7 +207,7 @@ def _roles(rows: list[list[str]]) -> list[str] | None:
     if len(splits) == 1 and len(rest) > 1:
         roles[splits[0]] = 'split'
         rest.remove(splits[0])
-    numbers = [index for index in rest if all_of(columns[index], is_integer)]
+    numbers = [index for index in rest if all_of(columns[index], lambda cell: is_integer(re.sub(r'\.0+$', '', cell)))]
     names = [index for index in rest if index not in numbers]
     if len(names) == 1 and len(numbers) <= 1:
         roles[names[0]] = 'label'

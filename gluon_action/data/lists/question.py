@@ -95,7 +95,7 @@ class Question:
         """File and class names that lie beside a list whose format says nothing of such files; None without."""
         if self.format not in _PLAIN_FORMATS or not os.path.isfile(self.setting):
             return None
-        return names_beside(self.setting)
+        return names_beside(self.setting, self.encoding)
 
 
 def where(source: str, line: int) -> str:

@@ -23,12 +23,16 @@ class DecoderTrouble(Exception):
     """A decoder that is not installed or failed, where another one may succeed."""
 
 
+class DecoderMissing(DecoderTrouble):
+    """A decoder that is not installed."""
+
+
 def import_decoder(module: str, package: str):
-    """Import a decoder's module, or raise `DecoderTrouble` with the package that brings it."""
+    """Import a decoder's module, or raise `DecoderMissing` with the package that brings it."""
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
-        raise DecoderTrouble(f'{package} cannot be loaded ({error}); pip install {package}') from error
+        raise DecoderMissing(f'{package} cannot be loaded ({error}); pip install {package}') from error
 
 
 def picture_stream(container, path: str):

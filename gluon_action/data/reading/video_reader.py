@@ -16,7 +16,7 @@ from .damage import check_on_damage
 from .decoders import PyavVideo
 from .decord_video import DecordVideo
 from .frame_folder import FrameFolder, Part
-from .media_file import DecoderTrouble
+from .media_file import DecoderMissing, DecoderTrouble
 from .sampling import frames_between
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class VideoReader:
         A video file, an animated GIF, or a folder of numbered pictures.
     decoder : {'auto', 'pyav', 'decord', 'opencv', 'pillow'}
         'auto' reads files with PyAV and, should that be absent or fail, with decord; folders with OpenCV, else Pillow.
-        'decord' leaves to PyAV, with a warning, what it cannot read or is known to show wrongly.
+        'decord' leaves to PyAV, with a warning, what it cannot read or is known to show wrongly; it must be installed.
         PyAV comes first because it is exact on every kind of file that was tried (decord is not: see `DecordVideo`)
         and decodes less to get at a few frames.
     width, height : int
@@ -98,6 +98,7 @@ class VideoReader:
             raise UsageError(f'on_damage {on_damage!r} needs PyAV, which hears of damage; decoder must be auto or pyav')
         self.modality, self._on_damage = modality, on_damage
         self._size, self._short_side = (width, height) if width else None, short_side
+        self._asked = decoder
         self._choices = self._openers(decoder, name_pattern, max(1, num_threads), part, tables)
         self._open_next()
 
@@ -249,6 +250,8 @@ class VideoReader:
             try:
                 source = open_source()
             except DecoderTrouble as trouble:
+                if isinstance(trouble, DecoderMissing) and name == self._asked == 'decord':  # no other was meant
+                    raise UsageError(f'{self.path}: cannot be read by decord, as was asked: {trouble}') from trouble
                 self._tried.append((name, trouble))
                 continue
             if self._tried:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ... import __version__
 from ...data.flow.folder import ARRAY, MANIFEST, is_video_name
-from ...data.lists.file_kinds import IMAGE_EXTENSIONS
+from ...data.lists.file_kinds import are_frames, is_hidden
 from ...data.reading.frame_folder import natural_order
 from ...errors import GluonActionError, OutputError, UsageError
 from ...files import new_part, to_json, write_file
@@ -188,7 +188,7 @@ def write_json(path: str | os.PathLike, predictor: Predictor,
 def find_videos(names: Sequence[str]) -> list[str]:
     """Return these videos, and in the place of a folder of videos all of them, those of folders in it too.
 
-    A folder that holds pictures, or optical flow, is a video itself. Hidden files are left out.
+    A folder that holds pictures and no videos, or optical flow, is a video itself. Hidden files are left out.
     """
     return [video for name in names for video in _videos_in(name) or [name]]
 
@@ -198,11 +198,10 @@ def _videos_in(folder: str, above: tuple[str, ...] = ()) -> list[str]:
     if place in above:  # a link to a folder that it is in
         return []
     try:
-        inside = sorted((name for name in os.listdir(folder) if not name.startswith('.') and name != '__MACOSX'),
-                        key=natural_order)
+        inside = sorted((name for name in os.listdir(folder) if not is_hidden(name)), key=natural_order)
     except (OSError, ValueError):  # no folder; what opens it will say what is wrong with it
         return []
-    if any(name.lower().endswith(IMAGE_EXTENSIONS) or name in (MANIFEST, ARRAY) for name in inside):
+    if are_frames(inside) or MANIFEST in inside or ARRAY in inside:
         return [folder]
     paths = [os.path.join(folder, name) for name in inside]
     return [video for path in paths for video in
