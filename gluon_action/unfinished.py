@@ -1,6 +1,7 @@
 """What is done of a long job, kept in a file while it runs: whoever interrupts it loses nothing that was finished."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -61,14 +62,16 @@ class Unfinished:
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Keep a result, which JSON can hold."""
+        if self._stream is _Nowhere:
+            return
         try:
             if self._stream is None:
                 self._stream = self._open()
-            self._stream.write(to_json(result, indent=None).encode())
+            _write(self._stream, result)
         except OSError as error:
-            if self._stream is not _Nowhere:
-                _log.warning('%s: cannot be written (%s); if this is interrupted now, it starts anew', self.path,
-                             error.strerror or error)
+            _log.warning('%s: cannot be written (%s); if this is interrupted now, it starts anew',
+                         self.path, error.strerror or error)
+            self.close()
             self._stream = _Nowhere
 
     def close(self) -> None:
@@ -102,19 +105,27 @@ class Unfinished:
         # Not through a link that somebody else put there.
         flags = os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
         stream = os.fdopen(os.open(self.path, flags, 0o666), 'wb', buffering=0)
-        stream.truncate(self._end if self.same else 0)
-        stream.seek(0, os.SEEK_END)
-        if not self.same:
-            stream.write(to_json({'job': self._job}, indent=None).encode())
+        try:
+            stream.truncate(self._end if self.same else 0)
+            stream.seek(0, os.SEEK_END)
+            if not self.same:
+                _write(stream, {'job': self._job})
+        except OSError:
+            stream.close()
+            raise
         return stream
 
 
-class _Nowhere:
-    """Takes what cannot be written."""
+def _write(stream, value: Mapping[str, Any]) -> None:
+    """Add a line, or nothing: a part of one, all that a disk may have room for, would hide every later line."""
+    line, end = to_json(value, indent=None).encode(), stream.tell()
+    if stream.write(line) != len(line):
+        stream.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    @staticmethod
-    def write(data: bytes) -> None:
-        """Drop it."""
+
+class _Nowhere:
+    """Where there is no room any more."""
 
     @staticmethod
     def close() -> None:

@@ -49,8 +49,12 @@ def build_parser(network: str | None = None) -> argparse.ArgumentParser:
 
 
 def parse_args(argv: Sequence[str] | None = None, network: str | None = None) -> argparse.Namespace:
-    """Read the command line of one network's script, or of the command for both."""
-    args = build_parser(network).parse_args(argv)
+    """Read the command line of one network's script, or of the command for both; ``given`` are the options in it."""
+    parser, unset = build_parser(network), object()
+    args = parser.parse_args(argv)
+    # What has a value already is given no default: so what is still this object was not named.
+    named = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args), unset)))
+    args.given = {name for name, value in vars(named).items() if value is not unset}
     args.network = network or args.network
     return args
 
@@ -78,17 +82,17 @@ config_from = functools.partial(options.config_from, EstimatorConfig)
 def main(args: argparse.Namespace) -> int:
     """Do what the mode says, and say where the results are."""
     from ..train.recipes.clip_estimator_defaults import as_stored
-    config = as_stored(config_from(args))
+    config = as_stored(config_from(args), args.given)
     check_config(config)
     engine.set_threads()
     from ..train.recipes import clip_estimator as estimator
     if config.trains:
-        print(estimator.train(config).summary())
+        print(estimator.train(config, args.given).summary())
     elif config.mode == 'eval':
-        print(_scores(estimator.evaluate(config)))
+        print(_scores(estimator.evaluate(config, args.given)))
         print(Path(config.model_dir, 'eval.json'))
     elif config.mode == 'predict':
-        print(*estimator.predict(config), sep='\n')
+        print(*estimator.predict(config, args.given), sep='\n')
     else:
         print(_export(config))
     return 0

@@ -103,8 +103,11 @@ def _is_output(entry: Any, count: int, nodes: list) -> bool:
 def _outputs(node: dict[str, Any]) -> int:
     if node['op'] == 'null':
         return 1
-    told = [node[key].get('num_outputs', '') for key in _ATTRIBUTES if key in node]
-    return max([_MOST_OUTPUTS, *(int(number) for number in told if number.isdecimal() and len(number) < 6)])
+    settings = [node[key] for key in _ATTRIBUTES if key in node]
+    told = [said.get(name, '') for said in settings for name in ('num_outputs', 'sections')]
+    # A split at places gives a part for each of them; the first of them is 0.
+    places = [said['indices'].count(',') + 1 for said in settings if 'indices' in said]
+    return max([_MOST_OUTPUTS, *places, *(int(number) for number in told if number.isdecimal() and len(number) < 6)])
 
 
 def _is_number(value: Any, below: int) -> bool:

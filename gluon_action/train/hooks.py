@@ -21,7 +21,8 @@ from .run.states_file import save_states
 class SaveCheckpoints(Hook):
     """Saves the state after every epoch, every so many steps or minutes, and before SIGTERM ends the run.
 
-    The signal waits until a step, or a batch of a validation, is done; then `Terminated` is raised.
+    The signal waits until an update, or a batch of a validation, is done; then `Terminated` is raised. An update has
+    several batches where the learner accumulates their gradients.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class SaveCheckpoints(Hook):
         wait_with_termination(True)
 
     def on_batch(self, loop, batch):
-        """End here rather than after one more step."""
+        """End here rather than after one more update."""
         self._end_if_told(loop)
 
     def on_step(self, loop, result):

@@ -32,10 +32,12 @@ from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.frame_features import FeatureRecipe
 from gluon_action.train.recipes.frame_features_config import FeatureTraining
 from gluon_action.train.recipes.recognizer import RecognizerRecipe, open_folder
+from gluon_action.train.run.by_steps import fit_by_steps
 from gluon_action.train.run.checkpoint import CheckpointDir
 from gluon_action.train.run.folder import FolderMessages, SaveDir
 from gluon_action.train.run.lock import LOCK, held
 from gluon_action.train.run.run import resume_hint_on_error
+from gluon_action.train.run.run import run as run_recipe
 
 MODEL = tiny.OF_RUNS
 MESSAGES = FolderMessages(folder='--out', other_run='', other_lists='', resume_hint='again from {checkpoint}',
@@ -151,7 +153,30 @@ def test_every_command_that_trains_holds_its_folder(tmp_path, recipe, option):
     assert not (tmp_path / 'run' / LOCK).exists()
 
 
+def test_a_lock_that_another_user_left_is_named(tmp_path, monkeypatch):
+    (tmp_path / LOCK).write_text('')
+    opened = os.open
+
+    def denied(path, *args):
+        if str(path).endswith(LOCK):
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        return opened(path, *args)
+    monkeypatch.setattr(os, 'open', denied)
+    told = rf'--out .*: {tmp_path / LOCK} is of another user: Permission denied. Remove it when no run writes there'
+    with pytest.raises(OutputError, match=told), held(tmp_path, '--out'):
+        pass
+
+
 # Before the first checkpoint
+
+@pytest.mark.parametrize('make', [os.mkfifo, lambda path: path.write_text('[' * 100_000)])
+def test_a_config_json_that_is_none_is_of_something_else(tmp_path, make):
+    make(tmp_path / 'config.json')
+    with pytest.raises(UsageError, match='holds a run already'):
+        open_folder(TrainConfig(model=MODEL, dataset='custom', save_dir=str(tmp_path)))
+    with pytest.raises(UsageError, match='holds the config.json of something else'):
+        estimator.open_folder(EstimatorConfig(model_dir=str(tmp_path), mode='train'))
+
 
 def test_what_a_start_without_a_checkpoint_left_is_no_run(tmp_path, caplog):
     caplog.set_level('INFO')
@@ -178,7 +203,13 @@ def test_a_run_that_failed_at_once_is_simply_started_again(flags, tmp_path, caps
     said = capsys.readouterr().err
     assert 'the loss is nan' in said or 'not finite' in said
     assert 'There is no checkpoint yet' in said and 'kept' not in said
+    left = {path.name for path in tmp_path.glob('events.out.tfevents.*')}
+    with open(tmp_path / 'train.log', 'a') as log:
+        log.write('of the start that failed\n')
     assert here(flags) == 0
+    # Nothing of the start that failed is mixed with the run.
+    assert left and not left & {path.name for path in tmp_path.glob('events.out.tfevents.*')}
+    assert 'of the start that failed' not in (tmp_path / 'train.log').read_text()
 
 
 def test_a_loss_that_is_lost_later_says_which_state_is_kept(tmp_path):
@@ -326,6 +357,49 @@ def test_sigterm_in_an_evaluation_repeats_it_and_no_step(tmp_path, monkeypatch):
     assert CheckpointDir(tmp_path / 'run' / 'checkpoints').newest().name == 'step-00000002'
     result = estimator.train(config)
     assert result.step == 2 and result.history[0]['val_count'] == 2 and result.history[0]['loss'] > 0
+    # No score of training is made up where none of its batches was seen.
+    assert not [name for name in result.history[0] if name.startswith('train_') or name == 'steps_per_second']
+    log = (tmp_path / 'run' / 'train.log').read_text()
+    assert 'step 2: loss=' in log and 'steps/sec' not in log and 'precision' not in log.split('evaluation')[0]
+
+
+def test_stretches_that_become_shorter_repeat_no_step_and_add_none(tmp_path):
+    class Stop(Hook):
+        def on_step(self, loop, result):
+            if result.step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def fit(loop, every, *hooks):
+        fit_by_steps(loop, Batches(), every=every, total=9, hooks=lambda: [*hooks, SaveCheckpoints(folder)])
+        return loop
+    folder = CheckpointDir(tmp_path / 'whole')
+    whole = fit(make_loop(), 5)
+    folder = CheckpointDir(tmp_path / 'stopped')
+    with pytest.raises(Terminated), heeding_termination():
+        fit(make_loop(), 5, Stop())
+    again = make_loop()
+    again.load_state_dict(folder.load_latest().state)
+    assert (again.progress.step, again.progress.batch) == (4, 4)
+    fit(again, 2)
+    assert again.progress.step == whole.progress.step == 9 and same(weights(again), weights(whole))
+    assert [record['step'] for record in again.progress.history] == [4, 6, 8, 9]
+
+
+def test_of_several_machines_each_ends_at_once(tmp_path):
+    recipe, found = RecognizerRecipe(TrainConfig(model=MODEL, kvstore='dist_sync')), []
+    assert recipe.has_others and not RecognizerRecipe(TrainConfig(model=MODEL, kvstore='device')).has_others
+
+    class Told(RecognizerRecipe):
+        def check(self):
+            pass
+
+        def open_folder(self, cleanup):
+            found.append(signal.getsignal(signal.SIGTERM))
+            raise UsageError('enough')
+    for store in ('dist_sync', None):
+        with pytest.raises(UsageError, match='enough'):
+            run_recipe(Told(TrainConfig(model=MODEL, kvstore=store)))
+    assert found[0] is signal.SIG_DFL is not found[1]
 
 
 @pytest.mark.slow
@@ -338,10 +412,16 @@ def test_a_scheduler_ends_the_command_with_143_and_it_is_resumed(flags, tmp_path
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
                                 env={**os.environ, 'PAUSE': str(pause)})
     process, log = start(tmp_path / 'run', 0.1), tmp_path / 'run' / 'train.log'
-    while not (log.exists() and 'Epoch[001] Batch [0001]' in log.read_text()):
-        assert process.poll() is None
-    os.killpg(process.pid, signal.SIGTERM)
-    output = process.communicate(timeout=60)[0]
+    try:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and 'Epoch[001] Batch [0001]' in log.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        output = process.communicate(timeout=60)[0]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 143 and 'Traceback' not in output
     newest = max((tmp_path / 'run' / 'checkpoints').iterdir())
     assert int(newest.name[5:]) > 6

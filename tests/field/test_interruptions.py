@@ -3,6 +3,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from small_tests import results_of, start, warnings_of
 
 from gluon_action.data.video_dataset import VideoClsCustom
 from gluon_action.evaluate.scores.files import read_scores
+from gluon_action.unfinished import Unfinished
 
 MODEL = tiny.NAME
 
@@ -132,3 +134,20 @@ def test_where_nothing_can_be_kept_a_test_goes_on_and_says_so_once(argv, tmp_pat
     assert start(*argv) == 0
     assert sum('if this is interrupted now, it starts anew' in line for line in warnings_of(caplog)) == 1
     assert not (tmp_path / 'somewhere').exists() and results_of(tmp_path / 'out')['n_scored'] == 16
+
+
+def test_a_disk_with_room_for_a_part_of_a_line_tears_none(tmp_path, caplog):
+    kept = Unfinished(tmp_path / 'x', {'job': 1})
+    kept.add({'number': 1})
+    before, limits = (tmp_path / 'x').read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        for number in (2, 3):
+            kept.add({'number': number})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    kept.add({'number': 4})
+    kept.close()
+    assert (tmp_path / 'x').read_bytes() == before
+    assert sum('if this is interrupted now, it starts anew' in line for line in warnings_of(caplog)) == 1
+    assert Unfinished(tmp_path / 'x', {'job': 1}).done == [{'number': 1}]

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import logging
+import os
 import re
 
 import numpy as np
@@ -11,6 +12,7 @@ from clips import CLASSES, write_clips
 from small_tests import results_of, start, warnings_of
 
 from gluon_action import model_zoo
+from gluon_action.cli import clip_estimator as estimator_command
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.feature_extraction.backbone import Backbone
 from gluon_action.errors import UsageError, WeightsError
@@ -197,8 +199,30 @@ def test_classes_and_clips_of_an_estimator_are_those_of_its_records(records, tmp
     given = as_stored(estimator(records, tmp_path, clip_length=4, num_classes=7))
     assert (given.num_classes, given.clip_length, given.frame_height) == (7, 4, 224)
     (records / 'manifest.json').write_text('{"settings": {"clip_length": "8", "cut": []}}')
-    (records / 'train' / 'classes.txt').unlink()
+    (records / 'train' / 'classes.txt').write_bytes(b'\xff')
     assert as_stored(estimator(records, tmp_path)) == estimator(records, tmp_path)
+    (records / 'manifest.json').write_text('[' * 100_000)
+    (records / 'train' / 'classes.txt').unlink()
+    os.mkfifo(records / 'train' / 'classes.txt')
+    assert as_stored(estimator(records, tmp_path)) == estimator(records, tmp_path)
+
+
+def test_a_flag_that_is_given_is_obeyed_though_it_is_the_default(records, tmp_path):
+    flags = ['--mode', 'train', '--model_dir', str(tmp_path), '--train_subset_dir_path', str(records / 'train')]
+    for more, said in (([], (3, 8, 32)), (['--clip_length', '64'], (3, 64, 224)), (['--num_classes=6'], (6, 8, 32))):
+        args = estimator_command.parse_s3dg([*flags, *more])
+        found = as_stored(estimator_command.config_from(args), args.given)
+        assert (found.num_classes, found.clip_length, found.frame_height) == said
+
+
+def test_records_of_other_classes_than_the_run_are_named(records, tmp_path):
+    (tmp_path / 'run').mkdir()
+    config = dataclasses.asdict(estimator(records, tmp_path, num_classes=5))
+    (tmp_path / 'run' / 'config.json').write_text(json.dumps({'config': config}))
+    with pytest.raises(UsageError, match='eval: classes.txt beside the records names 3 classes, but the run has 5'):
+        as_stored(estimator(records, tmp_path, mode='eval'))
+    (records / 'eval' / 'classes.txt').unlink()
+    assert as_stored(estimator(records, tmp_path, mode='eval')).num_classes == 5
 
 
 def test_a_run_of_an_estimator_is_evaluated_as_it_was_trained(records, tmp_path):

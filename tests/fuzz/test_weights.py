@@ -1,4 +1,5 @@
 """Damaged files of weights: whatever they hold, they are read or refused with our own errors."""
+import contextlib
 import json
 
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
@@ -146,7 +147,9 @@ def test_exported_graphs(tmp_path, cases):
         try:
             attribute(read_symbol(tmp_path / 'x'), 'data', '__input_size__')
         except ValueError:
-            pass
+            return
+        with contextlib.suppress(mx.MXNetError, UnicodeDecodeError):  # what passes does not harm it
+            mx.sym.load_json((tmp_path / 'x').read_text())
     check(read, cases)
 
 

@@ -188,7 +188,8 @@ def test_records_are_dropped_by_their_place(tmp_path):
     path = tmp_path / 'metrics.jsonl'
     path.write_text('\n'.join(json.dumps(record) for record in (
         {'kind': 'batch', 'epoch': 0, 'step': 6}, {'kind': 'epoch', 'epoch': 0, 'step': 6},
-        {'split': 'val', 'epoch': 0, 'step': 6}, {'split': 'train', 'epoch': 1, 'step': 7})) + '\n')
+        {'kind': 'stretch', 'epoch': 0, 'step': 6}, {'split': 'val', 'epoch': 0, 'step': 6},
+        {'split': 'train', 'epoch': 1, 'step': 7})) + '\n')
     drop_later(path, epoch=0, step=6)  # all batches of epoch 0 are done, its validation is not
     assert records_of(path) == [{'kind': 'batch', 'epoch': 0, 'step': 6}]
     drop_later(tmp_path / 'missing.jsonl', 0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,14 @@ _MESSAGES = FolderMessages(
     start_hint='{path} holds no checkpoint yet: the same command starts again.')
 
 
-def train(config: EstimatorConfig) -> TrainResult:
+def train(config: EstimatorConfig, given: Collection[str] | None = None) -> TrainResult:
     """Train, evaluating every --monitor_steps in mode ``'train_and_eval'``; a run that is there is resumed.
+
+    Parameters
+    ----------
+    config : EstimatorConfig
+    given : collection of str, optional
+        See `as_stored`.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def train(config: EstimatorConfig) -> TrainResult:
     GluonActionError
         When data, weights, devices or the disk fail; what was saved before is kept.
     """
-    return run(EstimatorRecipe(as_stored(config)))
+    return run(EstimatorRecipe(as_stored(config, given)))
 
 
 class EstimatorRecipe(Recipe):
@@ -107,7 +113,7 @@ class EstimatorRecipe(Recipe):
         folder.announce()
         if folder.checkpoint:
             before = folder.checkpoint.state['config']
-            self.config = dataclasses.replace(self.config, restart=before['restart'])
+            self.config = dataclasses.replace(self.config, restart=before.get('restart', EstimatorConfig.restart))
             if self.config.checkpoint_path is not None:
                 log.info('--checkpoint_path %s is ignored: %s has a checkpoint of its own.',
                          self.config.checkpoint_path, folder.path)
@@ -174,15 +180,15 @@ def open_folder(config: EstimatorConfig) -> ModelDir:
     return ModelDir(path, config, _MESSAGES, FREE_TO_CHANGE, trains=config.trains, restart=config.restart)
 
 
-def evaluate(config: EstimatorConfig) -> dict[str, Any]:
-    """Score the evaluation clips once and write ``eval.json``; returns what is in it.
+def evaluate(config: EstimatorConfig, given: Collection[str] | None = None) -> dict[str, Any]:
+    """Score the evaluation clips once and write ``eval.json``; returns what is in it. Parameters as `train`'s.
 
     Raises
     ------
     UsageError
         When choices contradict each other, or there is an ``eval.json`` already.
     """
-    config = as_stored(config)
+    config = as_stored(config, given)
     check_config(config)
     contexts = devices(config)
     folder = open_folder(config)
@@ -201,15 +207,17 @@ def evaluate(config: EstimatorConfig) -> dict[str, Any]:
     return result
 
 
-def predict(config: EstimatorConfig) -> list[Path]:
+def predict(config: EstimatorConfig, given: Collection[str] | None = None) -> list[Path]:
     """Write what the network says of every clip, labelled or not, to ``predictions.csv`` and ``predictions.json``.
+
+    Parameters as `train`'s.
 
     Raises
     ------
     UsageError
         When choices contradict each other, or there are predictions already.
     """
-    config = as_stored(config)
+    config = as_stored(config, given)
     check_config(config)
     contexts = devices(config)
     folder = open_folder(config)

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from ...data.tfrecords.clips import CLASSES_FILE
 from ...data.tfrecords.manifest import MANIFEST
 from ...data.tfrecords.record_sets import find_records
+from ...errors import UsageError
+from ...files import open_file, parse_json
 from ...run_config import read_run_config
 from .clip_estimator_config import EstimatorConfig
 
@@ -20,31 +22,45 @@ _CLIP = ('clip_length', 'frame_height', 'frame_width')
 _OF_RUN = ('num_classes', *_CLIP, 'channels', 'label_mode', 'min_depth', 'depth_multiplier')
 
 
-def as_stored(config: EstimatorConfig) -> EstimatorConfig:
-    """Return choices in which defaults of the flags are replaced by what records, or the run, say.
+def as_stored(config: EstimatorConfig, given: Collection[str] | None = None) -> EstimatorConfig:
+    """Return choices in which those that were not asked for are as records, or the run, say.
 
     ``classes.txt`` beside the records says how many classes there are, and ``manifest.json`` of what made them how long
-    and how large clips are. A run that is evaluated, applied or exported says both in its ``config.json``. What is said
-    is logged.
+    and how large clips are. A run that is evaluated, applied or exported says both in its ``config.json``; as many
+    classes as it had, its network has, whatever lies beside the records. What is said is logged.
+
+    Parameters
+    ----------
+    config : EstimatorConfig
+    given : collection of str, optional
+        Options that were asked for; by default those that are not what they are by default.
 
     Raises
     ------
     UsageError
-        When no file fits the setting of the records.
+        When no file fits the setting of the records, or their classes are not as many as the run's.
     """
     said: dict[str, Any] = {}
     if not config.trains:
         before = (read_run_config(config.checkpoint_path or config.model_dir) or {}).get('config', {})
         if before.get('network') == config.network:
             said = {name: before[name] for name in _OF_RUN if _is_like(before.get(name), name)}
+    beside = trained = None
     subset = config.mode if config.mode in ('eval', 'predict') else 'train'
     setting = getattr(config, f'{subset}_subset_dir_path')
     if setting and (config.trains or config.mode == subset):
-        said |= _said_by_records(Path(find_records(setting)[0]).parent)
-    default = {name: getattr(config, name) == getattr(EstimatorConfig, name) for name in said}
-    if not all(default.get(name, True) for name in _CLIP):  # a size that was given is not mixed with another
+        of_records = _said_by_records(Path(find_records(setting)[0]).parent)
+        beside, trained = of_records.get('num_classes'), said.get('num_classes')
+        said |= of_records | {'num_classes': trained or beside}
+    if given is None:
+        given = {name for name in said if getattr(config, name) != getattr(EstimatorConfig, name)}
+    if beside and trained and beside != trained and 'num_classes' not in given:
+        raise UsageError(f'{setting}: {CLASSES_FILE} beside the records names {beside} classes, but the run has '
+                         f'{trained}; give records of the classes that it was trained on')
+    if not given.isdisjoint(_CLIP):  # a size that was given is not mixed with another
         said = {name: value for name, value in said.items() if name not in _CLIP}
-    taken = {name: value for name, value in said.items() if default[name] and value != getattr(config, name)}
+    taken = {name: value for name, value in said.items()
+             if name not in given and value not in (None, getattr(config, name))}
     if taken:
         log.info('As the records or the run say: %s', ' '.join(f'--{name} {value}' for name, value in taken.items()))
     return dataclasses.replace(config, **taken)
@@ -53,16 +69,18 @@ def as_stored(config: EstimatorConfig) -> EstimatorConfig:
 def _said_by_records(folder: Path) -> dict[str, Any]:
     said: dict[str, Any] = {}
     try:
-        names = (folder / CLASSES_FILE).read_text('utf-8').splitlines()
+        with open_file(folder / CLASSES_FILE) as file:
+            names = file.read().decode('utf-8').splitlines()
         said['num_classes'] = sum(bool(name.strip()) for name in names) or None
     except (OSError, ValueError):  # what opens the records says what is wrong with it
         pass
     for place in (folder, folder.parent):
         try:
-            manifest = json.loads((place / MANIFEST).read_text('utf-8'))
+            with open_file(place / MANIFEST) as file:
+                manifest = parse_json(file.read())
             settings = manifest['settings']
             clip = settings['clip_length'], settings['cut']['height'], settings['cut']['width']
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        except (OSError, ValueError, LookupError, TypeError):
             continue
         said |= dict(zip(_CLIP, clip))
         break

@@ -93,7 +93,8 @@ class RecognizerRecipe(Recipe):
     _teacher: dict[str, Any] | None = None
 
     @property
-    def _has_others(self) -> bool:
+    def has_others(self) -> bool:
+        """Whether other machines train with this one."""
         return (self.config.kvstore or '').startswith('dist')
 
     @property
@@ -116,7 +117,7 @@ class RecognizerRecipe(Recipe):
 
     def open_folder(self, cleanup):
         """Return `save_dir`, which is this run's from now on."""
-        if not self._has_others:
+        if not self.has_others:
             cleanup.enter_context(held(self.config.save_dir, self.messages.folder))
         folder = open_folder(self.config, self.messages)
         if folder.checkpoint:
@@ -138,7 +139,7 @@ class RecognizerRecipe(Recipe):
     def open_data(self, cleanup):
         """Open the lists. Of several machines, the folder belongs to the first."""
         data = open_data(self.config, self.card, cleanup)
-        if self._has_others and data.rank == 0:
+        if self.has_others and data.rank == 0:
             cleanup.enter_context(held(self.config.save_dir, self.messages.folder))
         return data
 
@@ -240,9 +241,10 @@ def _length(sample) -> int | None:
 
 
 def _warn_of_another_schedule(before: dict[str, Any], config: TrainConfig) -> None:
-    if before['num_epochs'] != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
-        log.warning('--num-epochs was %d and is %d: the %s schedule is another one from here on.',
-                    before['num_epochs'], config.num_epochs, config.lr_mode)
+    epochs = before.get('num_epochs', TrainConfig.num_epochs)
+    if epochs != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
+        log.warning('--num-epochs was %s and is %d: the %s schedule is another one from here on.', epochs,
+                    config.num_epochs, config.lr_mode)
 
 
 def evaluate_only(config: TrainConfig) -> TrainResult:

@@ -39,6 +39,8 @@ def fit_by_steps(loop: Loop, train_loader, val_loader=None, *, every: int, total
         See `StepLoader`.
     """
     progress = loop.progress
+    # Where more is done of a stretch than stretches now have, it ends where the run stands.
+    progress.batch = min(progress.batch, every)
     steps = StepLoader(train_loader, every, total=total, origin=(progress.epoch, progress.step - progress.batch),
                        shift=shift)
     if steps.stretches > progress.epoch:
@@ -127,7 +129,8 @@ class StepsStyle(LogStyle):
     """What the log of a run by steps says: two lines and a record for each stretch, and scalars by TensorFlow's tags.
 
     The tags are ``Losses/*``, ``Metrics/train/*``, ``Metrics/eval/*``, ``learning_rate`` and ``global_step/sec``. The
-    scores of training are those that the batches of the stretch had when they were trained on.
+    scores of training are those that the batches of the stretch had when they were trained on. Of a stretch that was
+    resumed in its midst they are not known, nor is its speed, and neither is said.
 
     Parameters
     ----------
@@ -145,8 +148,8 @@ class StepsStyle(LogStyle):
         self._meter = scoring.meter()
 
     def start(self, loop):
-        """Remember where the first stretch starts."""
-        self._step = loop.progress.step
+        """Remember where the first stretch starts, and whether all of it is seen."""
+        self._step, self._whole = loop.progress.step, not loop.progress.batch
 
     def step_scalars(self, loop, result):
         """Score the batch; its numbers are shown with those of its stretch."""
@@ -158,17 +161,20 @@ class StepsStyle(LogStyle):
         """Add speed, regularisation and the scores of training."""
         magnitudes, squares = loop.learner.weight_sums()
         l1, l2 = self.weight_decay * magnitudes, self.weight_decay * (squares / 2)
-        trained = {name: value for name, value in self._meter.metrics().as_numbers().items() if name != 'map'}
-        record |= {'steps_per_second': (record['step'] - self._step) / record['seconds'], 'l1_loss': l1, 'l2_loss': l2,
-                   'regularization_loss': l1 + l2, 'total_loss': record['loss'] + l1 + l2,
-                   **{f'train_{name}': value for name, value in trained.items()}}
-        self._meter, self._step = self.scoring.meter(), record['step']
+        record |= {'l1_loss': l1, 'l2_loss': l2, 'regularization_loss': l1 + l2,
+                   'total_loss': record['loss'] + l1 + l2}
+        if self._whole:
+            trained = {name: value for name, value in self._meter.metrics().as_numbers().items() if name != 'map'}
+            record |= {'steps_per_second': (record['step'] - self._step) / record['seconds'],
+                       **{f'train_{name}': value for name, value in trained.items()}}
+        self._meter, self._step, self._whole = self.scoring.meter(), record['step'], True
 
     def epoch_lines(self, record):
         """Return the lines of a stretch: training, and evaluation where there was one."""
+        whole = 'steps_per_second' in record
         lines = [f'step {record["step"]}: loss={record["total_loss"]:.5f} (l1 {record["l1_loss"]:.5f}, '
-                 f'l2 {record["l2_loss"]:.5f}) {self._scores(record, "train_")} lr={record["lr"]:g} '
-                 f'({record["steps_per_second"]:.3g} steps/sec)']
+                 f'l2 {record["l2_loss"]:.5f}) ' + f'{self._scores(record, "train_")} ' * whole
+                 + f'lr={record["lr"]:g}' + (f' ({record["steps_per_second"]:.3g} steps/sec)' if whole else '')]
         if 'val_count' in record:
             best = ', the best so far' if record.get('best') else ''
             lines.append(f'step {record["step"]}: evaluation: loss={record["val_loss"]:.5f} '
@@ -179,8 +185,9 @@ class StepsStyle(LogStyle):
     def epoch_scalars(self, record):
         """Return what of the record is a number, by its tag."""
         loss = 'sigmoid' if self.scoring.multi_label else 'softmax'
-        tags = {f'Losses/{loss}_loss': record['loss'], 'learning_rate': record['lr'],
-                'global_step/sec': record['steps_per_second']}
+        tags = {f'Losses/{loss}_loss': record['loss'], 'learning_rate': record['lr']}
+        if 'steps_per_second' in record:
+            tags['global_step/sec'] = record['steps_per_second']
         tags |= {f'Losses/{name}': record[name] for name in ('l1_loss', 'l2_loss', 'regularization_loss', 'total_loss')}
         tags |= {f'Metrics/train/{name[6:]}': value for name, value in record.items() if name.startswith('train_')}
         tags |= {f'Metrics/eval/{name[4:]}': value for name, value in record.items()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OutputError, UsageError
-from ...files import cause_of, check_folder_takes_files, write_file
+from ...files import cause_of, check_folder_takes_files, open_file, parse_json, write_file
 from . import RUN_FILES
 from .checkpoint import Checkpoint, CheckpointDir, read_checkpoint, understood
 
@@ -192,7 +192,7 @@ class SaveDir(RunFolder):
                  resume: str | None = None, overwrite: bool = False, written: str = '', inside: Iterable[str] = (),
                  needed: Mapping[str, str] | None = None, evaluated: Iterable[str] | None = None):
         super().__init__(path, config, messages, may_differ)
-        self.overwrite, self._inside = overwrite, tuple(inside)
+        self._clears, self._inside = overwrite, tuple(inside)
         self._own = re.compile('|'.join(filter(None, [*map(re.escape, RUN_FILES), EVENTS, written])))
         if evaluated is None:
             self._make_writable()
@@ -209,16 +209,16 @@ class SaveDir(RunFolder):
                              'started with', self.differing(before, evaluated))
 
     def begin(self, about):
-        """Delete the run that is to be overwritten and write ``config.json``.
+        """Delete the run that is to be overwritten, or what a start has left, and write ``config.json``.
 
         Called once data and weights are there, so that a mistyped path does not cost the old run.
         """
-        if self.overwrite:
+        if self._clears:
             self._clear()
         super().begin(about)
 
     def _check_occupied(self, resume: str | None, needed: Mapping[str, str]) -> None:
-        if self.overwrite:
+        if self._clears:
             self._check_start_is_kept(needed)
             return
         if resume and (self.checkpoint is None or self._is_ours(self.checkpoint)):
@@ -227,6 +227,7 @@ class SaveDir(RunFolder):
         elif self._is_left_by_a_start():
             log.info('%s %s holds a run that ended before its first checkpoint: a new one takes its place.',
                      self.messages.folder, self.path)
+            self._clears = True
             return
         else:
             holds_run, strange = self._holds_run(), self._written()
@@ -254,7 +255,8 @@ class SaveDir(RunFolder):
     def _is_left_by_a_start(self) -> bool:
         """Whether all that a run has left is what one writes before it has learnt anything."""
         try:
-            begun = 'gluon_action' in json.loads((self.path / 'config.json').read_text())['versions']
+            with open_file(self.path / 'config.json') as file:
+                begun = 'gluon_action' in parse_json(file.read())['versions']
         except (OSError, ValueError, LookupError, TypeError):
             return False
         learnt = any(path.suffix in ('.params', '.states') for path in self._written())
@@ -278,7 +280,7 @@ class SaveDir(RunFolder):
                 if not any(self.checkpoints.path.iterdir()):
                     self.checkpoints.path.rmdir()
         except OSError as error:
-            raise OutputError(f'{self.messages.overwrite}: {self.path} cannot be cleared: '
+            raise OutputError(f'{self.messages.folder} {self.path} cannot be cleared: '
                               f'{error.strerror or error}') from error
 
     def _find_checkpoint(self, resume: str) -> Checkpoint | None:

@@ -70,7 +70,13 @@ def _locked(path: Path, flag: str) -> int:
     while True:
         if _HELD & {_key(path / LOCK)}:  # asked before it is opened: to close any descriptor of a file frees its locks
             raise UsageError(_refusal(path, flag, 'in this process'))
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except PermissionError as error:
+            if not os.path.lexists(path / LOCK):
+                raise
+            raise OutputError(f'{flag} {path}: {path / LOCK} is of another user: {cause_of(error)}. Remove it when no '
+                              'run writes there any more') from error
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

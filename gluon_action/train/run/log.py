@@ -240,7 +240,7 @@ def _is_earlier(line: str, epoch: int, step: int) -> bool:
     record = _record(line)
     if record is None:
         return True
-    if record.get('kind') == 'epoch' or record.get('split') == 'val':
+    if record.get('kind') in ('epoch', 'stretch') or record.get('split') == 'val':
         return record['epoch'] < epoch
     return record['step'] <= step
 

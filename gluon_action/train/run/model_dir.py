@@ -1,7 +1,6 @@
 """A folder of runs as TensorFlow's estimators have: the run that is there goes on, or is put aside as a phase."""
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError, UsageError
-from ...files import cause_of
+from ...files import cause_of, open_file, parse_json
 from . import RUN_FILES
 from .checkpoint import Checkpoint
 from .folder import EVENTS, FolderMessages, RunFolder
@@ -89,7 +88,8 @@ class ModelDir(RunFolder):
 
     def _check_not_of_others(self) -> None:
         try:
-            about = json.loads((self.path / 'config.json').read_text())
+            with open_file(self.path / 'config.json') as file:
+                about = parse_json(file.read())
             ours = about['config'][self._command] == getattr(self.config, self._command)
         except FileNotFoundError:
             return

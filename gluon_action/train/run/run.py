@@ -39,7 +39,9 @@ def run(recipe: Recipe) -> TrainResult:
     recipe.check()
     contexts = recipe.devices()
     with contextlib.ExitStack() as cleanup:
-        cleanup.enter_context(heeding_termination())
+        # Of several machines none waits for its step to end: it needs the others, and they have been told to end too.
+        if not recipe.has_others:
+            cleanup.enter_context(heeding_termination())
         # A folder that cannot be written is found out before data and weights are looked for.
         folder = recipe.open_folder(cleanup)
         cleanup.enter_context(resume_hint_on_error(folder))
@@ -162,6 +164,8 @@ class Recipe:
 
     #: Published weights that the run started from, as its ``config.json`` says it; None for others.
     row: dict[str, Any] | None = None
+    #: Whether other machines train with this one.
+    has_others = False
 
     @property
     def card(self) -> ModelCard:
