@@ -1,4 +1,5 @@
 """What flags are tried on: data, lists, weights, a tiny network; and the kinds of rows that tell what a flag does."""
+import contextlib
 import functools
 import json
 import os
@@ -401,3 +402,18 @@ def traceback_row(argv):
             assert run(module.parse_args, module.main, [*rest, *extra]) != 0
             assert ('Traceback' in output.readouterr().err) == bool(extra)
     return row
+
+
+@contextlib.contextmanager
+def opened_by_decoders():
+    """Names of the decoders that files are opened with in this process, in the order in which they are tried."""
+    from gluon_action.data.reading import video_reader
+    tried = []
+
+    def watched(name, kind):
+        return lambda *args, **kwargs: (tried.append(name), kind(*args, **kwargs))[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, kind in tuple(video_reader._FILE_DECODERS.items()):
+            patch.setitem(video_reader._FILE_DECODERS, name, watched(name, kind))
+        yield tried
