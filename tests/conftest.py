@@ -71,6 +71,31 @@ def demo_motion(tmp_path_factory):
                      size=64, num_frames=12)
 
 
+@pytest.fixture(scope='module')
+def tiny_network():
+    """`tiny.NAME` is in the zoo."""
+    import tiny
+    tiny.register_tiny()
+    yield
+    tiny.forget(tiny.NAME)
+
+
+@pytest.fixture(scope='module')
+def network_of_runs():
+    """`tiny.OF_RUNS` is in the zoo."""
+    import tiny
+    tiny.register_of_runs()
+    yield
+    tiny.forget(tiny.OF_RUNS)
+
+
+@pytest.fixture(scope='module')
+def params8(tmp_path_factory, tiny_network):
+    """Parameters of `tiny.NAME` for 8 classes."""
+    import tiny
+    return tiny.save_tiny(tmp_path_factory.mktemp('weights'), 8, 1)[0]
+
+
 @pytest.fixture
 def disk(monkeypatch):
     """What the program does for its files to survive a power cut, in order.

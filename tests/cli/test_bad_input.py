@@ -16,6 +16,7 @@ from gluon_action import engine, model_zoo
 from gluon_action.cli.command import run
 
 MODEL = tiny.OF_RUNS
+pytestmark = pytest.mark.usefixtures('network_of_runs')
 COMMANDS = ('train', 'test')
 
 #: What cannot be read -> what is said of it.
@@ -29,13 +30,6 @@ UNREADABLE = {
     'zero_frames.mp4': 'no frame',
     'gaps': 'frames are missing between its 8: img_00005.jpg, img_00006.jpg',
 }
-
-
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_of_runs()
-    yield
-    tiny.forget(MODEL)
 
 
 @pytest.fixture(scope='module')

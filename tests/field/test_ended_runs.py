@@ -16,9 +16,9 @@ import tiny
 from clips import small_config, write_clips
 from feature_runs import records, trained
 from loops import Batches, make_loop, same, weights
+from small_runs import flags_of_run, here, lines_of_json
 
 from gluon_action import signals
-from gluon_action.cli import train_recognizer as command
 from gluon_action.cli.command import run as run_command
 from gluon_action.errors import DivergedError, OutputError, UsageError
 from gluon_action.signals import TERMINATED, Terminated, heeding_termination
@@ -44,30 +44,12 @@ MESSAGES = FolderMessages(folder='--out', other_run='', other_lists='', resume_h
                           start_hint='anew')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_of_runs()
-    yield
-    tiny.forget(MODEL)
+pytestmark = pytest.mark.usefixtures('network_of_runs')
 
 
 @pytest.fixture(scope='module')
 def flags(demo_appearance):
-    """The flags of a small run of 6 updates an epoch."""
-    return ['--model', MODEL, '--dataset', 'custom', '--data-dir', demo_appearance.video_dir,
-            '--train-list', demo_appearance.train_list, '--val-list', demo_appearance.val_list,
-            '--no-pretrained-base', '--use-tsn', '--num-segments', 3, '--input-size', 32, '--batch-size', 4,
-            '--num-epochs', 2, '--lr', 0.01, '-j', 0, '--log-interval', 1]
-
-
-def here(*flags):
-    """The command in this process; returns its exit code."""
-    return run_command(command.parse_args, command.main,
-                       [str(item) for part in flags for item in (part if isinstance(part, list) else [part])])
-
-
-def records_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return flags_of_run(demo_appearance)
 
 
 # One folder, one run
@@ -250,7 +232,7 @@ def test_another_rate_names_what_goes_on_with_it(flags, tmp_path, capsys):
     params, = tmp_path.glob(f'custom-{MODEL}-000.params')
     assert here(flags, '--save-dir', tmp_path / 'on', '--lr', 0.5, '--resume-params', params, '--resume-states',
                 params.with_suffix('.states'), '--resume-epoch', 1) == 0
-    assert [record['epoch'] for record in records_of(tmp_path / 'on' / 'metrics.jsonl')
+    assert [record['epoch'] for record in lines_of_json(tmp_path / 'on' / 'metrics.jsonl')
             if record['kind'] == 'epoch'] == [1]
 
 

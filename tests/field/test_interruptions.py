@@ -19,16 +19,7 @@ from gluon_action.unfinished import Unfinished
 MODEL = tiny.NAME
 
 
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_tiny()
-    yield
-    tiny.forget(MODEL)
-
-
-@pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    return tiny.save_tiny(tmp_path_factory.mktemp('weights'), 8, 1)[0]
+pytestmark = pytest.mark.usefixtures('tiny_network')
 
 
 @contextlib.contextmanager
@@ -54,9 +45,9 @@ def unfinished(folder):
 
 
 @pytest.fixture
-def argv(demo_appearance, weights, tmp_path):
+def argv(demo_appearance, params8, tmp_path):
     return ['--model', MODEL, '--dataset', 'custom', '--data-dir', demo_appearance.video_dir, '--val-list',
-            demo_appearance.val_list, '--resume-params', weights, '--input-size', 32, '--new-height', 48, '--new-width',
+            demo_appearance.val_list, '--resume-params', params8, '--input-size', 32, '--new-height', 48, '--new-width',
             64, '-j', 0, '--batch-size', 1, '--save-dir', tmp_path / 'out']
 
 
@@ -84,7 +75,7 @@ def test_an_interrupted_test_goes_on_where_it_stood_and_gives_the_same(argv, tmp
     assert 'scores.unfinished' not in os.listdir(tmp_path / 'out')
 
 
-def test_what_another_test_left_is_not_gone_on_from(argv, weights, tmp_path, monkeypatch, capsys):
+def test_what_another_test_left_is_not_gone_on_from(argv, params8, tmp_path, monkeypatch, capsys):
     with reading(monkeypatch, stop_at=5):
         assert start(*argv) == 130
     before = unfinished(tmp_path / 'out')

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny
 from small_tests import results_of, small, start, warnings_of
 
 from gluon_action.evaluate import reports
@@ -13,22 +12,12 @@ from gluon_action.evaluate.scores.metrics import ClassificationMeter
 from gluon_action.train.run import log_style
 from gluon_action.train.run.log import RunLog
 
-MODEL = tiny.NAME
 #: Of what people name their classes: a formula, a byte of Latin-1, what acts on terminals, letters from right to left,
 #: an emoji, a line break, what Matplotlib leaves out of legends, and what turns the direction of text.
 NAMES = ['$x_1 $open', 'caf\udce9', 'clear\x1b[2Jscreen', 'مرحبا', '🏄 surfing', 'two\nlines', '_hidden', 'a\u202eb']
 
 
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_tiny()
-    yield
-    tiny.forget(MODEL)
-
-
-@pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    return tiny.save_tiny(tmp_path_factory.mktemp('weights'), 8, 1)[0]
+pytestmark = pytest.mark.usefixtures('tiny_network')
 
 
 @pytest.fixture(scope='module')
@@ -43,9 +32,9 @@ def strange(tmp_path_factory, demo_appearance):
     return folder
 
 
-def test_any_name_of_a_class_or_a_file_can_be_logged_written_and_drawn(strange, weights, tmp_path, capsys, caplog):
+def test_any_name_of_a_class_or_a_file_can_be_logged_written_and_drawn(strange, params8, tmp_path, capsys, caplog):
     out = tmp_path / 'out'
-    assert start(*small(strange, weights, out)) == 0
+    assert start(*small(strange, params8, out)) == 0
     results = results_of(out)
     assert (results['n_expected'], results['n_scored']) == (9, 8)
     assert results['failures'][0]['key'].endswith('bad\udce9\n\x1b[31m.mp4')
@@ -79,22 +68,22 @@ def test_names_stand_in_the_pictures_as_they_are(monkeypatch, tmp_path):
         assert [text.get_text() for text in axes.get_yticklabels()] == expected
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_numbers_are_there(strange, weights, tmp_path, monkeypatch,
+def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_numbers_are_there(strange, params8, tmp_path, monkeypatch,
                                                                              caplog):
     def fail(*args):
         raise ValueError('Image size of 70000x70000 pixels is too large')
 
     monkeypatch.setattr(reports, 'plot_confusion', fail)
-    assert start(*small(strange, weights, tmp_path / 'out')) == 0
+    assert start(*small(strange, params8, tmp_path / 'out')) == 0
     assert results_of(tmp_path / 'out')['n_scored'] == 8
     assert any('confusion_matrix.png: cannot be drawn (ValueError: Image size' in line for line in warnings_of(caplog))
     assert 'confusion_matrix.png' not in os.listdir(tmp_path / 'out')
     assert 'per_class_accuracy.png' in os.listdir(tmp_path / 'out')
 
 
-def test_scores_of_such_names_are_read_back_and_so_is_what_they_are(strange, weights, tmp_path):
+def test_scores_of_such_names_are_read_back_and_so_is_what_they_are(strange, params8, tmp_path):
     """A results.json that is no UTF-8 would be no protocol, and probabilities would be taken for logits."""
-    assert start(*small(strange, weights, tmp_path / 'out'), '--use-softmax') == 0
+    assert start(*small(strange, params8, tmp_path / 'out'), '--use-softmax') == 0
     assert read_scores(tmp_path / 'out').kind == 'probabilities'
     assert read_scores(tmp_path / 'out').protocol['average'] == 'probabilities'
 
@@ -129,12 +118,12 @@ def test_a_training_logs_any_name_and_goes_on_where_its_picture_fails(tmp_path, 
     assert r'could not be read in training: caf\xe9\n\x1b[2J.mp4' in lines[1]
 
 
-def test_a_log_on_a_full_disk_ends_and_nothing_else_does(strange, weights, tmp_path, capsys):
+def test_a_log_on_a_full_disk_ends_and_nothing_else_does(strange, params8, tmp_path, capsys):
     if not os.path.exists('/dev/full'):
         pytest.skip('needs /dev/full')
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'test.log').symlink_to('/dev/full')
-    assert start(*small(strange, weights, tmp_path / 'out')) == 0
+    assert start(*small(strange, params8, tmp_path / 'out')) == 0
     told = capsys.readouterr().err
     assert told.count('the log ends here') == 1 and 'Traceback' not in told
     assert results_of(tmp_path / 'out')['n_scored'] == 8

@@ -11,16 +11,7 @@ from gluon_action.train.recipes.recognizer import train_recognizer
 MODEL = tiny.NAME
 
 
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_tiny()
-    yield
-    tiny.forget(MODEL)
-
-
-@pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    return tiny.save_tiny(tmp_path_factory.mktemp('weights'), 8, 1)[0]
+pytestmark = pytest.mark.usefixtures('tiny_network')
 
 
 @pytest.fixture
@@ -32,9 +23,9 @@ def several(tmp_path, demo_appearance):
     return path
 
 
-def test_a_list_of_several_labels_is_recognised_where_one_was_expected(several, demo_appearance, weights, tmp_path,
+def test_a_list_of_several_labels_is_recognised_where_one_was_expected(several, demo_appearance, params8, tmp_path,
                                                                       capsys):
-    argv = [*small(demo_appearance.video_dir, weights, tmp_path / 'out'), '--val-list', several]
+    argv = [*small(demo_appearance.video_dir, params8, tmp_path / 'out'), '--val-list', several]
     assert start(*argv) == 1
     told = capsys.readouterr().err
     assert 'line 2: gives a video several labels; pass --multi-label' in told and 'integer' not in told

@@ -27,11 +27,7 @@ from gluon_action.train.recipes.recognizer import dry_run, train_recognizer
 MODEL = tiny.NAME
 
 
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_tiny()
-    yield
-    tiny.forget(MODEL)
+pytestmark = pytest.mark.usefixtures('tiny_network')
 
 
 # ---------------------------------------------------------------- what a test takes from the run

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 import pytest
 import tiny
 from loops import Batches, FailingBatches, make_loop, make_net
+from small_runs import flags_of_run, here, lines_of_json
 
-from gluon_action.cli import train_recognizer as command
-from gluon_action.cli.command import run as run_command
 from gluon_action.data.lists.annotations import Sample
 from gluon_action.errors import UnscoredError
 from gluon_action.model_zoo import model_card
@@ -26,30 +25,12 @@ from gluon_action.train.schedules import make_schedule
 MODEL = tiny.OF_RUNS
 
 
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_of_runs()
-    yield
-    tiny.forget(MODEL)
+pytestmark = pytest.mark.usefixtures('network_of_runs')
 
 
 @pytest.fixture(scope='module')
 def flags(demo_appearance):
-    """The flags of a small run of 6 updates an epoch."""
-    return ['--model', MODEL, '--dataset', 'custom', '--data-dir', demo_appearance.video_dir,
-            '--train-list', demo_appearance.train_list, '--val-list', demo_appearance.val_list,
-            '--no-pretrained-base', '--use-tsn', '--num-segments', 3, '--input-size', 32, '--batch-size', 4,
-            '--num-epochs', 2, '--lr', 0.01, '-j', 0, '--log-interval', 1]
-
-
-def here(*flags):
-    """The command in this process; returns its exit code."""
-    return run_command(command.parse_args, command.main,
-                       [str(item) for part in flags for item in (part if isinstance(part, list) else [part])])
-
-
-def records_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return flags_of_run(demo_appearance)
 
 
 class Rates(Hook):
@@ -98,8 +79,8 @@ def test_a_run_that_an_earlier_version_began_keeps_its_rule(flags, tmp_path):
     of_earlier_version(tmp_path / 'old')
     for epochs in (2, 3):  # the second time from a checkpoint of this version
         assert here(linear, '--save-dir', tmp_path / 'old', '--resume', '--num-epochs', epochs) == 0
-    new, old = ([record['lr'] for record in records_of(tmp_path / name / 'metrics.jsonl') if record['kind'] == 'batch']
-                for name in ('new', 'old'))
+    new, old = ([record['lr'] for record in lines_of_json(tmp_path / name / 'metrics.jsonl')
+                 if record['kind'] == 'batch'] for name in ('new', 'old'))
     assert new == pytest.approx([0.01 * (12 - done) / 12 for done in range(12)])
     # Update u is at place u of 0..11, and past the end there is the last rate; then the same in 0..17.
     assert old[6:12] == pytest.approx([0.01 * (1 - min(place, 11) / 11) for place in range(7, 13)], abs=1e-12)
@@ -163,7 +144,7 @@ def test_the_speed_after_a_resume_at_an_epoch_is_not_below_zero(tmp_path):
     first.fit(Batches(), epochs=1, hooks=[Keep()])
     again.load_state_dict(states[0])
     again.fit(Batches(), epochs=2, hooks=[RunLog(tmp_path, log_interval=2, bar=False)])
-    speeds = [record['speed'] for record in records_of(tmp_path / 'metrics.jsonl')]
+    speeds = [record['speed'] for record in lines_of_json(tmp_path / 'metrics.jsonl')]
     assert len(speeds) == 4 and min(speeds) > 0
 
 
@@ -185,7 +166,7 @@ def test_the_best_five_of_three_classes_are_not_told(tmp_path):
         place.mkdir()
         loop.fit(Batches(), Batches(count=4), epochs=1, hooks=[RunLog(place, log_interval=1, bar=False)])
         assert (place / 'train.log').read_text().count('acc-top5') == told
-        assert records_of(place / 'metrics.jsonl')[-1]['val_top5'] == 1
+        assert lines_of_json(place / 'metrics.jsonl')[-1]['val_top5'] == 1
 
 
 def test_videos_that_were_skipped_are_in_the_log(tmp_path):

@@ -16,10 +16,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 import tiny
+from small_runs import flags_of_run, here, texts
 
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer as command
-from gluon_action.cli.command import run
 from gluon_action.data import by_name
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.engine import mxnet_distribution
@@ -33,6 +33,7 @@ from gluon_action.train.run.run import TrainResult
 
 TRAIN = Path(__file__).parents[1] / 'support' / 'tiny.py'  # scripts/train_recognizer.py with a network of no time
 MODEL = tiny.OF_RUNS
+pytestmark = pytest.mark.usefixtures('network_of_runs')
 LAST = f'custom-{MODEL}-001.params'
 STEPS = 12  # 2 epochs of 24 videos, 4 a step
 
@@ -44,13 +45,6 @@ def disposable():
     return tempfile.TemporaryDirectory(prefix='run-', dir=memory if plenty else None)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def network():
-    tiny.register_of_runs()
-    yield
-    tiny.forget(MODEL)
-
-
 @pytest.fixture
 def folder():
     with disposable() as place:
@@ -59,11 +53,7 @@ def folder():
 
 @pytest.fixture(scope='module')
 def flags(demo_appearance):
-    """The flags of a small run; later ones override earlier ones."""
-    return ['--model', MODEL, '--dataset', 'custom', '--data-dir', demo_appearance.video_dir,
-            '--train-list', demo_appearance.train_list, '--val-list', demo_appearance.val_list,
-            '--no-pretrained-base', '--use-tsn', '--num-segments', 3, '--input-size', 32, '--batch-size', 4,
-            '--num-epochs', 2, '--lr', 0.01, '-j', 0, '--log-interval', 1]
+    return flags_of_run(demo_appearance)
 
 
 @pytest.fixture(scope='module')
@@ -78,9 +68,9 @@ def whole(flags):
 
 def start(*flags, pause=0.):
     """The command as a process at the head of a group of its own; a pause before each batch leaves time to stop it."""
-    flat = [str(item) for part in flags for item in (part if isinstance(part, list) else [part])]
-    return subprocess.Popen([sys.executable, str(TRAIN), *flat], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, start_new_session=True, env={**os.environ, 'PAUSE': str(pause)})
+    return subprocess.Popen([sys.executable, str(TRAIN), *texts(flags)], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                            env={**os.environ, 'PAUSE': str(pause)})
 
 
 def finish(*flags):
@@ -88,12 +78,6 @@ def finish(*flags):
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
     return output
-
-
-def here(*flags):
-    """The command in this process; returns its exit code."""
-    return run(command.parse_args, command.main,
-               [str(item) for part in flags for item in (part if isinstance(part, list) else [part])])
 
 
 def stop(process, when, how=signal.SIGKILL, delay=0.0):

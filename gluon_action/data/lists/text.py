@@ -96,10 +96,10 @@ def readings(text: str) -> dict[str, str]:
 
 def say_readings(text: str) -> str:
     """Sentence on what a text that is not UTF-8 may be."""
-    found = [f'{name} gives {reading!r}' for name, reading in readings(text).items()][:3]
+    found = _say_first(text)
     if not found:
         return 'save it as UTF-8, or pass --list-encoding'
-    return f'{", ".join(found)}; pass --list-encoding with the right one, or save it as UTF-8'
+    return f'{found}; pass --list-encoding with the right one, or save it as UTF-8'
 
 
 def load_json(path: str, encoding: str | None = None):
@@ -165,5 +165,9 @@ def _check_zeros(path: str, data: bytes) -> None:
 
 def _readings(data: bytes, line: int) -> str:
     text = data.split(b'\n')[line - 1][:80].decode('utf-8', 'surrogateescape').strip()
-    found = [f'{name} gives {reading!r}' for name, reading in readings(text).items()][:3]
-    return f'{", ".join(found)}; ' if found else ''
+    found = _say_first(text)
+    return f'{found}; ' if found else ''
+
+
+def _say_first(text: str) -> str:
+    return ', '.join([f'{name} gives {reading!r}' for name, reading in readings(text).items()][:3])

@@ -1,0 +1,30 @@
+"""Trainings of a network of no time: their flags, started in this process, and what they leave."""
+import json
+
+import tiny
+
+from gluon_action.cli import train_recognizer as command
+from gluon_action.cli.command import run
+
+
+def flags_of_run(data):
+    """The flags of a small run of 6 updates an epoch on `demo_appearance`; later ones override earlier ones."""
+    return ['--model', tiny.OF_RUNS, '--dataset', 'custom', '--data-dir', data.video_dir,
+            '--train-list', data.train_list, '--val-list', data.val_list,
+            '--no-pretrained-base', '--use-tsn', '--num-segments', 3, '--input-size', 32, '--batch-size', 4,
+            '--num-epochs', 2, '--lr', 0.01, '-j', 0, '--log-interval', 1]
+
+
+def texts(flags):
+    """Flags, and lists of them, as a flat list of texts."""
+    return [str(item) for part in flags for item in (part if isinstance(part, list) else [part])]
+
+
+def here(*flags):
+    """The command in this process; returns its exit code."""
+    return run(command.parse_args, command.main, texts(flags))
+
+
+def lines_of_json(path):
+    """The objects of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
