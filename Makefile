@@ -54,7 +54,7 @@ demo: $(VENV)/.installed-cpu  ## set up, then train and test a recogniser on gen
 	$(PY) scripts/test_recognizer.py --dataset demo_appearance --data-dir $(DEMO_DIR)/videos \
 	  $(DEMO_NET) --num-segments 5 --three-crop --new-height 0 --new-width 0 -j 2 \
 	  --resume-params $(DEMO_DIR)/train/best.params --save-dir $(DEMO_DIR)/test --overwrite
-	@echo 'Look at $(DEMO_DIR)/train/history.png and $(DEMO_DIR)/test/confusion_matrix.png'
+	@echo 'Look at $(DEMO_DIR)/train/report.html and $(DEMO_DIR)/test/report.html'
 
 .PHONY: test
 test: $(VENV)/.installed-cpu+test  ## set up and pass the tests
@@ -63,6 +63,10 @@ test: $(VENV)/.installed-cpu+test  ## set up and pass the tests
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-cpu+test  ## the tests marked slow
 	$(PY) -m pytest -m slow --timeout 1800 $(IN_PARALLEL)
+
+.PHONY: test-torch
+test-torch: $(VENV)/.installed-cpu+test+torch  ## install PyTorch too, and the tests of what it computes
+	$(PY) -m pytest tests/compute/on_torch tests/train/test_torch_runs.py tests/train/test_torchrun.py -m 'slow or not slow' --timeout 1800 $(IN_PARALLEL)
 
 .PHONY: parity
 parity: $(VENV)/.installed-cpu+test  ## export every model of the zoo and compare it with its network
@@ -97,4 +101,4 @@ lint: $(VENV)/.installed-cpu+dev  ## ruff over everything
 
 .PHONY: clean
 clean:  ## remove what the targets made, the virtual environment included
-	rm -rf $(VENV) $(VENV)-tensorflow runs docs/_build docs/gallery build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-tensorflow runs docs/_build docs/gallery docs/api docs/commands build dist *.egg-info

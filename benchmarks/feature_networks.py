@@ -97,8 +97,8 @@ def trainer(batch: int, clusters: int, hidden: int):
     # isort: split
     import mxnet as mx
 
-    from gluon_action.train.recipes.frame_features import build_loop
-    from gluon_action.train.recipes.frame_features_config import FeatureTraining
+    from gluon_action.train.recipes.frame_features.config import FeatureTraining
+    from gluon_action.train.recipes.frame_features.learning import build_loop
     loop = build_loop(FeatureTraining(
         model='NetVLADModelLF', feature_names='rgb,audio', feature_sizes='1024,128', frame_features=True,
         num_classes=CLASSES, max_frames=FRAMES, iterations=FRAMES, netvlad_cluster_size=clusters,
@@ -158,11 +158,11 @@ def file_jobs(folder: Path) -> dict:
     from gluon_action import engine
     engine.set_threads()
     from gluon_action.data import VideoLoader
-    from gluon_action.data.tfrecords.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
     from gluon_action.deploy.feature_scoring.scoring import FileScorer, Scoring
     from gluon_action.feature_architecture import Architecture
     from gluon_action.model_zoo.frame_features import build
-    from gluon_action.model_zoo.frame_features.stored import write_stored
+    from gluon_action.model_zoo.frame_features.stored.writing import write_stored
     network = Architecture(model='FrameLevelLogisticModel', feature_names='rgb,audio', feature_sizes='1024,128',
                            frame_features=True, num_classes=CLASSES, max_frames=FRAMES)
     arrays = arrays_of(build(network))

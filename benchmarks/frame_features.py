@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 
 def make_records(folder: Path, videos: int) -> None:
     """Write ``frame/`` and ``video/``, 8 files of records each."""
-    from gluon_action.data.tfrecords.feature_messages import make_frame_record, make_video_record
+    from gluon_action.data.tfrecords.features.feature_messages import make_frame_record, make_video_record
     from gluon_action.data.tfrecords.framing import RecordWriter
     rng = np.random.default_rng(0)
     for kind in ('frame', 'video'):
@@ -99,7 +99,7 @@ def memory(folder: str, args: argparse.Namespace) -> dict:
 
 def our_loader(folder: str, kind: str):
     from gluon_action.data import VideoLoader
-    from gluon_action.data.tfrecords.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
     records = FeatureRecords(os.path.join(folder, kind), features=FRAMES if kind == 'frame' else MEANS,
                              num_classes=NUM_CLASSES, max_frames=MAX_FRAMES, frame_level=kind == 'frame')
     return VideoLoader(records, BATCH, shuffle=True, num_workers=WORKERS)
@@ -123,7 +123,7 @@ def our_tags(folder: str):
     from gluon_action.deploy.feature_scoring.scoring import Scoring
     from gluon_action.feature_architecture import Architecture
     from gluon_action.model_zoo.frame_features import build
-    from gluon_action.model_zoo.frame_features.stored import write_stored
+    from gluon_action.model_zoo.frame_features.stored.writing import write_stored
     network = Architecture(model='FrameLevelLogisticModel', feature_names='rgb,audio', feature_sizes='1024,128',
                            frame_features=True, num_classes=NUM_CLASSES, max_frames=MAX_FRAMES)
     parameters = build(network)._collect_params_with_prefix()

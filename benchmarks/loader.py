@@ -1,7 +1,8 @@
 """How fast videos become batches, next to GluonCV's data set in Gluon's DataLoader, and whether memory stays flat.
 
-Both read the same list of H.264 files with the same transform and number of worker processes, in turns. Prints a
-table, then one JSON object a row: videos a second (median of epochs), or growth of resident memory.
+Both read the same list of H.264 files with the same transform and number of worker processes, in turns. Last come rows
+of clips that nobody decodes: what one process hands out at most. Prints a table, then one JSON object a row: videos a
+second (median of epochs), or growth of resident memory.
 """
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ import numpy as np
 
 from gluon_action.data import VideoClsCustom, VideoLoader
 from gluon_action.data.dataloader import mx
+from gluon_action.data.loading.batch_memory import BatchMemory
 from gluon_action.data.transforms import video
+from gluon_action.data.transforms.scaling import Scaling
 
 WIDTH, HEIGHT = 340, 256
 MEAN, STD, RATIOS = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], [1.0, 0.875, 0.75, 0.66]
@@ -37,9 +40,10 @@ def main() -> None:
         make_videos(Path(folder), args.videos)
         rows = [memory(folder, args)]  # first, while no other loader's processes are about
         rows += [speed(name, folder, case, args) for name, case in CASES.items()]
-    print(f'{"row":<44} {"ours":>10} {"GluonCV":>10} {"ratio":>7}')
+    rows += [row for frames in (3, 32) for row in handed_out(frames, args)]
+    print(f'{"row":<60} {"ours":>10} {"other":>10} {"ratio":>7}')
     for row in rows:
-        print(f'{row["name"]:<44} {row["ours"]:>10.3f} {row["peer"]:>10.3f} {row["ratio"]:>7.2f}')
+        print(f'{row["name"]:<60} {row["ours"]:>10.3f} {row["peer"]:>10.3f} {row["ratio"]:>7.2f}')
     for row in rows:
         print(json.dumps(row))
 
@@ -118,6 +122,57 @@ def speed(name: str, folder: str, case: dict, args: argparse.Namespace) -> dict:
     close_theirs()
     mine, peer = (args.videos / statistics.median(taken) for taken in seconds.values())
     return dict(name=f'loader, {name}: videos/s', ours=mine, peer=peer, ratio=mine / peer)
+
+
+class Undecoded:
+    """Clips (1, 3, T, 224, 224) that are there already, float32 or pixels."""
+
+    def __init__(self, frames: int, count: int, pixels: bool = False):
+        self.samples = range(count)
+        self.scaling = Scaling(MEAN, STD) if pixels else None
+        clip = np.random.default_rng(0).integers(0, 256, (1, 3, frames, 224, 224), dtype=np.uint8)
+        self._clip = clip if pixels else clip.astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def load(self, index: int, *, epoch: int = 0, view: int = 0):
+        """The same clip every time."""
+        return self._clip, index
+
+
+class Fresh(BatchMemory):
+    """Memory that nobody had before."""
+
+    def lend(self, num_bytes: int) -> np.ndarray:
+        """An array."""
+        return np.empty(num_bytes, np.uint8)
+
+
+def handed_out(frames: int, args: argparse.Namespace) -> list[dict]:
+    """Clips a second of batches that cost nothing but being handed out.
+
+    Of float32 with memory used again beside fresh one, and of pixels beside float32.
+    """
+    count = args.batch_size * (240 // frames)
+    loaders = {name: VideoLoader(Undecoded(frames, count, name == 'pixels'), args.batch_size, num_workers=args.workers,
+                                 prefetch=4) for name in ('fresh', 'float32', 'pixels')}
+    loaders['fresh']._tasks._memory = Fresh(0)
+    seconds = {name: [] for name in loaders}
+    for epoch in range(args.rounds + 1):
+        for name, taken in seconds.items():
+            started = time.perf_counter()
+            for batch in loaders[name].epoch(epoch):
+                assert len(batch.data) == args.batch_size
+            if epoch:
+                taken.append(time.perf_counter() - started)
+    for loader in loaders.values():
+        loader.close()
+    rate = {name: count / statistics.median(taken) for name, taken in seconds.items()}
+    return [dict(name=f'loader, {frames}x224 undecoded, {what}: clips/s', ours=rate[mine], peer=rate[other],
+                 ratio=rate[mine] / rate[other])
+            for what, mine, other in (('float32, fresh memory beside', 'float32', 'fresh'),
+                                      ('pixels, float32 beside', 'pixels', 'float32'))]
 
 
 def memory(folder: str, args: argparse.Namespace) -> dict:

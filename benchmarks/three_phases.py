@@ -22,8 +22,8 @@ import gluon_action  # noqa: F401  (prepares MXNet)
 from gluon_action.data.demo.moving_texture import CLASSES, render_two_stream
 from gluon_action.data.tfrecords.examples import make_example
 from gluon_action.data.tfrecords.framing import RecordWriter
-from gluon_action.train.recipes.clip_estimator import train
-from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
+from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
+from gluon_action.train.recipes.clip_estimator.estimator import train
 
 FRAMES, SIDE = 16, 32
 DIRECTIONS = 8
@@ -89,7 +89,7 @@ def shifted(history: list[dict], before: list[dict]) -> list[dict]:
 
 def write_data(folder: Path) -> None:
     """Write the records of both tasks, unless they are there."""
-    for split, seed, many, few in (('train', 0, 480, 32), ('eval', 1, 48, 64)):
+    for split, seed, many, few in (('train', 0, 480, 16), ('eval', 1, 48, 64)):
         write_records(folder / 'directions' / split, many, DIRECTIONS, direction, seed)
         write_records(folder / 'task' / split, few, 2, red_and_up, seed)
 

@@ -22,6 +22,8 @@ NEWEST_GPU_CAPABILITY = (8, 9)
 NO_BFLOAT16 = ('computes in bfloat16 on a CPU, for which MXNet needs AVX-512 (BW, DQ and VL), and this CPU lacks it; '
                'leave it out, or compute on GPUs with --num-gpus')
 
+# What computes on GPUs that the wheel has no code for.
+_TORCH = '--engine torch (pip install "gluon_action[torch]")'
 # Load order matters: each library finds the ones before it already in the process.
 _CUDA_LIBRARIES = (
     ('cuda_runtime', 'libcudart.so.11.0'), ('cuda_nvrtc', 'libnvrtc.so.11.2'), ('nvtx', 'libnvToolsExt.so.1'),
@@ -202,7 +204,8 @@ def check_gpus(num_gpus: int, driver: str = 'libcuda.so.1', distribution: str | 
     cure = 'use --num-gpus 0 to compute on the CPU'
     if not (distribution or '').startswith('mxnet-cu'):
         raise DeviceError(f'--num-gpus {num_gpus}: the installed MXNet ({distribution or "none"}) was built without '
-                          f'CUDA; pip uninstall -y mxnet && {install_command("mxnet-cu112")}, or {cure}')
+                          f'CUDA; pip uninstall -y mxnet && {install_command("mxnet-cu112")}, or train and test with '
+                          f'{_TORCH}, or {cure}')
     capabilities = gpu_capabilities(driver)
     if len(capabilities) < num_gpus:
         raise DeviceError(f'--num-gpus {num_gpus}: this machine has {len(capabilities)}; '
@@ -212,7 +215,7 @@ def check_gpus(num_gpus: int, driver: str = 'libcuda.so.1', distribution: str | 
             raise DeviceError(
                 f'gpu({i}) has compute capability {capability[0]}.{capability[1]}, but {distribution} 1.9.1 has code '
                 f'only up to {NEWEST_GPU_CAPABILITY[0]}.{NEWEST_GPU_CAPABILITY[1]} (Ada) and none that the driver '
-                f'could translate; {cure}, or rebuild MXNet for this GPU')
+                f'could translate; train and test with {_TORCH}, which has, or {cure}')
 
 
 def gpu_capabilities(driver: str = 'libcuda.so.1') -> list[tuple[int, int]]:

@@ -1,9 +1,63 @@
-"""The exceptions of the package. A message says what happened and where, what was got, what is allowed, what to do."""
+"""The exceptions of the package. A message says what happened and where, what was got, what is allowed, what to do.
+
+Messages are written with the flags of the commands. Whoever calls the package from Python reads the names of arguments
+in their place: ``--lr-decay-epoch 30`` becomes ``lr_decay_epoch=30``. Commands that a message names keep their flags.
+"""
 from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+#: Flags that are no argument by another spelling, and what they are called in Python.
+NAMES = MappingProxyType({'--index': 'weights_index', '--no-pretrained-base': 'pretrained_base=False',
+                          '--no-report': 'report=False', '--num-data-workers': 'num_workers', '--tag': 'hashtag',
+                          '-j': 'num_workers'})
+
+_FLAG = re.compile(r'(?<![^\s(\[{\'"/])(?P<flag>--[a-zA-Z][\w-]*|-j\b)(?P<value>[ =](?=-?[0-9])|(?![\w-]))')
+_CLAUSE = re.compile(r'([;,]\s|\.\s|: )')
+#: What is typed into a shell stays as it is.
+_COMMAND = re.compile(r'\b(gluon-action|pip|python\S*|import-weights|\w+\.(py|sh)) ')
+
+
+class _Speaking:
+    """Whether messages name flags."""
+
+    of_flags = False
+
+
+@contextlib.contextmanager
+def naming_flags(flags: bool = True) -> Iterator[None]:
+    """Let messages name flags in the block, as in a command, or with False the arguments of Python."""
+    before, _Speaking.of_flags = _Speaking.of_flags, flags
+    try:
+        yield
+    finally:
+        _Speaking.of_flags = before
+
+
+@contextlib.contextmanager
+def called(**names: str) -> Iterator[None]:
+    """Say what arguments are called in this function, where its names differ: ``@called(data_dir='root')``."""
+    try:
+        yield
+    except GluonActionError as error:
+        error.names = names
+        raise
 
 
 class GluonActionError(Exception):
     """Base of every error that this package raises on purpose."""
+
+    names: Mapping[str, str] = MappingProxyType({})
+
+    def __str__(self) -> str:
+        return self.told() if _Speaking.of_flags else _in_arguments(self.told(), self.names)
+
+    def told(self) -> str:
+        """Return the message with flags, as it was written."""
+        return super().__str__()
 
 
 class UsageError(GluonActionError, ValueError):
@@ -73,7 +127,8 @@ class VideoReadError(GluonActionError, RuntimeError):
         self.decoder = decoder
         self.cause = str(cause)
 
-    def __str__(self) -> str:
+    def told(self) -> str:
+        """Return the message with flags."""
         return f'{self.path}: cannot be read by {self.decoder}: {self.cause}'
 
     def with_advice(self, advice: str) -> VideoReadError:
@@ -103,9 +158,21 @@ class RecordError(VideoReadError):
         self.args = (path, offset, cause)
         self.offset = offset
 
-    def __str__(self) -> str:
+    def told(self) -> str:
+        """Return the message with flags."""
         return f'{self.path}, byte {self.offset}: {self.cause}'
 
     def with_advice(self, advice: str) -> RecordError:
         """Return the same error, which ends in what can be done about it."""
         return RecordError(self.path, self.offset, f'{self.cause}. {advice}')
+
+
+def _in_arguments(text: str, names: Mapping[str, str]) -> str:
+    def argument(found: re.Match) -> str:
+        name = NAMES.get(found['flag']) or found['flag'].lstrip('-').replace('-', '_')
+        return names.get(name, name) + ('=' if found['value'] else '')
+
+    text = ''.join(part if _COMMAND.search(part) else _FLAG.sub(argument, part) for part in _CLAUSE.split(text))
+    for name in set(names.values()):  # several flags may be one argument
+        text = re.sub(rf'\b{name}(,| and| or) {name}\b', name, text)
+    return text

@@ -29,8 +29,8 @@ def _number(default: int | float, help: str, **about) -> Any:
     return option(default, help, underscores=True, group='network', **about)
 
 
-def _switch(default: bool, help: str) -> Any:
-    return option(default, help, underscores=True, group='network', **SWITCH)
+def _switch(default: bool, help: str, **about) -> Any:
+    return option(default, help, underscores=True, group='network', **SWITCH, **about)
 
 
 def _dead(default: Any) -> Any:
@@ -58,14 +58,15 @@ class Architecture:
         'LogisticModel', 'network, by the name of its class in the original. Of whole videos: LogisticModel, MoeModel. '
         'Of frames: attention_frames_v0, DbofModel, FrameLevelLogisticModel, GatedDbofModelLF, GRUbidirect, '
         'GRUbidirect_branchedBN, GruModel, Lstmbidirect, LstmModel, NetFVModelLF, NetVLADModelLF, NeXtVLADModel, '
-        'SoftDbofModelLF', underscores=True, group='network', metavar='NETWORK')
+        'SoftDbofModelLF', underscores=True, group='network', metavar='NETWORK', common=True)
     feature_names: str = option('mean_rgb', 'features of a record, separated by commas', underscores=True,
-                                group='network')
+                                group='network', common=True)
     feature_sizes: str = option('1024', 'numbers of each feature, separated by commas', underscores=True,
-                                group='network')
-    frame_features: bool = _switch(False, 'features are of frames (--frame_features), else of the whole video')
-    num_classes: int = _number(3862, 'classes', least=1)
-    max_frames: int = _number(300, 'frames of a video that count', least=1)
+                                group='network', common=True)
+    frame_features: bool = _switch(
+        False, 'features are of frames (--frame_features), else of the whole video', common=True)
+    num_classes: int = _number(3862, 'classes', least=1, common=True)
+    max_frames: int = _number(300, 'frames of a video that count', least=1, common=True)
     label_loss: str = option('CrossEntropyLoss', 'loss', underscores=True, group='network',
                              choices=('CrossEntropyLoss', 'HingeLoss', 'SoftmaxLoss'))
 

@@ -18,15 +18,16 @@ from typing import Any, BinaryIO
 from .errors import OutputError
 
 
-def write_file(path: str | os.PathLike, content: str | bytes, *, durable: bool = True) -> None:
+def write_file(path: str | os.PathLike, content: str | bytes | Iterable[str], *, durable: bool = True) -> None:
     """Write a file atomically: under a temporary name, then renamed; the old one is kept on failure.
 
     Parameters
     ----------
     path : path
         Its folder exists.
-    content : str or bytes
-        Text is stored as UTF-8; names of files that are no UTF-8 keep their bytes.
+    content : str, bytes or iterable of str
+        Text is stored as UTF-8; names of files that are no UTF-8 keep their bytes. Of an iterable one piece after the
+        other, so that not all need be in memory.
     durable : bool
         Wait until it is on disk.
 
@@ -35,7 +36,9 @@ def write_file(path: str | os.PathLike, content: str | bytes, *, durable: bool =
     OutputError
     """
     with replacing(path, durable=durable) as part:
-        part.write_bytes(content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content)
+        with part.open('wb') as file:
+            for piece in [content] if isinstance(content, (str, bytes)) else content:
+                file.write(piece.encode('utf-8', 'surrogateescape') if isinstance(piece, str) else piece)
 
 
 @contextlib.contextmanager

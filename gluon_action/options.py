@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import shlex
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Option:
         Whether a command cannot do without it; the field's default is for callers of the library.
     underscores : bool
         Spell the flag as the field.
+    common : bool
+        ``--help`` lists it; ``--help-all`` lists the others too. A required one is always listed.
     name : str
     default
         The field's; set by `options_of`, as the type is.
@@ -55,6 +58,7 @@ class Option:
     least: float | None = None
     required: bool = False
     underscores: bool = False
+    common: bool = False
     name: str = ''
     default: Any = None
 
@@ -75,9 +79,10 @@ class Option:
         if self.type is bool:
             said['action'] = 'store_false' if self.default else 'store_true'
         else:
-            said |= {'type': self.type, 'choices': self.choices, 'metavar': self.metavar}
+            short = None if self.choices else {int: 'N', float: 'X'}.get(self.type)
+            said |= {'type': self.type, 'choices': self.choices, 'metavar': self.metavar or short}
             said |= {'nargs': '?', 'const': self.const} if self.const is not None else {}
-        parser.add_argument(*self.flags, **said)
+        parser.add_argument(*self.flags, **said).common = self.common or self.required
 
 
 def option(default: Any, help: str, *flags: str, **about) -> Any:
@@ -180,6 +185,33 @@ def config_from(kind: type, values: argparse.Namespace) -> Any:
 def flag_of(kind: type, name: str) -> str:
     """Return what the option `name` of a dataclass is called on the command line."""
     return options_of(kind)[name].flag
+
+
+def command_of(name: str, config: Any, without: Collection[str] = (), first: Iterable[str] = ()) -> str:
+    """Return the command line that gives the options of a dataclass: the flags of all that is no default.
+
+    Parameters
+    ----------
+    name : str
+        Of the command, as in ``'gluon-action train'``.
+    config : dataclass
+    without : collection of str
+        Names of options that are left out.
+    first : iterable of str
+        What stands before the flags.
+    """
+    words = [*name.split(), *first]
+    for field, option in options_of(type(config)).items():
+        value = getattr(config, field)
+        if field in without or value == option.default and type(value) is type(option.default) or value is None:
+            continue
+        if option.type is bool:
+            words.append(option.flag)
+        else:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            # What begins like a flag is not taken for a value when it stands alone.
+            words += [f'{option.flag}={text}'] if text.startswith('-') else [option.flag, text]
+    return shlex.join(words)
 
 
 def yes_or_no(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Names that others gave to classes and files, made fit for terminals, log lines and pictures: what acts is shown."""
+"""Texts for people: names that others gave to classes and files, of which what acts is shown, and times."""
 from __future__ import annotations
 
 import copy
@@ -32,6 +32,14 @@ def printable(text: Any, *, lines: bool = False) -> str:
 def drawable(text: Any) -> str:
     """Return a text as Matplotlib takes it: `printable`, and not taken for a formula where it holds dollars."""
     return printable(text).replace('$', r'\$')
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: ``'1 h 02 min'``, ``'3 min 20 s'``, ``'4.2 s'``."""
+    if seconds < 60:
+        return f'{seconds:.1f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes} min {rest:02d} s' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02d} min'
 
 
 def _escaped(letter: str) -> str:

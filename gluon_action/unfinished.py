@@ -1,20 +1,57 @@
-"""What is done of a long job, kept in a file while it runs: whoever interrupts it loses nothing that was finished."""
+"""What is done of a long job, kept in a file while it runs, and the shares of it: who interrupts it loses nothing."""
 from __future__ import annotations
 
+import base64
+import contextlib
 import errno
 import hashlib
 import json
 import logging
 import os
+import re
 import stat
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputError
+import numpy as np
+
+from .errors import OutputError, UsageError
 from .files import open_file, to_json
+from .signals import Terminated, heeding_termination
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The inputs ``index``, ``index + count``, ... (the first is number 1): the share of one of `count` processes."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``I/N``, I from 1 to N.
+
+        Raises
+        ------
+        UsageError
+        """
+        found = re.fullmatch(r'(\d+)/(\d+)', text.strip())
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UsageError(f'--shard {text}: must be I/N with I from 1 to N, such as 1/8 to 8/8; of a Slurm array '
+                             '--array=1-8 it is $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT')
+        return cls(int(found[1]), int(found[2]))
+
+    def of(self, num_inputs: int) -> range:
+        """Indices of its inputs, from 0."""
+        return range(self.index - 1, num_inputs, self.count)
+
+    def __str__(self) -> str:
+        return f'{self.index}/{self.count}'
 
 
 class Unfinished:
@@ -33,46 +70,78 @@ class Unfinished:
 
     Attributes
     ----------
-    done : list of dict
-        What was finished before, in the order in which it was added. Others may have written the file: whoever uses it
-        checks what it says.
     exists : bool
         Whether there is such a file.
     same : bool
-        Whether it is of this job; `done` is empty otherwise.
+        Whether it is of this job.
     """
 
     def __init__(self, path: str | os.PathLike, job: Mapping[str, Any] | None = None):
         self.path = Path(path)
         self._job = None if job is None else hashlib.sha256(to_json(job).encode()).hexdigest()
         self._stream = None
-        self._end = 0
+        self._begin = self._end = 0  # of the results that were finished before
+        header = None
         try:
             with open_file(self.path) as stream:
-                content = stream.read()
-            self.exists = True
+                self.exists = True
+                for line in stream:
+                    value = _value(line)
+                    if value is None:
+                        break
+                    if header is None:
+                        header, self._begin = value, len(line)
+                    self._end += len(line)
         except FileNotFoundError:
-            content, self.exists = b'', False
+            self.exists = False
         except OSError as error:
             raise OutputError(f'{self.path}: cannot be read: {error.strerror or error}; remove it to start anew') \
                 from error
-        lines = self._read(content)
-        self.same = bool(lines) and self._job in (None, lines[0].get('job'))
-        self.done = lines[1:] if self.same else []
+        self.same = header is not None and self._job in (None, header.get('job'))
 
-    def add(self, result: Mapping[str, Any]) -> None:
-        """Keep a result, which JSON can hold."""
-        if self._stream is _Nowhere:
+    @property
+    def done(self) -> list[dict[str, Any]]:
+        """What was finished before, in the order in which it was added.
+
+        Others may have written the file: whoever uses it checks what it says.
+        """
+        return [value for _, value in self.lines()]
+
+    def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield what was finished before as `done` has it, one by one, each with its place for `at`."""
+        if not self.same:
             return
+        place = self._begin
+        with open_file(self.path) as stream:
+            stream.seek(place)
+            while place < self._end:
+                line = stream.readline()
+                value = _value(line)
+                if value is None:  # somebody else has written to it since
+                    return
+                yield place, value
+                place += len(line)
+
+    def at(self, place: int) -> dict[str, Any]:
+        """Return the result that lies at a place of the file."""
+        with open_file(self.path) as stream:
+            stream.seek(place)
+            return json.loads(stream.readline())
+
+    def add(self, result: Mapping[str, Any]) -> int | None:
+        """Keep a result, which JSON can hold; returns its place for `at`, None where it cannot be kept."""
+        if self._stream is _Nowhere:
+            return None
         try:
             if self._stream is None:
                 self._stream = self._open()
-            _write(self._stream, result)
+            return _write(self._stream, result)
         except OSError as error:
             _log.warning('%s: cannot be written (%s); if this is interrupted now, it starts anew',
                          self.path, error.strerror or error)
             self.close()
             self._stream = _Nowhere
+            return None
 
     def close(self) -> None:
         """Keep the file for the next time."""
@@ -82,24 +151,11 @@ class Unfinished:
     def remove(self) -> None:
         """The job is done, or starts anew."""
         self.close()
-        self._stream, self._end, self.done, self.exists, self.same = None, 0, [], False, False
+        self._stream, self._begin, self._end, self.exists, self.same = None, 0, 0, False, False
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f'{self.path}: cannot be removed: {error.strerror or error}') from error
-
-    def _read(self, content: bytes) -> list[dict[str, Any]]:
-        lines = []
-        for line in content.splitlines(keepends=True):
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
-                break
-            if not line.endswith(b'\n') or not isinstance(value, dict):
-                break
-            lines.append(value)
-            self._end += len(line)
-        return lines
 
     def _open(self):
         # Not through a link that somebody else put there.
@@ -116,12 +172,86 @@ class Unfinished:
         return stream
 
 
-def _write(stream, value: Mapping[str, Any]) -> None:
-    """Add a line, or nothing: a part of one, all that a disk may have room for, would hide every later line."""
+def take_up(path: str | os.PathLike, job: Mapping[str, Any], *, overwrite: bool, other: str,
+            instead: str) -> Unfinished:
+    """Open what is done of a job, and drop what is of another one if that is asked for.
+
+    Parameters
+    ----------
+    path, job
+        See `Unfinished`.
+    overwrite : bool
+        Drop what another job left.
+    other, instead : str
+        What that job is called, and what else than dropping it can be done, for the message.
+
+    Raises
+    ------
+    UsageError
+        When it is of another job, and `overwrite` is False.
+    """
+    unfinished = Unfinished(path, job)
+    if unfinished.exists and not unfinished.same:
+        if not overwrite:
+            raise UsageError(f'{unfinished.path}: is of {other}; pass --overwrite to drop it, or {instead}')
+        unfinished.remove()
+    return unfinished
+
+
+@contextlib.contextmanager
+def kept(unfinished: Unfinished, others: str) -> Iterator[None]:
+    """Work on a job: whoever ends it, by Ctrl-C or SIGTERM, is told that the same command goes on with the `others`."""
+    with contextlib.closing(unfinished), heeding_termination():
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated):
+            _log.info('Interrupted. What was scored is kept: the same command goes on with the other %s.', others)
+            raise
+
+
+def packed(array: np.ndarray, kind: str) -> str:
+    """Return an array as text for a line: its numbers of this `kind`, such as ``'<f4'``, compressed."""
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(array, kind).tobytes(), 1)).decode()
+
+
+def unpacked(text: Any, kind: str, shape: Sequence[int]) -> np.ndarray:
+    """Return the array of this shape that `packed` made a text of.
+
+    Raises
+    ------
+    ValueError
+        When the text is none of such an array. No more memory is taken than the array has.
+    """
+    size = np.dtype(kind).itemsize * int(np.prod(shape, dtype=np.int64))
+    try:
+        unpacker = zlib.decompressobj()
+        content = unpacker.decompress(base64.b64decode(text, validate=True), size + 1)
+    except (TypeError, zlib.error) as error:
+        raise ValueError(f'is no array: {error}') from error
+    if len(content) != size or not unpacker.eof:  # at whose end its checksum was compared
+        raise ValueError(f'is no array of {size} bytes')
+    return np.frombuffer(content, kind).reshape(shape)
+
+
+def _value(line: bytes) -> dict[str, Any] | None:
+    """Return what a whole line holds; None for one that is torn, or of something else."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if line.endswith(b'\n') and isinstance(value, dict) else None
+
+
+def _write(stream, value: Mapping[str, Any]) -> int:
+    """Add a line, or nothing: a part of one, all that a disk may have room for, would hide every later line.
+
+    Returns where the line begins.
+    """
     line, end = to_json(value, indent=None).encode(), stream.tell()
     if stream.write(line) != len(line):
         stream.truncate(end)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return end
 
 
 class _Nowhere:

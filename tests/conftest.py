@@ -1,10 +1,14 @@
 """Fixtures that several files share: small real data sets, made once a session."""
+import ctypes
 import gc
+import json
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+import drawing
+import initial_values
 import pytest
 
 # Before MXNet takes a thread a core: there are as many processes as cores, and what is compared to the last bit is
@@ -14,17 +18,28 @@ os.environ['OMP_NUM_THREADS'] = '1'
 # isort: split
 import gluon_action  # noqa: F401  (prepares MXNet before a test imports it)
 
-# Python would look for reference cycles in all modules every few moments: a twelfth of the time of the tests.
-gc.collect()
-gc.freeze()
+# Python would look for reference cycles in all modules every few moments: a twelfth of the time of the tests. It looks
+# when the tests begin, and when networks that nobody uses any more take up memory: they hold themselves.
 gc.set_threshold(100_000, 50, 100)
+GARBAGE = 1 << 29
+
+# Nobody pulls the plug, so no test waits until a disk has what was written; `disk` sees what the program waits for.
+os.fsync = os.fstat
+
+# Memory that networks leave is used again, in pages of 2 MB, instead of given back and cleared anew page by page. The C
+# library reads this when a process starts, so it is for those of pytest-xdist.
+MEMORY = ('glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=33554432:'
+          'glibc.malloc.trim_threshold=536870912')
+if os.environ.get('GLIBC_TUNABLES') == MEMORY:
+    del os.environ['GLIBC_TUNABLES']  # programs that tests start have what users have
 
 # Programs that tests start find the support modules too; pytest's `pythonpath` tells this process only.
 os.environ['PYTHONPATH'] = os.pathsep.join(
     [str(Path(__file__).parent / 'support'), *filter(None, [os.environ.get('PYTHONPATH')])])
 
 # Weights have addresses all over the world; a test asks servers on this machine only, unless it installs something.
-AS_FOUND = dict(os.environ)
+# Processes of pytest-xdist inherit what the first one has changed, so it tells them what it found.
+AS_FOUND = json.loads(os.environ.setdefault('ENVIRONMENT_AS_FOUND', json.dumps(dict(os.environ))))
 for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     os.environ[name] = 'http://127.0.0.1:9'
 os.environ['no_proxy'] = os.environ['NO_PROXY'] = '127.0.0.1,localhost'
@@ -33,6 +48,43 @@ os.environ['HF_HUB_OFFLINE'] = '1'  # its library would try for minutes
 # A shell starts background jobs with Ctrl-C ignored, and so would be the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes():
+    """Let the processes that run tests keep memory."""
+    os.environ.setdefault('GLIBC_TUNABLES', MEMORY)
+
+
+def pytest_collection_finish(session):
+    """Begin the tests with cheap initial values, once the modules of tests have loaded MXNet, and without garbage."""
+    global _clean
+    initial_values.install()
+    gc.collect()
+    gc.freeze()
+    _clean = resident()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Free the memory of networks that hold themselves, before it is gigabytes, which each fork would go through."""
+    global _clean
+    if resident() > _clean + GARBAGE:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what is free in the middle of the heap too
+        _clean = resident()
+
+
+def resident():
+    """Bytes of memory that this process has."""
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Draw for the tests that look at pictures, and before fixtures of a module are made."""
+    drawing.draw(item.get_closest_marker('draws') is not None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,6 +99,14 @@ def pytest_runtest_makereport(item, call):
 
 def _sendable(text):
     return text.encode('utf-8', 'backslashreplace').decode()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def messages_name_flags():
+    """As in a command, though functions are called from Python; `tests/test_errors.py` reads what Python says."""
+    from gluon_action.errors import naming_flags
+    with naming_flags():
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 """The engine: help at the imports, threads, devices and what is said when they are not there."""
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import pytest
 
 from gluon_action import engine, mxnet_import
+from gluon_action.cli import doctor
+from gluon_action.compute import engines
 from gluon_action.errors import DeviceError
 
 
@@ -18,84 +21,153 @@ def python(code, **environment):
     return done.stdout.strip()
 
 
-def test_importing_the_package_makes_mxnet_importable_without_loading_it():
-    out = python('import sys, gluon_action; print("mxnet" in sys.modules); import mxnet; print(mxnet.__version__)\n'
-                 # SciPy's statistics, which take longer than half of MXNet, are loaded when MXNet calls them.
-                 'from mxnet import test_utils; from mxnet.contrib import quantization\n'
-                 'print("scipy.stats" in sys.modules)\n'
-                 'print(test_utils.ss.norm(0, 1).cdf(0), quantization.stats.entropy([1]))\n'
-                 'import scipy.stats; print(scipy.stats is sys.modules["scipy.stats"], scipy.stats.kendalltau)')
-    assert out.split()[:6] == ['False', '1.9.1', 'False', '0.5', '0.0', 'True']
-
-
-def test_a_program_that_imports_mxnet_first_runs_too():
-    assert python('import mxnet as mx; print(mx.nd.ones(3).asnumpy().sum())') == '3.0'
+def told_by(code, **environment):
+    """What a program prints last, as JSON."""
+    return json.loads(python(code, **environment).splitlines()[-1])
 
 
 NUMPY_NAMES = """
 import types, warnings, numpy
-warnings.simplefilter('ignore')
 DROPPED = ('bool', 'int', 'NaN', 'NAN', 'PINF', 'NINF', 'Inf', 'infty', 'PZERO', 'round_', 'product', 'alltrue', 'in1d',
            'row_stack', 'trapz', 'msort', 'compat', 'mirr', 'no_such_name')
 
 def names():
-    found = {name: value for name, value in vars(numpy).items() if not isinstance(value, types.ModuleType)}
-    for name in DROPPED:
-        try:
-            found['got', name] = repr(getattr(numpy, name))
-        except Exception as error:
-            found['got', name] = repr(error)
-    return found
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        found = {name: value for name, value in vars(numpy).items() if not isinstance(value, types.ModuleType)}
+        for name in DROPPED:
+            try:
+                found['got', name] = repr(getattr(numpy, name))
+            except Exception as error:
+                found['got', name] = repr(error)
+        return found
 
 import numpy.testing  # and other submodules that come into numpy by being imported, by whomever
 before, listed = names(), set(dir(numpy))
 """
-
-
-@pytest.mark.parametrize('first', ['mxnet', 'gluon_action'])
-def test_numpy_is_after_the_import_what_it_was_before(first):
-    assert python(f"""{NUMPY_NAMES}
-import {first}
+NUMPY_AFTER = """
 import gluon_action, mxnet, gluoncv
 after = names()
-print([name for name in before.keys() | after.keys() if before.get(name, 0) is not after.get(name, 0)
-       and not (isinstance(name, tuple) and before[name].split(' at 0x')[0] == after[name].split(' at 0x')[0])])
-print([name for name in listed ^ set(dir(numpy)) if not isinstance(getattr(numpy, name), types.ModuleType)])
-""") == '[]\n[]'
+told['numpy'] = [
+    str(name) for name in before.keys() | after.keys() if before.get(name, 0) is not after.get(name, 0)
+    and not (isinstance(name, tuple) and before[name].split(' at 0x')[0] == after[name].split(' at 0x')[0])]
+told['numpy'] += [name for name in listed ^ set(dir(numpy))
+                  if not isinstance(getattr(numpy, name), types.ModuleType)]
+"""
 
 
-def test_mxnets_own_arrays_work_with_names_that_numpy_dropped():
-    assert python("""
-import gluon_action, mxnet as mx
-from mxnet.gluon.contrib.estimator import EarlyStoppingHandler
-x = mx.np.array([1., 2., 3.])
-print(x[x > 1].sum(), mx.np.pad(mx.np.ones((2, 2)), ((1, 1), (1, 1))).shape, mx.np.in1d(x, x).all(), mx.np.NINF)
-mx.test_utils.assert_almost_equal(x, x)
-EarlyStoppingHandler(mx.metric.Accuracy())
-""") == '5.0 (4, 4) True -inf'
+CORE = """
+def core():
+    for line in open('/proc/self/maps'):
+        if 'mxnet/libopenblas' in line:
+            name = ctypes.CDLL(line.split()[-1]).openblas_get_corename
+            name.restype = ctypes.c_char_p
+            return name().decode(), os.environ.get('OPENBLAS_CORETYPE')
+
+"""
+BFLOAT16 = """
+from mxnet.contrib import amp
+amp.init(target_dtype='bfloat16')
+ones = mxnet.nd.ones((4, 4))
+try:
+    layer = mxnet.nd.FullyConnected(ones, ones, no_bias=True, num_hidden=4)
+    told['bfloat16'] = float(mxnet.nd.amp_cast(layer, dtype='float32').asnumpy()[0, 0])
+except mxnet.MXNetError as error:
+    told['bfloat16'] = 'no' if 'could not create a primitive descriptor iterator' in str(error) else str(error)
+"""
 
 
-@pytest.fixture
-def pytorch(tmp_path):
-    """A folder with what GluonCV would see of PyTorch 2."""
-    (tmp_path / 'torch').mkdir()
-    (tmp_path / 'torch' / '__init__.py').write_text("__version__ = '2.13.0+cpu'\nclass Tensor: pass\n")
-    return {'PYTHONPATH': os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])])}
+@pytest.fixture(scope='module')
+def pytorch(tmp_path_factory):
+    """The environment, with what GluonCV would see of PyTorch 2."""
+    folder = tmp_path_factory.mktemp('pytorch')
+    (folder / 'torch').mkdir()
+    (folder / 'torch' / '__init__.py').write_text("__version__ = '2.13.0+cpu'\nclass Tensor: pass\n")
+    return {'PYTHONPATH': os.pathsep.join([str(folder), *filter(None, [os.environ.get('PYTHONPATH')])])}
 
 
-@pytest.mark.parametrize('first', ['import gluon_action', 'import torch, gluon_action',
-                                   'from gluoncv.data import VideoClsCustom'])
-def test_the_zoo_and_pytorch_2_live_in_one_environment(pytorch, first):
-    assert python(f"""
-{first}
-import sys
+ZOO_AND_PYTORCH = """
 import gluoncv
 before = sys.modules.get('torch')
 from gluon_action.model_zoo import get_model
 net = get_model('resnet18_v1b_custom', nclass=3, pretrained_base=False, input_size=32)
 import torch
-print(torch.__version__, before in (None, torch), gluoncv._found_pytorch, gluoncv.__name__)
-""", **pytorch) == '2.13.0+cpu True False gluoncv'
+told['pytorch'] = [torch.__version__, before in (None, torch), gluoncv._found_pytorch, gluoncv.__name__]
+"""
+BOTH_LIVE = ['2.13.0+cpu', True, False, 'gluoncv']
+
+
+@pytest.fixture(scope='module')
+def package_first(pytorch):
+    """What a program finds that imports the package before MXNet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv('OPENBLAS_CORETYPE', raising=False)
+        return told_by(f"""
+import ctypes, json, os, sys
+{CORE}
+{NUMPY_NAMES}
+import gluon_action
+told = {{'mxnet is loaded': 'mxnet' in sys.modules}}
+import mxnet
+told['kernels'] = core()
+# SciPy's statistics, which take longer than half of MXNet, are loaded when MXNet calls them.
+from mxnet import test_utils
+from mxnet.contrib import quantization
+told |= {{'mxnet': mxnet.__version__, 'scipy is loaded': 'scipy.stats' in sys.modules}}
+told['scipy works'] = [float(test_utils.ss.norm(0, 1).cdf(0)), float(quantization.stats.entropy([1]))]
+import scipy.stats
+told['scipy is itself'] = scipy.stats is sys.modules['scipy.stats'] and callable(scipy.stats.kendalltau)
+from mxnet.gluon.contrib.estimator import EarlyStoppingHandler
+mx, x = mxnet, mxnet.np.array([1., 2., 3.])
+told['arrays'] = ' '.join(map(str, (x[x > 1].sum(), mx.np.pad(mx.np.ones((2, 2)), ((1, 1), (1, 1))).shape,
+                                    mx.np.in1d(x, x).all(), mx.np.NINF)))
+mx.test_utils.assert_almost_equal(x, x)
+EarlyStoppingHandler(mx.metric.Accuracy())
+{NUMPY_AFTER}
+{ZOO_AND_PYTORCH}
+{BFLOAT16}
+print(json.dumps(told))""", **pytorch)
+
+
+@pytest.fixture(scope='module')
+def mxnet_first():
+    """What a program finds that imports MXNet before the package, and whose environment names kernels."""
+    return told_by(f"""
+import ctypes, json, os
+{CORE}
+{NUMPY_NAMES}
+import mxnet
+told = {{'kernels': core(), 'sum': float(mxnet.nd.ones(3).asnumpy().sum())}}
+{NUMPY_AFTER}
+print(json.dumps(told))""", OPENBLAS_CORETYPE='Nehalem')
+
+
+def test_importing_the_package_makes_mxnet_importable_without_loading_it(package_first):
+    found = package_first
+    assert (found['mxnet is loaded'], found['mxnet']) == (False, '1.9.1')
+    assert (found['scipy is loaded'], found['scipy works'], found['scipy is itself']) == (False, [0.5, 0.0], True)
+
+
+def test_a_program_that_imports_mxnet_first_runs_too(mxnet_first):
+    assert mxnet_first['sum'] == 3
+
+
+def test_numpy_is_after_the_import_what_it_was_before(package_first, mxnet_first):
+    assert package_first['numpy'] == mxnet_first['numpy'] == []
+
+
+def test_mxnets_own_arrays_work_with_names_that_numpy_dropped(package_first):
+    assert package_first['arrays'] == '5.0 (4, 4) True -inf'
+
+
+def test_the_zoo_and_pytorch_2_live_in_one_environment(package_first):
+    assert package_first['pytorch'] == BOTH_LIVE
+
+
+@pytest.mark.parametrize('first', ['import torch, gluon_action', 'from gluoncv.data import VideoClsCustom'])
+def test_they_do_whichever_is_imported_first(pytorch, first):
+    told = told_by(f'{first}\nimport json, sys\ntold = {{}}\n{ZOO_AND_PYTORCH}\nprint(json.dumps(told))', **pytorch)
+    assert told['pytorch'] == BOTH_LIVE
 
 
 INTEL, AMD = 'vendor_id : GenuineIntel\ncpu family : 6\nmodel : {}\n', 'vendor_id : AuthenticAMD\ncpu family : 26\n'
@@ -112,28 +184,16 @@ def test_openblas_is_told_its_kernels_where_it_is_older_than_the_cpu(monkeypatch
     assert mxnet_import.openblas_core(cpu) is None
 
 
-CORE = """
-import ctypes, os
-import gluon_action, mxnet
-for line in open('/proc/self/maps'):
-    if 'mxnet/libopenblas' in line:
-        core = ctypes.CDLL(line.split()[-1]).openblas_get_corename
-        core.restype = ctypes.c_char_p
-        print(core().decode(), os.environ.get('OPENBLAS_CORETYPE'))
-        break
-"""
-
-
-def test_mxnets_openblas_takes_the_kernels_and_nothing_else_hears_of_it(monkeypatch):
+def test_mxnets_openblas_takes_the_kernels_and_nothing_else_hears_of_it(monkeypatch, package_first):
     monkeypatch.delenv('OPENBLAS_CORETYPE', raising=False)
     core = mxnet_import.openblas_core()
     if core is None:
         pytest.skip('OpenBLAS knows this CPU, or it has no AVX2')
-    assert python(CORE) == f'{core} None'
+    assert package_first['kernels'] == [core, None]
 
 
-def test_kernels_from_the_environment_are_respected():
-    assert python(CORE, OPENBLAS_CORETYPE='Nehalem') == 'Nehalem Nehalem'
+def test_kernels_from_the_environment_are_respected(mxnet_first):
+    assert mxnet_first['kernels'] == ['Nehalem', 'Nehalem']
 
 
 @pytest.mark.parametrize('flags, has', [
@@ -143,21 +203,8 @@ def test_bfloat16_needs_avx_512(flags, has):
     assert engine.has_bfloat16(flags) == has
 
 
-BFLOAT16 = """
-import gluon_action, mxnet as mx
-from mxnet.contrib import amp
-amp.init(target_dtype='bfloat16')
-ones = mx.nd.ones((4, 4))
-try:
-    layer = mx.nd.FullyConnected(ones, ones, no_bias=True, num_hidden=4)
-    print(mx.nd.amp_cast(layer, dtype='float32').asnumpy()[0, 0])
-except mx.MXNetError as error:
-    print('no' if 'could not create a primitive descriptor iterator' in str(error) else error)
-"""
-
-
-def test_what_is_said_of_bfloat16_is_so():
-    assert python(BFLOAT16).splitlines()[-1] == ('4.0' if engine.has_bfloat16() else 'no')
+def test_what_is_said_of_bfloat16_is_so(package_first):
+    assert package_first['bfloat16'] == (4 if engine.has_bfloat16() else 'no')
 
 
 def test_mxnet_gets_all_usable_cores_shared_between_devices():
@@ -249,8 +296,22 @@ def test_only_the_gpus_that_are_asked_for_need_code(driver):
 
 
 def test_a_hopper_is_refused_before_the_first_kernel(driver):
-    with pytest.raises(DeviceError, match=r'gpu\(1\) has compute capability 9\.0.*only up to 8\.9'):
+    with pytest.raises(DeviceError, match=r'gpu\(1\) has compute capability 9\.0.*only up to 8\.9.*--engine torch'):
         engine.check_gpus(2, driver=driver((8, 0), (9, 0)), distribution='mxnet-cu112')
+
+
+@pytest.mark.parametrize('can, told', [
+    ({'torch'}, ('ok', 'compute capability 9.0; used by --engine torch; not by --engine mxnet: no code')),
+    ({'mxnet', 'torch'}, ('ok', 'used by --engine mxnet and --engine torch')), (set(), ('note', 'used by no engine'))])
+def test_the_doctor_says_which_engine_uses_the_gpus(can, told, monkeypatch):
+    def contexts(self):
+        if {engines.OnMXNet: 'mxnet', engines.OnTorch: 'torch'}[type(self)] not in can or self.num_gpus != 1:
+            raise DeviceError('no code')
+    monkeypatch.setattr(engine, 'gpu_capabilities', lambda: [(9, 0)])
+    for kind in engines.ENGINES.values():
+        monkeypatch.setattr(kind, 'contexts', contexts)
+    found = doctor._gpus()
+    assert found.state == told[0] and told[1] in found.detail
 
 
 def test_fewer_gpus_than_asked_for_names_both_numbers(driver):

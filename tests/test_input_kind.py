@@ -18,7 +18,7 @@ from gluon_action.evaluate.preparation import Prepared
 from gluon_action.input_kind import CLIPS, FEATURES, FRAMES, KINDS, kind_of_layout, kind_of_shape
 from gluon_action.model_zoo import registry
 from gluon_action.train.recipes import config as training
-from gluon_action.train.recipes.epic_classifier import check_clips
+from gluon_action.train.recipes.epic.classifier import check_clips
 from gluon_action.train.recipes.parts import build_teacher
 
 SIZES = dict(channels=3, length=8, size=(24, 32))

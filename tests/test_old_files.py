@@ -13,7 +13,7 @@ import pytest
 from gluon_action.cli.main import main
 from gluon_action.data.demo.make import make_demo
 from gluon_action.deploy.bundle.format import read_bundle, verify
-from gluon_action.train.run.checkpoint import read_checkpoint
+from gluon_action.train.run.folder.checkpoint import read_checkpoint
 
 TRAIN = ('train', '--dataset', 'demo_motion', '--data-dir', 'videos', '--model', 'timesformer_small_custom',
          '--no-pretrained-base', '--new-length', '2', '--input-size', '32', '--data-aug', 'v3', '--new-height', '32',

@@ -17,7 +17,7 @@ from gluon_action.options import (
     options_of,
     yes_or_no,
 )
-from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
+from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
 from gluon_action.train.recipes.config import TrainConfig
 
 
@@ -111,13 +111,15 @@ def test_messages_call_an_option_as_the_command_does():
 
 @pytest.mark.parametrize('config, command, own', [
     (TrainConfig, train_recognizer,
-     {'debug', 'print_config', 'dry_run', 'find_lr', 'find_lr_from', 'find_lr_to', 'find_lr_steps'}),
+     {'debug', 'print_config', 'dry_run', 'config', 'imports',
+      'find_lr', 'find_lr_from', 'find_lr_to', 'find_lr_steps'}),
     (TestConfig, test_recognizer,
-     {'debug', 'print_config', 'run'} | {flag[2:].replace('-', '_') for flag in test_recognizer.TRAINING_FLAGS}),
+     {'debug', 'print_config', 'run', 'videos', 'imports', 'json'}
+     | {flag[2:].replace('-', '_') for flag in test_recognizer.TRAINING_FLAGS}),
     (EstimatorConfig, clip_estimator, {'debug'})])
 def test_every_field_is_offered_and_every_flag_beside_them_is_the_command_s_own(config, command, own):
     offered = {action.dest for action in command.build_parser()._actions if action.dest != 'help'}
-    kept = {'schedule_rule'}  # what a run began with; config.json keeps it, nobody chooses it
+    kept = {'schedule_rule', 'from_recipe'}  # what a run began with; config.json keeps it, nobody chooses it
     assert offered == {field.name for field in dataclasses.fields(config)} - kept | own
 
 

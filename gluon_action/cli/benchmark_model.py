@@ -13,13 +13,12 @@ from .command import make_parser
 
 _log = logging.getLogger(__name__)
 
-_EXAMPLES = """
-examples:
-  a bundle and its int8 version, one video at a time and eight together:
-    benchmark_model.py exports/mine exports/mine-int8 --batch-sizes 1 8 --plot speed.png
-  networks of the zoo with random weights, in MXNet and as ONNX:
-    benchmark_model.py resnet50_v1b_kinetics400 timesformer_small_custom
-    benchmark_model.py resnet50_v1b_kinetics400 timesformer_small_custom --runtime onnx --json onnx.json
+_EXAMPLES = """examples:
+  # a bundle and its int8 version, one video at a time and eight together
+  %(prog)s exports/mine exports/mine-int8 --batch-sizes 1 8 --plot speed.png
+  # networks of the zoo with random weights, in MXNet and as ONNX
+  %(prog)s resnet50_v1b_kinetics400 timesformer_small_custom
+  %(prog)s resnet50_v1b_kinetics400 timesformer_small_custom --runtime onnx --json onnx.json
 """
 _PICTURES = ('.png', '.pdf', '.svg')
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import engine, options
-from ..train.recipes.clip_estimator_config import MODES, NETWORKS, OF_S3DG, EstimatorConfig, check_config
+from ..train.recipes.clip_estimator.config import MODES, NETWORKS, OF_S3DG, EstimatorConfig, check_config
 from .command import make_parser
 
 EXAMPLES = """the three phases, on clips of one's own (*.tfrecord, made by scripts/make_clip_records.py):
@@ -81,11 +81,11 @@ config_from = functools.partial(options.config_from, EstimatorConfig)
 
 def main(args: argparse.Namespace) -> int:
     """Do what the mode says, and say where the results are."""
-    from ..train.recipes.clip_estimator_defaults import as_stored
+    from ..train.recipes.clip_estimator.defaults import as_stored
     config = as_stored(config_from(args), args.given)
     check_config(config)
     engine.set_threads()
-    from ..train.recipes import clip_estimator as estimator
+    from ..train.recipes.clip_estimator import estimator
     if config.trains:
         print(estimator.train(config, args.given).summary())
     elif config.mode == 'eval':
@@ -102,7 +102,7 @@ def _export(config: EstimatorConfig) -> Path:
     """Write the network as a bundle into a folder named by the time, and return it."""
     from ..deploy.bundle.what_is_exported import estimator_source
     from ..deploy.bundle.write import write_bundle
-    from ..train.recipes.clip_estimator import devices
+    from ..train.recipes.clip_estimator.network import devices
     source = estimator_source(config, devices(config))
     folder = Path(config.export_path or Path(config.model_dir, 'export')).expanduser() / str(int(time.time()))
     return write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,

@@ -1,7 +1,6 @@
-"""How every command starts and ends: help that teaches, exit codes, and a message instead of a traceback."""
+"""How every command starts and ends: its parser, exit codes, and a message instead of a traceback."""
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
@@ -10,10 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from ..errors import GluonActionError, UsageError
+from ..errors import GluonActionError, UsageError, naming_flags
 from ..printable import printable
 from ..signals import TERMINATED, Terminated, raising
-from .output import ConsoleLog, bearing_output
+from .output import ConsoleLog, bearing_output, logging_beside
+from .own_modules import import_modules
+from .parser import Parser
 
 _program: str | None = None  # what messages and help call the command
 
@@ -35,13 +36,13 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
     Returns
     -------
     int
-        0 done, 1 failed, 2 bad usage, 130 interrupted, 143 a training that SIGTERM has ended. A traceback is printed
+        0 done, 1 failed, 2 bad usage, 130 interrupted, 143 ended by SIGTERM. A traceback is printed
         with ``--debug`` only. Output that nobody takes, or that a full disk refuses, is no failure: the work goes on
         without it.
     """
     global _program
     _program = prog
-    with bearing_output():
+    with bearing_output(), naming_flags():
         logging.basicConfig(level=logging.INFO, handlers=[ConsoleLog()])
         return _run(parse_args, main, argv, prog or os.path.basename(sys.argv[0]))
 
@@ -49,7 +50,8 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
 def _run(parse_args: Callable, main: Callable, argv: Sequence[str] | None, name: str) -> int:
     args = parse_args(argv)
     try:
-        with _heeding_interrupts():
+        with _heeding_interrupts(), logging_beside(json=getattr(args, 'json', None) in (True, '-')):
+            import_modules(getattr(args, 'imports', None))
             return int(main(args) or 0)
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
@@ -81,19 +83,8 @@ def _heeding_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the lines of a description and add the defaults."""
-
-    def _get_help_string(self, action):
-        # "(default: None)" and "(default: False)" teach nobody anything.
-        if action.default in (None, False, '') or action.default is argparse.SUPPRESS:
-            return action.help
-        return super()._get_help_string(action)
-
-
-def make_parser(description: str, prog: str | None = None, epilog: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of a command, with ``--debug`` in it; abbreviated flags are refused."""
-    parser = argparse.ArgumentParser(prog=prog or _program, description=description, epilog=epilog,
-                                     formatter_class=HelpFormatter, allow_abbrev=False)
+def make_parser(description: str, prog: str | None = None, epilog: str | None = None) -> Parser:
+    """Return the parser of a command, with ``--debug`` in it."""
+    parser = Parser(prog=prog or _program, description=description, epilog=epilog)
     parser.add_argument('--debug', action='store_true', help='print a traceback when something fails')
     return parser

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import engine
+from ..compute.engines import ENGINES
 from ..errors import DeviceError, GluonActionError
 from .command import make_parser
 
@@ -60,6 +61,7 @@ def examine() -> list[Finding]:
         checks = [
             _python, _numpy, _mxnet, _gluoncv, _opencv, lambda: _decoder('decord'), lambda: _decoder('pyav'),
             lambda: _package('matplotlib', 'plots'), lambda: _package('tensorboardX', 'TensorBoard events'),
+            lambda: _optional('torch', '--engine torch, for GPUs that MXNet has no code for', extra='torch'),
             lambda: _optional('onnx', 'exporting', extra='onnx'),
             lambda: _optional('onnxruntime', 'running what was exported', extra='onnx'), _threads, _gpus, _cache]
     return [check() for check in checks]
@@ -189,11 +191,15 @@ def _gpus() -> Finding:
     if not capabilities:
         return Finding('gpus', 'note', 'the driver is there, but no GPU is visible')
     names = ', '.join(f'compute capability {major}.{minor}' for major, minor in capabilities)
-    try:
-        engine.check_gpus(len(capabilities))
-    except DeviceError as error:
-        return Finding('gpus', 'note', f'{len(capabilities)}: {names}; not usable: {error}')
-    return Finding('gpus', 'ok', f'{len(capabilities)}: {names}')
+    usable, refused = [], []
+    for name, kind in ENGINES.items():
+        try:
+            kind(num_gpus=len(capabilities)).contexts()
+            usable.append(f'--engine {name}')
+        except GluonActionError as error:
+            refused.append(f'not by --engine {name}: {error}')
+    by = f'used by {" and ".join(usable)}' if usable else 'used by no engine'
+    return Finding('gpus', 'ok' if usable else 'note', '; '.join([f'{len(capabilities)}: {names}; {by}', *refused]))
 
 
 def _cache() -> Finding:

@@ -2,21 +2,27 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import engine
 from ..evaluate.recognizer_options import RecognizerOptions
+from ..files import to_json, write_file
 from ..options import add_options, options_of
+from ..printable import printable
 from ..weights.options import WeightsOptions
 from .command import make_parser
+from .own_modules import add_import_flag
 
 if TYPE_CHECKING:
     from ..deploy.bundle.what_is_exported import Source
 
 EXAMPLES = """examples:
-  # the run that `gluon-action train --save-dir runs/mine` left: its best parameters, prepared as it validated
+  # the run that `gluon-action train --save-dir runs/mine` left: its best parameters, prepared as it validated, to
+  # runs/mine-bundle or where --out says
+  %(prog)s runs/mine
   %(prog)s runs/mine --out bundles/mine
   # published weights
   %(prog)s i3d_resnet50_v1_kinetics400 --use-pretrained --out bundles/i3d
@@ -40,8 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('source', metavar='SOURCE',
                         help='folder of a training run, FILE.params, a model of the zoo (gluon-action list-models), or '
                              'a stored model of features, as in TRAIN_DIR/inference_model')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder to write')
+    parser.add_argument('--out', default=None, metavar='FOLDER',
+                        help='folder to write; by default beside SOURCE, with -bundle behind its name, and of a model '
+                             'of the zoo in the current folder')
+    parser.add_argument('--json', default=None, metavar='FILE',
+                        help='what was exported, as JSON; - is standard output')
     parser.add_argument('--overwrite', action='store_true', help='replace the bundle that is in --out')
+    add_import_flag(parser)
     group = parser.add_argument_group('weights')
     group.add_argument('--model', default=None, help='network of a FILE.params that lies outside of its run')
     group.add_argument('--use-pretrained', action='store_true', help='published weights of a model of the zoo')
@@ -49,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_options(group, WeightsOptions, 'weights')
     group.add_argument('--no-weights', action='store_true', help='random weights, to try out a model of the zoo')
     group.add_argument('--num-classes', type=int, default=None, help='with --no-weights: classes')
-    group.add_argument('--labels', default=None, metavar='FILE',
+    group.add_argument('--labels', '--class-names', default=None, metavar='FILE',
                        help='names of the classes: one a line, or JSON of a list or of names and numbers; by default '
                             "the run's")
     group.add_argument('--multi-label', action='store_true',
@@ -87,8 +98,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Export, and say where the bundle is."""
-    from ..deploy.bundle.format import check_folder
-    check_folder(Path(args.out).expanduser().absolute(), args.overwrite)  # before weights are fetched
+    from ..deploy.bundle.format import check_folder, read_bundle
+    from ..deploy.predicted.files import check_output
+    from ..deploy.predicted.tables import STANDARD_OUTPUT
+    target = Path(args.out or default_folder(args.source)).expanduser().absolute()
+    check_folder(target, args.overwrite)  # before weights are fetched
+    if args.json not in (None, STANDARD_OUTPUT):
+        check_output('--json', Path(args.json).expanduser(), [], args.overwrite)
     engine.set_threads()
     from ..deploy.bundle.reference_clip import read_reference
     from ..deploy.bundle.write import write_bundle
@@ -96,14 +112,31 @@ def main(args: argparse.Namespace) -> None:
     check_packages()
     source = source_of(args)
     reference = read_reference(args.reference_clip, source.preprocess) if args.reference_clip else None
-    folder = write_bundle(source.net, args.out, preprocess=source.preprocess, labels=source.labels, card=source.card,
+    folder = write_bundle(source.net, target, preprocess=source.preprocess, labels=source.labels, card=source.card,
                           notes=source.notes, origin=source.origin, reference=reference, overwrite=args.overwrite)
-    print(f'{source.name} is exported and gives the same scores: {folder}')
+    print(f'{source.name} is exported and gives the same scores: {printable(folder)}',
+          file=sys.stderr if args.json == STANDARD_OUTPUT else sys.stdout)
+    if args.json:
+        bundle = read_bundle(folder, features=True)
+        about = to_json({'bundle': str(folder), 'num_classes': bundle.num_classes, 'labels': bundle.labels,
+                         'preprocess': bundle.preprocess.to_json(), 'manifest': bundle.manifest})
+        if args.json == STANDARD_OUTPUT:
+            sys.stdout.write(about)
+        else:
+            write_file(Path(args.json).expanduser(), about)
+
+
+def default_folder(source: str) -> Path:
+    """Return where a bundle goes: beside the run or the file, of a model of the zoo here."""
+    place = Path(source).expanduser()
+    place = place.absolute() if place.name not in ('', '..') else place.resolve()
+    name = place.stem if place.suffix == '.params' else place.name
+    return place.with_name(f'{name}-bundle')
 
 
 def source_of(args: argparse.Namespace) -> Source:
     """Open what the flags name."""
-    from ..data.lists.class_files import read_class_names
+    from ..data.lists.classes.class_files import read_class_names
     from ..deploy.bundle.what_is_exported import Choices, open_source
     choices = {name: getattr(args, name) for name in Choices.__dataclass_fields__}
     return open_source(args.source, model=args.model,

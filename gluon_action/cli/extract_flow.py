@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help='who reads video files; auto takes PyAV, and decord for what PyAV has no decoder for')
     parser.add_argument('-j', '--num-data-workers', dest='num_workers', type=int, default=4,
                         help='processes, each of which takes one video after the other')
-    parser.add_argument('--timeout', type=float, default=0., metavar='SECONDS',
+    parser.add_argument('--timeout', '--decode-timeout', type=float, default=0., metavar='SECONDS',
                         help='a video that takes longer has failed; 0 for no limit')
     parser.add_argument('--overwrite', action='store_true', help='extract again what has flow of other settings')
     return parser

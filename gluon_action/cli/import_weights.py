@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import engine
-from ..data.lists.class_files import read_class_names
+from ..data.lists.classes.class_files import read_class_names
 from ..errors import OutputError, UsageError
 from .command import make_parser
 
@@ -92,6 +92,7 @@ def main(args: argparse.Namespace) -> None:
     from ..compute.on_mxnet.parameters import arrays_of
     from ..model_zoo.params_file import replace_arrays
     from ..model_zoo.preparation import write_preparation
+    from ..model_zoo.recognizer import initialize_rest
     engine.seed(0)  # a new head is the same each time
     if args.index and not args.tag:
         raise UsageError('--index: is about published weights; name those that SOURCE is with --tag')
@@ -99,6 +100,7 @@ def main(args: argparse.Namespace) -> None:
         net, conversion, published = _by_row(args)
     else:
         net, conversion, published = *_by_flags(args), False
+    initialize_rest(net, engine.contexts())  # a new head
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,7 +126,8 @@ def _by_row(args: argparse.Namespace) -> tuple[Recognizer, Conversion, bool]:
     if not (row.head or args.new_head):
         raise UsageError(f'--tag {args.tag}: these weights have no head; add --new-head')
     named = None if args.new_head else len(row.class_names or ()) or None
-    net = get_model(args.model, nclass=args.num_classes or named, pretrained_base=False, **row.options)
+    net = get_model(args.model, nclass=args.num_classes or named, pretrained_base=False, initialize=False,
+                    **row.options)
     own = net.card
     conversion = load_any(net, args.source, ignore_head=args.new_head, **reading_of(row, own))
     net.card, net.row = own.prepared(row.input), describe_row(row)
@@ -149,7 +152,7 @@ def _is_published(source: str, row: Row) -> bool | None:
 def _by_flags(args: argparse.Namespace) -> tuple[Recognizer, Conversion]:
     from ..model_zoo import get_model
     from ..model_zoo.importers import load_any
-    net = get_model(args.model, nclass=args.num_classes, pretrained_base=False)
+    net = get_model(args.model, nclass=args.num_classes, pretrained_base=False, initialize=False)
     classes = None
     if args.class_names:
         ours = net.card.labels()

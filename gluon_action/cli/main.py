@@ -9,38 +9,63 @@ from collections.abc import Sequence
 from . import youtube8m
 from .command import run
 
-#: name -> (module, what it does); the first word of a name of two is a group
-COMMANDS = {
-    'doctor': ('doctor', 'versions, decoders, devices: what is missing and the command that mends it'),
-    'train': ('train_recognizer', 'train a recogniser (scripts/train_recognizer.py)'),
-    'video-action-classifier': (
-        'video_action_classifier',
-        'fine-tune TimeSformer on clips of Epic-Kitchens (scripts/video_action_classifier.py)'),
-    'test': ('test_recognizer', 'score a recogniser over segments x crops (scripts/test_recognizer.py)'),
-    'benchmark-model': ('benchmark_model', 'parameters, operations and speed of models (scripts/benchmark_model.py)'),
-    'predict': ('predict', 'what happens in your own videos: by a bundle, a run or published weights'),
-    'test-video-action-classifier': (
-        'test_video_action_classifier',
-        'one video by an exported classifier, drawn (scripts/test_video_action_classifier.py)'),
-    'evaluate-sample': ('evaluate_sample', "one video by I3D's two streams (scripts/evaluate_sample.py)"),
-    'estimator': ('clip_estimator', 'I3D and S3D-G by steps on TFRecords (scripts/{i3d,s3dg}_estimator.py)'),
-    'fuse-scores': ('fuse_scores', 'add up the scores of several tests (scripts/fuse_scores.py)'),
-    'extract-flow': ('extract_flow', 'optical flow of videos, for two streams (scripts/extract_flow.py)'),
-    'import-weights': ('import_weights', 'weights of torchvision, timm, mmaction2, pytorchvideo, DeepMind and others'),
-    'export': ('export', 'a network as an ONNX bundle that predicts without MXNet (scripts/export_model.py)'),
-    'verify': ('verify', 'check an exported bundle and replay its reference clip'),
-    'quantize': ('quantize_model', 'a bundle in int8, calibrated on your videos (scripts/quantize_model.py)'),
-    'list-models': ('list_models', 'the model zoo'),
-    'models': ('models', 'published weights: list, info, download, verify, purge, mirror, publish'),
-    'prepare-something-something': (
-        'prepare_something_something',
-        'check a download and write its lists (scripts/prepare_something_something.py)'),
-    'make-clip-records': ('make_clip_records', 'clips of annotated videos as TFRecords (scripts/make_clip_records.py)'),
-    'make-demo-data': ('make_demo_data', 'generate the videos that everything can be tried on'),
-    **{f'youtube8m {name}': (f'youtube8m.{module}', text) for name, (module, text) in youtube8m.COMMANDS.items()},
+#: What one wants to do -> the commands for it: name -> (module, what it does). A new command is a row of this table.
+#: The first word of a name of two is one of `GROUPS`.
+TASKS: dict[str, dict[str, tuple[str, str]]] = {
+    'look at what is there': {
+        'doctor': ('doctor', 'versions, decoders, devices: what is missing and the command that mends it'),
+        'make-demo-data': ('make_demo_data', 'generate the videos that everything can be tried on'),
+        'list-models': ('list_models', 'the model zoo: networks, their input and published accuracy'),
+        'models': ('models', 'published weights: list, info, download, verify, purge, mirror, publish'),
+        'import-weights': (
+            'import_weights', 'weights of torchvision, timm, mmaction2, pytorchvideo, DeepMind and others'),
+        'completion': ('completion', 'what makes bash, zsh or tcsh complete commands, flags, files and models'),
+    },
+    'prepare data': {
+        'check-data': ('check_data', 'what is wrong with your videos: damage, copies, leaks, holes; with a page'),
+        'prepare-videos': ('prepare_videos', 'copies of videos that decode several times faster, proved, with lists'),
+        'extract-flow': ('extract_flow', 'optical flow of videos, for two streams'),
+        'make-clip-records': ('make_clip_records', 'clips of annotated videos as TFRecords'),
+        'prepare-something-something': (
+            'prepare_something_something', 'check a download of Something-Something and write its lists'),
+    },
+    'train': {
+        'train': ('train_recognizer', 'train a recogniser on videos'),
+        'estimator': ('clip_estimator', 'I3D and S3D-G by steps on TFRecords of clips'),
+        'video-action-classifier': ('video_action_classifier', 'fine-tune TimeSformer on clips of Epic-Kitchens'),
+    },
+    'test': {
+        'test': ('test_recognizer', 'score a recogniser over segments x crops, and report it'),
+        'report': ('report', 'the page of a training or a test anew: curves, wrong videos, confusions, time'),
+        'compare': ('compare', 'trainings or tests side by side: what differs, who is better, could it be chance'),
+        'fuse-scores': ('fuse_scores', 'add up the scores of several tests, such as two streams'),
+        'benchmark-model': ('benchmark_model', 'parameters, operations and speed of models'),
+    },
+    'predict': {
+        'predict': ('predict', 'what happens in your own videos: by a bundle, a run or published weights'),
+        'serve': ('serve', 'a page on this machine: drop a video, see its labels and a timeline that plays them'),
+        'extract-features': ('extract_features', 'features of your own videos, by any layer of any model'),
+        'evaluate-sample': ('evaluate_sample', "one video by I3D's two streams"),
+        'test-video-action-classifier': (
+            'test_video_action_classifier', 'one video by an exported classifier, drawn'),
+    },
+    'share': {
+        'export': ('export', 'a network as an ONNX bundle that predicts without MXNet'),
+        'verify': ('verify', 'check an exported bundle and replay its reference clip'),
+        'quantize': ('quantize_model', 'a bundle in int8, calibrated on your videos'),
+    },
+    'YouTube-8M': {
+        f'youtube8m {name}': (f'youtube8m.{module}', text) for name, (module, text) in youtube8m.COMMANDS.items()
+    },
 }
+#: name -> (module, what it does)
+COMMANDS = {name: row for rows in TASKS.values() for name, row in rows.items()}
 #: name -> what its commands are for
-GROUPS = {'youtube8m': 'YouTube-8M, from records to a submission: gluon-action youtube8m lists the commands'}
+GROUPS = {'youtube8m': 'features of videos, from records to a submission: gluon-action youtube8m lists the commands'}
+
+#: What a command returns to the shell, see `gluon_action.cli.command.run`.
+EXIT_CODES = {0: 'done', 1: 'failed', 2: 'bad usage', 130: 'interrupted (Ctrl-C)',
+              143: 'ended by SIGTERM; a training has saved its state'}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,23 +76,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     group = argv.pop(0) if argv and argv[0] in GROUPS else ''
-    if not argv or argv[0] in ('-h', '--help'):
+    if not argv or argv[0] in ('-h', '--help', '--help-all'):
         print(usage(group))
-        return 0 if argv else 2
+        return 0
     name = f'{group} {argv[0]}'.strip()
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, [*COMMANDS, *GROUPS], n=1)
         hint = f'; did you mean {close[0]}?' if close else ''
-        print(f'gluon-action: no command {name!r}{hint}\n\n{usage(group)}', file=sys.stderr)
+        program = f'gluon-action {group}'.strip()
+        print(f'gluon-action: no command {name!r}{hint}\n{program} --help lists the commands', file=sys.stderr)
         return 2
     module = importlib.import_module(f'gluon_action.cli.{COMMANDS[name][0]}')
     return run(module.parse_args, module.main, argv[1:], prog=f'gluon-action {name}')
 
 
 def usage(group: str = '') -> str:
-    """Return the text of ``gluon-action --help``, or of one of `GROUPS` with ``--help``."""
-    rows = {name.removeprefix(group).strip(): text for name, (_, text) in COMMANDS.items()
-            if name.count(' ') == bool(group) and name.startswith(group)} | ({} if group else GROUPS)
-    lines = [f'usage: gluon-action {group} COMMAND [--help] [ARG ...]'.replace('  ', ' '), '', 'commands:']
-    width = 2 + max(map(len, rows), default=0)
-    return '\n'.join(lines + [f'  {name:<{width}}{text}' for name, text in rows.items()])
+    """Return what ``gluon-action`` can do by itself or with ``--help``; what one of `GROUPS` can."""
+    lines = [' '.join(filter(None, ('usage: gluon-action', group, 'COMMAND [ARG ...]')))]
+    for task, rows in TASKS.items():
+        names = {name.removeprefix(f'{group} '): text for name, (_, text) in rows.items()
+                 if name.count(' ') == bool(group) and name.startswith(group)}
+        if not group:
+            names |= {name: text for name, text in GROUPS.items() if any(row.startswith(f'{name} ') for row in rows)}
+        if names:
+            lines += ['', f'{task}:', *(f'  {name:<29}{text}' for name, text in names.items())]
+    codes = ', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())
+    return '\n'.join([*lines, '', 'COMMAND --help shows its usual options and examples, --help-all every option.',
+                      f'exit codes: {codes}'])

@@ -53,7 +53,7 @@ def _add_annotation_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--data-dir', default='', metavar='FOLDER',
                        help='folder that the paths of videos start from; by default that of the list')
     group.add_argument('--unit', default='seconds', choices=('seconds', 'frames'), help='what start and end count')
-    group.add_argument('--classes', default=None, metavar='FILE',
+    group.add_argument('--classes', '--class-names', default=None, metavar='FILE',
                        help='names of the classes, one a line, in the order of their numbers; by default all names in '
                             'the list, sorted, or the numbers up to the highest')
     group.add_argument('--list-encoding', default=None, metavar='NAME',
@@ -91,7 +91,7 @@ def _add_work_flags(parser: argparse.ArgumentParser) -> None:
                        help='who reads videos; auto takes PyAV, and decord for what PyAV has no decoder for')
     group.add_argument('-j', '--num-data-workers', dest='num_workers', type=int, default=4,
                        help='processes that read; 0 reads in the main one')
-    group.add_argument('--timeout', type=float, default=60., metavar='SECONDS',
+    group.add_argument('--timeout', '--decode-timeout', type=float, default=60., metavar='SECONDS',
                        help='a clip that takes longer to read has failed; 0 for no limit')
     group.add_argument('--failure-limit', type=float, default=0.1, metavar='SHARE',
                        help='exit with 1 when more than this share of the parts gave none or not all of their clips')
@@ -120,10 +120,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Make the records, print the report, and say where it is."""
-    from ..data.lists.class_files import read_class_names
+    from ..data.lists.classes.class_files import read_class_names
     from ..data.lists.parts_of_videos import read_clip_annotations
-    from ..data.tfrecords.cutting import CropSettings
-    from ..data.tfrecords.writing import REPORT, ClipSettings, make_clip_records, report_text
+    from ..data.tfrecords.clips.cutting import CropSettings
+    from ..data.tfrecords.clips.plan import ClipSettings
+    from ..data.tfrecords.clips.report import report_text
+    from ..data.tfrecords.clips.writing import REPORT, make_clip_records
     settings = ClipSettings(
         args.clip_length, args.frame_stride, args.clip_step, args.drop_short,
         CropSettings(*args.size, args.crop, args.decoder), args.clips_per_file, args.file_names)

@@ -15,7 +15,7 @@ from ..weights.choice import fetch_best, row_by_tag
 from ..weights.environment import weights_root
 from ..weights.fetch import RECORDS, NotFetchedError, Records, UntrustedError, fetch, state_of
 from ..weights.options import WeightsOptions
-from .command import HelpFormatter, make_parser
+from .command import make_parser
 
 EXAMPLES = """examples:
   # what is published for Kinetics400, best first
@@ -44,8 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
-        return actions.add_parser(name, help=text, description=text, parents=[debug], allow_abbrev=False,
-                                  formatter_class=HelpFormatter)
+        return actions.add_parser(name, help=text, description=text, parents=[debug])
 
     listing = add('list', 'one line a model: its best weights')
     listing.add_argument('pattern', nargs='?', default='*', help="models, as in '*_kinetics400'")

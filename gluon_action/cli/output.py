@@ -76,7 +76,9 @@ class Output:
 
 
 class ConsoleLog(logging.StreamHandler):
-    """Shows the log where `print` writes at that moment."""
+    """Shows the log where `print` writes at that moment, or on standard error where that is told `to_errors`."""
+
+    to_errors = False
 
     def __init__(self):
         logging.Handler.__init__(self)
@@ -84,8 +86,18 @@ class ConsoleLog(logging.StreamHandler):
 
     @property
     def stream(self) -> TextIO | None:
-        """Standard output, or standard error where that is closed."""
-        return sys.stdout or sys.stderr
+        """Standard output, or standard error where that is closed or meant for what a program reads."""
+        return sys.stderr if self.to_errors and sys.stderr else sys.stdout or sys.stderr
+
+
+@contextlib.contextmanager
+def logging_beside(json: bool) -> Iterator[None]:
+    """Keep the log off standard output where JSON goes there."""
+    before, ConsoleLog.to_errors = ConsoleLog.to_errors, json
+    try:
+        yield
+    finally:
+        ConsoleLog.to_errors = before
 
 
 @contextlib.contextmanager

@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
 from ..evaluate.recognizer_options import RecognizerOptions
-from ..options import add_options, options_of
+from ..options import options_of
 from ..printable import printable
-from ..weights.options import WeightsOptions
 from .command import make_parser
+from .predict_flags import add_decision, add_model, add_weights, check_flags, opened
 
 if TYPE_CHECKING:
-    from ..deploy.predict.predictor import Prediction
+    from ..deploy.predict.prediction import Prediction
     from ..deploy.predict.windows import Window
+
+#: Segments that are printed for a video.
+_SEGMENTS = 12
 
 EXAMPLES = """examples:
   # a bundle that `gluon-action export` wrote; needs no MXNet
@@ -24,13 +26,17 @@ EXAMPLES = """examples:
   %(prog)s bundles/mine holiday.mp4 --overlay out.mp4 --timeline out.png --json out.json
   # several videos, their overlays in a folder
   %(prog)s bundles/mine a.mp4 b.mp4 folder_of_frames --overlay 'overlays/{name}.gif'
-  # all videos of a folder of class folders; the same command goes on where it was interrupted
-  %(prog)s bundles/mine videos --json all.json
+  # all videos of a folder or a list, a row each; the same command goes on where it was interrupted
+  %(prog)s bundles/mine videos --csv all.csv
+  # what is shown from when to when, and nothing where no class is likely
+  %(prog)s bundles/mine match.mp4 --segments match.csv --threshold 0.6
   # a camera, until Ctrl-C
   %(prog)s bundles/mine /dev/video0 --overlay camera.mp4
   # a training run, or published weights, without an export
   %(prog)s runs/mine holiday.mp4
   %(prog)s i3d_resnet50_v1_kinetics400 holiday.mp4 --use-pretrained
+exit code: 0 when all videos were predicted; 1 when a video could not be, or a file could not be written; 2 when what
+was asked for cannot be; 130 when Ctrl-C ended it, and what was predicted until then is in the files
 """
 
 
@@ -39,44 +45,36 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         'Predict the class of videos. A window slides over each video, the network scores every window, and the mean\n'
         'of the scores, or a vote, decides. Videos may be hours long.', epilog=EXAMPLES)
-    parser.add_argument('bundle', metavar='MODEL',
-                        help='a bundle, an ONNX file of one, the folder of a training run, FILE.params, or a model of '
-                             'the zoo')
+    add_model(parser)
     parser.add_argument('videos', metavar='VIDEO', nargs='+',
                         help='a video, a folder of frames, a folder of videos (also in folders of its own, as those of '
-                             'classes), a camera (/dev/video0), an address, or - for standard input; for a model of '
-                             'optical flow also a folder of gluon-action extract-flow')
-    parser.add_argument('--model', default=None, help='network of a FILE.params that lies outside of its run')
-    parser.add_argument('--use-pretrained', action='store_true', help='published weights of a model of the zoo')
-    parser.add_argument('--class-names', default=None, metavar='FILE',
-                        help="names of the model's classes in the order of their numbers, one a line, or JSON; by "
-                             'default those that it brings')
-    options_of(RecognizerOptions)['hashtag'].add_to(parser)
-    add_options(parser, WeightsOptions, 'weights')
-    group = parser.add_argument_group('what is written', 'For several videos a folder, or a name with {name} or '
-                                      '{number} in it.')
+                             'classes), a list of videos (.txt, .csv, .tsv, .json, with labels or without), a camera '
+                             '(/dev/video0), an address, or - for standard input; for a model of optical flow also a '
+                             'folder of gluon-action extract-flow')
+    add_weights(parser)
+    group = parser.add_argument_group('lists and folders')
+    group.add_argument('--data-dir', default=None, metavar='FOLDER',
+                       help="folder that the paths of lists start from; by default a list's own, the current one, or "
+                            "the run's, where the videos are")
+    for name in ('list_format', 'list_encoding'):
+        options_of(RecognizerOptions)[name].add_to(group)
+    group.add_argument('--fps', type=float, default=None, help='frames per second of folders; 25 by default')
+    group = parser.add_argument_group(
+        'what is written', 'Overlays and timelines of several videos go to a folder, or to a name with {name} or '
+        '{number}\nin it. The others are one file for all; FILE.unfinished keeps what is done until all is, and the\n'
+        'same command goes on from there.')
     group.add_argument('--overlay', default=None, metavar='FILE',
                        help='video (.mp4) or small moving picture (.gif) with label, score and curves drawn on it')
     group.add_argument('--timeline', default=None, metavar='FILE', help='plot of the best classes over time (.png)')
+    group.add_argument('--segments', default=None, metavar='FILE',
+                       help='what is shown from when to when: label, start, end, score; .csv, .json or .txt')
+    group.add_argument('--csv', default=None, metavar='FILE',
+                       help='a row a video: label, score, the best classes, seconds, and the cause of what failed')
     group.add_argument('--json', default=None, metavar='FILE',
-                       help='everything about all videos, failures too; FILE.unfinished keeps what is done until all '
-                            'is, and the same command goes on from there')
+                       help='everything about all videos, failures too; - is standard output')
     group.add_argument('--top-k', type=int, default=5, metavar='K', help='classes to print, plot and write')
     group.add_argument('--overwrite', action='store_true', help='replace files that are there')
-    group = parser.add_argument_group('how it is decided')
-    group.add_argument('--stride', type=int, default=None,
-                       help="frames from one clip to the next; by default the model's, half a clip")
-    group.add_argument('--vote', default='mean', choices=('mean', 'majority'),
-                       help='what decides about a video: mean probabilities, or the number of windows that a class won')
-    group.add_argument('--rolling', type=float, default=2.0, metavar='SECONDS',
-                       help='what the rolling mean that is drawn looks back on')
-    group.add_argument('--fps', type=float, default=None, help='frames per second of folders; 25 by default')
-    group.add_argument('--flow-method', default='tvl1', choices=('tvl1', 'farneback'),
-                       help='for a model of optical flow: how flow is computed')
-    group = parser.add_argument_group('how fast')
-    group.add_argument('--threads', type=int, default=None, help='threads that compute; by default all cores')
-    group.add_argument('--batch-size', type=int, default=None,
-                       help='windows that are computed together; by default 8, or fewer large ones')
+    add_decision(parser)
     return parser
 
 
@@ -84,78 +82,89 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    for name in ('top_k', 'stride', 'threads', 'batch_size'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name.replace("_", "-")} must be 1 or more, got {value}')
-    for name in ('fps', 'rolling'):
-        value = getattr(args, name)
-        if value is not None and not 0 < value < float('inf'):
-            parser.error(f'--{name} must be a number above 0, got {value:g}')
+    check_flags(parser, args)
     return args
 
 
 def main(args: argparse.Namespace) -> int:
-    """Predict, and print a paragraph for each video."""
-    from ..data.lists.class_files import read_class_names
-    from ..deploy.predict.files import FailedVideo, find_videos, keep, plan_jobs, predict_jobs, resume_jobs, write_json
-    from ..deploy.predict.open_predictor import open_predictor
-    jobs = plan_jobs(find_videos(args.videos), overlay=args.overlay, timeline=args.timeline, json=args.json,
-                     overwrite=args.overwrite)
-    predictor = open_predictor(args.bundle, model=args.model, use_pretrained=args.use_pretrained,
-                               hashtag=args.hashtag, weights_index=args.weights_index,
-                               trust_first_use=args.trust_first_use, stride=args.stride, batch_size=args.batch_size,
-                               rolling=args.rolling, vote=args.vote, threads=args.threads,
-                               flow_method=args.flow_method,
-                               labels=args.class_names and read_class_names(args.class_names))
-    unfinished, results = None, {}
-    if args.json:
-        unfinished, results = resume_jobs(args.json, predictor, jobs, top_k=args.top_k, fps=args.fps,
-                                          overwrite=args.overwrite)
-        for before in results.values():
-            print(f'{printable(before.source)}: {printable(before.answer)}, predicted before the interruption')
+    """Predict, and print a paragraph for the video, or a line for each of several."""
+    from ..deploy.predict.open_predictor import data_dirs_of
+    from ..deploy.predict.videos import find_videos
+    from ..deploy.predicted.files import plan_jobs
+    from ..deploy.predicted.jobs import predict_jobs
+    from ..deploy.predicted.results import FailedVideo, Results
+    from ..deploy.predicted.tables import STANDARD_OUTPUT, Tables
+    out = sys.stderr if args.json == STANDARD_OUTPUT else sys.stdout
+    tables = Tables(args.json, args.csv, args.segments)
+    videos = find_videos(args.videos, data_dir=args.data_dir, more_dirs=data_dirs_of(args.bundle),
+                         list_format=args.list_format, list_encoding=args.list_encoding)
+    jobs = plan_jobs(videos, overlay=args.overlay, timeline=args.timeline, tables=tables, overwrite=args.overwrite)
+    predictor = opened(args)
+    results = Results(tables, predictor, jobs, top_k=args.top_k, fps=args.fps, overwrite=args.overwrite)
+    for before in results:
+        print(f'{printable(before.get("path"))}: {printable(before.get("label"))} ({before.get("score")}), predicted '
+              'before the interruption', file=out)
     left = [number for number in range(len(jobs)) if number not in results]
     try:
-        with ProgressBar() as progress:
-            done = predict_jobs(predictor, [jobs[number] for number in left], top_k=args.top_k, fps=args.fps,
+        with ProgressBar(len(left)) as progress:
+            done = predict_jobs(predictor, (jobs[number] for number in left), top_k=args.top_k, fps=args.fps,
                                 watch=progress.watch)
             for number, (job, result) in zip(left, done):
                 progress.clear()
-                results[number] = result
+                results.add(number, result)
+                place = f'[{number + 1}/{len(jobs)}] ' if len(jobs) > 1 else ''
                 if isinstance(result, FailedVideo):
-                    print(f'gluon-action predict: {printable(result.error)}', file=sys.stderr)
-                    continue
-                if unfinished:
-                    keep(unfinished, number, result, args.top_k)
-                print('\n'.join([describe(result, args.top_k),
-                                 *(f'  wrote {printable(path)}' for path in job.files)]), flush=True)
+                    print(f'{place or "gluon-action predict: "}{printable(result.error)}', file=sys.stderr)
+                else:
+                    lines = [place + (describe_shortly(result) if place else describe(result, args.top_k)),
+                             *(f'  wrote {printable(path)}' for path in job.files)]
+                    print('\n'.join(lines), file=out, flush=True)
+                progress.one_done()
     finally:  # Ctrl-C in the hundredth video does not take what is known of the others
-        if unfinished:
-            unfinished.close()
-        if args.json and results:
-            write_json(args.json, predictor, [results[number] for number in sorted(results)], args.top_k)
-            print(f'wrote {printable(args.json)}'
-                  + f', {len(results)} of {len(jobs)} videos' * (len(results) < len(jobs)))
-    if unfinished:
-        unfinished.remove()
-    failures = [result.error for result in results.values() if isinstance(result, FailedVideo)]
-    if failures and len(results) > 1:
-        print(f'{len(failures)} of {len(results)} videos failed', file=sys.stderr)
-    return (2 if all(isinstance(error, UsageError) for error in failures) else 1) if failures else 0
+        try:
+            if len(results):
+                for path in tables.write(predictor.about(), predictor.labels, results, args.top_k):
+                    print(f'wrote {printable(path)}'
+                          + f', {len(results)} of {len(jobs)} videos' * (len(results) < len(jobs)), file=out)
+        finally:
+            results.close()
+    results.remove()
+    if results.failed and len(results) > 1:
+        print(f'{results.failed} of {len(results)} videos failed', file=sys.stderr)
+    return (2 if results.failed == results.misused else 1) if results.failed else 0
 
 
 def describe(prediction: Prediction, top_k: int) -> str:
     """Return the answer for a video, the best classes, and what it is made of."""
     about = prediction.protocol
-    lines = [f'{printable(prediction.source)}: {printable(prediction.label)} ({prediction.score:.2f})']
+    lines = [f'{printable(prediction.source)}: {answer(prediction)}']
     if top_k > 1:
         lines += [f'  {probability:.2f}  {printable(name)}' for name, probability in prediction.top(top_k)]
     lines.append(f'  {about["windows"]} window{"s" * (about["windows"] != 1)} of {about["span"]} frames, one every '
                  f'{about["stride"] * about["clips_per_window"]}')
+    if len(prediction.segments) > 1:
+        lines += [f'  {segment.start:.2f} s to {segment.end:.2f} s: {printable(segment.label)} ({segment.score:.2f})'
+                  for segment in prediction.segments[:_SEGMENTS]]
+        if len(prediction.segments) > _SEGMENTS:
+            lines.append(f'  and {len(prediction.segments) - _SEGMENTS} more segments; --segments FILE writes all')
     if about['frames_repeated']:
         lines.append(f'  the video is shorter than a window: its last frame fills {about["frames_repeated"]} places')
     lines += [f'  {notice}' for notice in gaps(prediction)]
     return '\n'.join(lines)
+
+
+def describe_shortly(prediction: Prediction) -> str:
+    """Return the answer for one of several videos, and what was wrong with it."""
+    return '\n'.join([f'{printable(prediction.source)}: {answer(prediction)}',
+                      *(f'  {notice}' for notice in gaps(prediction))])
+
+
+def answer(prediction: Prediction) -> str:
+    """Return the class with its score, or of several labels all; where none is likely enough, which comes closest."""
+    if not prediction.found:
+        name, score = prediction.top(1)[0]
+        return f'{printable(prediction.label)} (at most {score:.2f}, {printable(name)})'
+    return ', '.join(f'{printable(prediction.labels[k])} ({prediction.probabilities[k]:.2f})' for k in prediction.found)
 
 
 def gaps(prediction: Prediction, most: int = 3) -> list[str]:
@@ -174,31 +183,54 @@ def gaps(prediction: Prediction, most: int = 3) -> list[str]:
 
 
 class ProgressBar:
-    """A bar on a terminal, in frames; none where tqdm is not installed."""
+    """A bar on a terminal: the frames of a video, below one of several videos; none where tqdm is not installed.
 
-    def __init__(self):
-        self._bar = None
+    Parameters
+    ----------
+    videos : int
+        How many; the time that is left is told from those that are done.
+    """
+
+    def __init__(self, videos: int = 1):
+        self._tqdm = self._all = self._bar = None
+        if not sys.stderr.isatty():
+            return
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return
+        self._tqdm = tqdm
+        if videos > 1:
+            self._all = tqdm(total=videos, unit='video', leave=False, smoothing=0)
 
     def watch(self, frames) -> Callable[[Window], None]:
         """Begin with a stream, and return what takes its windows."""
         self.clear()
-        if not sys.stderr.isatty():
+        if self._tqdm is None:
             return lambda window: None
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return lambda window: None
-        self._bar = bar = tqdm(total=frames.num_frames, unit='frame', leave=False)
+        self._bar = bar = self._tqdm(total=frames.num_frames, unit='frame', leave=False,
+                                     position=0 if self._all is None else 1)
+        if self._all is not None:
+            self._all.refresh()
         return lambda window: bar.update(max(0, window.frame + 1 - bar.n))
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Take the bars away, so that lines can be printed."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        if self._all is not None:
+            self._all.clear()
+
+    def one_done(self) -> None:
+        """Count a video."""
+        if self._all is not None:
+            self._all.update()
 
     def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *exception) -> None:
         self.clear()
+        if self._all is not None:
+            self._all.close()

@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> int:
     """Write the lists, and print what was found and the commands that come next; 1 when videos are missing."""
-    from ..data.lists.something_something import VERSIONS, prepare
+    from ..data.lists.published.something_downloads import VERSIONS, prepare
     made = prepare(args.version, args.lists, args.data_dir, args.out, num_workers=args.num_workers,
                    timeout=args.decode_timeout or None, overwrite=args.overwrite, progress=True)
     print(f'{made.num_videos} videos of {made.num_classes} classes, {len(made.failures)} of them missing or broken')

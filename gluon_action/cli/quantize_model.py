@@ -10,15 +10,14 @@ from pathlib import Path
 from ..errors import UsageError
 from .command import make_parser
 
-_EXAMPLES = """
-examples:
-  a list with labels, so that the report knows what int8 costs in accuracy:
-    quantize_model.py exports/mine val.txt --data-dir videos --out exports/mine-int8
-  videos alone:
-    quantize_model.py exports/mine a.mp4 b.mp4 c.mp4 --out exports/mine-int8
-  then:
-    gluon-action predict exports/mine-int8 holiday.mp4
-    gluon-action benchmark-model exports/mine exports/mine-int8
+_EXAMPLES = """examples:
+  # a list with labels, so that the report knows what int8 costs in accuracy
+  %(prog)s exports/mine val.txt --data-dir videos --out exports/mine-int8
+  # videos alone
+  %(prog)s exports/mine a.mp4 b.mp4 c.mp4 --out exports/mine-int8
+  # then
+  gluon-action predict exports/mine-int8 holiday.mp4
+  gluon-action benchmark-model exports/mine exports/mine-int8
 """
 
 

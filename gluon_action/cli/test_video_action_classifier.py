@@ -78,8 +78,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Predict, print ``path: label (score)``, and say where the overlay is."""
-    from ..deploy.predict.files import FailedVideo, Job, check_output, predict_jobs
-    from ..deploy.predict.overlay_panel import import_pillow
+    from ..deploy.predicted.files import Job, check_output
+    from ..deploy.predicted.jobs import predict_jobs
+    from ..deploy.predicted.overlay_panel import import_pillow
+    from ..deploy.predicted.results import FailedVideo
     files = () if args.no_overlay else overlay_paths(args.video_path, args.output)
     if files:
         import_pillow()
@@ -99,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
 
 def open_classifier(args: argparse.Namespace) -> Predictor:
     """Open either kind of model, and say which it is where it is not ours."""
-    from ..data.lists.class_files import read_class_names
+    from ..data.lists.classes.class_files import read_class_names
     from ..deploy.bundle.format import check_labels, read_bundle
     from ..deploy.predict.epic_model import is_epic_model, open_epic_model
     from ..deploy.predict.predictor import Predictor

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from .. import engine, options
 from ..errors import DeviceError
 from ..files import replacing
-from ..train.recipes.epic_options import ClassifierOptions
+from ..train.recipes.epic.options import ClassifierOptions
 from .command import make_parser
 from .find_lr_flags import FIND_LR, add_find_lr_flags, check_find_lr
 
 if TYPE_CHECKING:
     from ..train.recipes.config import TrainConfig
-    from ..train.recipes.epic_classifier import LightningRun
+    from ..train.recipes.epic.versions import LightningRun
     from ..train.run.run import TrainResult
 
 EXAMPLES = """data:
@@ -112,7 +112,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """Return the flags as the record that the library takes."""
     from ..model_zoo import model_card
-    from ..train.recipes.epic_classifier import prepared_clips
+    from ..train.recipes.epic.classifier import prepared_clips
     given, card = options.config_from(ClassifierOptions, args), model_card(args.model)
     # How long clips are is the network's, or that of the weights which it starts from.
     source = args.checkpoint or args.resume_from_checkpoint
@@ -121,7 +121,7 @@ def config_from(args: argparse.Namespace) -> TrainConfig:
 
 def run_from(args: argparse.Namespace) -> LightningRun:
     """Return what the flags say beside that."""
-    from ..train.recipes.epic_classifier import LightningRun
+    from ..train.recipes.epic.versions import LightningRun
     return LightningRun(args.default_root_dir, args.checkpoint, args.resume_from_checkpoint, args.limit_train_batches,
                         args.limit_val_batches, args.fast_dev_run)
 
@@ -133,7 +133,7 @@ def main(args: argparse.Namespace) -> int:
         config = dataclasses.replace(config, num_gpus=1)
     engine.set_threads()
     from ..deploy.onnx.export import check_packages
-    from ..train.recipes.epic_classifier import train_in_versions
+    from ..train.recipes.epic.classifier import train_in_versions
     if args.find_lr:
         print(_find_rate(args, config))
         return 0
@@ -166,7 +166,8 @@ def _export(result: TrainResult) -> list[Path]:
 
 
 def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
-    from ..train.recipes.epic_classifier import LOGS, check_clips, new_version, prepared_clips, start_from
+    from ..train.recipes.epic.classifier import check_clips, prepared_clips, start_from
+    from ..train.recipes.epic.versions import LOGS, new_version
     from ..train.recipes.lr_finder import RangeTest, conclusion, find_for
     card = check_clips(config)
     test = RangeTest(*(getattr(args, name) for name in FIND_LR[1:]))

@@ -76,8 +76,8 @@ def read_graph(symbol, **input_shapes: Shape) -> Graph:
     ValueError
         When they do not.
     NotImplementedError
-        When an operator has outputs that are more than its results, as statistics, or is a loop of another kind than
-        ``foreach``.
+        When an operator has outputs that are more than its results, as statistics (a `BatchNorm` may have them), or is
+        a loop of another kind than ``foreach``.
     """
     return _read(symbol, input_shapes)
 
@@ -142,6 +142,8 @@ def _values(nodes: list[dict], shapes: list[tuple[str, Shape]], stem: str) -> li
         if label == f'{name}_output0':
             while shapes and shapes[-1][0] == f'{name}_output{len(lengths)}':
                 lengths.append(shapes.pop()[1])
+        elif node['op'] == 'BatchNorm' and node['attrs'].get('output_mean_var') == 'True':
+            lengths += [shapes.pop()[1] for _ in range(2)]
         unique = stem + (f'{name}_of_{place}' if name in used else name)
         used.add(unique)
         names = [unique] if len(lengths) == 1 else [f'{unique}{number}' for number in range(len(lengths))]

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from ..errors import CheckpointError
 
 
 class Shard(abc.ABC):
@@ -60,6 +63,13 @@ class LearnerState:
     statistics: list[dict[str, np.ndarray]] = field(default_factory=list)
     averages: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def check_network(self, keys: Iterable[str]) -> None:
+        """Refuse to be loaded into a network that has other parameters than these, with `CheckpointError`."""
+        differing = sorted(set(self.params) ^ set(keys))
+        if differing:
+            raise CheckpointError(f'the checkpoint is of another network: {len(differing)} parameters are in one of '
+                                  f'the two only, {differing[0]} among them')
+
 
 class Learner(abc.ABC):
     """A network on its devices, with loss and optimizer. `Loop` decides when it learns, and at what rate.
@@ -77,12 +87,15 @@ class Learner(abc.ABC):
         Batches whose gradients are added up for an update.
     rows_per_sample : int
         Rows of a batch's data that are one sample: segments.
+    takes_pixels : bool
+        Whether `gradients` takes batches of pixels too and scales them on the devices, as ``batch.scaling`` says.
     """
 
     net: Any
     names: list[str]
     accumulate: int
     rows_per_sample: int
+    takes_pixels: bool = False
 
     @abc.abstractmethod
     def gradients(self, batch, seed: Sequence[int]) -> list[Shard]:
@@ -96,13 +109,21 @@ class Learner(abc.ABC):
             device.
         """
 
+    def together(self, samples: int) -> int:
+        """Return the samples of an update, given those of this process, where others are counted with them."""
+        return samples
+
     @abc.abstractmethod
     def update(self, rate: float, samples: int) -> None:
-        """Change the parameters by the gradients that wait, which are sums over `samples` samples of this machine."""
+        """Change the parameters by the gradients that wait, which are sums over so many samples: see `together`."""
 
     @abc.abstractmethod
     def scores(self, batch) -> list[Shard]:
         """Score a batch as in validation; its samples may have several times as many rows. Does not wait."""
+
+    @abc.abstractmethod
+    def settle(self) -> None:
+        """Let `net` hold what was learnt, where the engine keeps it elsewhere."""
 
     @abc.abstractmethod
     def wait(self) -> None:
@@ -111,6 +132,13 @@ class Learner(abc.ABC):
     @abc.abstractmethod
     def parameters(self) -> dict[str, np.ndarray]:
         """Copies of what a parameter file of the network holds, under every key, as on the first device."""
+
+    @abc.abstractmethod
+    def showing_averages(self) -> contextlib.AbstractContextManager:
+        """Let the network hold the moving averages within a ``with`` block, where any are kept.
+
+        What is trained is what it was when the block ends, and `state` says that within it too.
+        """
 
     @abc.abstractmethod
     def state(self) -> LearnerState:

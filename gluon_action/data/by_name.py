@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, called
 
 #: Names whose lists and folders have defaults under ~/.mxnet/datasets.
 PRESETS = {'ucf101': 'UCF101', 'hmdb51': 'HMDB51', 'kinetics400': 'Kinetics400', 'kinetics700': 'Kinetics700',
@@ -13,6 +13,7 @@ PRESETS = {'ucf101': 'UCF101', 'hmdb51': 'HMDB51', 'kinetics400': 'Kinetics400',
 DEMOS = ('demo_appearance', 'demo_motion', 'demo_two_stream')
 
 
+@called(train_list='setting', val_list='setting', class_names='classes', decode_timeout='timeout')
 def open_dataset(name: str, *, train: bool, setting: str | None = None, data_dir: str | None = None,
                  modality: str = 'rgb', **options):
     """Open a video data set.
@@ -71,7 +72,8 @@ def default_root(name: str) -> str:
 
 def train_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0, new_width: int = 0,
                     scale_ratios=(1.0, 0.875, 0.75, 0.66), more_fix_crop: bool = True, max_distort: int = 1,
-                    flip_prob: float = 0.5, color_jitter: float = 0.):
+                    flip_prob: float = 0.5, color_jitter: float = 0., rand_augment: float = 0.,
+                    random_erasing: float = 0.):
     """Training augmentation by the name of ``--data-aug`` (GluonCV's v1 to v4).
 
     Parameters
@@ -85,16 +87,25 @@ def train_transform(data_aug: str, size: int, mean, std, *, new_height: int = 0,
         Per channel, on values in 0..1.
     color_jitter : float
         Strength of random changes of colour, see `VideoColorJitter`; 0 for none.
+    rand_augment : float
+        Magnitude of `VideoRandAugment`; 0 for none.
+    random_erasing : float
+        Share of videos that `VideoRandomErasing` changes; 0 for none.
     """
     from mxnet.gluon.data.vision.transforms import Compose
 
     from .transforms import video
+    from .transforms.augmentation import VideoRandAugment, VideoRandomErasing
     square = (size, size)
-    if color_jitter:
+    more = [transform() for wanted, transform in (
+        (color_jitter, lambda: video.VideoColorJitter(mean, std, color_jitter)),
+        (rand_augment, lambda: VideoRandAugment(mean, std, rand_augment)),
+        (random_erasing, lambda: VideoRandomErasing(random_erasing))) if wanted]
+    if more:
         crops = train_transform(data_aug, size, mean, std, new_height=new_height, new_width=new_width,
                                 scale_ratios=scale_ratios, more_fix_crop=more_fix_crop, max_distort=max_distort,
                                 flip_prob=flip_prob)
-        return Compose([crops, video.VideoColorJitter(mean, std, color_jitter)])
+        return Compose([crops, *more])
     if data_aug == 'v1':
         return video.VideoGroupTrainTransform(square, scale_ratios, mean, std, more_fix_crop=more_fix_crop,
                                               max_distort=max_distort, prob=flip_prob)

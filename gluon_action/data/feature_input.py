@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import BundleError, UsageError
 from ..input_kind import FEATURES, InputKind
-from .tfrecords.feature_messages import dequantize
+from .tfrecords.features.feature_messages import dequantize
 
 #: Numbers of the largest input of one video: 64 MiB of float32.
 LARGEST_ROW = 2 ** 24

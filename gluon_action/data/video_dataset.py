@@ -1,6 +1,7 @@
 """The data set of labelled videos: a list, which frames to take, and a transform; every preset is one of these."""
 from __future__ import annotations
 
+import copy
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,18 +11,19 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon.data import Dataset
 
-from ..errors import UsageError, VideoReadError
+from ..errors import UsageError, VideoReadError, called
 from .by_name import default_root
 from .lists.annotations import Sample, VideoList, read_annotations
-from .lists.class_files import ClassNames
-from .lists.epic import NAME_PATTERN, is_epic
+from .lists.classes.class_files import ClassNames
+from .lists.published.epic import NAME_PATTERN, is_epic
 from .loading.workers import WorkerError, call_with_deadline
 from .preprocess import read_size
 from .reading.clip_reader import FramePlan, read_clip
-from .reading.damage import check_on_damage
-from .reading.frame_table import tables_beside
+from .reading.media.damage import check_on_damage
+from .reading.media.known_tables import tables_beside
 from .reading.sampling import sample_rng
 from .reading.video_reader import MODALITIES
+from .transforms.scaling import Scaling
 from .transforms.video import drawing_from
 from .video_options import DATA_AUGS
 
@@ -160,7 +162,10 @@ class VideoClsCustom(Dataset):
     """
 
     PRESET: Preset | None = None
+    #: What turns the clips of `as_pixels` into numbers; None of all others.
+    scaling: Scaling | None = None
 
+    @called(data_dir='root', train_list='setting', val_list='setting', class_names='classes', decode_timeout='timeout')
     def __init__(self, root: str | None = None, setting: str | None = None, train: bool = True,
                  test_mode: bool = False, name_pattern: str | None = None, video_ext: str = 'mp4',
                  is_color: bool = True, modality: str = 'rgb', num_segments: int = 1, num_crop: int = 1,
@@ -258,6 +263,21 @@ class VideoClsCustom(Dataset):
             flipped = drawing.flipped
         return self._layout(clip), self._label(sample, flipped)
 
+    def as_pixels(self) -> VideoClsCustom:
+        """The same data set without the last step of its transform, `scaling`: clips uint8, for who does that himself.
+
+        Raises
+        ------
+        UsageError
+            When the transform does not end by scaling pixels.
+        """
+        if not hasattr(self.transform, 'as_pixels'):
+            raise UsageError('pixels can be sent where the transform ends by scaling them, as those of --data-aug do; '
+                             f'{type(self.transform).__name__} works on scaled numbers to its end')
+        videos = copy.copy(self)
+        videos.transform, videos.scaling = self.transform.as_pixels(), self.transform.scaling
+        return videos
+
     def load_frames(self, index: int) -> np.ndarray:
         """Frames uint8 (n, H, W, 3 or 2) that the sampling mode takes from one video, before `transform`."""
         reading_rng, _ = sample_rng(self.seed, 0, index).spawn(2)
@@ -293,7 +313,7 @@ class VideoClsCustom(Dataset):
         """Frames (S * C * T, 3, H, W) as clips float32 (S * C, 3, T, H, W), without T of 1 unless `time_axis`."""
         if self.plan.frames_per_clip > 1 or self.time_axis:
             clip = clip.reshape(-1, self.plan.frames_per_clip, *clip.shape[1:]).transpose(0, 2, 1, 3, 4)
-        return np.ascontiguousarray(clip, dtype=np.float32)
+        return np.ascontiguousarray(clip, dtype=np.float32 if self.scaling is None else np.uint8)
 
     def _label(self, sample: Sample, flipped: bool) -> int | np.ndarray:
         if flipped and self.flip_label_map == 'forbid':

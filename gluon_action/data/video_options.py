@@ -8,13 +8,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from ..errors import called
 from ..options import option
 from .by_name import DEMOS, PRESETS, open_dataset
-from .lists.class_files import read_class_names
+from .lists.classes.class_files import read_class_names
 from .lists.formats import FORMATS
 from .preprocess import read_size, short_side
 from .reading.clip_reader import FramePlan
-from .reading.damage import ON_DAMAGE
+from .reading.media.damage import ON_DAMAGE
 from .reading.sampling import CLIP_SAMPLINGS
 
 #: Data sets that --dataset knows. The demo ones are generated, the others are looked for under --data-dir.
@@ -34,9 +35,11 @@ class VideoOptions:
     """
 
     dataset: str = _data(
-        'ucf101', 'data set; those whose names start with demo are generated where --data-dir says', choices=DATASETS)
+        'ucf101', 'data set; those whose names start with demo are generated where --data-dir says', choices=DATASETS,
+        common=True)
     data_dir: str | None = _data(
-        None, "folder that the list's paths start from; default ~/.mxnet/datasets/ucf101/rawframes and the like")
+        None, "folder that the list's paths start from; default ~/.mxnet/datasets/ucf101/rawframes and the like",
+        common=True)
     list_format: str = _data('auto', 'format of the list; auto looks at it', choices=('auto', *FORMATS))
     list_encoding: str | None = _data(
         None, 'how the lists are encoded (gbk, utf-16, ...); by default as their first bytes say, else UTF-8',
@@ -50,9 +53,10 @@ class VideoOptions:
     multi_label: bool = _data(False, 'a video may have several labels')
     num_classes: int | None = _data(
         None, "number of classes; by default the data set's, or the list's largest label + 1", least=1)
-    num_segments: int = _data(1, 'segments a video is divided into (TSN)', least=1)
+    num_segments: int = _data(1, 'segments a video is divided into (TSN)', least=1, common=True)
     new_length: int | None = _data(
-        None, 'frames a clip; by default what the weights were trained with, and 1 without weights', least=1)
+        None, 'frames a clip; by default what the weights were trained with, and 1 without weights', least=1,
+        common=True)
     new_step: int | None = _data(
         None, 'stride between the frames of a clip; by default as of --new-length', least=1)
     new_height: int = _data(
@@ -87,7 +91,7 @@ class VideoOptions:
         False, 'keep the tables of frames of long videos beside their list, in LIST.frames: the next run finds a part '
         'of a video without reading all of it first')
     num_workers: int = _data(
-        4, 'processes that read videos; results do not depend on it', '-j', '--num-data-workers', least=0)
+        4, 'processes that read videos; results do not depend on it', '-j', '--num-data-workers', least=0, common=True)
     prefetch_ratio: float = _data(2., 'batches (in a test: videos) to prefetch, times the workers', least=0)
     slowfast: bool = _data(False, 'sample frames for a SlowFast network')
     slow_temporal_stride: int | None = _data(
@@ -101,9 +105,9 @@ class VideoOptions:
         'frame from each of --new-length equal parts, in training a random one and otherwise its middle. By '
         'default as of --new-length, and consecutive without weights',
         choices=CLIP_SAMPLINGS)
-    val_list: str | None = _data(None, 'list of validation videos')
+    val_list: str | None = _data(None, 'list of validation videos', common=True)
     val_data_dir: str | None = _data(None, 'folder of the validation list; by default --data-dir')
-    train_list: str | None = _data(None, 'training videos: a list, or a folder of one folder a class')
+    train_list: str | None = _data(None, 'training videos: a list, or a folder of one folder a class', common=True)
     crop_ratio: float = _data(
         0.875, 'validation resizes the short side to input size / crop ratio, unless --new-height says')
     num_crop: int = _data(1, 'crops of a validation frame', choices=(1, 3, 10))
@@ -179,6 +183,7 @@ class VideoOptions:
                          slow_stride=options.slow_temporal_stride, fast_stride=options.fast_temporal_stride,
                          clip_sampling=options.clip_sampling)
 
+    @called()
     def open_videos(self, *, train: bool, test_mode: bool = False, **more):
         """Open the training or the validation list.
 

@@ -68,13 +68,13 @@ class TestConfig(RecognizerOptions):
     val_data_dir: str | None = changed(
         RecognizerOptions, 'val_data_dir', help="folder of --val-list's paths, where it is not --data-dir")
     train_list: str | None = changed(
-        RecognizerOptions, 'train_list', help='list of videos for --calibration; --val-list by default')
+        RecognizerOptions, 'train_list', help='list of videos for --calibration; --val-list by default', common=False)
     use_tsn: bool = changed(
         RecognizerOptions, 'use_tsn', help="the TSN paper's 25 segments, unless --num-segments says otherwise")
 
-    ten_crop: bool = _views(False, 'corners and centre with their mirror images')
+    ten_crop: bool = _views(False, 'corners and centre with their mirror images', common=True)
     three_crop: bool = _views(
-        False, 'three crops along the longer side; frames are rescaled so that the shorter is the crop')
+        False, 'three crops along the longer side; frames are rescaled so that the shorter is the crop', common=True)
     num_crop: int | None = changed(
         RecognizerOptions, 'num_crop', None, group='views', help="the same as a number; by default the run's, or 1")
     crop_ratio: float | None = changed(
@@ -90,14 +90,16 @@ class TestConfig(RecognizerOptions):
         help="how scores of segments become one, where the network was trained with another than avg; by default the "
         "run's")
     batch_size: int = _views(
-        32, 'views a forward pass and device; memory grows with it, results do not change', least=1)
+        32, 'views a forward pass and device; memory grows with it, results do not change', least=1, common=True)
 
     save_dir: str | None = _results(
-        None, 'where everything is written; by default results/MODEL-DATASET-SEGMENTSxCROPS')
-    overwrite: bool = _results(False, 'replace the results that --save-dir holds')
+        None, 'where everything is written; by default results/MODEL-DATASET-SEGMENTSxCROPS, of other VIDEOS than the '
+        "run's with their name behind it", common=True)
+    overwrite: bool = _results(False, 'replace the results that --save-dir holds', common=True)
     failure_limit: float = _results(
         0.1, 'exit with 1 when a larger share of the videos cannot be read; they count as wrong anyway',
         metavar='SHARE')
+    report: bool = _results(True, 'write no report.html', '--no-report')
     logging_file: str = _results('test.log', 'log file in --save-dir; empty for none')
     log_interval: int = _results(50, 'videos between lines; 0 for none', least=0)
 

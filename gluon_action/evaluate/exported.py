@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..compute.scorer import Scorer
 from ..data.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Scorer):
     """A network that MXNet does not run, and what it takes.
 
     Attributes
@@ -37,7 +38,7 @@ class Exported:
     classes: list[str] | None
 
     def __call__(self, views: np.ndarray) -> Callable[[], np.ndarray]:
-        """Score views; what is returned gives the scores, as that of a `GluonScorer` does."""
+        """Score views; what is returned gives the scores."""
         scores = self.run(views)
         return lambda: scores
 

@@ -20,28 +20,29 @@ class FeatureEvaluation(Architecture):
 
     eval_data_pattern: str = _records(
         '', 'TFRecords with labels to score: a pattern, a folder, or several with commas between; --build_only needs '
-        'none', metavar='PATTERN')
+        'none', metavar='PATTERN', common=True)
     num_readers: int = _records(
         8, 'processes that read records, at most one for each core; 0 reads in this one. The result does not depend on '
-        'it', least=0)
+        'it', least=0, common=True)
     on_error: str = _records(
         'raise', 'a record that cannot be read stops the evaluation, or is left out, counted and named',
         '--on_error', '--on-error', choices=('raise', 'skip'))
 
-    batch_size: int = _scoring(1024, 'videos that are computed together', least=1)
-    top_k: int = _scoring(20, 'classes of a video that count, its most probable ones', least=1)
+    batch_size: int = _scoring(1024, 'videos that are computed together', least=1, common=True)
+    top_k: int = _scoring(20, 'classes of a video that count, its most probable ones', least=1, common=True)
     n_rounds: int = _scoring(
         1, 'mean over so many passes, each of which draws other frames; the draws are always the same ones', least=1)
     use_EMA: bool | None = _scoring(
         None, 'take the moving averages of the parameters; by default where the run has them', **SWITCH)
-    num_gpu: int = _scoring(1, 'GPUs; 0 computes on the CPU, which is also where there are none', least=0)
+    num_gpu: int = _scoring(1, 'GPUs; 0 computes on the CPU, which is also where there are none', least=0, common=True)
 
     train_dir: str = _run(
         '/tmp/yt8m_model/', 'folder of the run, whose newest checkpoint is taken. inference_model, evallog.txt and '
-        'eval.json are written there', metavar='FOLDER')
-    build_only: bool = _run(False, 'write inference_model, and score nothing', **SWITCH)
+        'eval.json are written there', metavar='FOLDER', common=True)
+    build_only: bool = _run(False, 'write inference_model, and score nothing', **SWITCH, common=True)
     run_once: bool = _run(
-        False, 'score once; otherwise every new checkpoint is scored until you stop it with Ctrl-C', **SWITCH)
+        False, 'score once; otherwise every new checkpoint is scored until you stop it with Ctrl-C', **SWITCH,
+        common=True)
     poll_seconds: float = _run(60., 'how often to look for a new checkpoint', least=1)
     strict_flags: bool = _run(
         False, 'refuse options of a network that contradict the stored model, instead of leaving them aside',

@@ -1,15 +1,16 @@
-"""Scores of a test that was interrupted: kept while it runs, and taken up by the next one."""
+"""Scores of what was interrupted, of a test by video and of clips by batch: kept, and taken up by the next command."""
 from __future__ import annotations
 
 import base64
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import UsageError
-from ..unfinished import Unfinished, stamp_of
+from ..unfinished import Unfinished, packed, stamp_of, take_up, unpacked
 from .views import VideoScores
 
 
@@ -29,13 +30,8 @@ def open_unfinished(directory: Path, job: dict[str, Any], overwrite: bool = Fals
     UsageError
         When that was another test, and `overwrite` is False.
     """
-    unfinished = Unfinished(directory / 'scores.unfinished', job)
-    if unfinished.exists and not unfinished.same:
-        if not overwrite:
-            raise UsageError(f'{unfinished.path}: is of another test, which was interrupted: of other weights, videos '
-                             'or options; pass --overwrite to drop it, or another --save-dir')
-        unfinished.remove()
-    return unfinished
+    return take_up(directory / 'scores.unfinished', job, overwrite=overwrite, instead='another --save-dir',
+                   other='another test, which was interrupted: of other weights, videos or options')
 
 
 def keep(unfinished: Unfinished, dataset, index: int, score: np.ndarray) -> None:
@@ -77,3 +73,73 @@ def joined(dataset, before: dict[int, np.ndarray], left: list[int], scores: Vide
         table[left], scored[left] = scores.scores, scores.scored
     return dataclasses.replace(scores, keys=[sample.key for sample in dataset.samples],
                                labels=[sample.label for sample in dataset.samples], scores=table, scored=scored)
+
+
+class KeptClips:
+    """What a network says of clips, batch by batch, beginning with what an interrupted command left of the same job.
+
+    Parameters
+    ----------
+    unfinished : Unfinished
+    sizes : sequence of int
+        Clips of each batch.
+    num_classes : int
+        K.
+    multi_label : bool
+        Whether labels are (N, K), or (N,).
+
+    Attributes
+    ----------
+    parts : list of (ndarray, ndarray)
+        Logits (N, K) and labels, float32, of the batches that are done; a batch may have several parts.
+    loss_sum : float
+        Sum of the losses of all clips in them.
+    batches : int
+        How many are done.
+    """
+
+    def __init__(self, unfinished: Unfinished, sizes: Sequence[int], num_classes: int, multi_label: bool):
+        self._unfinished = unfinished
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self.loss_sum, self.batches = 0.0, 0
+        found = {}
+        for line in unfinished.done:
+            batch = line.get('batch')
+            if type(batch) is int and 0 <= batch < len(sizes):
+                try:
+                    found[batch] = _clips_of(line, sizes[batch], (num_classes,) if multi_label else (), num_classes)
+                except (ValueError, LookupError, TypeError, AttributeError):
+                    continue
+        while self.batches in found:
+            parts, self.loss_sum = found[self.batches]
+            self.parts += parts
+            self.batches += 1
+
+    @property
+    def clips(self) -> int:
+        """How many clips are done."""
+        return sum(len(logits) for logits, _ in self.parts)
+
+    def add(self, parts: Sequence[tuple[np.ndarray, np.ndarray]], loss_sum: float = 0.0) -> None:
+        """Keep the next batch; `loss_sum` is of all clips so far."""
+        self._unfinished.add({
+            'batch': self.batches, 'loss_sum': float(loss_sum),
+            'parts': [{'clips': len(logits), 'logits': packed(logits, '<f4'), 'labels': packed(labels, '<f4')}
+                      for logits, labels in parts]})
+        self.parts += parts
+        self.loss_sum = loss_sum
+        self.batches += 1
+
+
+def _clips_of(line: dict[str, Any], size: int, label: tuple[int, ...], num_classes: int) -> tuple[list, float]:
+    """Read a line of `KeptClips`; raises what it may where somebody else wrote it."""
+    parts, loss_sum = [], float(line['loss_sum'])
+    for part in line['parts']:
+        clips = part['clips']
+        if type(clips) is not int or not 0 <= clips <= size:
+            raise ValueError('is no number of clips')
+        logits = unpacked(part['logits'], '<f4', (clips, num_classes))
+        parts.append((logits, unpacked(part['labels'], '<f4', (clips, *label))))
+    if sum(len(logits) for logits, _ in parts) != size or not np.isfinite(loss_sum):
+        raise ValueError('is no batch of these clips')
+    return parts, loss_sum

@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import model_zoo
+from ..compute.engines import engine_of
 from ..compute.on_mxnet.exported import exported_size, open_exported_network
 from ..compute.on_mxnet.parameters import parameters_sha256
+from ..compute.scorer import Scorer
 from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError
 from ..files import file_sha256
 from ..model_zoo.fit import assign
 from ..model_zoo.params_file import read_parameters
+from ..model_zoo.recognizer import initialize_rest
 from ..run_config import read_run_config
 from .config import TestConfig, check_config
 from .exported import Exported
@@ -32,7 +35,9 @@ class Network:
 
     Attributes
     ----------
-    block : callable
+    block : HybridBlock or Exported
+        What has the weights.
+    scorer : Scorer
         Views to scores.
     preprocess : Preprocess
         How views are made for it of frames that a test has read.
@@ -45,6 +50,7 @@ class Network:
     """
 
     block: Any
+    scorer: Scorer
     preprocess: Preprocess
     views_per_score: int
     weights: dict
@@ -81,7 +87,8 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
     else:
         group = _group(config)
         block, weights = network_of_zoo(prepared, num_classes, contexts)
-    return Network(block, preprocess, group, weights, getattr(block, 'classes', None))
+    scorer = engine_of(config).scorer(block, contexts=contexts, rows=group, dtype=config.dtype)
+    return Network(block, scorer, preprocess, group, weights, getattr(block, 'classes', None))
 
 
 def network_of_zoo(prepared: Prepared, num_classes: int | None, contexts: Sequence):
@@ -181,7 +188,7 @@ def _from_bundle(config: TestConfig, preprocess: Preprocess, network: Exported) 
     preprocess = replace(preprocess, layout=own.layout, mean=own.mean, std=own.std, value_range=own.value_range)
     weights = {'source': str(network.path), 'sha256': file_sha256(network.path), 'sha256_of': 'file',
                'precision': network.precision}
-    return Network(network, preprocess, own.rows, weights, network.classes)
+    return Network(network, network, preprocess, own.rows, weights, network.classes)
 
 
 def _check_exported_size(config: TestConfig, noted: str | None) -> None:
@@ -228,10 +235,12 @@ def _from_zoo(prepared: Prepared, num_classes: int | None, contexts: Sequence):
         variants['consensus'] = config.consensus
     net = model_zoo.get_model(card.name, nclass=nclass, pretrained=start or False, pretrained_base=False,
                               num_segments=_group(config), input_size=config.input_size, ctx=list(contexts),
-                              **clip_option(card, config), **{**prepared.options, **variants})
+                              initialize=not config.resume_params, **clip_option(card, config),
+                              **{**prepared.options, **variants})
     net.card, net.row = card, prepared.row
     if config.resume_params:
         assign(net, arrays, config.resume_params, ctx=list(contexts))
+        initialize_rest(net, list(contexts))  # a consensus that the file has no weights for
         net.classes = prepared.classes if len(prepared.classes or ()) == net.num_classes else None
         _log.info('Pre-trained model %s is successfully loaded.', config.resume_params)
         return net, config.resume_params, config.resume_params

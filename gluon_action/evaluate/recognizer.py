@@ -5,31 +5,36 @@ import contextlib
 import importlib.metadata
 import logging
 import math
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import engine
+from ..compute.engines import engine_of
 from ..data.by_name import DEMOS
-from ..data.lists.class_files import ClassNames
+from ..data.lists.classes.class_files import ClassNames
 from ..errors import AnnotationError
+from ..options import command_of
 from ..run_config import read_run_config
-from ..unfinished import Unfinished
+from ..unfinished import Unfinished, kept
 from . import views
 from .config import TestConfig
 from .exported import Exported
 from .interrupted import joined, keep, open_unfinished, scored_before
 from .log_file import log_file
+from .log_header import header
 from .network import Network, build_network, card_of, check_test
+from .other_videos import folder_beside
 from .preparation import Prepared
-from .reports import open_report, write_report
-from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores
+from .report.page import try_to_write
+from .reports import label_table, open_report, write_report
+from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores, tells_top5
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +56,8 @@ class TestResult:
         return (self.results['n_expected'] - self.results['n_scored']) / self.results['n_expected']
 
 
-def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported] | None = None) -> TestResult:
+def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported] | None = None, *,
+                    beside: bool = False) -> TestResult:
     """Score every video of the validation list and write the report.
 
     A video that cannot be read counts as wrong, is listed with its cause, and is never replaced by another. A test that
@@ -62,6 +68,9 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
     config : TestConfig
     open_exported : callable, optional
         As in `gluon_action.evaluate.network.build_network`.
+    beside : bool
+        `val_list` has other videos than the run: where `save_dir` does not say where, their results go to a folder with
+        their name, beside that of the run's own.
 
     Returns
     -------
@@ -75,31 +84,45 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
     OutputError
         When the results cannot be written.
     """
-    prepared = check_test(config)
+    prepared, asked = check_test(config), config
     config = prepared.config
-    directory = open_report(config.results_dir, config.overwrite)
+    directory = folder_beside(config.results_dir, config.val_list) if beside and not config.save_dir else \
+        config.results_dir
+    directory = open_report(directory, config.overwrite)
+    if beside and not config.save_dir:
+        asked = replace(asked, save_dir=str(directory))
     with log_file(directory, config.logging_file):
         start = time.time()
         dataset = open_test_set(config)
-        contexts = engine.contexts(config.num_gpus, config.num_cpus)
+        contexts = engine_of(config).contexts()
         network = build_network(config, dataset.num_classes, contexts, open_exported, prepared)
         known = getattr(network.block, 'num_classes', None)
         _check_labels(dataset.samples, known)
         _check_names(prepared, dataset, known)
         protocol = _protocol(config, dataset, network)
-        unfinished = open_unfinished(directory, {'protocol': protocol, 'versions': _versions()}, config.overwrite)
-        scores, meter = _score(config, network, dataset, contexts, unfinished)
+        command = command_of('gluon-action test', asked, without=('overwrite',))
+        for line in header(config, network.block, {'test': dataset}, command=command, versions=_versions(config)):
+            _log.info('%s', line)
+        if beside:
+            _log.info('Results of %s go to %s', config.val_list, directory)
+        unfinished = open_unfinished(directory, {'protocol': protocol, 'versions': _versions(config)}, config.overwrite)
+        began = time.time()
+        scores, meter = _score(config, network, dataset, unfinished)
+        times = {'scoring_seconds': time.time() - began, 'data_seconds': scores.waits.data,
+                 'device_seconds': scores.waits.devices}
         if known is None:  # an exported network tells by its scores only
             _check_names(prepared, dataset, scores.scores.shape[1])
         results = _summary(config, scores, meter, protocol)
-        results['seconds'] = round(time.time() - start, 1)
+        results |= {'seconds': round(time.time() - start, 1), **{name: round(times[name], 3) for name in times},
+                    'command': command, 'directory': os.getcwd()}
         files = write_report(
-            directory, results, keys=scores.keys, labels=_label_table(scores.labels, scores.scores.shape[1]),
+            directory, results, keys=scores.keys, labels=label_table(scores.labels, scores.scores.shape[1]),
             scores=scores.scores, scored=scores.scored, failures=[asdict(f) for f in scores.failures],
             classes=_class_names(dataset, network, scores.scores.shape[1]), meter=meter)
         unfinished.remove()
-        _say(results, start)
-    return TestResult(results, scores, files)
+        _say(results, start, scores.scores.shape[1])
+        page = try_to_write(directory, {'test': dataset}) if config.report else None
+    return TestResult(results, scores, {**files, **({'report': page} if page else {})})
 
 
 test_recognizer.__test__ = False  # nor is this a test
@@ -123,14 +146,12 @@ def run_benchmark(config: TestConfig, open_exported: Callable[[str], Exported] |
     """Time the network on random input and log GluonCV's line; returns videos (of all segments) a second."""
     prepared = check_test(config)
     config = prepared.config
-    contexts = engine.contexts(config.num_gpus, config.num_cpus)
-    network = build_network(config, config.num_classes, contexts, open_exported, prepared)
+    network = build_network(config, config.num_classes, engine_of(config).contexts(), open_exported, prepared)
     rows = config.batch_size * config.segments
     shape = (rows, config.frames_per_clip, config.input_size, config.input_size, network.preprocess.channels)
     pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-    scorer = views.scorer_of(network.block, contexts, dtype=config.dtype)
-    speed = config.batch_size * config.num_iterations / scorer.seconds(network.preprocess.normalised(pixels),
-                                                                       config.num_iterations)
+    speed = config.batch_size * config.num_iterations / network.scorer.seconds(network.preprocess.normalised(pixels),
+                                                                               config.num_iterations)
     _log.info('With batch size %d , %d batches, throughput is %f imgs/sec', config.batch_size, config.num_iterations,
               speed)
     return speed
@@ -168,10 +189,11 @@ def _check_labels(samples: Sequence, num_classes: int | None) -> None:
                                   f'knows {num_classes} classes; check --val-list, --label-base and the weights')
 
 
-def _score(config: TestConfig, network: Network, dataset, contexts: Sequence, unfinished: Unfinished):
+def _score(config: TestConfig, network: Network, dataset, unfinished: Unfinished):
     """Score all videos, telling how it goes; returns scores and meter (None for multi-label)."""
-    total = config.batch_size * len(contexts)
-    _log.info('Total batch size is set to %d on %d %s', total, len(contexts), 'GPUs' if config.num_gpus else 'CPUs')
+    devices = network.scorer.num_devices
+    total = config.batch_size * devices
+    _log.info('Total batch size is set to %d on %d %s', total, devices, 'GPUs' if config.num_gpus else 'CPUs')
     _log.info('Load %d test samples in %d iterations.', len(dataset),
               math.ceil(len(dataset) * config.segments * config.crops / total))
     known = getattr(network.block, 'num_classes', None) or config.num_classes
@@ -179,7 +201,7 @@ def _score(config: TestConfig, network: Network, dataset, contexts: Sequence, un
     left = [index for index in range(len(dataset)) if index not in before]
     if before:
         _log.info('%d of %d videos were scored before the test was interrupted', len(before), len(dataset))
-    with contextlib.closing(unfinished), \
+    with kept(unfinished, 'videos'), \
             _ProgressBar(len(dataset), config.log_interval, config.averaged == 'probabilities') as progress:
         for index, score in before.items():
             progress(dataset.samples[index].label, score)
@@ -189,15 +211,10 @@ def _score(config: TestConfig, network: Network, dataset, contexts: Sequence, un
                 keep(unfinished, dataset, left[position], score)
             progress(label, score)
 
-        try:
-            scores = views.score_videos(
-                network.block, dataset, network.preprocess, contexts=contexts, batch_size=config.batch_size,
-                average=config.averaged, dtype=config.dtype, views_per_score=network.views_per_score,
-                num_workers=config.num_workers, prefetch=config.prefetch, timeout=config.timeout, indices=left,
-                on_video=on_video)
-        except KeyboardInterrupt:
-            _log.info('Interrupted. What was scored is kept: the same command goes on with the other videos.')
-            raise
+        scores = views.score_videos(
+            network.scorer, dataset, network.preprocess, batch_size=config.batch_size, average=config.averaged,
+            views_per_score=network.views_per_score, num_workers=config.num_workers, prefetch=config.prefetch,
+            timeout=config.timeout, indices=left, on_video=on_video)
     if before:
         scores = joined(dataset, before, left, scores)
     if not scores.scored.any():
@@ -236,7 +253,8 @@ class _ProgressBar:
             self.bar.update()
             self.bar.set_postfix(top1=f'{top1:.1f}', refresh=False)
         elif self.interval and self.done % self.interval == 0:
-            scores = f': acc-top1={top1:f} acc-top5={top5:f}' if self.meter else ''
+            best_five = f' acc-top5={top5:.2f}' if self.meter and tells_top5(self.meter.num_classes) else ''
+            scores = f': acc-top1={top1:.2f}{best_five}' if self.meter else ''
             _log.info('%04d/%04d is done%s', self.done, self.num_videos, scores)
 
     def finish(self, num_classes: int, scores: views.VideoScores) -> ClassificationMeter | None:
@@ -253,12 +271,12 @@ def _summary(config: TestConfig, scores: views.VideoScores, meter: Classificatio
     if meter is not None:
         metrics = {'top1': meter.top(1), 'top5': meter.top(5), 'mean_class': meter.mean_class(), 'loss': meter.loss}
     else:
-        multi = multi_label_scores(scores.scores, _label_table(scores.labels, scores.scores.shape[1]))
+        multi = multi_label_scores(scores.scores, label_table(scores.labels, scores.scores.shape[1]))
         metrics = {'mean_average_precision': multi.mean_average_precision, 'hit1': multi.hit_at[1],
                    'hit5': multi.hit_at[5]}
     return {**metrics, 'n_expected': len(scores.keys), 'n_scored': int(scores.scored.sum()),
             'n_failed': len(scores.failures), 'failures': [asdict(f) for f in scores.failures],
-            'protocol': protocol, 'versions': _versions(), 'config': asdict(config)}
+            'protocol': protocol, 'versions': _versions(config), 'config': asdict(config)}
 
 
 def _protocol(config: TestConfig, dataset, network: Network) -> dict[str, Any]:
@@ -288,7 +306,7 @@ def _sampling(config: TestConfig) -> str:
     return f'{config.segments} segment centres, {clip}{config.new_length} frames at stride {config.new_step} each'
 
 
-def _say(results: dict, start: float) -> None:
+def _say(results: dict, start: float, num_classes: int) -> None:
     protocol = results['protocol']
     _log.info('Protocol: %s views (segments x crops of %d), frames %s, %s averaged, %s', protocol['views'],
               protocol['crop_size'], protocol['resize'], protocol['average'], protocol['list'])
@@ -296,10 +314,12 @@ def _say(results: dict, start: float) -> None:
         _log.info('%d of %d videos could not be scored and count as wrong; failures.jsonl names them',
                   results['n_failed'], results['n_expected'])
     if 'top1' in results:
-        _log.info('Test accuracy: acc-top1=%f acc-top5=%f', 100 * results['top1'], 100 * results['top5'])
-        _log.info('Mean class accuracy: %f', 100 * results['mean_class'])
+        best_five = f' acc-top5={100 * results["top5"]:.2f}' if tells_top5(num_classes) else ''
+        _log.info('Test accuracy: acc-top1=%.2f%s', 100 * results['top1'], best_five)
+        _log.info('Mean class accuracy: %.2f', 100 * results['mean_class'])
     else:
-        _log.info('Mean average precision: %f hit1=%f', 100 * results['mean_average_precision'], 100 * results['hit1'])
+        _log.info('Mean average precision: %.2f hit1=%.2f', 100 * results['mean_average_precision'],
+                  100 * results['hit1'])
     _log.info('Total evaluation time is %4.2f minutes', (time.time() - start) / 60)
 
 
@@ -310,19 +330,9 @@ def _class_names(dataset, network: Network, num_classes: int) -> list[str]:
     return [f'class {k}' for k in range(num_classes)]
 
 
-def _label_table(labels: list, num_classes: int) -> np.ndarray:
-    if not any(isinstance(label, tuple) for label in labels):
-        return np.asarray(labels, np.int64)
-    table = np.zeros((len(labels), num_classes), np.int64)
-    for row, classes in zip(table, labels):
-        row[list(classes)] = 1
-    return table
-
-
-def _versions() -> dict[str, str]:
+def _versions(config: TestConfig) -> dict[str, str]:
     installed = {'python': platform.python_version()}
-    for name in ('gluon_action', engine.mxnet_distribution() or 'mxnet', 'numpy', 'decord', 'av',
-                 'opencv-python-headless'):
+    for name in ('gluon_action', *engine_of(config).packages, 'numpy', 'decord', 'av', 'opencv-python-headless'):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             installed[name] = importlib.metadata.version(name)
     return installed

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from ..compute.engines import ENGINES, engine_rules
 from ..data.flow.methods import BOUND
 from ..data.preprocess import Preprocess
 from ..data.reading.sampling import CLIP_SAMPLINGS
@@ -25,14 +26,14 @@ _devices = partial(option, group='devices')
 class RecognizerOptions(VideoOptions):
     """Which network, with which weights, on which devices, beside the frames that it sees."""
 
-    model: str = _model('', 'name in the model zoo; gluon-action list-models shows them', required=True)
-    use_tsn: bool = _model(False, 'wrap the network in temporal segment consensus')
-    use_pretrained: bool = _model(False, "download the model's published weights")
+    model: str = _model('', 'name in the model zoo; gluon-action list-models shows them', required=True, common=True)
+    use_tsn: bool = _model(False, 'wrap the network in temporal segment consensus', common=True)
+    use_pretrained: bool = _model(False, "download the model's published weights", common=True)
     hashtag: str = _model('', 'which published weights, by their tag, with --use-pretrained', '--hashtag', '--tag',
                           metavar='TAG')
     weights_index: str = changed(WeightsOptions, 'weights_index', group='model')
     trust_first_use: bool = changed(WeightsOptions, 'trust_first_use', group='model')
-    resume_params: str = _model('', 'parameters to start from', metavar='FILE')
+    resume_params: str = _model('', 'parameters to start from', metavar='FILE', common=True)
     mode: str | None = _model(
         None, 'hybrid (the default) compiles the network; imperative runs it operator by operator',
         choices=('hybrid', 'imperative'))
@@ -43,7 +44,10 @@ class RecognizerOptions(VideoOptions):
     input_5d: bool = _model(False, 'the network takes clips (N, C, T, H, W), also of a single frame')
     consensus: str = _model(
         'avg', 'how the scores of segments become one (TSN)', choices=('avg', 'max', 'weighted'))
-    num_gpus: int = _devices(0, 'GPUs to use; 0 computes on the CPU', least=0)
+    engine: str = _devices(
+        'mxnet', 'what computes; torch also runs on GPUs that MXNet has no code for (Hopper, Blackwell)',
+        choices=tuple(ENGINES), common=True)
+    num_gpus: int = _devices(0, 'GPUs to use; 0 computes on the CPU', least=0, common=True)
     num_cpus: int = _devices(
         1, 'without GPUs: split each batch over N CPU contexts, as GPUs would', metavar='N', least=1)
 
@@ -108,8 +112,7 @@ def shared_rules(c: RecognizerOptions, card) -> Iterator[tuple]:
     yield from _network_rules(c, card)
     yield from _frame_rules(c)
     yield c.num_gpus and c.num_cpus > 1, '--num-cpus', 'splits batches where there are no GPUs; leave out --num-gpus'
-    yield (c.dtype != 'float32' and not c.num_gpus, '--dtype',
-           f'{c.dtype} needs --num-gpus: MXNet has no {c.dtype} convolution on a CPU')
+    yield from engine_rules(c)
 
 
 def _network_rules(c: RecognizerOptions, card) -> Iterator[tuple]:

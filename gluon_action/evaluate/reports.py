@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError, UsageError
-from ..files import check_folder_takes_files, to_json, write_file
+from ..files import check_folder_takes_files, open_file, parse_json, to_json, write_file
 from ..printable import drawable, printable
+from .scores.files import SCORES
 from .scores.metrics import ClassificationMeter
 
 _log = logging.getLogger(__name__)
 
 RESULTS = 'results.json'
-_NAMES = {'results': RESULTS, 'scores': 'scores.npz', 'failures': 'failures.jsonl',
+_NAMES = {'results': RESULTS, 'scores': SCORES, 'failures': 'failures.jsonl',
           'per_class': 'per_class_accuracy.png', 'confusion': 'confusion_matrix.png',
           'confusions_json': 'top_confusions.json', 'confusions': 'top_confusions.txt'}
 _LONGEST_NAME = 30  # characters of a class name in a plot; Something-Something's are whole sentences
@@ -45,6 +46,19 @@ def open_report(directory: str | os.PathLike, overwrite: bool = False) -> Path:
     except OSError as error:
         raise OutputError(f'--save-dir {directory}: cannot be written to: {error.strerror or error}') from error
     return directory
+
+
+def list_of(directory: Path) -> str | None:
+    """Return the list that the results in a folder are of, '' where they do not say; None where there are none."""
+    path = directory / RESULTS
+    if not path.exists():
+        return None
+    try:
+        with open_file(path) as file:
+            found = parse_json(file.read())['protocol']['list']
+    except (OSError, ValueError, LookupError, TypeError):
+        return ''
+    return found if isinstance(found, str) else ''
 
 
 def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[str], labels: np.ndarray,
@@ -97,6 +111,16 @@ def write_report(directory: str | os.PathLike, result: dict, *, keys: Sequence[s
             _log.warning('%s: cannot be drawn (%s: %s); the numbers are in %s', files[kind], type(error).__name__,
                          error, files['results'])
     return {kind: path for kind, path in files.items() if path.exists()}
+
+
+def label_table(labels: Sequence[int | tuple[int, ...]], num_classes: int) -> np.ndarray:
+    """Return true classes int64 (N,), or (N, K) of 0 and 1 where a video may have several."""
+    if not any(isinstance(label, tuple) for label in labels):
+        return np.asarray(labels, np.int64)
+    table = np.zeros((len(labels), num_classes), np.int64)
+    for row, classes in zip(table, labels):
+        row[list(classes)] = 1
+    return table
 
 
 def write_scores(path: Path, keys: Sequence[str], labels: np.ndarray, scores: np.ndarray, scored: np.ndarray,

@@ -164,7 +164,7 @@ def evaluate_sample(config: SampleConfig) -> SampleResult:
     clips = {card.modality: _clip(card.modality, config) for card in cards}
     nets = []
     for card in cards:
-        nets.append(get_model(card.name, pretrained_base=False))
+        nets.append(get_model(card.name, pretrained_base=False, initialize=False))
         _load(nets[-1], files[card.name])
     net = TwoStream(*nets) if len(nets) == 2 else nets[0]
     logits = run(net, *clips.values())[0]

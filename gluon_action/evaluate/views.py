@@ -11,12 +11,13 @@ import numpy as np
 
 from .. import engine
 from ..compute.on_mxnet.scorer import GluonScorer
+from ..compute.scorer import Scorer
+from ..compute.waits import Waits
 from ..data.loading.loader import SkippedSample
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError, VideoReadError
 from .config import AVERAGES
-from .exported import Exported
 from .scores.metrics import log_softmax
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class VideoScores:
         Views a video.
     decodes : int
         Times a video was opened; equals N when each was opened once.
+    waits : Waits
+        How long it was waited for videos, and for the devices.
     """
 
     keys: list[str]
@@ -54,6 +57,7 @@ class VideoScores:
     failures: list[SkippedSample] = field(default_factory=list)
     views: int = 0
     decodes: int = 0
+    waits: Waits = field(default_factory=Waits)
 
 
 def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | None = None,
@@ -67,14 +71,15 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
 
     Parameters
     ----------
-    net : callable or Exported
-        Views (V, 3, H, W) or (V, 3, T, H, W) to scores (V, K); or (V / views_per_score, K). Both are NDArray.
+    net : Scorer or callable
+        Views (V, 3, H, W) or (V, 3, T, H, W) to scores (V, K); or (V / views_per_score, K). What is no `Scorer` is a
+        network of MXNet, and both are NDArray.
     dataset : VideoClsCustom
         Its ``load_frames(i)`` gives the frames of all segments of video i, uint8 (S * T, H, W, 3), of flow 2.
     preprocess : Preprocess
         How views are cut out of the frames, as these are read, and become numbers.
     contexts : sequence of mxnet.Context, optional
-        Devices that share a batch; the CPU by default.
+        Devices that share a batch of a network of MXNet; the CPU by default.
     batch_size : int
         Views a forward pass, a device.
     average : {'features', 'scores', 'probabilities'}
@@ -106,13 +111,15 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
     indices = list(range(len(dataset)) if indices is None else indices)
     samples = [dataset.samples[i] for i in indices]
     collected = _Collector([s.label for s in samples], on_video)
-    contexts = list(contexts or engine.contexts())
-    scorer = scorer_of(net, contexts, dtype=dtype, rows=views_per_score)
+    scorer = net if isinstance(net, Scorer) else \
+        GluonScorer(net, contexts or engine.contexts(), dtype=dtype, rows=views_per_score)
+    waits = Waits()
     batcher = _Batcher(scorer, preprocess, average, collected, group=views_per_score, batch_size=batch_size,
-                       num_devices=len(contexts))
+                       num_devices=scorer.num_devices, waits=waits)
     failures, num_views, decodes = [], 0, 0
     frames_of = partial(resized_frames, dataset, preprocess)
-    for position, frames in _in_order(frames_of, indices, num_workers, prefetch or 2 * num_workers, timeout):
+    videos = _in_order(frames_of, indices, num_workers, prefetch or 2 * num_workers, timeout)
+    for position, frames in waits.for_data(videos):
         decodes += 1
         if isinstance(frames, Exception):
             failures.append(_failure(frames, indices[position], samples[position]))
@@ -126,15 +133,7 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
                  for i in collected.not_finite]
     scores, scored = collected.table()
     return VideoScores([s.key for s in samples], [s.label for s in samples], scores, scored, failures, num_views,
-                       decodes)
-
-
-def scorer_of(net, contexts: Sequence, *, dtype: str = 'float32', rows: int = 1) -> GluonScorer | Exported:
-    """Return what scores normalised views by a network, on devices from `engine.contexts` where MXNet runs it.
-
-    `rows` consecutive views become one score.
-    """
-    return net if isinstance(net, Exported) else GluonScorer(net, contexts, dtype=dtype, rows=rows)
+                       decodes, waits)
 
 
 def views_per_score(net, preprocess: Preprocess, num_segments: int, context) -> int:
@@ -256,9 +255,9 @@ class _Batcher:
     """Packs views of consecutive videos into full batches and runs them, one batch ahead of reading results."""
 
     def __init__(self, scorer: Callable, preprocess: Preprocess, average: str, collected: _Collector, *, group: int,
-                 batch_size: int, num_devices: int):
+                 batch_size: int, num_devices: int, waits: Waits):
         self.scorer, self.preprocess, self.average, self.collected = scorer, preprocess, average, collected
-        self.group = group
+        self.group, self.waits = group, waits
         # A score's views must not be torn apart, so a batch holds whole groups, at least one a device.
         self.capacity = max(1, batch_size // group) * group * num_devices
         self.buffer: np.ndarray | None = None  # uint8 (V, T, H, W, 3), of optical flow 2
@@ -297,14 +296,16 @@ class _Batcher:
             return
         # An engine computes in the background: the next batch is cut while this one runs.
         views = self.preprocess.normalised(self.buffer[:len(self.owners)])
-        self.running.append((self.scorer(views), self.owners[::self.group]))
+        with self.waits.for_devices():  # some compute at once
+            self.running.append((self.scorer(views), self.owners[::self.group]))
         self.owners = []
         if len(self.running) > 1:
             self._take()
 
     def _take(self) -> None:
         scores_of, owners = self.running.popleft()
-        scores = scores_of().astype(np.float64)
+        with self.waits.for_devices():
+            scores = scores_of().astype(np.float64)
         if len(scores) != len(owners):
             raise ModelError(f'the network gave {len(scores)} scores for {len(owners) * self.group} views, expected '
                              f'{len(owners)}: build it with num_segments={self.group} and num_crop=1')

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ..weights import Index, Row, bundled_index, read_index
 from .costs import ModelCost, ZooCosts, read_costs
 from .registry import ModelCard, list_models, model_card
+from .trainings import FAST_STRIDE, clip_flags, pathways, training_lines
 
 #: Name of a data set as ``--dataset`` takes it -> its heading in ``model_zoo.md``.
 HEADINGS = {'kinetics400': 'Kinetics-400', 'kinetics600': 'Kinetics-600', 'kinetics700': 'Kinetics-700',
@@ -17,7 +18,6 @@ HEADINGS = {'kinetics400': 'Kinetics-400', 'kinetics600': 'Kinetics-600', 'kinet
 #: Points that make a picture worth drawing.
 LEAST_POINTS = 4
 _USUAL_SIZE = (256, 340)  # height and width that test_recognizer.py resizes frames to, as GluonCV does
-_FAST_STRIDE = 2  # frames that the fast pathway of SlowFast takes are this far apart (arXiv:1812.03982, section 4)
 
 _HEAD = """# Model zoo
 
@@ -39,6 +39,7 @@ first row of a model here that can be had and verifies; `pretrained='TAG'` and `
 | weights | tag, publisher, and where the file is. **Old bucket only**: nobody but GluonCV's retired bucket has it, which was reported as failing in 2024 |
 | licence | of the weights; those with NC are not for commercial use |
 | flags | what goes where the command above the table says FLAGS, to test weights as their score was measured |
+| trained by | whose training it is: GluonCV's published command, that of the paper, ours; or of a relative, where nobody published one. Batches are of each of 8 GPUs: on fewer, scale the rate with them, or pass `--accumulate`. `KINETICS.params` are the parameters of `i3d_resnet50_v1_kinetics400` |
 
 To learn classes of your own from the weights of a row, see [networks of clips](docs/clip_networks.md) and the README.
 The pictures have one point a model, of its best weights that can be had; hollow ones are in the old bucket only.
@@ -108,6 +109,7 @@ def markdown(index: Index | None = None, costs: ZooCosts | None = None) -> str:
             parts += [f'![Accuracy against cost on {HEADINGS[dataset]}]({picture(dataset)})', '']
         parts += _of_custom(members, costs) if dataset == 'custom' else _of_features(members, costs) \
             if dataset == 'youtube8m' else _of_dataset(dataset, members, index, costs)
+        parts += training_lines(dataset, members)
     parts += [*_bases(cards, index), *_families(cards)]
     return '\n'.join(parts)
 
@@ -186,21 +188,6 @@ def flags(card: ModelCard, row: Row) -> str | None:
     if card.input.takes('clip_length') and clips > 1:
         said.append('--clip-sampling dense')
     return ' '.join(filter(None, said))
-
-
-def clip_flags(card: ModelCard) -> str:
-    """Return the flags of training and testing that say what the clips of a card are; none of networks of frames."""
-    size = f'--input-size {card.input_size}' if card.input_size != 224 else ''
-    if not card.input.takes('clip_length'):
-        return size
-    slow = _pathways(card)
-    if slow:
-        frames, stride = slow
-        return f'--slowfast --new-length {frames * stride} --slow-temporal-stride {stride} ' \
-               f'--fast-temporal-stride {_FAST_STRIDE} {size}'.rstrip()
-    spread = card.clip_sampling == 'spread'
-    stride = '--clip-sampling spread' if spread else f'--new-step {card.clip_stride}' if card.clip_stride > 1 else ''
-    return ' '.join(filter(None, [f'--new-length {card.clip_length}', stride, size]))
 
 
 def _prepared(card: ModelCard, row: Row, scored: bool = False) -> ModelCard:
@@ -295,16 +282,10 @@ def _families(cards: Sequence[ModelCard]) -> list[str]:
 def _clip(card: ModelCard) -> str:
     if not card.input.takes('clip_length'):
         return '1'
-    slow = _pathways(card)
+    slow = pathways(card)
     if slow:
-        return f'{slow[0]}x{slow[1]} + {card.clip_length - slow[0]}x{_FAST_STRIDE}'
+        return f'{slow[0]}x{slow[1]} + {card.clip_length - slow[0]}x{FAST_STRIDE}'
     return f'{card.clip_length}x{card.clip_stride}'
-
-
-def _pathways(card: ModelCard) -> tuple[int, int] | None:
-    """Frames of the slow pathway and their distance, which GluonCV's names of SlowFast say."""
-    found = re.match(r'slowfast_(\d+)x(\d+)_', card.name)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 def _short(card: ModelCard) -> str:

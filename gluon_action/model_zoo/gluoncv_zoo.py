@@ -63,17 +63,21 @@ class ClipNetwork(Recognizer):
         """Inflate GluonCV's ImageNet network of the same layers: each filter, divided by T, in all of its T frames."""
         return inflate_parameters(arrays, self)
 
+    def check_input(self, shape):
+        """Take whole videos of clips of sizes that are scored rightly."""
+        rows = self.num_segments * self.num_crop
+        if len(shape) != 5 or shape[1] != 3 or 0 in shape:
+            raise ModelError(f'{self._called()} takes clips N x 3 x T x H x W, got {shape}')
+        if shape[0] % rows:
+            raise ModelError(f'{shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
+                             f'x {self.num_crop} crops; batch with tsn_mp_batchify_fn and split with '
+                             f'multiplier={rows}')
+        self.check_clip(*shape[2:])
+
     def forward(self, x, *args):
         """Score clips: (B*S*C, 3, T, H, W) to (B, K), or features (B, D)."""
         if isinstance(x, mx.nd.NDArray):
-            rows = self.num_segments * self.num_crop
-            if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
-                raise ModelError(f'{self._called()} takes clips N x 3 x T x H x W, got {x.shape}')
-            if x.shape[0] % rows:
-                raise ModelError(f'{x.shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
-                                 f'x {self.num_crop} crops; batch with tsn_mp_batchify_fn and split with '
-                                 f'multiplier={rows}')
-            self.check_clip(*x.shape[2:])
+            self.check_input(x.shape)
         return super().forward(x, *args)
 
     def _called(self) -> str:

@@ -205,15 +205,19 @@ class I3D(SizedBlock, Recognizer):
             x = getattr(self, name)(x)
             yield name, x
 
+    def check_input(self, shape):
+        """Take clips of the right channels, and whole videos."""
+        if len(shape) != 5 or shape[1] != self.channels:
+            raise ModelError(f'{self._called()} takes clips N x {self.channels} x T x H x W, got {shape}')
+        if shape[0] % self._rows:
+            raise ModelError(f'{shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
+                             f'x {self.num_crop} crops; batch with tsn_mp_batchify_fn and split with '
+                             f'multiplier={self._rows}')
+
     def forward(self, x, *args):
         """Score clips: (B*S*C, channels, T, H, W) to (B, K), or what `feat_ext` and `final_endpoint` ask for."""
         if isinstance(x, mx.nd.NDArray):
-            if x.ndim != 5 or x.shape[1] != self.channels:
-                raise ModelError(f'{self._called()} takes clips N x {self.channels} x T x H x W, got {x.shape}')
-            if x.shape[0] % self._rows:
-                raise ModelError(f'{x.shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
-                                 f'x {self.num_crop} crops; batch with tsn_mp_batchify_fn and split with '
-                                 f'multiplier={self._rows}')
+            self.check_input(x.shape)
         return super().forward(x, *args)
 
     def hybrid_forward(self, F, x):

@@ -10,7 +10,7 @@ from typing import Any
 from ..class_names import letters_of
 from ..errors import WeightsError
 from ..weights import Index, Row, read_index
-from ..weights.choice import fetch_best, row_by_tag
+from ..weights.choice import fetch_best, is_at_hand, row_by_tag
 from .fit import OPTIONAL, assign
 from .params_file import read_parameters
 from .preparation import adopt_preparation, describe_row
@@ -139,6 +139,33 @@ def find_start(card, *, pretrained: bool | str = False, pretrained_base: bool | 
         return _start(card, base, pretrained_base, found, root, trust_first_use, _WITHOUT_BASE)
     except WeightsError as error:
         raise WeightsError(f'ImageNet weights {base}: {error}') from None  # its text says every cause
+
+
+def start_at_hand(card, *, base: str | None = None, root: str | os.PathLike | None = None,
+                  trust_first_use: bool = False, index: str | os.PathLike | None = None) -> Start | None:
+    """Return the best weights to start a network from that are on this machine; no server is asked for them.
+
+    These are the model's own, else those of the model that it starts from, else those of an ImageNet network.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the network that is to start.
+    base, root, trust_first_use, index
+        As in `find_start`.
+
+    Returns
+    -------
+    Start or None
+    """
+    found = read_index(index)
+    for model in dict.fromkeys(filter(None, (card.name, card.starts_from, card.base if base is None else base))):
+        rows = [row for row in found.rows_of(model) if row.head and is_at_hand(row, root)]
+        if rows:
+            row, paths = fetch_best(rows[:1], root, trust_first_use=trust_first_use,
+                                    towards=card.name if model != card.name else '')
+            return Start(row, tuple(paths), card.prepared(_input_of(row, card)))
+    return None
 
 
 def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=None) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,6 +14,7 @@ import numpy as np
 from mxnet import gluon
 
 from ..errors import ModelError
+from ..files import replacing
 from ..nn import batch_norms
 from .fit import assign
 from .params_file import read_parameters
@@ -69,6 +71,16 @@ class Recognizer(gluon.HybridBlock):
     def plan_for(self, frames: int, height: int, width: int) -> None:
         """Lay the network out for an input of this size, where its layers depend on it; most do not."""
 
+    def check_input(self, shape: tuple[int, ...]) -> None:
+        """Refuse an input of a shape that the network would not take, or would score wrongly.
+
+        Whatever engine computes the network asks; what this does not see, the engine refuses in words of its own.
+
+        Raises
+        ------
+        ModelError
+        """
+
     def input_shape(self, rows: int, size: int | None = None, frames: int | None = None) -> tuple[int, ...]:
         """Return the shape of an input of `rows` rows, as `ModelCard.input_shape` does."""
         return self.card.input_shape(rows, size, frames)
@@ -121,7 +133,8 @@ class Recognizer(gluon.HybridBlock):
         OutputError
             When that cannot be written.
         """
-        super().save_parameters(filename, deduplicate)
+        with replacing(os.path.realpath(filename)) as part:  # a checkpoint may be the same file under another name
+            super().save_parameters(os.fspath(part), deduplicate)
         write_preparation(filename, self.card, self.row)
 
     def export(self, path, epoch: int = 0, remove_amp_cast: bool = True):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ from ..class_names import class_names
 from ..errors import ModelError
 from ..input_kind import CLIPS, FRAMES, InputKind
 from ..nn import freeze_batch_norms
-from ..weights.index import INPUT
+from ..weights.index import INPUT, bundled_index
+from .installed_models import import_installed_models
 from .pretrained import Start, find_start, load_start
 from .recognizer import Recognizer, initialize_rest, settle_shapes
 
@@ -39,6 +41,9 @@ _OPTIONS = ('consensus', 'dropout_ratio', 'init_std', 'input_size', 'feat_ext', 
 #: What weights may want other than the zoo's card says: how pixels become numbers, and which of them are seen.
 PREPARATION = tuple(INPUT)
 _OF_CLIPS = ('clip_length', 'clip_stride', 'clip_sampling')
+
+#: Models that a message names.
+_SHOWN = 8
 
 _BUILDERS: dict[str, Callable[..., Recognizer]] = {}
 _CARDS: dict[str, ModelCard] = {}
@@ -206,7 +211,7 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
               num_segments: int = 1, num_crop: int = 1, clip_length: int | None = None, partial_bn: bool = False,
               bn_frozen: bool = False, bn_momentum: float | None = None, replace_head: bool = False,
               ctx: mx.Context | list[mx.Context] | None = None, root: str | None = None, trust_first_use: bool = False,
-              index: str | None = None, **options) -> Recognizer:
+              index: str | None = None, initialize: bool = True, **options) -> Recognizer:
     """Return a network by name, its parameters initialised and all shapes known.
 
     Parameters
@@ -243,6 +248,9 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     index : str, optional
         File or address of an index of published weights that comes before the package's; by default
         ``$GLUON_ACTION_INDEX``.
+    initialize : bool
+        Draw values for parameters that no weights are loaded into. False leaves that to `initialize_rest`, for whoever
+        loads weights next: random values of a large network take longer than its file.
     **options
         consensus : {'avg', 'max', 'weighted'}; dropout_ratio, init_std : float, by default the model's; input_size :
         int, pixels; feat_ext : bool, return features instead of scores; batch_norm : bool, variant of VGG16;
@@ -292,6 +300,9 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     frames = card.clip_length if clip_length is None else clip_length
     net = _BUILDERS[card.name.lower()](nclass, tsn=tsn or use_tsn, num_segments=num_segments, num_crop=num_crop,
                                        **settings)
+    if not isinstance(net, Recognizer):
+        raise ModelError(f'{card.name}: its constructor returned {type(net).__name__}, which is no '
+                         'gluon_action.model_zoo.Recognizer; let the network inherit from that')
     net.card, net.options = card, settings
     net.plan_for(frames, size, size)
     settle_shapes(net, net.input_shape(num_segments * num_crop, size, frames))
@@ -301,12 +312,17 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx or [mx.cpu()])
     if start:
         load_start(net, start, ignore_head=replace_head, ctx=devices)
-    initialize_rest(net, devices)
+    if initialize:
+        initialize_rest(net, devices)
     return net
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """Return the names that match a shell pattern such as ``'resnet*_kinetics400'``, with numbers in their order."""
+    """Return the names that match a shell pattern such as ``'resnet*_kinetics400'``, with numbers in their order.
+
+    Models of installed packages are among them, see :mod:`gluon_action.model_zoo.installed_models`.
+    """
+    import_installed_models()
     found = sorted(fnmatch.filter(_CARDS, pattern.lower()),
                    key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)])
     return [_CARDS[name].name for name in found]
@@ -315,32 +331,94 @@ def list_models(pattern: str = '*') -> list[str]:
 def model_card(name: str) -> ModelCard:
     """Return the card of a model; case does not matter.
 
+    A name that the zoo does not have is looked for in installed packages, see
+    :mod:`gluon_action.model_zoo.installed_models`.
+
     Raises
     ------
     ModelError
-        For a name the zoo does not have; the closest are named.
+        For a name that nobody has; the closest are named.
     """
-    card = _CARDS.get(str(name).lower())
+    key = str(name).lower()
+    if key not in _CARDS:
+        import_installed_models()
+    card = _CARDS.get(key)
     if card is None:
-        close = difflib.get_close_matches(str(name).lower(), _CARDS, n=3)
-        hint = f'did you mean {" or ".join(close)}?' if close else 'gluon-action list-models names them all'
-        raise ModelError(f'the zoo has no model {name!r}; {hint}')
+        raise ModelError(f'the zoo has no model {name!r}; {_known_like(str(name))}')
     return card
+
+
+def _known_like(name: str) -> str:
+    """Say which models a name may mean: those that it begins, as a network alone does, or those it is close to."""
+    typed = re.sub(r'\W|_', '', name.lower())
+    begun = [other for other in list_models() if len(typed) > 1
+             and re.sub(r'\W|_', '', other.lower()).startswith(typed)]
+    close = difflib.get_close_matches(name.lower(), _CARDS, n=3)
+    if len(begun) < 2:
+        return f'did you mean {" or ".join(close)}?' if close else 'gluon-action list-models names them all'
+    index = bundled_index()
+    living = {other for other in begun if any(map(index.can_be_had, (other, _CARDS[other.lower()].starts_from)))}
+    # Those for own classes first, then those that can be had with weights.
+    begun.sort(key=lambda other: (not other.endswith('_custom'), other not in living))
+    shown = [other + '*' * (other in living) for other in begun[:_SHOWN]]
+    rest = f' and {len(begun) - _SHOWN} more, which gluon-action list-models "{name.lower()}*" lists' \
+        if len(begun) > _SHOWN else ''
+    return f'it has {", ".join(shown)}{rest}' + ' (*: with published weights)' * any('*' in other for other in shown)
 
 
 def register_model(card: ModelCard) -> Callable:
     """Return a decorator that puts a constructor into the zoo under the name on `card`.
 
     The constructor is called as ``build(nclass, tsn=, num_segments=, num_crop=, consensus=, **options)``, with the
-    options of `get_model` that the card supports.
+    options of `get_model` that the card supports; those of ``card.defaults`` always. It returns a
+    :class:`gluon_action.model_zoo.Recognizer` of `nclass` classes that maps ``num_segments * num_crop`` rows a video to
+    scores (B, nclass) before softmax, its parameters not initialised; keys of the head begin with its `head_prefixes`.
+
+    Parameters
+    ----------
+    card : ModelCard
+
+    Raises
+    ------
+    ModelError
+        When the card lacks something, the name is taken, or the constructor cannot be called so.
     """
+    _check_card(card)
+
     def register(build: Callable[..., Recognizer]) -> Callable[..., Recognizer]:
+        _check_constructor(card, build)
         key = card.name.lower()
         if key in _CARDS:
             raise ModelError(f'two models are named {card.name}')
         _CARDS[key], _BUILDERS[key] = card, build
         return build
     return register
+
+
+def _check_card(card: ModelCard) -> None:
+    if not isinstance(card, ModelCard):
+        raise ModelError(f'register_model takes a ModelCard, got {type(card).__name__}: '
+                         '@register_model(ModelCard.of_2d(...)) above the constructor')
+    wrong = [what for broken, what in (
+        (not re.fullmatch(r'[\w.-]+', card.name), 'its name is of letters, digits, "_", "-" and "."'),
+        (not isinstance(card.num_classes, int) or card.num_classes < 1, 'num_classes is a whole number from 1'),
+        (not isinstance(card.input, InputKind), 'input is FRAMES or CLIPS of gluon_action.input_kind'),
+        (card.input in (FRAMES, CLIPS) and {len(card.mean), len(card.std)} != {card.channels},
+         f'mean and std have a number for each of its {card.channels} channels'),
+    ) if broken]
+    if wrong:
+        raise ModelError(f'the card of {card.name!r} cannot be used: {"; ".join(wrong)}')
+
+
+def _check_constructor(card: ModelCard, build: Callable[..., Recognizer]) -> None:
+    if not callable(build):
+        raise ModelError(f'{card.name}: what is registered is called to build the network, and {build!r} cannot be')
+    try:
+        inspect.signature(build).bind(card.num_classes, tsn=False, num_segments=1, num_crop=1, consensus='avg',
+                                      **{name: value for name, value in card.defaults.items() if name != 'consensus'})
+    except TypeError as error:
+        raise ModelError(f'{card.name}: its constructor is called as build(nclass, tsn=, num_segments=, num_crop=, '
+                         f'consensus=, **options), and cannot be: {error}') from error
 
 
 def _settings(card: ModelCard, options: dict, pretrained: bool | str | Start) -> tuple[dict, bool | None]:

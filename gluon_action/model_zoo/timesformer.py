@@ -210,20 +210,24 @@ class TimeSformer(Recognizer):
         """Rows and columns of patches in a frame."""
         return self._size[1] // self.patch, self._size[2] // self.patch
 
+    def check_input(self, shape):
+        """Take whole videos of clips of the one size."""
+        if len(shape) != 5 or shape[1] != 3:
+            raise ModelError(f'{self._called()} takes clips N x 3 x T x H x W, got {shape}')
+        if shape[2:] != self._size:
+            raise ModelError(self._refusal(shape[2:]))
+        if shape[0] % self._rows:
+            raise ModelError(f'{shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
+                             f'x {self.num_crop} crops; batch with tsn_mp_batchify_fn and split with '
+                             f'multiplier={self._rows}')
+
     def forward(self, x, *args):
         """Score clips: (B*S*C, 3, T, H, W) to (B, K), or features (B, D)."""
         if self._size is None:
             raise ModelError(f'{self._called()} has an embedding for every frame and place; call plan_for(frames, '
                              'height, width) first')
         if isinstance(x, mx.nd.NDArray):
-            if x.ndim != 5 or x.shape[1] != 3:
-                raise ModelError(f'{self._called()} takes clips N x 3 x T x H x W, got {x.shape}')
-            if x.shape[2:] != self._size:
-                raise ModelError(self._refusal(x.shape[2:]))
-            if x.shape[0] % self._rows:
-                raise ModelError(f'{x.shape[0]} clips are not a whole number of videos of {self.num_segments} segments '
-                                 f'x {self.num_crop} crops; batch with tsn_mp_batchify_fn and split with '
-                                 f'multiplier={self._rows}')
+            self.check_input(x.shape)
             return super().forward(x, *args)
         with as_operators(self):  # a symbol is for export; compiled graphs are made elsewhere
             return super().forward(x, *args)

@@ -36,12 +36,17 @@ class TSN(Recognizer):
             self.basenet = basenet
             self.tsn_consensus = Consensus(num_segments, num_crop, consensus)
 
+    def check_input(self, shape):
+        """Take whole videos."""
+        rows = self.num_segments * self.num_crop
+        if shape[0] % rows:
+            raise ModelError(f'{shape[0]} frames are not a whole number of videos of {self.num_segments} segments x '
+                             f'{self.num_crop} crops; batch with tsn_mp_batchify_fn and split with multiplier={rows}')
+
     def forward(self, x, *args):
         """Combine (B*S*C, 3, H, W) to (B, K); B is whatever the rows make."""
-        rows = self.num_segments * self.num_crop
-        if isinstance(x, mx.nd.NDArray) and x.shape[0] % rows:
-            raise ModelError(f'{x.shape[0]} frames are not a whole number of videos of {self.num_segments} segments x '
-                             f'{self.num_crop} crops; batch with tsn_mp_batchify_fn and split with multiplier={rows}')
+        if isinstance(x, mx.nd.NDArray):
+            self.check_input(x.shape)
         return super().forward(x, *args)
 
     def hybrid_forward(self, F, x):

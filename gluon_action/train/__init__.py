@@ -5,7 +5,7 @@ import importlib
 
 _HOMES = {'TrainConfig': 'recipes.config', 'TrainResult': 'run.run',
           'train_recognizer': 'recipes.recognizer', 'Loop': 'loop',
-          'TrainingHistory': 'run.history_plot', 'LRScheduler': 'lr_scheduler', 'LRSequential': 'lr_scheduler'}
+          'TrainingHistory': 'run.history.history_plot', 'LRScheduler': 'lr_scheduler', 'LRSequential': 'lr_scheduler'}
 __all__ = list(_HOMES)
 
 

@@ -15,6 +15,9 @@ class Hook:
     def on_start(self, loop, epochs: int, batches: int) -> None:
         """Before the first batch; `loop.progress` says whether a run is resumed."""
 
+    def on_start_scored(self, loop, record: dict[str, Any]) -> None:
+        """After a validation before the first epoch; `record` is also ``loop.progress.start``."""
+
     def on_batch(self, loop, batch: Any) -> None:
         """Before each batch is trained on; what it does must leave batch, network and random state as they are."""
 

@@ -1,6 +1,7 @@
 """The training loop: a learner, batches, a schedule and hooks. Every recipe is arguments to it."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..compute.learner import Learner, LearnerState, Shard
+from ..compute.waits import Waits
 from ..errors import CheckpointError, DivergedError, UnscoredError, UsageError
 from ..evaluate.scores.validation import Scores
 from .hook import Hook, closing
@@ -31,6 +33,8 @@ class Loop:
     scores : callable
         ``scores(batches)`` collects a validation as `Scores` does, the default; its ``best_metric`` names the entry of
         the summary whose highest value is the best.
+    averaged : bool
+        Whether validation, and the parameters that are saved, are those of the learner's moving averages.
     advice : str
         What to try, in the words of the command's flags, when the loss is not finite.
 
@@ -40,15 +44,17 @@ class Loop:
     """
 
     def __init__(self, learner: Learner, *, schedule: Callable[[int], float], seed: int = 0, mixup=None,
-                 scores: Callable[[int], Any] = Scores,
+                 scores: Callable[[int], Any] = Scores, averaged: bool = False,
                  advice: str = 'a lower --lr, --warmup-epochs or --clip-grad'):
         self.learner, self.schedule, self.seed, self.mixup, self.scores = learner, schedule, seed, mixup, scores
-        self.advice = advice
+        self.averaged, self.advice = averaged, advice
         self.progress = Progress()
         self._gathered_batches = self._gathered_samples = 0
         self._unread: StepResult | None = None
+        self._waits = Waits()
 
-    def fit(self, train_loader, val_loader=None, *, epochs: int, hooks: Sequence[Hook] = ()) -> list[dict[str, Any]]:
+    def fit(self, train_loader, val_loader=None, *, epochs: int, hooks: Sequence[Hook] = (),
+            score_start: bool = False, patience: int = 0) -> list[dict[str, Any]]:
         """Train from where `progress` stands until `epochs` are done, validating after each.
 
         Parameters
@@ -58,13 +64,18 @@ class Loop:
         epochs : int
             Epochs of the whole run; ``math.inf`` for one that runs until it is interrupted.
         hooks : sequence of Hook
+        score_start : bool
+            Validate before the first epoch too: an epoch is the best only where it is better than that.
+        patience : int
+            Epochs that may be no better than what was before them; 0 for any number.
 
         Returns
         -------
         list of dict
             A record for each epoch of the run: ``epoch``, ``step``, ``update``, ``accuracy``, ``loss``, ``lr``,
-            ``samples``, ``failed``, ``seconds``, ``speed``; with `val_loader` also what `validate` returns, with
-            ``val_`` before each name, and ``best``.
+            ``samples``, ``failed``, ``seconds``, ``speed``, and of the seconds those that it waited for batches,
+            ``data_seconds``, and for the devices, ``device_seconds`` (see `Waits`); with `val_loader` also what
+            `validate` returns, with ``val_`` before each name, ``validation_seconds`` and ``best``.
 
         Raises
         ------
@@ -77,10 +88,18 @@ class Loop:
         with closing(hooks):
             for hook in hooks:
                 hook.on_start(self, epochs, len(train_loader))
-            while progress.epoch < epochs:
+            if score_start and val_loader is not None and progress.start is None and not (
+                    progress.history or progress.batch):
+                found = {f'val_{name}': value for name, value in self.validate(val_loader, hooks).items()}
+                progress.keep_start(found, f'val_{self.scores.best_metric}')
+                for hook in hooks:
+                    hook.on_start_scored(self, found)
+            while progress.epoch < epochs and not progress.has_stalled(patience):
                 record = self.train_epoch(train_loader, progress.epoch, progress.batch, hooks)
                 if val_loader is not None:
+                    started = time.perf_counter()
                     record |= {f'val_{name}': value for name, value in self.validate(val_loader, hooks).items()}
+                    record['validation_seconds'] = time.perf_counter() - started
                 progress.finish_epoch(record, f'val_{self.scores.best_metric}')
                 for hook in hooks:
                     hook.on_epoch(self, record)
@@ -92,13 +111,15 @@ class Loop:
         """Train on the batches of one epoch from `start_batch` on; returns its record, see `fit`."""
         progress = self.progress
         progress.begin(epoch, start_batch)
-        started, already = time.perf_counter(), progress.count
-        for batch in loader.epoch(epoch, start_batch):
+        started, already, waits = time.perf_counter(), progress.count, Waits()
+        self._waits = waits
+        for batch in waits.for_data(loader.epoch(epoch, start_batch)):
             for hook in hooks:
                 hook.on_batch(self, batch)
             result = self.step(batch)
             # One step late, so that the devices have the next step to work on while this waits for a number.
-            self._read(self._unread)
+            with waits.for_devices():
+                self._read(self._unread)
             self._unread = result
             for hook in hooks:
                 hook.on_step(self, result)
@@ -108,13 +129,16 @@ class Loop:
         seconds = time.perf_counter() - started
         return {'epoch': epoch, 'step': progress.step, 'update': progress.update, 'accuracy': progress.accuracy,
                 'loss': progress.loss, 'lr': self.learning_rate, 'samples': progress.count,
-                'failed': progress.failed, 'seconds': seconds, 'speed': (progress.count - already) / seconds}
+                'failed': progress.failed, 'seconds': seconds, 'speed': (progress.count - already) / seconds,
+                'data_seconds': waits.data, 'device_seconds': waits.devices}
 
     def step(self, batch) -> StepResult:
         """Gather the gradients of a batch and, when there are enough, update. Does not wait for the devices."""
         progress, shards = self.progress, []
         if len(batch.indices):
-            shards = self.learner.gradients(self._mixed(batch), seed=(self.seed, progress.step))
+            mixed = self._mixed(batch)
+            with self._waits.for_devices():  # some engines compute at once
+                shards = self.learner.gradients(mixed, seed=(self.seed, progress.step))
         self._gathered_batches += 1
         self._gathered_samples += len(batch.indices)
         lr = self.schedule(progress.place + 1)
@@ -129,15 +153,27 @@ class Loop:
     def update(self) -> None:
         """Turn the gradients gathered so far into one update of the parameters."""
         progress = self.progress
-        if self._gathered_samples:
+        with self._waits.for_devices():
+            samples = self.learner.together(self._gathered_samples)
+        if samples:
             progress.update += 1
-            self.learner.update(self.schedule(progress.place), self._gathered_samples)
+            with self._waits.for_devices():
+                self.learner.update(self.schedule(progress.place), samples)
         else:
             progress.idle += 1
         self._gathered_batches = self._gathered_samples = 0
 
-    def validate(self, loader, hooks: Sequence[Hook] = ()) -> dict[str, float]:
+    def validate(self, loader, hooks: Sequence[Hook] = (), *, scores: Scores | None = None,
+                 start_batch: int = 0) -> dict[str, float]:
         """Score every sample of `loader`, the tail included.
+
+        Parameters
+        ----------
+        loader
+        hooks : sequence of Hook
+        scores : Scores, optional
+            What the batches before `start_batch` gave, which are not read again.
+        start_batch : int
 
         Returns
         -------
@@ -153,20 +189,27 @@ class Loop:
         UnscoredError
             When there is, and not one sample could be read: that is no score.
         """
-        scores, pending, scored, failure = self.scores(len(loader)), None, 0, None
-        for batch in loader.epoch(0):
-            # One batch late, as in training.
-            waiting, pending = pending, (batch, self.learner.scores(batch) if len(batch.indices) else [])
-            scored += len(batch.indices)
-            failure = batch.failures[-1] if batch.failures else failure
-            if waiting:
-                self._read_scores(scores, *waiting, hooks)
-        if pending:
-            self._read_scores(scores, *pending, hooks)
+        scores = self.scores(len(loader)) if scores is None else scores
+        pending, scored, failure = None, 0, None
+        with self._evaluated():
+            for batch in loader.epoch(0, start_batch):
+                # One batch late, as in training.
+                waiting, pending = pending, (batch, self.learner.scores(batch) if len(batch.indices) else [])
+                scored += len(batch.indices)
+                failure = batch.failures[-1] if batch.failures else failure
+                if waiting:
+                    self._read_scores(scores, *waiting, hooks)
+            if pending:
+                self._read_scores(scores, *pending, hooks)
         if failure is not None and not scored:
             raise UnscoredError(f'not one of the {scores.expected} samples of the validation could be read, which is '
                                 f'no score; the last one: {getattr(failure, "message", failure)}')
         return scores.summary()
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Copies of what a parameter file of the network holds: of what is validated."""
+        with self._evaluated():
+            return self.learner.parameters()
 
     def flush(self) -> None:
         """Wait for the devices and bring the sums in `progress` up to the last step.
@@ -177,8 +220,9 @@ class Loop:
             When the loss is not finite.
         """
         result, self._unread = self._unread, None
-        self._read(result)
-        self.learner.wait()
+        with self._waits.for_devices():
+            self._read(result)
+            self.learner.wait()
 
     @property
     def learning_rate(self) -> float:
@@ -231,7 +275,12 @@ class Loop:
         self._gathered_batches = self._gathered_samples = 0
         self._unread = None
 
+    def _evaluated(self) -> contextlib.AbstractContextManager:
+        return self.learner.showing_averages() if self.averaged else contextlib.nullcontext()
+
     def _mixed(self, batch):
+        if getattr(batch, 'scaling', None) is not None and (self.mixup is not None or not self.learner.takes_pixels):
+            batch = batch.scaled()
         if self.mixup is None:
             return batch
         data, label = self.mixup(batch.data, batch.label, np.random.default_rng([self.seed, self.progress.step]),

@@ -1,6 +1,7 @@
 """Where a run stands, and what one trained batch gave."""
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ class Progress:
         Highest validation score and its epoch; of equal scores that with the lowest validation loss.
     history : list of dict
         The records of the epochs done, see `Loop.fit`.
+    start : dict or None
+        What the validation before the first epoch found, ``val_`` before each name. It is the best until an epoch is.
     """
 
     epoch: int = 0
@@ -43,6 +46,7 @@ class Progress:
     best: float = 0.0
     best_epoch: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    start: dict[str, Any] | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Progress:
@@ -53,7 +57,8 @@ class Progress:
         CheckpointError
             When it is something else.
         """
-        kinds = {'loss_sum': (int, float), 'best': (int, float), 'best_epoch': (int, type(None)), 'history': (list,)}
+        kinds = {'loss_sum': (int, float), 'best': (int, float), 'best_epoch': (int, type(None)), 'history': (list,),
+                 'start': (dict, type(None))}
         wrong = [name for name in values if type(values[name]) not in kinds.get(name, (int,))
                  or type(values[name]) is int and not 0 <= values[name] < 1 << 62]
         history = values.get('history', [])
@@ -83,12 +88,24 @@ class Progress:
             self.loss_sum, self.correct, self.count, self.failed = 0.0, 0, 0, 0
         self.epoch, self.batch = epoch, batch
 
+    def has_stalled(self, patience: int) -> bool:
+        """Whether the last `patience` epochs were no better than what was before them; 0 is patience without end."""
+        since = itertools.takewhile(lambda record: not record.get('best'), reversed(self.history))
+        return 0 < patience <= sum('best' in record for record in since)
+
+    def keep_start(self, record: dict[str, Any], score: str = 'val_top1') -> None:
+        """Note what the validation before the first epoch found, as what epochs have to be better than."""
+        self.start = record
+        if not math.isnan(record.get(score, math.nan)):
+            self.best = record[score]
+
     def finish_epoch(self, record: dict[str, Any], score: str = 'val_top1') -> None:
         """Keep the record of the epoch just done, note whether its `score` is the best, and stand at the next."""
         if score in record:
             # A score that the validation set leaves undefined is never the best.
             # Nor does the best by another score, which an older version chose by, stand in the way.
             known = any(other.get('epoch') == self.best_epoch and score in other for other in self.history)
+            known = known or self.best_epoch is None and not math.isnan((self.start or {}).get(score, math.nan))
             best = self.best if known else -math.inf
             record['best'] = record[score] > best or record[score] == best and self._loses_less(record)
             if record['best']:
@@ -98,8 +115,13 @@ class Progress:
 
     def _loses_less(self, record: dict[str, Any]) -> bool:
         """Whether the validation loss of an epoch is below that of the best one."""
-        best = next((other for other in self.history if other['epoch'] == self.best_epoch), {})
-        return record.get('val_loss', math.inf) < best.get('val_loss', -math.inf)
+        return record.get('val_loss', math.inf) < self._best_so_far.get('val_loss', -math.inf)
+
+    @property
+    def _best_so_far(self) -> dict[str, Any]:
+        """The record of the best epoch, or of the start before there is one."""
+        best = next((other for other in self.history if other.get('epoch') == self.best_epoch), None)
+        return best or (self.start or {} if self.best_epoch is None else {})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import importlib
 _HOMES = {
     'makedirs': 'gluoncv.utils',
     'LRScheduler': 'gluon_action.train.lr_scheduler', 'LRSequential': 'gluon_action.train.lr_scheduler',
-    'TrainingHistory': 'gluon_action.train.run.history_plot',
+    'TrainingHistory': 'gluon_action.train.run.history.history_plot',
     'split_and_load': 'gluon_action.data.dataloader', 'split_data': 'gluon_action.data.dataloader',
 }
 __all__ = list(_HOMES)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import WeightsError
-from .environment import weights_root
-from .fetch import NotFetchedError, Records, UntrustedError, fetch, packaged
+from .environment import is_address, mirror, weights_root
+from .fetch import NotFetchedError, Records, UntrustedError, fetch, packaged, state_of
 from .index import Index, Row, WeightsFile
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,22 @@ def fetch_best(rows: Sequence[Row], root: str | os.PathLike | None = None, *, tr
         _log.info('%s', _told(row, root, towards))
         return row, paths
     raise WeightsError(_why_none(errors, weights_root(root)) + (f'; {way_out}' if way_out else '')) from errors[-1][1]
+
+
+def is_at_hand(row: Row, root: str | os.PathLike | None = None) -> bool:
+    """Return whether `fetch` need ask no server for weights: they are in the cache, the package, or a folder of them.
+
+    Files in the cache that were put there by hand are verified first.
+    """
+    place = mirror()
+    folder = Path(place) if place and not is_address(place) else None
+
+    def there(file: WeightsFile) -> bool:
+        state = state_of(file, root)
+        if state == 'not verified':
+            state = state_of(file, root, read=True)
+        return state in ('verified', 'in the package') or folder is not None and (folder / file.name).is_file()
+    return all(map(there, row.files))
 
 
 def row_by_tag(index: Index, model: str, tag: str, kind: str = 'actions') -> Row:

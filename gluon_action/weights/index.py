@@ -210,6 +210,11 @@ class Index:
         raise WeightsError(f'{model} has no weights {tag!r}; ' + (f'did you mean {close[0]}? ' if close else '')
                            + f'published: {", ".join(row.tag for row in rows) or "none"}')
 
+    def can_be_had(self, model: str) -> bool:
+        """Return whether a model has weights that lie elsewhere than on the server of GluonCV's retired project."""
+        return any(not url.startswith('mxnet://') for row in self.rows_of(model) for file in row.files
+                   for url in file.urls)
+
     def models(self) -> list[str]:
         """Return the names of the models that have rows, in the index's order."""
         return list(dict.fromkeys(row.model for row in self.rows))

@@ -1,4 +1,5 @@
 """How every command ends: exit codes, what is said, and interruptions that are not lost."""
+import argparse
 import logging
 import os
 import signal
@@ -144,6 +145,19 @@ def test_the_log_is_shown_line_by_line_whatever_names_are_in_it(capsys):
     called(lambda args: handler.handle(record))
     assert capsys.readouterr().out == 'not scored: a\\nForged: all is well\\x1b[1A.mp4, 3 of b\\n.mp4\n'
     assert record.args[0].startswith('a\n')  # other handlers have it as it was
+
+
+@pytest.mark.parametrize('json', ['-', 'file.json', None])
+def test_the_log_keeps_off_standard_output_where_json_goes_there(json, capsys):
+    logger, handler = logging.getLogger('gluon_action.tried'), ConsoleLog()
+    logger.addHandler(handler)
+    try:
+        run(lambda argv: argparse.Namespace(debug=False, json=json), lambda args: logger.warning('told'), [], 'test')
+        logger.warning('afterwards')
+    finally:
+        logger.removeHandler(handler)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (('afterwards\n', 'told\n') if json == '-' else ('told\nafterwards\n', ''))
 
 
 def test_a_command_runs_where_standard_output_is_closed(monkeypatch):

@@ -326,7 +326,8 @@ def test_settings_that_cannot_be_are_refused(options, message):
         FlowSettings(**options)
 
 
-@pytest.mark.parametrize('flags', [('-j', '-1'), ('--timeout', '-1'), ('--timeout', 'nan'), ('--method', 'raft')])
+@pytest.mark.parametrize('flags', [
+    ('--num-data-workers', '-1'), ('--timeout', '-1'), ('--timeout', 'nan'), ('--method', 'raft')])
 def test_numbers_that_cannot_be_are_bad_usage(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         command.parse_args(['videos', '--out', 'flow', *flags])

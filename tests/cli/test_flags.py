@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from flags_of_benchmark import BENCHMARK_ROWS
 from flags_of_classifier import CLASSIFIER_ROWS
+from flags_of_copies import COPY_ROWS
+from flags_of_data_check import DATA_CHECK_ROWS
 from flags_of_estimator import ESTIMATOR_ROWS
 from flags_of_export import EXPORT_ROWS
 from flags_of_extraction import EXTRACTION_ROWS
 from flags_of_feature_demo import FEATURE_DEMO_ROWS
 from flags_of_feature_evaluation import FEATURE_EVALUATION_ROWS
+from flags_of_feature_files import FEATURE_FILE_ROWS
 from flags_of_features import FEATURE_DISTILLATION_ROWS, FEATURE_TRAINING_ROWS
 from flags_of_flow import FLOW_ROWS
 from flags_of_import import IMPORT_ROWS
@@ -27,6 +30,8 @@ from flags_of_models import MODELS_ROWS
 from flags_of_predict import PREDICT_ROWS
 from flags_of_quantize import QUANTIZE_ROWS
 from flags_of_records import RECORDS_ROWS
+from flags_of_report import REPORT_ROWS
+from flags_of_serve import SERVE_ROWS
 from flags_of_shards import MERGE_ROWS
 from flags_of_stored_models import STORED_MODEL_ROWS
 from flags_of_streams import STREAM_ROWS
@@ -144,12 +149,21 @@ def other_videos_are_made(world, output, *flags):
     assert before.keys() == after.keys() and not any(before[name] == after[name] for name in clips)
 
 
-@seen('--debug')
-def a_failing_check_shows_where(world, output, *flags):
-    from gluon_action.cli import doctor
-    for argv in ((), flags):
-        assert run(doctor.parse_args, lambda args: 1 // 0, argv) == 1
-        assert ('Traceback' in output.readouterr().err) == bool(argv)
+def failing(name, *argv):
+    """Of a command that does not fail by itself."""
+    @seen('--debug')
+    def row(world, output, *flags):
+        parse_args = importlib.import_module(f'gluon_action.cli.{name}').parse_args
+        for more in ((), flags):
+            assert run(parse_args, lambda args: 1 // 0, [*argv, *more]) == 1
+            assert ('Traceback' in output.readouterr().err) == bool(more)
+    return row
+
+
+@seen('zsh')
+def the_shell_that_is_named_completes(world, output, shell):
+    (_, bash), (code, zsh) = (in_process('completion', [name], output) for name in ('bash', shell))
+    assert code == 0 and 'complete ' in bash and zsh.startswith('#compdef gluon-action')
 
 
 def small(name, *argv):
@@ -165,6 +179,9 @@ ROWS = {
     'import-weights': IMPORT_ROWS,
     'models': MODELS_ROWS,
     'make-clip-records': RECORDS_ROWS,
+    'check-data': DATA_CHECK_ROWS,
+    'prepare-videos': COPY_ROWS,
+    'extract-features': FEATURE_FILE_ROWS,
     'youtube8m extract_features': EXTRACTION_ROWS,
     'youtube8m import_checkpoint': IMPORT_CHECKPOINT_ROWS,
     'youtube8m merge': MERGE_ROWS,
@@ -177,8 +194,11 @@ ROWS = {
     **EXPORT_ROWS,
     **FLOW_ROWS,
     **STREAM_ROWS,
+    **REPORT_ROWS,
     **PREDICT_ROWS,
-    'doctor': {'--debug': a_failing_check_shows_where},
+    'serve': SERVE_ROWS,
+    'doctor': {'--debug': failing('doctor')},
+    'completion': {'--debug': failing('completion', 'bash'), 'shell': the_shell_that_is_named_completes},
     'list-models': {'--debug': small('list_models', 'no_such_*'), 'pattern': listing('tiny*'),
                     '--markdown': listing('--markdown'), '--pictures': pictures_are_drawn},
     'make-demo-data': {
@@ -249,6 +269,10 @@ def test_what_is_compared_does_not_change_by_itself(world):
     (('--consensus', 'max', '--use-tsn'), '--consensus: needs --num-segments of 2'),
     (('--partial-bn', '--freeze-bn'), '--partial-bn: contradicts'),
     (('--num-gpus', '1', '--num-cpus', '2'), '--num-cpus: splits batches where there are no GPUs'),
+    (('--engine', 'torch', '--dtype', 'float16', '--num-gpus', '1'),
+     '--dtype: float16: only MXNet computes so; --engine torch trains in half as many bits with --use-amp'),
+    (('--engine', 'torch', '--kvstore', 'dist_sync'), '--kvstore: dist_sync is a store of MXNet; --engine torch'),
+    (('--engine', 'torch', '--mode', 'hybrid'), '--mode: says how MXNet runs a network'),
     (('--hashtag', 'x'), '--hashtag: names published weights'),
     (('--lr-mode', 'cosine', '--lr-decay', '0.5'), '--lr-decay: means something with --lr-mode step'),
     (('--lr-mode', 'cosine', '--lr-decay-epoch', '1'), '--lr-decay-epoch: means something with --lr-mode step'),
@@ -265,6 +289,16 @@ def test_what_is_compared_does_not_change_by_itself(world):
     (('--warmup-lr', '0.05'), '--warmup-lr: needs --warmup-epochs'),
     (('--mixup-alpha', '9'), '--mixup only'),
     (('--mixup', '--mixup-off-epoch', '2'), '--mixup-off-epoch: 2 leaves --mixup nothing'),
+    (('--cutmix', '--mixup-off-epoch', '2'), '--mixup-off-epoch: 2 leaves --cutmix nothing'),
+    (('--cutmix-alpha', '9'), '--cutmix only'), (('--cutmix', '--cutmix-alpha', '0'), '--cutmix-alpha: must be above'),
+    (('--rand-augment', '11'), '--rand-augment: must be in 0..10'),
+    (('--random-erasing', '2'), '--random-erasing: must be in 0..1'),
+    (('--balance', 'weights', '--multi-label'), '--balance: weights means one class a video'),
+    (('--patience', '2', '--train-only'), '--patience: goes by the validation'),
+    (('--patience', '2', '--kvstore', 'dist_sync'), '--patience: several machines'),
+    (('--score-start', '--train-only'), '--score-start: validates'),
+    (('--head-lr', '2', '--train-params', 'head'), '--head-lr: with --train-params head'),
+    (('--val', 'x'), '--val: goes with VIDEOS'), (('--val-share', '0.5'), '--val-share: divides VIDEOS'),
     (('--temperature', '2'), '--teacher only'),
     (('--train-only', '--eval'), '--train-only: contradicts --eval'),
     (('--train-only', '--save-frequency', '1'), '--save-frequency: means nothing with --train-only'),
@@ -283,7 +317,7 @@ def test_contradictions_are_refused(world, flags, told):
 
 @pytest.mark.parametrize('command, argv', [
     ('train_recognizer', ('--model', NAME)), ('test_recognizer', ('--model', NAME)),
-    ('export', (NAME, '--out', 'x')), ('predict', (NAME, 'x.mp4'))])
+    ('export', (NAME,)), ('predict', (NAME, 'x.mp4'))])
 def test_published_weights_are_named_by_their_tag_under_both_names(command, argv):
     parse_args = importlib.import_module(f'gluon_action.cli.{command}').parse_args
     found = [parse_args([*argv, '--use-pretrained', flag, 'mmaction2-8seg']) for flag in ('--hashtag', '--tag')]
@@ -344,12 +378,15 @@ def test_the_commands_under_one_name_say_version_and_usage(capsys):
 
 
 @pytest.mark.parametrize('config, command, apart', [
-    (train_config.TrainConfig, train_recognizer, {'debug', 'print_config', 'dry_run', *FIND_LR}),
+    (train_config.TrainConfig, train_recognizer,
+     {'debug', 'print_config', 'dry_run', 'config', 'imports', 'given', *FIND_LR}),
     (test_config.TestConfig, test_recognizer,
-     {'debug', 'print_config', 'run', *(flag[2:].replace('-', '_') for flag in test_recognizer.TRAINING_FLAGS)})])
+     {'debug', 'print_config', 'run', 'videos', 'imports', 'json',
+      *(flag[2:].replace('-', '_') for flag in test_recognizer.TRAINING_FLAGS)})])
 def test_a_configuration_starts_with_the_defaults_of_the_flags(config, command, apart):
     flags = {name: value for name, value in vars(command.parse_args(['--model', ''])).items() if name not in apart}
-    defaults = {field.name: field.default for field in dataclasses.fields(config) if field.name != 'schedule_rule'}
+    defaults = {field.name: field.default for field in dataclasses.fields(config)
+                if field.name not in ('schedule_rule', 'from_recipe')}
     assert defaults == flags
     assert {name: type(value) for name, value in defaults.items()} == {n: type(v) for n, v in flags.items()}
 
@@ -405,7 +442,7 @@ OTHER_IN_TRAIN = {
     '--data-dir': 'every data set has a folder of its own', '--val-data-dir': 'that of --data-dir',
     '--train-list': 'every data set has its list', '--val-list': 'every data set has its list',
     '--num-classes': "the data set's, so that a list with others cannot be trained by accident",
-    '--clip-grad': 'a fraction as well',
+    '--clip-grad': 'a fraction as well', '--model': 'own videos have a usual one',
     **dict.fromkeys(('--input-size', '--new-length', '--new-step', '--slow-temporal-stride', '--fast-temporal-stride'),
                     "what the weights were trained with; GluonCV's where nobody knows")}
 OTHER_IN_TEST = {

@@ -1,9 +1,12 @@
 import math
 import os
-import subprocess
-import sys
+import re
+import runpy
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
+from forking import Copy
 
 # The code of GluonCV's tutorial "Dive Deep into Training TSN models on UCF101", with gluoncv replaced by gluon_action,
 # mx.gpu by mx.cpu, two loader workers, and no ImageNet weights, which would have to be downloaded.
@@ -118,15 +121,36 @@ def home(demo_appearance, tmp_path_factory):
     # Three steps at its dropout of 0.9 do not lead VGG16 away from guessing.
     pytest.param('vgg16_ucf101', 224, False, marks=pytest.mark.slow)])
 def test_the_tutorial_runs_line_for_line(home, tmp_path, model, side, learns):
-    environment = {key: value for key, value in os.environ.items() if key != 'MXNET_HOME'}
-    environment.update(HOME=str(home), MPLBACKEND='Agg', PYTHONWARNINGS='ignore')
+    def follow():
+        os.environ.pop('MXNET_HOME', None)
+        os.chdir(tmp_path)
+        exec(compile(code, 'tutorial', 'exec', dont_inherit=True), {'__name__': '__main__'})
+
     code = TUTORIAL.replace('vgg16_ucf101', model).replace('size=(224, 224)', f'size=({side}, {side})')
-    answer = subprocess.run([sys.executable, '-c', code], env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
-    lines = answer.stdout.splitlines()
+    program = Copy(follow, environment={'HOME': str(home), 'MPLBACKEND': 'Agg'})
+    output = program.communicate()[0]
+    assert program.returncode == 0, output
+    lines = output.splitlines()
     assert 'Load 8 training samples.' in lines and '(tsn_consensus): Consensus(' in map(str.strip, lines)
     epochs = [line.split() for line in lines if line.startswith('[Epoch')]
     assert [words[1] for words in epochs] == ['0]', '1]', '2]']
     losses = [float(words[3].removeprefix('loss=')) for words in epochs]
     guessing = 8 * math.log(101)
     assert 0 < losses[-1] < losses[0] if learns else losses == pytest.approx([guessing] * 3, rel=0.02)
+
+
+PAGE = Path(__file__).parents[2] / 'docs' / 'tutorials' / 'dive_deep_ucf101.py'
+
+
+@pytest.mark.slow
+def test_our_own_page_learns_and_leaves_its_plot(tmp_path, monkeypatch, capsys):
+    plt.close('all')
+    monkeypatch.chdir(tmp_path)
+    page = runpy.run_path(str(PAGE))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('[Epoch')]
+    losses = [float(re.search(r'loss=([\d.]+)', line)[1]) for line in lines]
+    guessing = len(page['demo'].classes)
+    assert len(losses) == page['epochs'] and min(losses[-2:]) < 0.9 * math.log(guessing), lines
+    assert page['accuracy'] > 1.5 / guessing, lines
+    assert plt.get_fignums()  # the gallery shows what is open
+    plt.close('all')

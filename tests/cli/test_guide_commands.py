@@ -22,8 +22,8 @@ from torch_file_writer import write_torch_file
 from gluon_action.cli import clip_estimator, test_video_action_classifier, video_action_classifier
 from gluon_action.cli.command import run
 from gluon_action.model_zoo import get_model
-from gluon_action.train.recipes import clip_estimator as estimator
-from gluon_action.train.recipes.clip_estimator_data import open_loader
+from gluon_action.train.recipes.clip_estimator import network as networks
+from gluon_action.train.recipes.clip_estimator.data import open_loader
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'i3d_estimator.py'
 MODELS, SETS = 'C:/Users/Public/fra-gctd-project/Models', 'C:/Users/Public/fra-gctd-project/Data_Sets'
@@ -84,8 +84,8 @@ def test_a_printed_command_takes_steps_of_its_rate_down_the_gradient(line, phase
     config = dataclasses.replace(
         config, network='s3dg', depth_multiplier=0.05, min_depth=2, clip_length=length, frame_height=side,
         frame_width=side, num_data_workers=0, dropout_rate=0., variables_to_train=trained and 's3dg_logits')
-    net = estimator.build_network(config, [mx.cpu()])
-    loop = estimator.build_loop(config, net, [mx.cpu()], estimator.scoring_of(config, None))
+    net = networks.build_network(config, [mx.cpu()])
+    loop = networks.build_loop(config, net, [mx.cpu()], networks.scoring_of(config, None))
     assert [loop.schedule(update) for update in (1, 1000, 100_000)] == [rate] * 3
     with open_loader(config, 'train') as loader:
         batch = next(loader.epoch(0))

@@ -12,7 +12,7 @@ from gluon_action.cli import main as commands
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import variables
-from gluon_action.model_zoo.frame_features.stored import read_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 
 NETWORK = ('--lstm_cells', '4', '--video_level_classifier_model', 'LogisticModel', '--num_classes', '3')
 #: What the original writes beside its checkpoints.

@@ -19,10 +19,10 @@ from gluon_action.cli.command import run
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.loading.workers import WorkerPool
 from gluon_action.data.reading.video_reader import VideoReader
-from gluon_action.data.tfrecords import cutting
-from gluon_action.data.tfrecords.clips import ClipRecords
+from gluon_action.data.tfrecords.clips import cutting
+from gluon_action.data.tfrecords.clips.clip_records import ClipRecords
+from gluon_action.data.tfrecords.clips.manifest import Manifest
 from gluon_action.data.tfrecords.examples import parse_example
-from gluon_action.data.tfrecords.manifest import Manifest
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_clip_records.py'
 SMALL = ('--clip-length', 8, '--size', '24x32', '--clips-per-file', 3, '-j', 0)

@@ -23,6 +23,14 @@ def call(*argv):
     return run(models.parse_args, models.main, [str(item) for item in argv], prog='gluon-action models')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def thin():
+    """The ResNets are smaller here than their name says."""
+    from thin_resnets import thin_resnets
+    with thin_resnets():
+        yield
+
+
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     server = WeightsServer()

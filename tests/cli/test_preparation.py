@@ -35,7 +35,8 @@ from gluon_action.model_zoo import get_model, list_models, model_card
 from gluon_action.model_zoo.pretrained import load_weights
 from gluon_action.model_zoo.publish import publish_run
 from gluon_action.train.recipes.config import TrainConfig
-from gluon_action.train.recipes.epic_classifier import ClassifierRecipe, LightningRun
+from gluon_action.train.recipes.epic.classifier import ClassifierRecipe
+from gluon_action.train.recipes.epic.versions import LightningRun
 from gluon_action.train.recipes.lr_finder import RangeTest, find_for
 from gluon_action.train.recipes.parts import build_network as build_trained
 from gluon_action.train.recipes.parts import build_recipe, check_training

@@ -8,8 +8,8 @@ from printed_commands import FURTHER, README, words_of
 
 from gluon_action.cli import main as commands
 from gluon_action.data.demo.frame_features import make_feature_records
-from gluon_action.model_zoo.frame_features.stored import read_stored
-from gluon_action.train.recipes.frame_features_log import TagStyle
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.train.recipes.frame_features.log import TagStyle
 
 #: What makes the first training small; the others find it in what is stored.
 SMALL = ['--netvlad_cluster_size', '4', '--netvlad_hidden_size', '8', '--iterations', '6', '--num_classes', '10',

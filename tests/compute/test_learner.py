@@ -5,7 +5,9 @@ import pytest
 from loops import Batches, make_learner, make_net, same
 
 from gluon_action.compute.losses import SoftmaxCrossEntropy
+from gluon_action.data.loading.loader import Batch
 from gluon_action.data.loading.shards import shard_bounds
+from gluon_action.data.transforms.scaling import Scaling
 from gluon_action.errors import CheckpointError, UsageError
 
 
@@ -127,3 +129,19 @@ def test_shards_follow_each_other_and_hold_whole_samples(size, shards, multiplie
     assert [begin for begin, _ in bounds] == np.cumsum([0, *sizes])[:len(sizes)].tolist()
     with pytest.raises(UsageError, match='cannot be split evenly over 5 devices'):
         shard_bounds(7, 5, even=True)
+
+
+@pytest.mark.parametrize('devices', (1, 2))
+def test_pixels_are_scaled_on_the_devices_to_the_numbers_of_the_workers(devices):
+    scaling = Scaling((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 3, 6, 6), dtype=np.uint8)
+    batch = Batch(pixels, np.array([0, 1, 2, 1], np.float32), [0, 1, 2, 3], [], scaling)
+    found = []
+    for given in (batch, batch.scaled()):
+        learner = make_learner(make_net(devices, dropout=0.), devices)
+        logits = np.concatenate([shard.logits for shard in learner.gradients(given, (0, 0))])
+        learner.update(0.1, 4)
+        found.append([logits, *learner.parameters().values()])
+    assert learner.takes_pixels
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

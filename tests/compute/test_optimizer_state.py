@@ -7,7 +7,7 @@ import pytest
 
 from gluon_action.compute.on_mxnet.optimizer_state import restore_trainer_state, trainer_state
 from gluon_action.errors import CheckpointError
-from gluon_action.train.run.states_file import read_states, save_states
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir, read_optimizer
 
 
 def make_trainer(optimizer, contexts, dtype='float32', **kwargs):
@@ -47,7 +47,7 @@ def test_a_restored_optimizer_goes_on_as_if_never_stopped(tmp_path, optimizer, k
     net, trainer, names = make_trainer(optimizer, contexts, dtype, **kwargs)
     take_steps(net, trainer, contexts, 3)
     arrays, numbers = trainer_state(trainer, names)
-    save_states(tmp_path / 'x.states', arrays, numbers)
+    CheckpointDir(tmp_path).save(3, {'optimizer': arrays, 'loop': {'optimizer': numbers}})
     net.save_parameters(str(tmp_path / 'x.params'))
     expected = take_steps(net, trainer, contexts, 2)
     for restore in ('memory', 'file'):
@@ -56,7 +56,7 @@ def test_a_restored_optimizer_goes_on_as_if_never_stopped(tmp_path, optimizer, k
         if restore == 'memory':
             restore_trainer_state(again, names, arrays, json.loads(json.dumps(numbers)))
         else:
-            restore_trainer_state(again, names, *read_states(tmp_path / 'x.states'))
+            restore_trainer_state(again, names, *read_optimizer(tmp_path))
         got = take_steps(other, again, contexts, 2)
         assert all((a == b).all() for a, b in zip(got, expected))
 
@@ -79,4 +79,4 @@ def test_a_pickle_is_not_read_as_optimizer_state(tmp_path):
     take_steps(net, trainer, [mx.cpu()], 1)
     trainer.save_states(str(tmp_path / 'gluoncv.states'))
     with pytest.raises(CheckpointError, match='run code'):
-        read_states(tmp_path / 'gluoncv.states')
+        read_optimizer(tmp_path / 'gluoncv.states')

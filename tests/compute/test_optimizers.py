@@ -110,7 +110,7 @@ def test_biases_and_norms_are_spared_the_decay(name):
 @pytest.mark.parametrize('name', ['adam', 'adamw'])
 @pytest.mark.parametrize('devices', [1, 2])
 def test_a_run_that_goes_on_ends_in_the_same_parameters(name, devices, tmp_path):
-    from gluon_action.train.run.checkpoint import CheckpointDir
+    from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
     def loop():
         return make_loop(make_net(devices), devices, optimizer=name, optimizer_params={'wd': 0.1})

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 
 import pytest
 
@@ -407,6 +408,16 @@ def test_a_missing_list_names_those_that_exist(tmp_path):
         read_annotations(str(tmp_path / 'ucf101_train_rgb_split1.txt'))
     with pytest.raises(AnnotationError, match='nor does its folder'):
         read_annotations(str(tmp_path / 'nowhere' / 'train.txt'))
+
+
+def test_paths_below_the_data_folder_are_told_by_their_letters(tmp_path, monkeypatch):
+    (tmp_path / 'list.txt').write_text(''.join(f'folder{number}/a..b.mp4 {number}\nc/{number}.mp4 0\n'
+                                               for number in range(2)) + '.d/e.mp4 0\n' + 'c/f.mp4 1\n' * 50)
+    asked = []
+    real = os.path.abspath
+    monkeypatch.setattr(os.path, 'abspath', lambda path: asked.append(path) or real(path))
+    found = read_annotations(str(tmp_path / 'list.txt'), str(tmp_path / 'videos'))
+    assert len(found.samples) == 55 and len(asked) <= 5  # the doubtful ones, and the data folder
 
 
 @pytest.mark.parametrize('modality', ['rgb', 'flow'])

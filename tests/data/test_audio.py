@@ -7,7 +7,7 @@ import pytest
 from sounds import write_sounding_video
 from videos import make_broken, write_frames, write_video
 
-from gluon_action.data.reading.audio import RATE, mel_pieces, read_audio
+from gluon_action.data.reading.media.audio import RATE, mel_pieces, read_audio
 from gluon_action.errors import VideoReadError
 
 

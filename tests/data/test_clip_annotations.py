@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from gluon_action.data.lists.class_files import read_class_names
+from gluon_action.data.lists.classes.class_files import read_class_names
 from gluon_action.data.lists.parts_of_videos import Annotation, clip_starts, read_clip_annotations
 from gluon_action.data.reading.sampling import frames_between
 from gluon_action.errors import AnnotationError, UsageError

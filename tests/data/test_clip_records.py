@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gluon_action.data.loading.loader import VideoLoader
-from gluon_action.data.tfrecords.clips import ClipRecords
+from gluon_action.data.tfrecords.clips.clip_records import ClipRecords
 from gluon_action.data.tfrecords.examples import make_example
 from gluon_action.data.tfrecords.framing import RecordWriter
 from gluon_action.data.transforms import color

@@ -156,8 +156,16 @@ def test_machines_share_the_batches_of_one_order(last, size):
     rows = [parts[i % 3][i // 3] for i in range(sum(map(len, parts)))]
     order = VideoLoader(Samples(size), size, shuffle=True).batch_indices(5)[0]
     assert sum(rows, []) == np.resize(order, len(sum(rows, []))).tolist()
+    assert [len(part) for part in parts] == [len(VideoLoader(Samples(size), 4, last=last, num_parts=3, part_index=part))
+                                             for part in range(3)]
     if last == 'keep':
         assert sorted(sum(rows, [])) == list(range(size))
+
+
+def test_the_number_of_batches_is_known_without_an_order(monkeypatch):
+    loader = VideoLoader(Samples(23), 4, shuffle=True, last='wrap')
+    monkeypatch.setattr(loader, 'batch_indices', None)  # which would make a list for each of them
+    assert len(loader) == 6
 
 
 @pytest.mark.parametrize('kind', ['unequal rows', 'uint8', 'odd bytes', 'not contiguous'])

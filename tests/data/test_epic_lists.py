@@ -12,7 +12,7 @@ from epic import ACTIONS, make_epic
 from gluon_action.data import EpicKitchens, VideoClsCustom
 from gluon_action.data.by_name import open_dataset
 from gluon_action.data.lists.annotations import list_videos, read_annotations
-from gluon_action.data.lists.class_files import read_class_names
+from gluon_action.data.lists.classes.class_files import read_class_names
 from gluon_action.errors import AnnotationError, VideoReadError
 
 HEADER = 'participant_id,video_id,start_frame,stop_frame,action_class\n'

@@ -11,7 +11,7 @@ from gluon_action.data.demo.frame_features import (
     make_feature_demo,
     make_feature_records,
 )
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.errors import OutputError, UsageError
 
 SIZES = (('rgb', 8), ('audio', 4))

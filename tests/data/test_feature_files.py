@@ -4,7 +4,7 @@ import pytest
 
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.data.tfrecords.examples import make_sequence_example, parse_context
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordFile, RecordWriter
 
 FEATURES = (('rgb', 16), ('audio', 8))

@@ -11,9 +11,9 @@ from test_dataloader import assert_same, resident_bytes, told
 
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.loading.shared_rows import SharedRows
-from gluon_action.data.tfrecords import frame_features
-from gluon_action.data.tfrecords.feature_messages import make_frame_record
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features import frame_features
+from gluon_action.data.tfrecords.features.feature_messages import make_frame_record
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.errors import RecordError, VideoReadError
 
 SIZES = (5, 1, 9, 4, 6, 8, 7)

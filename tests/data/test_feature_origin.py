@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from gluon_action.data.demo.frame_features import make_feature_records
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
-from gluon_action.data.tfrecords.origin import common_origin, origin_of
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.origin import common_origin, origin_of
 from gluon_action.errors import UsageError
 
 ONE = {'backbone': {'name': 'a', 'sha256': '11'}, 'pca': {'sha256': '22', 'size': 8}}

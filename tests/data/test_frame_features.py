@@ -20,14 +20,14 @@ from records import records_in
 from tf_messages import tf_message
 
 from gluon_action.data.tfrecords.examples import make_example, make_sequence_example
-from gluon_action.data.tfrecords.feature_messages import (
+from gluon_action.data.tfrecords.features.feature_messages import (
     dequantize,
     make_distill_record,
     make_frame_record,
     make_video_record,
     quantize,
 )
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.errors import RecordError, UsageError
 from gluon_action.wire import masked_crc32c
 

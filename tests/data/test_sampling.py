@@ -228,7 +228,7 @@ def test_at_a_constant_rate_bounds_are_rounded_to_frames(rate, tick):
     for start in [*np.arange(0, 97 / rate, 0.01), *np.arange(0, 97 / rate, 0.5)]:
         if tick and abs(start * rate % 1 - 0.5) < tick * rate and rate in (30000 / 1001, 60):
             continue  # between times that were rounded, the middle is another
-        first, last = (round(round(seconds * rate, 6)) for seconds in (start, start + 0.31))
+        first, last = (int(round(seconds * rate, 6) + 0.5) for seconds in (start, start + 0.31))
         if first < last:
             found = frames_between(shown, 100 / rate, start, start + 0.31)
             assert found.start == first and (tick or found.stop == min(100, last)), start

@@ -17,7 +17,7 @@ from gluon_action.data.flow.extraction import FlowSettings, extract_flow
 from gluon_action.data.flow.find_videos import find_videos
 from gluon_action.data.flow.methods import MEAN, STD
 from gluon_action.data.lists.annotations import read_annotations
-from gluon_action.data.lists.something_something import prepare
+from gluon_action.data.lists.published.something_downloads import prepare
 from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.somethingsomethingv1 import SomethingSomethingV1
 from gluon_action.data.somethingsomethingv1.classification import MIRRORED_LABELS

@@ -7,8 +7,8 @@ from tf_messages import tf_message
 
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.tfrecords.examples import make_example
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
-from gluon_action.data.tfrecords.teacher import make_prediction_record
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.teacher import make_prediction_record
 from gluon_action.errors import RecordError, UsageError
 
 

@@ -239,7 +239,7 @@ def test_parts_of_a_file_are_cut_by_time(files, tmp_path):
 
 
 @pytest.mark.parametrize('start, end, first, last', [
-    (0.43, 0.79, 11, 19), (0.41, 0.77, 10, 18), (0.7, '', 18, 39), ('', 0.1, 0, 1), (1.55, 1.6, 39, 39),
+    (0.43, 0.79, 11, 19), (0.41, 0.77, 10, 18), (0.7, '', 18, 39), ('', 0.1, 0, 2), (1.55, 1.6, 39, 39),
     (0.2, 7, 5, 39)])
 def test_a_part_begins_and_ends_at_the_frame_nearest_to_its_time(files, tmp_path, start, end, first, last):
     setting = tmp_path / 'cut.csv'

@@ -21,8 +21,8 @@ import videos
 from PIL import Image
 
 from gluon_action.data.loading.workers import WorkerTimeout, call_with_deadline
-from gluon_action.data.reading import decoders
-from gluon_action.data.reading.frame_table import long_file
+from gluon_action.data.reading.decoders import pyav_video
+from gluon_action.data.reading.media.frame_table import long_file
 from gluon_action.data.reading.video_reader import VideoReader, resize
 from gluon_action.errors import UsageError, VideoReadError
 
@@ -74,7 +74,7 @@ def test_every_frame_is_the_one_asked_for(folder, decoder, kind):
 
 @pytest.mark.parametrize('kind', videos.KINDS)
 def test_frames_are_exact_in_files_too_large_to_keep_in_memory(folder, kind, monkeypatch):
-    monkeypatch.setattr(decoders, 'KEEP_BYTES', 0)
+    monkeypatch.setattr(pyav_video, 'KEEP_BYTES', 0)
     path, length = videos.make_kind(kind, folder)
     with VideoReader(path) as reader:
         for indices in (any_order(length), [0, length - 1], [length // 2]):
@@ -113,10 +113,10 @@ def write_large(path: Path, kind: str) -> Path:
 @pytest.mark.parametrize('kind, name', [('packets', 'large.avi'), ('frames', 'large.h264')])
 def test_what_is_kept_in_memory_of_a_file_is_bounded(folder, kind, name, monkeypatch):
     path = write_large(folder / name, kind)
-    monkeypatch.setattr(decoders, 'KEEP_BYTES', 5 << 20)
+    monkeypatch.setattr(pyav_video, 'KEEP_BYTES', 5 << 20)
     assert grown_bytes(lambda: VideoReader(path)) < 12e6
-    monkeypatch.setattr(decoders, 'KEEP_BYTES', 100 << 20)
-    decoders.known_tables.forget(long_file(str(path)))  # a file that is known is not read to be kept
+    monkeypatch.setattr(pyav_video, 'KEEP_BYTES', 100 << 20)
+    pyav_video.known_tables.forget(long_file(str(path)))  # a file that is known is not read to be kept
     assert grown_bytes(lambda: VideoReader(path)) > 25e6  # it would be seen
 
 
@@ -126,13 +126,13 @@ def test_a_small_file_is_read_once(tmp_path, kind, monkeypatch):
     with VideoReader(path) as reader:
         path.unlink()
         if kind == 'h264_raw_stream':  # all of its frames were decoded to count them
-            monkeypatch.setattr(decoders.PyavVideo, '_decode', None)
+            monkeypatch.setattr(pyav_video.PyavVideo, '_decode', None)
         for numbers in ([59, 3], [17], [0, 30]):
             assert numbers_read(reader, numbers) == numbers
 
 
 def test_shrunk_frames_are_never_in_memory_together_at_full_size(folder, monkeypatch):
-    monkeypatch.setattr(decoders, 'KEEP_BYTES', 0)
+    monkeypatch.setattr(pyav_video, 'KEEP_BYTES', 0)
 
     def peak():
         return int(re.search(r'VmHWM:\s*(\d+)', Path('/proc/self/status').read_text())[1]) << 10
@@ -272,6 +272,12 @@ def test_a_folder_beyond_its_padding_keeps_its_order(tmp_path):
         assert numbers_read(reader, range(12)) == list(range(1, 13))
 
 
+def test_a_name_may_hold_a_percent_sign(tmp_path):
+    videos.write_frames(tmp_path, range(1, 4), pattern='100%%_%05d.jpg')
+    with VideoReader(tmp_path, name_pattern='100%_%05d.jpg') as reader:
+        assert numbers_read(reader, range(3)) == [1, 2, 3]
+
+
 def test_folders_go_to_pillow_where_opencv_cannot_be_loaded(tmp_path, monkeypatch):
     videos.write_frames(tmp_path, range(1, 4))
     monkeypatch.setitem(sys.modules, 'cv2', None)
@@ -386,7 +392,7 @@ class _Damaged:
 @pytest.mark.parametrize('always', [False, True])
 def test_a_frame_that_comes_out_damaged_is_decoded_again_from_the_start(video, monkeypatch, caplog, always):
     """Its key frame may have been none; from the start of the file it may come out whole."""
-    run, picture_of = decoders.PyavVideo._decode_run, decoders.upright
+    run, picture_of = pyav_video.PyavVideo._decode_run, pyav_video.upright
 
     def damaged_run(self, packets, first, last, wanted=frozenset()):
         for frame in run(self, packets, first, last, wanted):
@@ -398,8 +404,8 @@ def test_a_frame_that_comes_out_damaged_is_decoded_again_from_the_start(video, m
         return picture_of(frame.frame, *rest) // 2
     with VideoReader(video) as reader:
         expected = reader.read([2, 40, 59])
-    monkeypatch.setattr(decoders.PyavVideo, '_decode_run', damaged_run)
-    monkeypatch.setattr(decoders, 'upright', half_black)
+    monkeypatch.setattr(pyav_video.PyavVideo, '_decode_run', damaged_run)
+    monkeypatch.setattr(pyav_video, 'upright', half_black)
     with caplog.at_level(logging.WARNING), VideoReader(video) as reader:
         frames = reader.read([2, 40, 59])
     assert (frames == (expected // 2 if always else expected)).all()

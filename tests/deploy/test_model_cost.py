@@ -7,6 +7,7 @@ import onnx
 import pytest
 from bundles import make_model
 from onnx import TensorProto, helper, numpy_helper
+from structure import structure_of
 
 from gluon_action.deploy.onnx.export import export_onnx
 from gluon_action.deploy.speed.cost import network_cost, onnx_cost
@@ -27,7 +28,7 @@ PUBLISHED = [
 @pytest.mark.parametrize('name, options, frames, size, billions, parameters', PUBLISHED,
                          ids=[name for name, *_ in PUBLISHED])
 def test_counts_are_those_that_are_published(name, options, frames, size, billions, parameters):
-    net = get_model(name, pretrained_base=False, **options)
+    net = structure_of(name, pretrained_base=False, **options)
     shape = (1, 3, *([frames] if frames > 1 else []), *size)
     cost = network_cost(net, shape)
     assert cost.macs / 1e9 == pytest.approx(billions, rel=2e-4)

@@ -1,5 +1,6 @@
 """Overlays and timelines: frames, times and sizes of what is written, text that fits, files that are whole or not."""
 import os
+import threading
 
 import av
 import numpy as np
@@ -9,12 +10,14 @@ from PIL import Image, ImageDraw
 from videos import write_frames, write_video
 
 from gluon_action.data.reading.stream import Frame
-from gluon_action.deploy.predict import overlay as overlays
-from gluon_action.deploy.predict.overlay import Overlay
-from gluon_action.deploy.predict.overlay_panel import Panel, clock, fit_text
-from gluon_action.deploy.predict.predictor import Gap, Predictor
-from gluon_action.deploy.predict.timeline import plot_timeline
+from gluon_action.deploy.predict.prediction import Gap
+from gluon_action.deploy.predict.predictor import Predictor
 from gluon_action.deploy.predict.windows import History, Window
+from gluon_action.deploy.predicted import overlay as overlays
+from gluon_action.deploy.predicted import overlay_panel
+from gluon_action.deploy.predicted.overlay import Overlay
+from gluon_action.deploy.predicted.overlay_panel import Panel, clock, fit_text
+from gluon_action.deploy.predicted.timeline import plot_timeline
 from gluon_action.errors import OutputError, UsageError
 
 LONG = 'pushing something from left to right until it almost falls off the edge of the table'
@@ -95,6 +98,16 @@ def test_labels_of_any_length_fit(size, label):
     assert strip[:, :2].max() < 120 and strip[:, -2:].max() < 120 and pixels[:panel._top].min() == 255
 
 
+@pytest.mark.parametrize('threshold, shown', [(None, 'wave'), (0.6, 'wave'), (0.7, 'none of these')])
+def test_below_the_threshold_nothing_is_said_to_be_shown(monkeypatch, threshold, shown):
+    written, history = [], History()
+    rolling = np.array([.25, .625, .125], np.float32)
+    history.add(Window(0., 1., 24, rolling, rolling))
+    monkeypatch.setattr(overlay_panel, 'fit_text', lambda text, *given, **more: written.append(text) or (12, text))
+    Panel(400, 300, LABELS, 3.0, threshold=threshold).draw(Image.new('RGB', (400, 300)), 1.0, history)
+    assert written[0] == shown
+
+
 def test_text_shrinks_and_is_then_cut():
     draw = ImageDraw.Draw(Image.new('RGB', (10, 10)))
     assert fit_text('open bag', 500, 20, draw) == (20, 'open bag')
@@ -102,6 +115,56 @@ def test_text_shrinks_and_is_then_cut():
     assert 14 <= size < 20 and text == 'open the large bag'
     size, text = fit_text(LONG, 130, 20, draw)
     assert size == 14 and text.endswith('…') and LONG.startswith(text[:-1])
+
+
+@pytest.mark.parametrize('count', [1, 20, 900])
+def test_a_curve_has_a_point_a_pixel_at_most_and_the_newest_one(monkeypatch, count):
+    history, lines, draw = History(), [], ImageDraw.ImageDraw.line
+    for number in range(count):
+        history.add(window(number, 0.1, 0.9 if number == count - 1 else 0.5, 0.4))
+    monkeypatch.setattr(ImageDraw.ImageDraw, 'line', lambda self, points, **style: lines.append((points, style))
+                        or draw(self, points, **style))
+    panel = Panel(320, 240, LABELS, count / 25)
+    panel.draw(Image.new('RGB', (320, 240)), 0., history)
+    curves = [(points, style) for points, style in lines if 'joint' in style]
+    assert len(curves) == 3 and all(len(points) <= panel._chart_size[0] + 2 for points, _ in curves)
+    assert {style['joint'] for _, style in curves} == {'curve' if count < 100 else None}
+    best, _ = curves[-1]
+    assert best[-1][0] == pytest.approx(3 * panel._chart_size[0]) and best[-1][1] < 0.3 * 3 * panel._chart_size[1]
+    assert len(best) == count + 1 or count == 900
+
+
+def test_the_network_does_not_wait_for_the_encoder(tmp_path):
+    """The thread that draws is not the one that encodes, until too many pictures wait."""
+    encoding, threads, go = overlays._Mp4._encode, [], threading.Event()
+
+    def slow(self, picture, time):
+        threads.append(threading.current_thread())
+        go.wait(20)
+        encoding(self, picture, time)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlays._Mp4, '_encode', slow)
+        with Overlay([tmp_path / 'o.mp4'], LABELS) as drawn:
+            drawn.open(Stream(num_frames=9))
+            drawn.window(window(0, 0.1, 0.7, 0.2))
+            for number in range(9):
+                drawn.frame(frame(number))
+            go.set()
+    assert len(threads) == 9 and threading.current_thread() not in threads
+    assert decoded(tmp_path / 'o.mp4')[0] == pytest.approx([number / 25 for number in range(9)], abs=1e-3)
+
+
+def test_what_the_encoder_refuses_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(self, picture, time):
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(overlays._Mp4, '_encode', refuse)
+    with pytest.raises(OutputError, match='o.mp4: cannot be written: No space left'), \
+            Overlay([tmp_path / 'o.mp4'], LABELS) as drawn:
+        drawn.open(Stream(num_frames=50))
+        drawn.window(window(0, 0.1, 0.7, 0.2))
+        for number in range(50):
+            drawn.frame(frame(number))
+    assert os.listdir(tmp_path) == []
 
 
 def test_frames_before_the_first_score_wait_for_it(tmp_path):
@@ -214,6 +277,7 @@ def test_times_are_shown_as_people_write_them(seconds, text):
 # ---------------------------------------------------------------- timelines
 
 @pytest.mark.parametrize('count', [1, 50])
+@pytest.mark.draws
 def test_a_timeline_is_drawn_for_one_window_or_many(bundle, tmp_path, count):
     video = write_frames(tmp_path / 'v', range(1, 4 * count))
     plot_timeline(Predictor(bundle, stride=4)(video), tmp_path / 't.png')
@@ -221,6 +285,7 @@ def test_a_timeline_is_drawn_for_one_window_or_many(bundle, tmp_path, count):
         assert plot.size == (1100, 396) and len(plot.getcolors(1 << 20)) > 50
 
 
+@pytest.mark.draws
 def test_what_could_not_be_decoded_is_shaded(bundle, tmp_path):
     import dataclasses
     prediction = Predictor(bundle)(write_frames(tmp_path / 'v'))
@@ -232,6 +297,7 @@ def test_what_could_not_be_decoded_is_shaded(bundle, tmp_path):
     assert shades[0] < 1000 and shades[1] > 20_000
 
 
+@pytest.mark.draws
 def test_letters_that_the_font_lacks_are_told_once(bundle, tmp_path, caplog, recwarn):
     import dataclasses
     prediction = Predictor(bundle)(write_frames(tmp_path / 'v'))
@@ -239,6 +305,7 @@ def test_letters_that_the_font_lacks_are_told_once(bundle, tmp_path, caplog, rec
     assert caplog.text.count('boxes replace the others') == 1 and not recwarn.list
 
 
+@pytest.mark.draws
 def test_long_labels_and_names_stay_in_the_plot(bundle, tmp_path):
     import dataclasses
     prediction = Predictor(bundle)(write_frames(tmp_path / 'v'))

@@ -17,8 +17,8 @@ from videos import make_broken, write_frames, write_video
 from gluon_action.cli import predict as command
 from gluon_action.cli import test_video_action_classifier as classifier
 from gluon_action.cli.command import run
-from gluon_action.deploy.predict import files as prediction_files
 from gluon_action.deploy.predict.predictor import Predictor
+from gluon_action.deploy.predicted import files as prediction_files
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'test_video_action_classifier.py'
 
@@ -116,7 +116,7 @@ def test_names_of_videos(video, name):
 
 
 def test_an_overlay_that_fails_is_no_file_and_the_video_is_a_failure(place, tmp_path, capsys, monkeypatch):
-    from gluon_action.deploy.predict import overlay
+    from gluon_action.deploy.predicted import overlay
 
     def full(self, picture, seconds):
         raise OSError(28, 'No space left on device')
@@ -127,7 +127,7 @@ def test_an_overlay_that_fails_is_no_file_and_the_video_is_a_failure(place, tmp_
 
 
 def test_an_encoder_that_fails_is_a_failure_of_that_video(place, tmp_path, capsys, monkeypatch):
-    from gluon_action.deploy.predict import overlay
+    from gluon_action.deploy.predicted import overlay
     monkeypatch.setattr(overlay._Mp4, '_size', lambda *size: (40000, 2))  # more than H.264 knows
     assert predict(place, place / 'a.mp4', '--overlay', tmp_path / 'o.mp4', '--json', tmp_path / 'o.json') == 1
     assert 'o.mp4: cannot be written' in capsys.readouterr().err and os.listdir(tmp_path) == ['o.json']
@@ -209,7 +209,7 @@ def test_a_pipe_is_predicted(place):
 
 # ---------------------------------------------------------------- the script of epic_kitchens
 
-def test_the_script_prints_the_class_and_draws_beside_the_folder(place, tmp_path):
+def test_the_script_prints_the_class_and_draws_beside_the_folder(place, tmp_path, capsys):
     folder = write_frames(tmp_path / 'P01_11', pattern='frame_%010d.jpg')
     (tmp_path / 'class_names.json').write_text(json.dumps({'open bag': 0, 'take bag': 1, 'nothing': 2}))
     argv = [sys.executable, SCRIPT, f'--video_path={folder}', f'--onnx={place / "bundle" / "model.onnx"}',
@@ -222,8 +222,7 @@ def test_the_script_prints_the_class_and_draws_beside_the_folder(place, tmp_path
     assert sorted(os.listdir(tmp_path)) == ['P01_11', 'P01_11.gif', 'P01_11.mp4', 'class_names.json']
     with av.open(str(tmp_path / 'P01_11.mp4')) as container:
         assert sum(1 for _ in container.decode(video=0)) == 30
-    again = subprocess.run(argv, capture_output=True, text=True)
-    assert again.returncode == 2 and 'exists; pass --overwrite' in again.stderr
+    assert classify(*argv[2:]) == 2 and 'exists; pass --overwrite' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('names', [{'x': 0, 'y': 1, 'z': 2}, {'0': 'x', '1': 'y', '2': 'z'}, ['x', 'y', 'z'],

@@ -109,11 +109,12 @@ def test_only_such_models_are_taken_for_them(bundle, tmp_path):
 def test_a_network_in_mxnet_predicts_what_its_bundle_does(tmp_path):
     from gluon_action.deploy.bundle.what_is_exported import open_source
     from gluon_action.deploy.bundle.write import write_bundle
-    from gluon_action.deploy.predict.open_predictor import MxnetModel
+    from gluon_action.deploy.predict.open_predictor import NetworkModel
     opened = open_source('timesformer_small_custom', no_weights=True, num_classes=3, input_size=16, clip_length=2)
     video = write_video(tmp_path / 'a.mp4', 12)
     write_bundle(opened.net, tmp_path / 'b', preprocess=opened.preprocess)
-    theirs, ours = Predictor(tmp_path / 'b', stride=4)(video), Predictor(opened, model=MxnetModel(opened.net), stride=4)
+    theirs = Predictor(tmp_path / 'b', stride=4)(video)
+    ours = Predictor(opened, model=NetworkModel(opened.net), stride=4)
     np.testing.assert_allclose([window.probabilities for window in ours(video).windows],
                                [window.probabilities for window in theirs.windows], rtol=1e-4)
     assert ours.about()['model'] == 'timesformer_small_custom'

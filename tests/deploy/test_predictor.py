@@ -14,7 +14,8 @@ from gluon_action.data.flow.methods import compute_flow, quantize, to_gray
 from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader, resize
 from gluon_action.deploy.bundle.format import read_bundle
-from gluon_action.deploy.predict.predictor import Prediction, Predictor, merge_gaps, probabilities_of
+from gluon_action.deploy.predict.prediction import Prediction, merge_gaps
+from gluon_action.deploy.predict.predictor import Predictor, probabilities_of
 from gluon_action.deploy.predict.windows import WindowPlan
 from gluon_action.errors import BundleError, UsageError, VideoReadError
 
@@ -147,8 +148,9 @@ def test_the_answer_carries_its_protocol(bundle, video):
         'model': 'means', 'bundle': str(bundle), 'bundle_sha256': manifest['sha256'],
         'model_sha256': manifest['files']['model.onnx']['sha256'], 'precision': 'float32', 'stride': 6, 'span': 3,
         'frames_per_clip': 2, 'clips_per_window': 1, 'crops': 1, 'lead_in': False, 'vote': 'mean',
-        'rolling_seconds': 2.0, 'activation': 'softmax', 'flow_method': None, 'windows': 8, 'windows_left_out': 0,
-        'frames_repeated': 0, 'frames_skipped': 0, 'frames_dropped': 0, 'fps': 25.0}
+        'rolling_seconds': 2.0, 'threshold': None, 'activation': 'softmax', 'flow_method': None, 'on_damage': 'skip',
+        'windows': 8, 'windows_left_out': 0, 'frames_repeated': 0, 'frames_skipped': 0, 'frames_dropped': 0,
+        'fps': 25.0}
     assert len(record['top']) == 2 and len(record['windows'][0]['top']) == 2 and len(record['probabilities']) == 3
 
 
@@ -446,12 +448,12 @@ def test_frames_that_follow_each_other_are_one_gap():
     assert [tuple(gap) for gap in found] == [(3, 4, .3, .5, 'a'), (7, 9, .7, pytest.approx(1.0), 'c')]
 
 
-def test_arrays_are_no_models_and_no_videos(bundle):
+def test_arrays_are_no_models_and_numbers_no_videos(bundle):
     frames = np.zeros((8, 16, 16, 3), np.uint8)
     with pytest.raises(UsageError, match=r'bundle must be the folder or the file of a model.*got a ndarray'):
         Predictor(frames)
-    for video in (frames, [frames], None):
-        with pytest.raises(UsageError, match='a video is the name of a file.*write frames that are in memory'):
+    for video in (3, None, [None]):
+        with pytest.raises(UsageError, match='a video is the name of a file.*or frames in memory'):
             Predictor(bundle)(video)
 
 

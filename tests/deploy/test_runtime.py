@@ -71,19 +71,22 @@ assert main(['verify', {str(place / 'bundle')!r}]) == 0
 assert main(['predict', {str(place / 'bundle')!r}, {str(place / 'a.mp4')!r}, '--json', {str(place / 'o.json')!r}]) == 0
 assert main(['predict', {str(place / 'bundle')!r}, {str(place / 'a.mp4')!r}, '--overlay',
              {str(place / 'o.mp4')!r}]) == 2
+assert main(['extract-features', {str(place / 'bundle')!r}, {str(place / 'a.mp4')!r}, '--out',
+             {str(place / 'features')!r}]) == 0
 assert main(['predict', {str(place / 'bundle')!r}, {str(place / 'a.mp4')!r}, '--timeline',
              {str(place / 'o.png')!r}]) == 2
 assert main(['predict', 'i3d_resnet50_v1_kinetics400', {str(place / 'a.mp4')!r}, '--use-pretrained']) == 2
 """)
     assert 'OK' in told and '8 windows' in told
     assert json.loads((place / 'o.json').read_text())['videos'][0]['label']
+    assert (place / 'features' / 'a.npz').is_file()
 
 
 def test_what_is_missing_is_named_with_its_cure(place):
     told = bare(place, f"""
 from gluon_action.errors import UsageError
-from gluon_action.deploy.predict.overlay import Overlay
-from gluon_action.deploy.predict.timeline import import_matplotlib
+from gluon_action.deploy.predicted.overlay import Overlay
+from gluon_action.deploy.predicted.timeline import import_matplotlib
 from gluon_action.deploy.predict.open_predictor import open_predictor
 ALLOWED.discard('onnxruntime')
 from gluon_action.deploy.predict.predictor import Predictor

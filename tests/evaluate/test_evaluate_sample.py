@@ -168,6 +168,7 @@ def test_weights_that_want_other_numbers_than_the_sample_has_are_refused(tmp_pat
 
 # The command.
 
+@pytest.mark.draws
 def test_the_command_prints_draws_and_writes(world, tmp_path, capsys):
     argv = flags(world, '--eval_type', 'flow', '--json', str(tmp_path / 'x.json'), '--plot', str(tmp_path / 'x.png'))
     assert run(command.parse_args, command.main, argv) == 0
@@ -207,17 +208,23 @@ def test_multi_evaluate_runs_every_combination(world, tmp_path):
     assert len(set(texts.values())) == 7 and all(len(text.splitlines()) == 23 for text in texts.values())
 
 
-def test_multi_evaluate_stops_at_what_fails_and_leaves_no_half_file(tmp_path):
+def test_multi_evaluate_stops_at_what_fails_and_leaves_no_half_file(tmp_path, capsys):
+    python = tmp_path / 'python'  # notes what it is called with, and fails after a line
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> "$0.argv"; echo half; echo failed >&2; exit 1\n')
+    python.chmod(0o755)
     done = subprocess.run(['bash', str(SCRIPTS / 'multi_evaluate.sh'), '--checkpoint_dir', str(tmp_path)],
-                          cwd=tmp_path, text=True, capture_output=True, env={**os.environ, 'PYTHON': sys.executable})
-    assert done.returncode == 1 and 'no weights rgb_imagenet' in done.stderr and not os.listdir(tmp_path / 'out')
+                          cwd=tmp_path, text=True, capture_output=True, env={**os.environ, 'PYTHON': str(python)})
+    assert (done.returncode, done.stderr) == (1, 'failed\n') and not os.listdir(tmp_path / 'out')
+    script, *argv = (tmp_path / 'python.argv').read_text().splitlines()
+    assert Path(script) == SCRIPTS / 'evaluate_sample.py' and run(command.parse_args, command.main, argv) == 1
+    assert 'no weights rgb_imagenet' in capsys.readouterr().err
 
 
 # What clips are made of.
 
 @pytest.mark.parametrize('length, fps, wanted, expected', [
     (5, None, 79, [0, 1, 2, 3, 4]), (10, None, 4, [3, 4, 5, 6]), (10, 50, 79, [0, 2, 4, 6, 8]),
-    (4, 12.5, 79, [0, 0, 1, 2, 2, 2, 3]), (1, 30, 79, [0]), (100, 25, 2, [49, 50]),
+    (4, 12.5, 79, [0, 1, 1, 2, 2, 3, 3]), (1, 30, 79, [0]), (100, 25, 2, [49, 50]),
     (10, None, 5, [2, 3, 4, 5, 6]), (9, 50, 79, [0, 2, 4, 6, 8]), (9, 50, 2, [2, 4])])
 def test_frames_are_25_a_second_from_the_middle(length, fps, wanted, expected):
     assert steady_frames(length, fps, wanted) == expected

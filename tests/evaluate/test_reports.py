@@ -9,6 +9,8 @@ from gluon_action.errors import OutputError, UsageError
 from gluon_action.evaluate import reports
 from gluon_action.evaluate.scores.metrics import ClassificationMeter
 
+pytestmark = pytest.mark.draws
+
 CLASSES = ['jump', 'swim', 'throw a ball', 'Ω walk']
 
 

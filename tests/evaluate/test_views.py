@@ -4,6 +4,7 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
+import tiny
 from gluoncv.data.transforms import video as oracle
 from mxnet.gluon import nn
 
@@ -16,6 +17,7 @@ from gluon_action.errors import ModelError, UsageError
 from gluon_action.evaluate import views
 from gluon_action.evaluate.views import score_videos
 
+pytestmark = pytest.mark.usefixtures('tiny_network')
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -294,8 +296,8 @@ def test_scores_that_are_not_finite_are_failures(demo_appearance):
 
 @pytest.mark.parametrize('consensus', ['max', 'weighted'])
 def test_consensus_inside_of_the_network_is_taken_over_the_segments_of_each_crop(demo_appearance, consensus):
-    net = model_zoo.get_model('resnet18_v1b_ucf101', nclass=4, pretrained_base=False, num_segments=3,
-                              consensus=consensus, input_size=32)
+    net = model_zoo.get_model(tiny.NAME, nclass=4, pretrained_base=False, num_segments=3, consensus=consensus,
+                              input_size=32)
     if consensus == 'weighted':
         net.tsn_consensus.weight.set_data(mx.nd.array([0.2, 0.3, 0.5]).reshape((1, 3, 1)))
     dataset = videos_of(demo_appearance, num_segments=3)
@@ -310,7 +312,7 @@ def test_consensus_inside_of_the_network_is_taken_over_the_segments_of_each_crop
 
 @pytest.mark.parametrize('segments, crops, expected', [(1, 1, 1), (2, 1, 2), (6, 1, 6), (6, 10, 60), (7, 1, None)])
 def test_views_per_score_of_an_exported_network_are_found_by_trying(tmp_path, segments, crops, expected):
-    net = model_zoo.get_model('resnet18_v1b_ucf101', nclass=4, pretrained_base=False, input_size=32,
+    net = model_zoo.get_model(tiny.NAME, nclass=4, pretrained_base=False, input_size=32,
                               num_segments=segments, num_crop=crops)
     net.hybridize()
     net(mx.nd.zeros((segments * crops, 3, 32, 32)))
@@ -353,7 +355,7 @@ def test_impossible_views_are_refused_with_the_flags_to_change(demo_appearance):
 
 
 def test_a_network_with_segments_inside_is_refused_unless_announced(demo_appearance):
-    net = model_zoo.get_model('resnet18_v1b_ucf101', nclass=4, pretrained_base=False, num_segments=2, input_size=32)
+    net = model_zoo.get_model(tiny.NAME, nclass=4, pretrained_base=False, num_segments=2, input_size=32)
     dataset = videos_of(demo_appearance, num_segments=2)
     with pytest.raises(ModelError, match='num_segments=1'):
         score_videos(net, dataset, looks(32), batch_size=4)

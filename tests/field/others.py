@@ -8,6 +8,7 @@ are others, missing or too many and nothing is said. Each is read in a process o
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import sys
 import tempfile
@@ -19,7 +20,9 @@ sys.path[:0] = [str(Path(__file__).parents[1] / 'support'), str(Path(__file__).p
 
 from reading_cases import CASES, Case  # noqa: E402
 
-SECONDS = 30
+SECONDS = 60
+#: A process that has what readers need, and of which each file gets a copy: PyTorch takes long to import.
+PROCESSES = multiprocessing.get_context('forkserver')
 
 
 def by_gluon_action(path: str) -> list[np.ndarray]:
@@ -58,14 +61,17 @@ def by_opencv(path: str) -> list[np.ndarray]:
 
 READERS = {'gluon_action': by_gluon_action, 'gluon_action stream': by_gluon_action_stream, 'decord': by_decord,
            'torchcodec': by_torchcodec, 'opencv': by_opencv}
+#: Of each reader the module that it cannot do without.
+MODULES = {'gluon_action': 'gluon_action', 'gluon_action stream': 'gluon_action', 'decord': 'decord',
+           'torchcodec': 'torchcodec.decoders', 'opencv': 'cv2'}
 
 
 def judge(case: Case, reader: str) -> str:
     """'right', 'refused' or what is wrong."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(case.make(Path(folder)))
-        answers = multiprocessing.get_context('spawn').SimpleQueue()
-        process = multiprocessing.get_context('spawn').Process(target=_read, args=(case.name, reader, path, answers))
+        answers = PROCESSES.SimpleQueue()
+        process = PROCESSES.Process(target=_read, args=(case.name, reader, path, answers))
         process.start()
         process.join(SECONDS)
         if process.is_alive():
@@ -81,8 +87,6 @@ def _read(name: str, reader: str, path: str, answers) -> None:
     case = next(case for case in CASES if case.name == name)
     try:
         found = [case.seen(frame) for frame in READERS[reader](path)]
-    except ImportError as error:
-        answers.put(f'absent ({error})')
     except Exception as error:
         answers.put('right' if case.expected is None else f'refused ({type(error).__name__})')
     else:
@@ -95,13 +99,23 @@ def _read(name: str, reader: str, path: str, answers) -> None:
             answers.put(f'wrong: {wrong} of {len(found)} frames' if wrong else 'right')
 
 
+def _is_there(reader: str) -> bool:
+    try:
+        importlib.import_module(MODULES[reader])
+    except (ImportError, OSError, RuntimeError) as error:  # torchcodec looks for FFmpeg's libraries
+        print(f'{reader} is absent: {str(error).strip().splitlines()[0]}', file=sys.stderr)
+        return False
+    return True
+
+
 def main() -> None:
     """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--reader', action='append', choices=READERS, help='whom to try; by default all')
     parser.add_argument('--case', default='', help='only situations whose name holds this')
     args = parser.parse_args()
-    readers = args.reader or list(READERS)
+    readers = [reader for reader in args.reader or READERS if _is_there(reader)]
+    PROCESSES.set_forkserver_preload([MODULES[reader] for reader in readers])
     print('| file |', ' | '.join(readers), '|')
     print('|---|' + '---|' * len(readers))
     for case in CASES:

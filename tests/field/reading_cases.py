@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import coloured_videos
+import joined_videos
 import numpy as np
 import videos
 
@@ -87,6 +89,7 @@ def cut(path: Path, share: float, between: bool) -> Path:
     path.write_bytes(content[:place if between else place + 20])
     return path
 
+
 class Case(NamedTuple):
     """A situation: how its file is made, what each frame must show, and how that is seen; None must be refused."""
 
@@ -131,6 +134,61 @@ def _cut_out(folder: Path) -> Path:
     return videos.copy_packets(whole, folder / 'part.mkv', first_key=2)
 
 
+def _hidden_groups(folder: Path) -> Path:
+    whole = videos.write_video(folder / 'whole.mp4', 60, options={'bf': '2', 'g': '10', 'sc_threshold': '0'})
+    return videos.copy_packets(whole, folder / 'edit.mp4', earlier=25 / 25)
+
+
+def _coloured(matrix: str, full: bool, bits: int = 8, codec: str = 'libx264') -> Case:
+    def make(folder: Path) -> Path:
+        quiet = {'x265-params': 'log-level=none:pools=1'} if codec == 'libx265' else {}
+        return coloured_videos.write_colours(folder / 'colours.mp4', matrix, full, codec=codec, bits=bits, **quiet)
+    span = 'full' if full else 'limited'
+    return Case(f'colours of {matrix}, {span} range, {bits} bits', make, ['right'] * 3,
+                coloured_videos.quarters_are(coloured_videos.COLOURS))
+
+
+def _grey(full: bool) -> Case:
+    return Case(f'no colours, {"full" if full else "limited"} range',
+                lambda folder: coloured_videos.write_greys(folder / 'greys.mp4', full), ['right'] * 3,
+                coloured_videos.quarters_are(coloured_videos.GREYS))
+
+
+def _joined(name: str, delay: float) -> Case:
+    return Case(f'two transport streams joined, {name}',
+                lambda folder: joined_videos.joined_transport_streams(folder / 'joined.ts', delay), list(range(80)))
+
+
+#: Situations out of others' reports, which their tests name.
+REPORTED = [
+    # PyAV-Org/PyAV#2230, #2149 and #1431, meta-pytorch/torchcodec#1262
+    *(_coloured(matrix, full) for matrix in ('BT.601', 'BT.709') for full in (False, True)),
+    _coloured('BT.2020', False, 10, 'libx265'),  # PyAV-Org/PyAV#2192: its levels as they are stored
+    # Nevcairiel/LAVFilters#623, meta-pytorch/torchcodec#660
+    *map(_grey, (False, True)),
+    # FFMS/ffms2#258: once with equal times, once with times between those of the first
+    _joined('equal times', 0), _joined('times between', 0.1),
+    # gpac/gpac#2472
+    Case('an MP4 with two sample descriptions',
+         lambda folder: joined_videos.mp4_with_two_descriptions(folder / 'two.mp4'), list(range(80))),
+    Case('an FLV whose encoder was started again', lambda folder: joined_videos.flv_told_anew(folder / 'two.flv'),
+         list(range(80))),
+    # meta-pytorch/torchcodec#1502: the key frame of the first frame that is shown is hidden
+    Case('an edit list hides key frames', _hidden_groups, list(range(25, 60))),
+    # dmlc/decord#310
+    Case('ASF', lambda folder: videos.write_video(folder / 'a.asf', 60, codec='wmv2', options={'g': '12'}),
+         list(range(60))),
+    # meta-pytorch/torchcodec#1339
+    Case('HEVC without a container', lambda folder: videos.write_video(
+        folder / 'a.hevc', 60, codec='libx265', options={'x265-params': 'keyint=12:bframes=3:log-level=none:pools=1'}),
+         list(range(60))),
+    Case('interlaced H.264', lambda folder: videos.write_video(
+        folder / 'a.mkv', 40, options={'bf': '2', 'g': '12', 'x264-params': 'tff=1'}), list(range(40))),
+    Case('interlaced MPEG-2', lambda folder: videos.write_video(
+        folder / 'a.mpg', 40, codec='mpeg2video', options={'bf': '2', 'g': '12', 'flags': '+ildct+ilme', 'b': '3M'}),
+         list(range(40))),
+]
+
 CASES = [
     *map(_kind, videos.KINDS), *map(_oriented, MATRICES),
     Case('the second stream is the default', lambda folder: write_streams(folder / 'a.mp4', [SIZE, (64, 48)], 1),
@@ -143,4 +201,5 @@ CASES = [
     Case('72 pixels wide', lambda folder: videos.write_video(folder / 'a.mp4', 20, size=(72, 48)), list(range(20))),
     *(_cut(name, False, 0.99) for name in ('a.mkv', 'a.webm', 'a.mp4')),
     *(_cut(name, between) for name, between in itertools.product(ANNOUNCING, (False, True))),
+    *REPORTED,
 ]

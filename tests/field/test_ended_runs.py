@@ -25,17 +25,19 @@ from gluon_action.signals import TERMINATED, Terminated, heeding_termination
 from gluon_action.train.hook import Hook
 from gluon_action.train.hooks import SaveCheckpoints
 from gluon_action.train.loop import Loop
-from gluon_action.train.recipes import clip_estimator as estimator
-from gluon_action.train.recipes.clip_estimator import EstimatorRecipe
-from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
+from gluon_action.train.recipes.clip_estimator import estimator
+from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
+from gluon_action.train.recipes.clip_estimator.estimator import EstimatorRecipe
 from gluon_action.train.recipes.config import TrainConfig
-from gluon_action.train.recipes.frame_features import FeatureRecipe
-from gluon_action.train.recipes.frame_features_config import FeatureTraining
+from gluon_action.train.recipes.frame_features.config import FeatureTraining
+from gluon_action.train.recipes.frame_features.training import FeatureRecipe
 from gluon_action.train.recipes.recognizer import RecognizerRecipe, open_folder
 from gluon_action.train.run.by_steps import fit_by_steps
-from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.folder import FolderMessages, SaveDir
-from gluon_action.train.run.lock import LOCK, held
+from gluon_action.train.run.folder import lock
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
+from gluon_action.train.run.folder.lock import LOCK, held
+from gluon_action.train.run.folder.run_folder import FolderMessages
+from gluon_action.train.run.folder.save_dir import SaveDir
 from gluon_action.train.run.run import resume_hint_on_error
 from gluon_action.train.run.run import run as run_recipe
 
@@ -56,7 +58,7 @@ def flags(demo_appearance):
 
 HOLDER = """
 import sys, time
-from gluon_action.train.run.lock import held
+from gluon_action.train.run.folder.lock import held
 with held(sys.argv[1], '--save-dir'):
     print('held', flush=True)
     time.sleep(60)
@@ -81,6 +83,19 @@ def test_a_second_run_in_a_folder_is_told_whose_it_is(tmp_path, holder, flags, c
         assert f'--save-dir {tmp_path} is being written by a run: by process {holder.pid} on ' in said
         assert ' since 2' in said and 'Wait until it has ended' in said
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_who_writes_in_a_folder_can_be_asked(tmp_path, holder):
+    assert lock.holder(tmp_path).startswith(f'by process {holder.pid} on ')
+    assert lock.holder(tmp_path / 'none') == ''
+    with held(tmp_path / 'own', '--out'):
+        assert lock.holder(tmp_path / 'own') == 'in this process'
+        # To ask has not freed it.
+        tried = subprocess.run([sys.executable, '-c', HOLDER, str(tmp_path / 'own')], capture_output=True, text=True)
+        assert f'by process {os.getpid()} on ' in tried.stderr
+    holder.kill()
+    holder.wait()
+    assert lock.holder(tmp_path) == ''
 
 
 def test_a_folder_is_free_again_when_its_process_is_killed(tmp_path, holder):
@@ -217,7 +232,7 @@ def test_a_full_disk_is_called_so_and_what_resumes_is_said(tmp_path, monkeypatch
     def full(*args):
         raise OSError(number, os.strerror(number))
     with monkeypatch.context() as patch:
-        patch.setattr('gluon_action.train.run.checkpoint.write_arrays', full)
+        patch.setattr('gluon_action.train.run.folder.checkpoint.write_arrays', full)
         said = rf'cannot save the checkpoint .*: {told} \(.* again from .*step-00000006$'
         with pytest.raises(OutputError, match=said), resume_hint_on_error(folder):
             folder.checkpoints.save(9, {'params': {'w': np.zeros(3, 'float32')}})
@@ -231,7 +246,7 @@ def test_another_rate_names_what_goes_on_with_it(flags, tmp_path, capsys):
     assert all(flag in said for flag in ('--resume-params', '--resume-states', '--resume-epoch'))
     params, = tmp_path.glob(f'custom-{MODEL}-000.params')
     assert here(flags, '--save-dir', tmp_path / 'on', '--lr', 0.5, '--resume-params', params, '--resume-states',
-                params.with_suffix('.states'), '--resume-epoch', 1) == 0
+                tmp_path, '--resume-epoch', 1) == 0
     assert [record['epoch'] for record in lines_of_json(tmp_path / 'on' / 'metrics.jsonl')
             if record['kind'] == 'epoch'] == [1]
 

@@ -19,13 +19,19 @@ import pytest
 from bundles import make_bundle
 from loops import make_loop
 from tf_checkpoint_writer import field, table, write_checkpoint
+from videos import read_barcode, write_frames, write_video
 
 from gluon_action import files
 from gluon_action.data.lists.annotations import read_annotations
 from gluon_action.data.lists.parts_of_videos import read_clip_annotations
+from gluon_action.data.reading.decoders import pyav_video
+from gluon_action.data.reading.decoders.picture_file import PICTURE_LOADERS
+from gluon_action.data.reading.media import frame_table, known_tables
 from gluon_action.data.reading.single_clip import flow_clip
-from gluon_action.data.tfrecords.clips import ClipRecords
-from gluon_action.data.tfrecords.manifest import Manifest
+from gluon_action.data.reading.stream import FrameStream
+from gluon_action.data.reading.video_reader import VideoReader
+from gluon_action.data.tfrecords.clips.clip_records import ClipRecords
+from gluon_action.data.tfrecords.clips.manifest import Manifest
 from gluon_action.deploy.bundle import format as bundle_format
 from gluon_action.deploy.bundle.format import read_bundle
 from gluon_action.errors import (
@@ -47,8 +53,8 @@ from gluon_action.model_zoo.importers.torch_file import read_file as read_torch
 from gluon_action.model_zoo.params_file import read_parameters, write_arrays
 from gluon_action.run_config import read_run_config
 from gluon_action.train.progress import Progress
-from gluon_action.train.run.checkpoint import Checkpoint, CheckpointDir, read_checkpoint, understood
-from gluon_action.train.run.states_file import read_states
+from gluon_action.train.run.folder.checkpoint import Checkpoint, read_checkpoint, understood
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir, read_optimizer
 
 PACKAGE = Path(gluon_action.__file__).parent
 
@@ -310,7 +316,7 @@ def test_a_manifest_removes_no_file_outside_its_folder(tmp_path):
 OPENED = {
     'a list': (lambda path: read_annotations(str(path)), AnnotationError),
     'parameters': (read_parameters, WeightsError),
-    'the state of an optimizer': (read_states, CheckpointError),
+    'the state of an optimizer': (read_optimizer, CheckpointError),
     'scores': (read_scores, UsageError),
     'a clip': (lambda path: flow_clip(path), VideoReadError),
     'weights of PyTorch': (read_torch, WeightsError),
@@ -339,6 +345,34 @@ def test_a_pipe_inside_a_checkpoint_or_beside_weights_is_not_waited_for(tmp_path
     os.mkfifo(tmp_path / 'results.json')
     scores_file(tmp_path)
     assert read_scores(tmp_path).keys == ['a', 'b']
+
+
+@pytest.mark.parametrize('loader', PICTURE_LOADERS)
+def test_a_pipe_or_a_device_among_pictures_is_not_waited_for(tmp_path, loader):
+    folder = write_frames(tmp_path / 'frames', range(1, 7))
+    for number, make in ((3, os.mkfifo), (5, lambda path: path.symlink_to('/dev/zero'))):
+        (folder / f'img_{number:05d}.jpg').unlink()
+        make(folder / f'img_{number:05d}.jpg')
+    with VideoReader(folder, decoder=loader) as reader:
+        assert [read_barcode(reader.read([number])[0]) for number in (0, 1, 3, 5)] == [1, 2, 4, 6]
+        for number in (2, 4):
+            with pytest.raises(VideoReadError, match=f'img_0000{number + 1}.jpg cannot be read: a pipe or a device is'):
+                reader.read([number])
+    with FrameStream(folder) as stream:
+        assert [frame.number for frame in stream] == [0, 1, 3, 5] and [
+            frame.number for frame in stream.skipped] == [2, 4]
+
+
+def test_a_pipe_in_the_place_of_a_kept_table_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_table, 'LONG_BYTES', 0)
+    path = write_video(tmp_path / 'a.mp4', 5)
+    for _ in range(2):
+        monkeypatch.setattr(pyav_video, 'known_tables', known_tables.FrameTables(1 << 20))
+        with VideoReader(path, tables=str(tmp_path)) as reader:
+            assert len(reader) == 5
+        for kept in set(tmp_path.iterdir()) - {path}:
+            kept.unlink()
+            os.mkfifo(kept)
 
 
 def test_arrays_that_are_written_are_read_by_the_checked_reader(tmp_path):

@@ -17,14 +17,17 @@ import pytest
 from tiny import NAME, forget, register_tiny
 from videos import read_barcode, write_frames, write_video
 
+from gluon_action.class_names import class_names
 from gluon_action.cli import predict, test_recognizer, train_recognizer
 from gluon_action.cli.command import run
 from gluon_action.data import VideoClsCustom
 from gluon_action.data.lists.annotations import list_videos, read_annotations
-from gluon_action.data.lists.class_files import read_class_names
+from gluon_action.data.lists.classes.class_files import read_class_names
+from gluon_action.data.lists.formats import FORMATS
 from gluon_action.data.lists.parts_of_videos import read_clip_annotations
 from gluon_action.data.somethingsomethingv2 import SomethingSomethingV2
 from gluon_action.data.ucf101 import UCF101
+from gluon_action.data.video_options import VideoOptions
 from gluon_action.errors import AnnotationError, UsageError
 
 FPS = 25  # of the video: frame 25 is shown from second 1 on
@@ -379,6 +382,20 @@ def test_a_file_of_class_names_that_is_not_utf8_says_what_it_may_be(tmp_path):
     assert read_class_names(path, 'gbk') == ['跑步', '走']
 
 
+@pytest.mark.parametrize('content', ['跑步\n走\n'.encode(), '跑步\n走\n'.encode('utf-16'), '跑步\n走\n'.encode('gbk'),
+                                     b'["\\u8dd1\\u6b65", "\\u8d70"]'])
+@pytest.mark.parametrize('beside', [False, True])
+def test_a_file_of_class_names_is_read_in_the_encoding_of_the_list_only_where_it_is_not_utf8(tmp_path, content, beside):
+    (tmp_path / 'videos').mkdir()
+    names = write(tmp_path / ('classes.txt' if beside else 'names.txt'), content)
+    options = VideoOptions(dataset='custom', data_dir=str(tmp_path / 'videos'), list_encoding='gbk',
+                           train_list=write(tmp_path / 'list.txt', '短片.mp4,走\n另一.mp4,跑步\n'.encode('gbk')),
+                           class_names=None if beside else names)
+    opened = options.open_videos(train=True)
+    assert opened.classes == ['跑步', '走']
+    assert [(sample.key, sample.label) for sample in opened.samples] == [('短片.mp4', 1), ('另一.mp4', 0)]
+
+
 # ---------------------------------------------------------------- a folder for each class, as systems leave it
 
 def test_what_systems_put_into_folders_is_no_video_and_no_class(tmp_path, caplog):
@@ -517,6 +534,30 @@ def test_comments_are_no_videos(tmp_path, caplog):
     assert told(read(tmp_path, '#1/a.mp4 0\n#2/b.mp4 1\n')) == [('#1/a.mp4', 0), ('#2/b.mp4', 1)]
 
 
+#: Files of HMDB51, of which about one in 300 begins with a #.
+CLAP = ('#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi', 'A_Beautiful_Mind_2_clap_u_nm_np5_fr_med_4.avi',
+        '#20_Rhythm_clap_u_nm_np1_fr_goo_1.avi', '#comment')
+
+
+@pytest.mark.parametrize('text', ['{} 9 0\n{} 9 1\n{} 9 0\n{}\n', '{} clap\n{} sit\n{} clap\n{}\n',
+                                  'path,label\n{},0\n{},1\n{},0\n{}\n'])
+def test_names_of_hmdb51_that_begin_with_a_number_sign_are_no_comments(tmp_path, caplog, text):
+    videos = read(tmp_path, text.format(*CLAP))
+    assert told(videos) == [(CLAP[0], 0), (CLAP[1], 1), (CLAP[2], 0)]
+    assert "1 lines that begin with # are taken as comments, first line" in caplog.text and "'#comment'" in caplog.text
+
+
+def test_a_split_file_of_hmdb51_alone_is_read_as_one(tmp_path, caplog):
+    text = f'{CLAP[0]} 1\n{CLAP[1]} 2\n{CLAP[2]} 1\n'
+    setting = write(tmp_path / 'clap_test_split1.txt', text)
+    train, val = (read_annotations(setting, split=split) for split in ('train', 'val'))
+    assert (train.format, train.classes, val.classes) == ('hmdb51', ['clap'], ['clap'])
+    assert told(train) == [(f'clap/{CLAP[0]}', 0), (f'clap/{CLAP[2]}', 0)]
+    assert told(val) == [(f'clap/{CLAP[1]}', 0)] and not caplog.text
+    # Labels of one's own in a file of such a name are labels.
+    assert read_annotations(write(tmp_path / 'my_test_split1.txt', 'a.mp4 1\nb.mp4 0\n')).format == 'path_label'
+
+
 def test_a_cell_in_quotes_may_have_several_lines(tmp_path):
     videos = read(tmp_path, 'path,note,label\na.mp4,"first\n\nsecond, ""third""",0\nb.mp4,,1\n')
     assert [(sample.key, sample.label, sample.line) for sample in videos.samples] == [('a.mp4', 0, 2), ('b.mp4', 1, 5)]
@@ -570,11 +611,26 @@ EXAMPLES = dict(re.findall(r'^### (\w+)\n(?:(?!^#).*\n)*?```text\n((?:.*\n)*?)``
                            (Path(__file__).parents[2] / 'docs/data.md').read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize('name', ['path_label', 'gluoncv', 'table', 'json', 'multi_label', 'multi_label_frames',
-                                  'kinetics', 'somethingsomethingv1', 'somethingsomethingv2', 'epic'])
+@pytest.mark.parametrize('name', [name for name in FORMATS if name != 'folder' and ':' not in name])
 def test_the_example_of_each_format_is_read_as_that_format(tmp_path, name):
-    videos = read(tmp_path, EXAMPLES[name], multi_label=name.startswith('multi_label'))
+    if name == 'ucf101':
+        numbered = enumerate(class_names('ucf101'), 1)
+        write(tmp_path / 'classInd.txt', ''.join(f'{number} {title}\n' for number, title in numbered))
+    file = 'brush_hair_test_split1.txt' if name == 'hmdb51' else 'list.txt'
+    write(tmp_path / file, EXAMPLES[name])
+    videos = read_annotations(str(tmp_path / file if name != 'hmdb51' else tmp_path), str(tmp_path),
+                              multi_label=name.startswith('multi_label'))
     assert videos.format == name and len(videos.samples) == len(set(told(videos)))
+
+
+def test_the_three_kinds_of_json_say_the_same(tmp_path):
+    text = (Path(__file__).parents[2] / 'docs/data.md').read_text()
+    examples = re.findall(r'```text\n((?:.*\n)*?)```', text[text.index('### json'):text.index('### multi_label')])
+    assert len(examples) == 3
+    for example in examples:
+        videos = read(tmp_path, example)
+        assert videos.format == 'json' and named(videos) == {
+            sample.key: 'walk' if 'monday' in sample.key else 'sit down' for sample in videos.samples}
 
 
 # ---------------------------------------------------------------- what looks like something else

@@ -9,8 +9,8 @@ from small_tests import results_of, small, start, warnings_of
 from gluon_action.evaluate import reports
 from gluon_action.evaluate.scores.files import read_scores
 from gluon_action.evaluate.scores.metrics import ClassificationMeter
-from gluon_action.train.run import log_style
-from gluon_action.train.run.log import RunLog
+from gluon_action.train.run.history import log_style
+from gluon_action.train.run.history.log import RunLog
 
 #: Of what people name their classes: a formula, a byte of Latin-1, what acts on terminals, letters from right to left,
 #: an emoji, a line break, what Matplotlib leaves out of legends, and what turns the direction of text.
@@ -32,6 +32,7 @@ def strange(tmp_path_factory, demo_appearance):
     return folder
 
 
+@pytest.mark.draws
 def test_any_name_of_a_class_or_a_file_can_be_logged_written_and_drawn(strange, params8, tmp_path, capsys, caplog):
     out = tmp_path / 'out'
     assert start(*small(strange, params8, out)) == 0

@@ -13,12 +13,13 @@ from gluon_action.cli import predict as command
 from gluon_action.cli import test_video_action_classifier as classifier
 from gluon_action.cli.command import run
 from gluon_action.data.preprocess import Preprocess
-from gluon_action.deploy.predict.files import find_videos
-from gluon_action.deploy.predict.overlay import Overlay
-from gluon_action.deploy.predict.overlay_panel import COLORS, ClassColors, Panel
-from gluon_action.deploy.predict.predictor import Prediction, Predictor
-from gluon_action.deploy.predict.timeline import plot_timeline
+from gluon_action.deploy.predict.prediction import Prediction
+from gluon_action.deploy.predict.predictor import Predictor
+from gluon_action.deploy.predict.videos import find_videos
 from gluon_action.deploy.predict.windows import History, Window
+from gluon_action.deploy.predicted.overlay import Overlay
+from gluon_action.deploy.predicted.overlay_panel import COLORS, ClassColors, Panel
+from gluon_action.deploy.predicted.timeline import plot_timeline
 from gluon_action.unfinished import stamp_of
 
 
@@ -98,7 +99,7 @@ def prediction(labels, probabilities, source='a.mp4'):
 def of_timeline(monkeypatch, tmp_path, made, **given):
     drawn = []
     with monkeypatch.context() as patch:
-        patch.setattr('gluon_action.deploy.predict.timeline.write_figure', lambda figure, path: drawn.append(figure))
+        patch.setattr('gluon_action.deploy.predicted.timeline.write_figure', lambda figure, path: drawn.append(figure))
         plot_timeline(made, tmp_path / 't.png', **given)
     axes = drawn[0].axes[0]
     return axes, dict(zip([text.get_text().rsplit(' (', 1)[0] for text in axes.get_legend().get_texts()],
@@ -148,6 +149,7 @@ def test_colours_are_seen_on_black_and_on_white(color):
 STRANGE = ['$x_1 $open', 'caf\udce9', 'clear\x1b[2Jscreen', 'مرحبا', '_hidden', 'two\nlines']
 
 
+@pytest.mark.draws
 def test_any_name_is_drawn_on_videos_and_timelines(monkeypatch, tmp_path):
     for first in range(len(STRANGE)):
         labels = STRANGE[first:] + STRANGE[:first]
@@ -216,8 +218,7 @@ def test_what_is_no_folder_of_videos_stays_what_it_is(tmp_path):
     frames = str(write_frames(tmp_path / 'frames', range(1, 5)))
     (tmp_path / 'flow').mkdir()
     (tmp_path / 'flow' / 'flow.json').write_text('{}')
-    (tmp_path / 'nothing').mkdir()
-    names = [frames, str(tmp_path / 'flow'), str(tmp_path / 'nothing'), 'a.mp4', '-', 'rtsp://host/x', '/dev/video0']
+    names = [frames, str(tmp_path / 'flow'), 'a.mp4', '-', 'rtsp://host/x', '/dev/video0', 'http://host/list.txt']
     assert find_videos(names) == names
 
 
@@ -307,6 +308,7 @@ def test_a_damaged_file_of_what_was_done_is_not_believed(bundle, videos, watched
     assert predict(bundle, *argv) == 0 and watched == ['a', 'b', 'c', 'd']
 
 
+@pytest.mark.draws
 def test_letters_that_a_font_lacks_are_told_once_for_a_picture(tmp_path, caplog, recwarn):
     plot_timeline(prediction(['洗', '跑步', 'c'], [[0.3, 0.4, 0.3]]), tmp_path / 't.png')
     assert caplog.text.count('boxes replace the others') == 1 and not recwarn.list

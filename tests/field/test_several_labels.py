@@ -79,7 +79,7 @@ def test_of_several_labels_the_best_epoch_is_that_of_the_highest_mean_average_pr
     assert result.best_epoch == best['epoch'] and result.best_score == max(scores)
     assert (folder / 'best.params').resolve().name == (
         f'{max(scores):.4f}-custom-{MODEL}-{best["epoch"]:03d}-best.params')
-    assert f'mAP={100 * scores[-1]:f}' in (folder / 'train.log').read_text()
+    assert f'mAP={100 * scores[-1]:.2f}' in (folder / 'train.log').read_text()
     assert any('best validation mean average precision' in line for line in result.lines)
 
 

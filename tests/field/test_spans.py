@@ -14,7 +14,7 @@ from gluon_action.data.lists.parts_of_videos import read_clip_annotations
 from gluon_action.data.reading.clip_reader import FramePlan
 from gluon_action.data.reading.single_clip import steady_frames
 from gluon_action.data.reading.video_reader import VideoReader
-from gluon_action.data.tfrecords.writing import _find_parts
+from gluon_action.data.tfrecords.clips.plan import find_parts
 from gluon_action.deploy.predict.inputs import StoredFlow
 from gluon_action.errors import VideoReadError
 
@@ -111,7 +111,7 @@ def test_records_are_cut_by_the_frames_own_times(variable, tmp_path):
     rows = [f'{variable["mp4"].name},{start},{end},x' for start, end in SPANS]
     (tmp_path / 'list.csv').write_text('\n'.join(['video,start,end,label', *rows]) + '\n')
     listed = read_clip_annotations(tmp_path / 'list.csv', variable['mp4'].parent)
-    parts, skipped = _find_parts(listed, 'auto', 0, None, False)
+    parts, skipped = find_parts(listed, 'auto', 0, None, False)
     assert [list(part.frames) for part in parts] == [shown_between(VARIABLE, *span) for span in SPANS] and not skipped
 
 

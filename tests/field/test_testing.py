@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +20,9 @@ from gluon_action.deploy.feature_extraction.backbone import Backbone
 from gluon_action.errors import UsageError, WeightsError
 from gluon_action.evaluate.config import TestConfig
 from gluon_action.evaluate.run_options import differences, with_run
-from gluon_action.train.recipes import clip_estimator as estimator_recipe
-from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
-from gluon_action.train.recipes.clip_estimator_defaults import as_stored
+from gluon_action.train.recipes.clip_estimator import estimator as estimator_recipe
+from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
+from gluon_action.train.recipes.clip_estimator.defaults import as_stored
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.recognizer import dry_run, train_recognizer
 
@@ -77,6 +79,69 @@ def test_parameters_in_a_run_are_tested_with_the_list_that_is_given(trained, dem
     assert start('--resume-params', folder / 'best.params', '--val-list', tmp_path / 'two.txt', '-j', 0, '--save-dir',
                  tmp_path / 'out') == 0
     assert results_of(tmp_path / 'out')['n_expected'] == 2 and warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize('write', ['numbers', 'names', 'folder', 'elsewhere'])
+def test_other_videos_are_tested_by_naming_them_behind_the_run(trained, demo_appearance, tmp_path, caplog, write):
+    _, config = trained
+    folder = shutil.copytree(trained[0], tmp_path / 'run', symlinks=True)
+    rows = [line.split() for line in demo_appearance.val_list.read_text().splitlines()[:4]]
+    names, place = list(demo_appearance.classes), tmp_path / 'l.txt'
+    about = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**about, 'classes': names}))
+    if write == 'numbers':
+        place.write_text('\n'.join(f'{path} {label}' for path, _, label in rows))
+    elif write == 'names':
+        place = tmp_path / 'l.csv'
+        place.write_text('path,label\n' + '\n'.join(f'{path},{names[int(label)]}' for path, _, label in rows))
+    else:  # folders of classes, of which some have no videos here; or a list beside videos of its own
+        place = place if write == 'elsewhere' else tmp_path / 'mine'
+        for path, _, label in rows:
+            there = tmp_path / 'mine' / names[int(label)]
+            there.mkdir(parents=True, exist_ok=True)
+            (there / Path(path).name).symlink_to(demo_appearance.video_dir / path)
+        if write == 'elsewhere':
+            place.write_text('\n'.join(f'mine/{names[int(label)]}/{Path(path).name} {label}'
+                                       for path, _, label in rows))
+    assert start(folder, place, '-j', 0, '--save-dir', tmp_path / 'out') == 0
+    results = results_of(tmp_path / 'out')
+    assert results['n_scored'] == 4 and results['n_failed'] == 0 and warnings_of(caplog) == []
+    assert start(folder, config.val_list, '-j', 0, '--save-dir', tmp_path / 'all') == 0
+    whole = np.load(tmp_path / 'all' / 'scores.npz')
+    some = np.load(tmp_path / 'out' / 'scores.npz')
+    keys = {Path(str(key)).name: score for key, score in zip(whole['keys'], whole['scores'])}
+    for key, label, score in zip(some['keys'], some['labels'], some['scores']):
+        np.testing.assert_allclose(score, keys[Path(str(key)).name], rtol=1e-4)
+        assert label == {Path(path).name: int(label) for path, _, label in rows}[Path(str(key)).name]
+
+
+def test_results_of_other_videos_lie_beside_and_replace_nothing(trained, demo_appearance, tmp_path, caplog,
+                                                                monkeypatch):
+    folder, config = trained
+    caplog.set_level(logging.INFO)
+    monkeypatch.chdir(tmp_path)
+    for place, count in (('other.txt', 2), ('new/other.txt', 3)):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(''.join(demo_appearance.val_list.read_text().splitlines(True)[:count]))
+    base = f'results/{MODEL}-custom-3x1'
+    assert start(folder, '-j', 0, '--no-report') == 0
+    for place, count, made in (('other.txt', 2, f'{base}-other'), ('new/other.txt', 3, f'{base}-other-2')):
+        assert start(folder, place, '-j', 0, '--no-report') == 0
+        results = results_of(made)
+        assert results['n_expected'] == count and f'--save-dir {made}' in results['command']
+        assert f'Results of {tmp_path / place} go to {made}' in caplog.text
+    assert results_of(base)['n_expected'] == len(demo_appearance.val_list.read_text().splitlines())
+    assert start(folder, 'other.txt', '-j', 0, '--no-report') == 2  # of the same list they would be replaced
+    assert start(folder, 'other.txt', '-j', 0, '--no-report', '--save-dir', 'mine') == 0 and results_of('mine')
+
+
+def test_videos_that_cannot_be_tested_are_refused(trained, tmp_path, capsys):
+    folder, config = trained
+    (tmp_path / 'a.mp4').write_bytes(b'x')
+    for argv, told in (((tmp_path / 'a.mp4',), 'is a video, and nobody says what it shows'),
+                       ((tmp_path / 'none.csv',), 'there is no such list or folder'),
+                       ((config.val_list, '--val-list', config.val_list), 'name the videos once')):
+        assert start(folder, *argv) == 2 and told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('given, told', [

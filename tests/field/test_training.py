@@ -18,8 +18,9 @@ from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.parts import prepare_restored
 from gluon_action.train.run import run as runs
 from gluon_action.train.run.cautions import Cautions, Cures, of_lists
-from gluon_action.train.run.checkpoint import Checkpoint, CheckpointDir
-from gluon_action.train.run.log import RunLog
+from gluon_action.train.run.folder.checkpoint import Checkpoint
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
+from gluon_action.train.run.history.log import RunLog
 from gluon_action.train.schedules import make_schedule
 
 MODEL = tiny.OF_RUNS
@@ -155,7 +156,7 @@ def test_a_line_of_a_validation_has_its_own_batch_in_it(tmp_path):
     from mxnet import nd
     hits = loop.learner.net(nd.array(val.data[:, 0])).asnumpy().argmax(axis=1) == val.label
     expected = [100 * hits[:4 * n].mean() for n in range(1, 6)]
-    assert [line.split()[2] for line in lines] == [f'acc-top1={value:f}' for value in expected]
+    assert [line.split()[2] for line in lines] == [f'acc-top1={value:.2f}' for value in expected]
     assert lines[-1].startswith('Batch [0004]/[0005]: ')
 
 

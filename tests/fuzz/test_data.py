@@ -10,12 +10,12 @@ from mutations import damaged, damaged_archive, framed, json_text, other_json, r
 
 from gluon_action.data.flow.folder import FlowFolder
 from gluon_action.data.lists.annotations import FORMATS, read_annotations
-from gluon_action.data.lists.class_files import read_class_names
+from gluon_action.data.lists.classes.class_files import read_class_names
 from gluon_action.data.lists.parts_of_videos import read_clip_annotations
 from gluon_action.data.reading.single_clip import flow_clip
-from gluon_action.data.tfrecords.clips import ClipRecords
+from gluon_action.data.tfrecords.clips.clip_records import ClipRecords
 from gluon_action.data.tfrecords.examples import make_example
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.wire import masked_crc32c
 
 TEXTS = {

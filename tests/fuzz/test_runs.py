@@ -9,18 +9,22 @@ import numpy as np
 from bundles import make_bundle, make_model
 from fuzzing import amounts, check
 from mutations import damaged, damaged_archive, json_text, other_json, rng_of
+from report_runs import write_training
+from small_runs import lines_of_json
 
 from gluon_action.deploy.bundle import format as bundle_format
 from gluon_action.deploy.bundle.format import read_bundle, read_reference
 from gluon_action.evaluate.config import TestConfig
 from gluon_action.evaluate.preparation import prepare
+from gluon_action.evaluate.report.page import write_report
 from gluon_action.evaluate.reports import write_scores
 from gluon_action.evaluate.scores.files import match_videos, read_scores
 from gluon_action.files import describe
 from gluon_action.model_zoo import model_card
 from gluon_action.train.progress import Progress
-from gluon_action.train.run.checkpoint import Checkpoint, CheckpointDir, read_checkpoint, understood
-from gluon_action.train.run.log import drop_later
+from gluon_action.train.run.folder.checkpoint import Checkpoint, read_checkpoint, understood
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
+from gluon_action.train.run.history.log import drop_later
 
 STATE = {'params': {'w': np.ones((2, 3), np.float32)}, 'optimizer': {'w#0': np.zeros((2, 3), np.float32)},
          'loop': {'seed': 0, 'optimizer': {'optimizer': 'SGD', 'num_update': 2, 'counts': {'w': 2}, 'moving': {}},
@@ -105,6 +109,21 @@ def test_scores(tmp_path, cases):
         (tmp_path / 'scores.npz').write_bytes(damaged_archive(whole, rng) if number % 4 else whole)
         (tmp_path / 'results.json').write_bytes(json_text(about, rng))
         match_videos([good, read_scores(tmp_path)])
+    check(read, cases)
+
+
+@amounts(200)
+def test_what_a_page_is_made_of(tmp_path, cases):
+    write_training(tmp_path, labels=np.arange(6) % 3, scores=np.eye(3, dtype=np.float32)[np.arange(6) % 3])
+    about, lines = json.loads((tmp_path / 'config.json').read_bytes()), lines_of_json(tmp_path / 'metrics.jsonl')
+    scores = (tmp_path / 'validation_scores.npz').read_bytes()
+
+    def read(number):
+        rng = rng_of('page', number)
+        (tmp_path / 'config.json').write_bytes(json_text(about, rng))
+        (tmp_path / 'metrics.jsonl').write_bytes(b'\n'.join(json_text(line, rng) for line in lines))
+        (tmp_path / 'validation_scores.npz').write_bytes(damaged_archive(scores, rng) if number % 4 else scores)
+        write_report(tmp_path)
     check(read, cases)
 
 

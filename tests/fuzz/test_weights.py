@@ -17,13 +17,12 @@ from gluon_action.compute.symbol_file import attribute, read_symbol
 from gluon_action.feature_architecture import FILE as FLAGS
 from gluon_action.feature_architecture import Architecture
 from gluon_action.files import describe
-from gluon_action.model_zoo.frame_features.stored import read_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 from gluon_action.model_zoo.importers.safetensors_file import begins_one, read_safetensors
 from gluon_action.model_zoo.importers.sorted_table import read_table
 from gluon_action.model_zoo.importers.tensorflow import read_checkpoint
 from gluon_action.model_zoo.importers.torch_file import read_file
 from gluon_action.model_zoo.params_file import read_parameters, write_arrays
-from gluon_action.train.run.states_file import read_states, save_states
 from gluon_action.weights.index import BUNDLED, parse_index
 
 ARRAYS = {'head.weight': np.arange(6, dtype=np.float32).reshape(2, 3), 'head.bias': np.zeros(2, np.float16),
@@ -39,19 +38,6 @@ def test_parameters(tmp_path, cases):
         (tmp_path / 'x').write_bytes(damaged(whole, rng_of('params', number)))
         arrays = read_parameters(tmp_path / 'x')
         assert sum(array.nbytes for array in arrays.values()) <= 4 * len(whole)
-    check(read, cases)
-
-
-@amounts(600)
-def test_states_of_optimizers(tmp_path, cases):
-    numbers = {'optimizer': 'SGD', 'num_update': 3, 'counts': {'a': 3}, 'moving': {}}
-    save_states(tmp_path / 'x', {'a#0': np.ones(3, np.float32)}, numbers)
-    whole = (tmp_path / 'x').read_bytes()
-
-    def read(number):
-        rng = rng_of('states', number)
-        (tmp_path / 'x').write_bytes(damaged(whole, rng))
-        read_states(tmp_path / 'x')
     check(read, cases)
 
 

@@ -1,4 +1,5 @@
 """model_zoo.md and its pictures: made of cards, index and costs, and not stale."""
+import re
 import shlex
 from pathlib import Path
 from unittest import mock
@@ -9,6 +10,8 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 import pytest
 
 from gluon_action.cli import test_recognizer as command
+from gluon_action.cli import train_recognizer
+from gluon_action.cli.youtube8m import train as feature_command
 from gluon_action.deploy.speed import zoo
 from gluon_action.deploy.speed.cost import network_cost
 from gluon_action.errors import ModelError
@@ -16,6 +19,10 @@ from gluon_action.evaluate.config import check_config
 from gluon_action.model_zoo import get_model, list_models, model_card
 from gluon_action.model_zoo.catalogue import LEAST_POINTS, Point, flags, living, markdown, picture, points, views_of
 from gluon_action.model_zoo.costs import ModelCost, ZooCosts, read_costs, write_costs
+from gluon_action.model_zoo.trainings import training_flags, trainings_of
+from gluon_action.train.recipes import config as train_config
+from gluon_action.train.recipes.frame_features.config import check_config as check_features
+from gluon_action.train.schedules import make_schedule
 from gluon_action.weights import read_index
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +99,40 @@ def test_the_flags_of_a_row_are_understood_and_go_together(row):
     assert (config.clip_sampling == 'dense') == (of_clips and clips > 1)
     if of_clips and not config.slowfast:
         assert scored.clip_stride == config.new_step or config.clip_sampling == 'spread'
+
+
+def test_every_model_has_a_training_whose_flags_are_understood_and_go_together():
+    page, seen = markdown(), set()
+    cards = [card for card in map(model_card, list_models()) if card.input.takes('input_size')]
+    for card in cards:
+        known = card.dataset in ('kinetics600', 'custom')
+        where = '--dataset custom --data-dir videos --train-list train.txt --val-list val.txt' if known else \
+            f'--dataset {card.dataset}'
+        for training in trainings_of(card):
+            flags = training_flags(card, training)
+            words = shlex.split(f'{where} --model {card.name} {flags}')
+            config = train_recognizer.config_from(train_recognizer.parse_args(words))
+            train_config.check_config(config, card)
+            make_schedule(config.lr_mode, config.lr, config.num_epochs, 10, decay=config.decay,
+                          factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr)
+            assert (config.frames_per_clip, config.settled().input_size) == (card.clip_length, card.input_size), flags
+            assert f'| `{card.name}` | ' in page and f'`{flags}` |' in page
+            seen.add((card.name, training.whose))
+    assert {name for name, whose in seen if whose == 'GluonCV'} >= {
+        'vgg16_ucf101', 'inceptionv3_ucf101', 'i3d_resnet50_v1_kinetics400', 'slowfast_4x16_resnet50_kinetics400'}
+    assert {card.family for card in cards} == {model_card(name).family for name, _ in seen}
+
+
+@pytest.mark.parametrize('flags, kind', [
+    ('--frame_features --feature_names rgb,audio --feature_sizes 1024,128', 'frames'),
+    ('--feature_names mean_rgb,mean_audio --feature_sizes 1024,128', 'videos')])
+def test_the_command_for_networks_of_features_trains_each(flags, kind):
+    block = re.search(r'```sh\n(python scripts/youtube8m/train.py [^`]*)```', markdown())[1].replace('\\\n', ' ')
+    printed = shlex.split(block.replace('--frame_features --feature_names rgb,audio --feature_sizes 1024,128', flags))
+    for card in (model_card(name) for name in list_models()):
+        if card.dataset == 'youtube8m' and (card.clip_length > 1) == (kind == 'frames'):
+            words = [word.replace('MODEL', card.name) for word in printed[2:]]
+            check_features(feature_command.config_from(feature_command.parse_args(words)))
 
 
 def test_what_only_the_old_bucket_has_is_marked():

@@ -9,6 +9,9 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 import mxnet as mx
 import numpy as np
 import pytest
+from inception import few_blocks
+from structure import structure_of
+from thin_resnets import thin_resnets
 from torch_file_writer import write_torch_file
 from weights_server import WeightsServer, row_of, write_index
 
@@ -18,6 +21,13 @@ from gluon_action.model_zoo.pretrained import load_start
 from gluon_action.weights import read_index
 
 FAST = {'nclass': 3, 'input_size': 32, 'pretrained_base': False}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def thin():
+    """A file of parameters has 6 MB instead of 46; it is written, packed, sent, hashed and read again and again."""
+    with thin_resnets():
+        yield
 
 
 @pytest.fixture
@@ -74,12 +84,13 @@ def test_checkpoints_of_others_are_said_to_be_imported(trained, tmp_path):
 
 
 def test_weights_of_the_other_stream_are_refused_as_such(tmp_path):
-    rgb, flow = (get_model(f'i3d_{stream}_custom', clip_length=8, **FAST) for stream in ('rgb', 'flow'))
-    for net, other, told in ((rgb, flow, r'on RGB \(3 channels\), this network takes optical flow .*i3d_rgb_'),
-                             (flow, rgb, r'on optical flow \(2 channels\), this network takes RGB .*i3d_flow_')):
-        net.save_parameters(str(tmp_path / 'net.params'))
-        with pytest.raises(WeightsError, match=told):
-            load_weights(other, tmp_path / 'net.params')
+    with few_blocks():
+        rgb, flow = (get_model(f'i3d_{stream}_custom', clip_length=8, **FAST) for stream in ('rgb', 'flow'))
+        for net, other, told in ((rgb, flow, r'on RGB \(3 channels\), this network takes optical flow .*i3d_rgb_'),
+                                 (flow, rgb, r'on optical flow \(2 channels\), this network takes RGB .*i3d_flow_')):
+            net.save_parameters(str(tmp_path / 'net.params'))
+            with pytest.raises(WeightsError, match=told):
+                load_weights(other, tmp_path / 'net.params')
 
 
 @pytest.fixture(scope='module')
@@ -211,13 +222,13 @@ def test_a_file_that_does_not_fit_changes_nothing(trained):
 ])
 def test_a_file_of_another_network_is_named(trained, name, message):
     with pytest.raises(WeightsError, match=message):
-        load_weights(get_model(name, **{**FAST, 'nclass': 400}), trained[1])
+        load_weights(structure_of(name, **{**FAST, 'nclass': 400}), trained[1])
 
 
 def test_another_input_size_of_vgg_is_named(tmp_path):
     small = get_model('vgg16_ucf101', **FAST)
     small.save_parameters(str(tmp_path / 'small.params'))
-    larger = get_model('vgg16_ucf101', **{**FAST, 'input_size': 64})
+    larger = structure_of('vgg16_ucf101', **{**FAST, 'input_size': 64})
     with pytest.raises(WeightsError, match=r'features.31.weight is \(4096, 512\) in the file .* input_size'):
         load_weights(larger, tmp_path / 'small.params')
     with pytest.raises((mx.MXNetError, ModelError)):

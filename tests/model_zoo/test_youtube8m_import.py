@@ -10,7 +10,8 @@ from tf_checkpoint_writer import write_checkpoint
 from gluon_action.errors import ModelError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build, key_of, variables
-from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 from gluon_action.model_zoo.importers import tensorflow
 from gluon_action.model_zoo.importers.youtube8m import read_network
 

@@ -6,8 +6,9 @@ import gluon_action  # noqa: F401  (prepares MXNet)
 # isort: split
 from gluon_action.data.tfrecords.examples import make_example
 from gluon_action.data.tfrecords.framing import RecordWriter
-from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig
-from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
+from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
+from gluon_action.train.run.folder.checkpoint import read_checkpoint
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
 SHAPE = (8, 32, 32, 3)
 CLASSES = ('gate down', 'vehicle', 'gate up')

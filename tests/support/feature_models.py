@@ -2,7 +2,7 @@
 import numpy as np
 
 from gluon_action.model_zoo.frame_features import Architecture, build
-from gluon_action.model_zoo.frame_features.stored import write_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 
 #: What generated features of `gluon_action.data.demo.frame_features` are by default, cut to few frames.
 FRAMES = {'feature_names': 'rgb,audio', 'feature_sizes': '16,8', 'frame_features': True, 'num_classes': 10,

@@ -1,7 +1,11 @@
 """Small records of features of frames and of videos, with what is in them."""
 import numpy as np
 
-from gluon_action.data.tfrecords.feature_messages import make_distill_record, make_frame_record, make_video_record
+from gluon_action.data.tfrecords.features.feature_messages import (
+    make_distill_record,
+    make_frame_record,
+    make_video_record,
+)
 from gluon_action.data.tfrecords.framing import RecordWriter
 
 FEATURES = (('rgb', 5), ('audio', 3))

@@ -4,9 +4,9 @@ import json
 
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.train.hooks import SaveCheckpoints
-from gluon_action.train.recipes.frame_features import FeatureRecipe, train
-from gluon_action.train.recipes.frame_features_config import FeatureTraining
-from gluon_action.train.run.checkpoint import CheckpointDir
+from gluon_action.train.recipes.frame_features.config import FeatureTraining
+from gluon_action.train.recipes.frame_features.training import FeatureRecipe, train
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
 SIZES = (('rgb', 8), ('audio', 4))
 CLASSES = 6

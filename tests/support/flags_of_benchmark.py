@@ -1,6 +1,7 @@
 """What shows each flag of the command that times models."""
 import json
 
+import drawing
 import pytest
 from bundles import make_bundle, make_model
 from flags_world import NAME, seen, traceback_row
@@ -100,6 +101,7 @@ def numbers_are_written(world, output, *flags):
 @seen('--plot', '{tmp}/timings.png')
 def a_picture_is_drawn(world, output, *flags):
     from PIL import Image
+    drawing.draw(True)
     timed(world, bundle(world), *TINY, *flags)
     assert Image.open(world.folder / 'timings.png').width > 600
 

@@ -13,7 +13,7 @@ from gluon_action.cli.command import run
 from gluon_action.errors import CheckpointError, DeviceError, UsageError, VideoReadError
 from gluon_action.model_zoo import registry
 from gluon_action.model_zoo.timesformer import TimeSformer
-from gluon_action.train.recipes.epic_classifier import check_clips, start_from, train_in_versions
+from gluon_action.train.recipes.epic.classifier import check_clips, start_from, train_in_versions
 from gluon_action.train.recipes.parts import build_recipe
 
 NAME = 'timesformer_tiny_custom'

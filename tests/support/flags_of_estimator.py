@@ -12,9 +12,9 @@ from flags_world import changes, dropped, refused, seen, stepped, traceback_row
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
 from gluon_action.errors import DeviceError, RecordError
-from gluon_action.train.recipes import clip_estimator as estimator
-from gluon_action.train.recipes.clip_estimator_config import check_config
-from gluon_action.train.recipes.clip_estimator_data import open_loader
+from gluon_action.train.recipes.clip_estimator import network as networks
+from gluon_action.train.recipes.clip_estimator.config import check_config
+from gluon_action.train.recipes.clip_estimator.data import open_loader
 
 SMALL = ('--clip_length', '8', '--frame_height', '32', '--frame_width', '32', '--num_classes', '3', '--batch_size', '2',
          '--num_data_workers', '0', '--num_gpus', '0', '--train_steps', '1')
@@ -73,7 +73,7 @@ def config_of(world, *flags):
 # What the flags make.
 
 def network(world, *flags):
-    return estimator.build_network(configured(world, *flags), estimator.devices(configured(world, *flags)))
+    return networks.build_network(configured(world, *flags), networks.devices(configured(world, *flags)))
 
 
 def shapes(world, *flags):
@@ -82,8 +82,8 @@ def shapes(world, *flags):
 
 def loop(world, *flags, network='s3dg'):
     config = configured(world, *flags, network=network)
-    net = estimator.build_network(config, estimator.devices(config))
-    return estimator.build_loop(config, net, estimator.devices(config), estimator.scoring_of(config, CLASSES))
+    net = networks.build_network(config, networks.devices(config))
+    return networks.build_loop(config, net, networks.devices(config), networks.scoring_of(config, CLASSES))
 
 
 def stem_of_i3d(world, *flags):
@@ -133,7 +133,7 @@ def started(world, *flags):
     net = network(world, *flags)
     config = configured(world, *flags)
     source = config.checkpoint_path
-    return estimator.start_network(config, net, source)
+    return networks.start_network(config, net, source)
 
 
 def looks(world, *flags):
@@ -167,7 +167,7 @@ def fits(setting, *flags):
 @seen('network')
 def the_network_is_the_named_one(world, output, *flags):
     config = configured(world, network='i3d')
-    assert config.network == 'i3d' and estimator.MODELS[config.network, config.channels] == 'i3d_rgb_custom'
+    assert config.network == 'i3d' and networks.MODELS[config.network, config.channels] == 'i3d_rgb_custom'
     assert configured(world).network == 's3dg'
 
 
@@ -219,7 +219,7 @@ def a_new_phase_is_begun(world, output, *flags):
 
 @seen('--num_gpus', '1')
 def a_gpu_that_is_not_there_is_said_to_be_missing(world, output, *flags):
-    refused(*flags, because='without CUDA', config=lambda world, *flags: estimator.devices(configured(world, *flags)),
+    refused(*flags, because='without CUDA', config=lambda world, *flags: networks.devices(configured(world, *flags)),
             error=DeviceError)(world, output)
 
 
@@ -228,10 +228,10 @@ def the_card_is_asked_for(world, output, *flags):
     config = configured(world)
     for config.num_gpus, config.gpu_num, told in ((None, None, None), (None, 0, 'num_gpus 1'), (None, 2, 'num_gpus 3')):
         if told is None:
-            assert [str(device) for device in estimator.devices(config)] == ['cpu(0)']
+            assert [str(device) for device in networks.devices(config)] == ['cpu(0)']
             continue
         with pytest.raises(DeviceError, match=told):
-            estimator.devices(config)
+            networks.devices(config)
 
 
 @seen('--num_data_workers', '1')

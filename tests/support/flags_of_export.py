@@ -1,7 +1,7 @@
 """What shows each flag of the commands that export a network and verify what was exported."""
 import json
 
-from flags_world import NAME, changes, ran, seen, traceback_row
+from flags_world import NAME, changes, import_row, ran, seen, traceback_row
 
 from gluon_action.cli import export, verify
 from gluon_action.cli.command import run
@@ -52,6 +52,21 @@ def the_bundle_is_written_where_told(world, output, *flags):
     flag, path = (item.format(**world.paths) for item in flags)
     assert export_it(world, *RANDOM, flag, path) == 0
     assert read_bundle(path).name == NAME and path in output.readouterr().out
+    run_folder = ran(world)
+    assert export_it(world, run_folder) == 0 and read_bundle(f'{run_folder}-bundle').num_classes == 8
+    assert export_it(world, run_folder) == 2 and f'{run_folder}-bundle exists' in output.readouterr().err
+
+
+@seen('--json', '{tmp}/exported.json')
+def what_was_exported_is_written(world, output, *flags):
+    flag, path = (item.format(**world.paths) for item in flags)
+    folder = bundle(world, *RANDOM, flag, path)
+    found = json.loads((world.folder / 'exported.json').read_text())
+    assert found['bundle'] == str(folder) and found['num_classes'] == 3 and found['manifest']['model'] == NAME
+    assert export_it(world, *RANDOM, '--out', world.new_folder() / 'b', flag, path) == 2
+    assert '--overwrite' in output.readouterr().err
+    assert json.loads((export_it(world, *RANDOM, '--out', folder, '--overwrite', flag, '-'), output.readouterr().out)[1]
+                      )['bundle'] == str(folder)
 
 
 @seen('--overwrite')
@@ -123,8 +138,10 @@ def the_bundle_that_is_named_is_verified(world, output, *flags):
 EXPORT_ROWS = {
     'export': {
         '--debug': traceback_row(lambda world: [export, NAME, '--out', str(world.folder / 'never')]),
+        '--import': import_row(lambda world: [export, NAME, '--out', str(world.folder / 'never')]),
         'source': a_run_and_a_model_of_the_zoo_can_be_exported,
         '--out': the_bundle_is_written_where_told,
+        '--json': what_was_exported_is_written,
         '--overwrite': only_overwrite_replaces_a_bundle,
         '--model': a_file_of_parameters_is_of_the_network_that_is_named,
         '--use-pretrained': published_weights_are_taken_when_asked_for,

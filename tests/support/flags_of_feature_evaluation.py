@@ -13,8 +13,8 @@ from gluon_action.cli.youtube8m import eval as evaluation
 from gluon_action.cli.youtube8m import train
 from gluon_action.deploy.feature_scoring import run_evaluation
 from gluon_action.feature_architecture import SAMPLING, TRAINING, Architecture
-from gluon_action.model_zoo.frame_features.stored import read_stored
-from gluon_action.train.recipes.frame_features_config import FeatureTraining
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.train.recipes.frame_features.config import FeatureTraining
 
 BASE = ('--eval_data_pattern', '{records}/validate*.tfrecord', '--batch_size', '3', '--num_readers', '0', '--num_gpu',
         '0', '--run_once')

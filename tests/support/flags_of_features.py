@@ -13,10 +13,10 @@ from gluon_action.cli.command import run
 from gluon_action.cli.youtube8m import train, train_distill
 from gluon_action.feature_architecture import DEAD, Architecture
 from gluon_action.model_zoo.frame_features import build
-from gluon_action.model_zoo.frame_features.stored import write_stored
-from gluon_action.train.recipes.frame_features import FeatureRecipe
-from gluon_action.train.recipes.frame_features_config import OF_DISTILLATION, check_config
-from gluon_action.train.recipes.frame_features_log import TagStyle
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
+from gluon_action.train.recipes.frame_features.config import OF_DISTILLATION, check_config
+from gluon_action.train.recipes.frame_features.log import TagStyle
+from gluon_action.train.recipes.frame_features.training import FeatureRecipe
 
 BASE = ('--train_data_pattern', '{records}/train*.tfrecord', '--frame_features', '--feature_names', 'rgb,audio',
         '--feature_sizes', '8,4', '--num_classes', str(CLASSES), '--max_frames', str(FRAMES), '--model',
@@ -36,10 +36,10 @@ def records_of(world):
 
 def _teach(folder):
     """Records in the distillation format, and two folders of predictions beside the plain ones."""
-    from gluon_action.data.tfrecords.feature_messages import make_distill_record
-    from gluon_action.data.tfrecords.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.features.feature_messages import make_distill_record
+    from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.features.teacher import make_prediction_record
     from gluon_action.data.tfrecords.framing import RecordWriter
-    from gluon_action.data.tfrecords.teacher import make_prediction_record
     (folder / 'distill').mkdir()
     rng = np.random.default_rng(1)
     with RecordWriter(folder / 'distill' / 'train00.tfrecord') as writer:

@@ -10,7 +10,7 @@ from tf_checkpoint_writer import write_checkpoint
 from gluon_action.cli.command import run
 from gluon_action.cli.youtube8m import import_checkpoint
 from gluon_action.feature_architecture import Architecture
-from gluon_action.model_zoo.frame_features.stored import read_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 from gluon_action.options import options_of
 
 WIDTH, CLASSES = 6, 3

@@ -1,12 +1,14 @@
 """What shows each flag of predict and of test-video-action-classifier."""
+import importlib.util
 import json
+import re
 
 import numpy as np
 from bundles import CLIPS, make_bundle
 from epic_models import write_epic_model
-from flags_world import changes, seen, traceback_row
+from flags_world import NO_PYTORCH, changes, import_row, seen, traceback_row, without_pytorch
 from PIL import Image
-from videos import write_frames, write_video
+from videos import write_frames, write_guessed, write_video
 
 from gluon_action.cli import predict, test_video_action_classifier
 from gluon_action.cli.command import run
@@ -58,7 +60,7 @@ def the_named_model_predicts(world, output, *flags):
 def every_named_video_is_predicted(world, output, *flags):
     prepared(world)
     found = told(world, output, '{video}', '{frames}', '/nowhere.mp4', code=1)
-    assert found.out.count('windows of 3 frames') == 2
+    assert '[1/3]' in found.out and '[2/3]' in found.out
     assert '/nowhere.mp4' in found.err and '1 of 3 videos failed' in found.err
 
 
@@ -79,6 +81,53 @@ def everything_is_written(world, output, *flags):
     told(world, output, *flags)
     found = json.loads((world.folder / 'seen.json').read_text())
     assert found['labels'] == ['rest', 'wave', 'jump'] and found['videos'][0]['path'] == world.paths['video']
+
+
+@seen('--csv', '{tmp}/seen.csv')
+def a_row_a_video_is_written(world, output, *flags):
+    told(world, output, '{video}', '{frames}', *flags)
+    rows = (world.folder / 'seen.csv').read_text().splitlines()
+    assert [row.split(',')[0] for row in rows] == ['video', world.paths['video'], world.paths['frames']]
+
+
+@seen('--segments', '{tmp}/seen.txt')
+def segments_are_written(world, output, *flags):
+    told(world, output, *flags)
+    assert (world.folder / 'seen.txt').read_text().startswith(f'{world.paths["video"]}\n  0:00:00.00 - ')
+
+
+@seen('--threshold', '1')
+def what_is_unlikely_is_none_of_these(world, output, *flags):
+    assert 'none of these' not in told(world, output).out and 'none of these' in told(world, output, *flags).out
+
+
+def listed(world, name, text, encoding='utf-8'):
+    folder = prepared(world)
+    (folder / 'lists').mkdir(exist_ok=True)
+    (folder / 'lists' / name).write_text(text, encoding)
+    return str(folder / 'lists' / name)
+
+
+@seen('--data-dir', '{predicted}')
+def lists_start_there(world, output, *flags):
+    path = listed(world, 'paths.txt', 'a.mp4\n')
+    world.paths['predicted'] = str(prepared(world))
+    assert '--data-dir' in told(world, output, path, code=1).err
+    assert 'a.mp4: ' in told(world, output, path, *flags).out
+
+
+@seen('--list-format', 'gluoncv')
+def lists_are_read_as_that(world, output, *flags):
+    path = listed(world, 'format.txt', f'{prepared(world) / "a.mp4"} 3\n')
+    assert told(world, output, path, *flags).out and 'format' in told(
+        world, output, path, '--list-format', 'hmdb51', code=1).err
+
+
+@seen('--list-encoding', 'utf-16-le')
+def lists_are_decoded_so(world, output, *flags):
+    path = listed(world, 'encoding.txt', f'{prepared(world) / "a.mp4"}\n', 'utf-16-le')
+    assert 'a.mp4: ' in told(world, output, path, *flags).out
+    assert '--list-encoding' in told(world, output, path, code=1).err
 
 
 @seen('--overwrite')
@@ -148,6 +197,15 @@ def flow_is_computed_so(world, output, *flags):
     assert ways[0]['probabilities'] != ways[1]['probabilities']
 
 
+@seen('--on-damage', 'raise')
+def damaged_frames_are_taken_left_out_or_refused(world, output, *flags):
+    prepared(world)
+    world.paths['guessed'] = str(write_guessed(world.new_folder() / 'a.wmv'))
+    assert '  frames 20 to' in told(world, output, '{guessed}').out
+    assert ' were skipped' not in told(world, output, '{guessed}', '--on-damage', 'accept').out
+    assert '--on-damage skip leaves out what is damaged' in told(world, output, '{guessed}', *flags, code=1).err
+
+
 @seen('--threads', '1')
 def so_many_threads_compute(world, output, *flags):
     from gluon_action.deploy.predict import predictor
@@ -160,6 +218,24 @@ def so_many_threads_compute(world, output, *flags):
     finally:
         predictor.OnnxModel = model
     assert made == [None, 1]
+
+
+@seen('--engine', 'torch')
+def the_other_engine_predicts(world, output, *flags):
+    assert '--engine: ' in told(world, output, *flags, code=2).err
+    argv = ['tiny_ucf101', world.paths['video'], '--use-pretrained', *flags]
+    with without_pytorch():
+        assert run(predict.parse_args, predict.main, argv) == 2
+    assert re.search(NO_PYTORCH, output.readouterr().err)
+    if importlib.util.find_spec('torch'):
+        assert np.isclose(of_the_zoo(world, *flags), of_the_zoo(world), atol=1e-5)
+
+
+@seen('--num-gpus', '99')
+def gpus_that_are_not_there_do_not_predict(world, output, *flags):
+    assert '--num-gpus: ' in told(world, output, *flags, code=2).err
+    argv = ['tiny_ucf101', world.paths['video'], '--use-pretrained', *flags]
+    assert run(predict.parse_args, predict.main, argv) == 1 and '--num-gpus 99' in output.readouterr().err
 
 
 @seen('--batch-size', '3')
@@ -298,6 +374,7 @@ PREDICT_ROWS = {'predict': {
     'bundle': the_named_model_predicts,
     'videos': every_named_video_is_predicted,
     '--debug': traceback_row(lambda world: [predict, '/nowhere/x', '/nowhere/y']),
+    '--import': import_row(lambda world: [predict, '/nowhere/x', '/nowhere/y']),
     '--class-names': changes(lambda world, *flags: world.once(answered, *flags)['top'][0]['label'], '--class-names',
                              '{three_names}'),
     '--model': parameters_need_the_name_of_their_network,
@@ -308,6 +385,12 @@ PREDICT_ROWS = {'predict': {
     '--overlay': an_overlay_is_written,
     '--timeline': a_timeline_is_written,
     '--json': everything_is_written,
+    '--csv': a_row_a_video_is_written,
+    '--segments': segments_are_written,
+    '--threshold': what_is_unlikely_is_none_of_these,
+    '--data-dir': lists_start_there,
+    '--list-format': lists_are_read_as_that,
+    '--list-encoding': lists_are_decoded_so,
     '--top-k': so_many_classes_are_printed,
     '--overwrite': files_are_replaced,
     '--stride': changes(protocol('stride'), '--stride', '2', to=2),
@@ -316,6 +399,9 @@ PREDICT_ROWS = {'predict': {
     '--rolling': changes(protocol('rolling_seconds'), '--rolling', '0.5', to=0.5),
     '--fps': folders_have_that_rate,
     '--flow-method': flow_is_computed_so,
+    '--on-damage': damaged_frames_are_taken_left_out_or_refused,
     '--threads': so_many_threads_compute,
     '--batch-size': so_many_windows_are_computed_together,
+    '--engine': the_other_engine_predicts,
+    '--num-gpus': gpus_that_are_not_there_do_not_predict,
 }, 'test-video-action-classifier': CLASSIFIER_ROWS}

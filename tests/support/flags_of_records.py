@@ -9,7 +9,7 @@ from videos import read_barcode, write_video
 
 from gluon_action.cli import make_clip_records
 from gluon_action.cli.command import run
-from gluon_action.data.tfrecords import cutting as clip_cutting
+from gluon_action.data.tfrecords.clips import cutting as clip_cutting
 from gluon_action.data.tfrecords.examples import parse_example
 
 SMALL = ('--clip-length', '4', '--size', '24x32', '-j', '0')

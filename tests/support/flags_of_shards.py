@@ -7,7 +7,8 @@ from sharded_job import WordsConfig, open_words, write_words
 
 from gluon_action.cli import main as commands
 from gluon_action.cli.youtube8m import merge
-from gluon_action.deploy.sharding.shards import Shard, parts_of, run_job
+from gluon_action.deploy.sharding.shards import parts_of, run_job
+from gluon_action.unfinished import Shard
 
 
 def shared_out(world) -> Path:

@@ -21,7 +21,7 @@ from gluon_action.data.tfrecords.framing import RecordFile
 from gluon_action.deploy.feature_scoring import distill_set, evaluation, scoring
 from gluon_action.deploy.feature_scoring import inference as infer_module
 from gluon_action.deploy.sharding.shards import parts_of
-from gluon_action.model_zoo.frame_features.stored import read_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 
 
 def prepared(world):

@@ -1,26 +1,32 @@
 """What shows each flag of the test command."""
+import importlib.util
 import json
 import logging
 import os
 import re
 from pathlib import Path
+from unittest import mock
 
 import mxnet as mx
 import numpy as np
 import pytest
 from flags_world import (
     NAME,
+    NO_PYTORCH,
     RESNET,
     changes,
     damaged_video,
     each,
+    import_row,
     layers,
     named_otherwise,
     refused,
     same,
     seen,
     traceback_row,
+    without_pytorch,
 )
+from structure import structure_only
 
 from gluon_action import model_zoo
 from gluon_action.cli import test_recognizer
@@ -52,7 +58,7 @@ def video_paths(world, *flags):
 
 def network(world, *flags):
     config = configured_test(world, *flags)
-    return tester.build_network(config, None, tester.engine.contexts(config.num_gpus, config.num_cpus))
+    return tester.build_network(config, None, tester.engine_of(config).contexts())
 
 
 def finished(world, *flags):
@@ -250,6 +256,15 @@ def gpus_of_a_test_that_are_not_there_are_an_error(world, output, *flags):
         network(world, *flags)
 
 
+@seen('--engine', 'torch')
+def the_other_engine_scores(world, output, *flags):
+    with without_pytorch(), pytest.raises(UsageError, match=NO_PYTORCH):
+        network(world, *flags)
+    assert type(network(world).scorer).__name__ == 'GluonScorer'
+    if importlib.util.find_spec('torch'):
+        assert type(network(world, *flags).scorer).__name__ == 'TorchScorer'
+
+
 def training(flag):
     """A flag of training is refused by name."""
     default = test_recognizer.TRAINING_FLAGS[flag]
@@ -265,8 +280,10 @@ RANDOM = ('--resume-params', '', '--benchmark')
 
 
 def network_layers(world, *flags):
+    """Kinds of the layers of the network, which is built without values."""
     found = []
-    network(world, *flags).block.apply(lambda block: found.append(type(block).__name__))
+    with structure_only(), mock.patch('gluon_action.evaluate.network.parameters_sha256', lambda net: 'of nothing'):
+        network(world, *flags).block.apply(lambda block: found.append(type(block).__name__))
     return found
 
 
@@ -311,9 +328,40 @@ def a_run_is_named_by_its_folder(world, output, *flags):
     assert json.loads((folder / 'out' / 'results.json').read_text())['n_expected'] == 2
 
 
+@seen('videos')
+def other_videos_than_the_runs_are_named_behind_it(world, output, *flags):
+    given = world.test_argv()
+    place = given[given.index('--resume-params') + 1]
+    for videos in (world.paths['two'], str(world.videos)):
+        argv = [place, videos, '--model', NAME, '--print-config']
+        assert run(test_recognizer.parse_args, test_recognizer.main, argv) == 0
+        said = json.loads(output.readouterr().out)
+        assert (said['val_list'], said['val_data_dir']) == (os.path.abspath(videos), str(
+            world.videos if videos != world.paths['two'] else Path(videos).parent))
+    assert run(test_recognizer.parse_args, test_recognizer.main, [place, '/nowhere', '--model', NAME]) == 2
+    assert 'there is no such list' in output.readouterr().err
+
+
+@seen('--json', '{tmp}/tested.json')
+def results_are_written_as_json(world, output, *flags):
+    folder = world.new_folder()
+    assert run_test(world, *(flag.format(**world.paths) for flag in flags), '--save-dir', str(folder)) == 0
+    found = json.loads((world.folder / 'tested.json').read_text())
+    assert found.pop('files')['results'] == str(folder / 'results.json')
+    assert found == json.loads((folder / 'results.json').read_text())
+    assert run_test(world, '--json', str(world.folder / 'tested.json'), '--save-dir', str(world.new_folder())) == 2
+    assert 'exists; pass --overwrite' in output.readouterr().err
+    assert run_test(world, '--json', '-', '--save-dir', str(world.new_folder())) == 0
+    assert json.loads(output.readouterr().out)['top1'] == found['top1']
+    assert run_test(world, '--benchmark', '--json', '-') == 2 and '--benchmark have none' in output.readouterr().err
+
+
 TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | {
     'run': a_run_is_named_by_its_folder,
+    'videos': other_videos_than_the_runs_are_named_behind_it,
     '--debug': traceback_row(lambda world: [test_recognizer, *world.test_argv('--model', 'none')]),
+    '--import': import_row(lambda world: [test_recognizer, *world.test_argv('--print-config')]),
+    '--json': results_are_written_as_json,
     # model
     '--model': changes(network_layers, *RESNET, given=RANDOM),
     '--use-tsn': changes(protocol('num_segments'), '--use-tsn', to=25),
@@ -384,6 +432,7 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
     '--use-softmax': changes(adds_up, '--use-softmax', to=True),
     '--batch-size': changes(logged(r'batch size is set to (\d+)'), '--batch-size', '5', to=['5']),
     # devices
+    '--engine': the_other_engine_scores,
     '--num-gpus': gpus_of_a_test_that_are_not_there_are_an_error,
     '--num-cpus': changes(logged(r'batch size is set to (\d+) on (\d+) CPUs'), '--num-cpus', '2', to=[('64', '2')]),
     # results
@@ -392,6 +441,8 @@ TEST_ROWS = {flag: training(flag) for flag in test_recognizer.TRAINING_FLAGS} | 
     '--failure-limit': a_failed_video_is_borne,
     '--logging-file': changes(lambda *a: list(log_of_test(*a)), '--logging-file', 'other.log', to=['other.log']),
     '--log-interval': changes(lambda *a: len(logged('is done')(*a)), '--log-interval', '4', to=2),
+    '--no-report': changes(lambda world, *flags: (world.once(finished, *flags) / 'report.html').exists(), '--no-report',
+                           to=False),
     '--print-config': choices_of_a_test_are_printed_as_json,
     # exported and int8 networks, speed
     '--deploy': the_exported_network_is_scored,

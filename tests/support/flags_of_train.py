@@ -1,10 +1,9 @@
 """What shows each flag of the training command."""
+import importlib.util
 import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mxnet as mx
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from flags_world import (
     NAME,
+    NO_PYTORCH,
     RESNET,
     TEACHER,
     added_up_by,
@@ -30,6 +30,7 @@ from flags_world import (
     frames,
     fresh,
     gammas_at_0,
+    import_row,
     label,
     layers,
     learning,
@@ -55,16 +56,27 @@ from flags_world import (
     updates,
     val_paths,
     validated_clip,
+    without_pytorch,
 )
+from forking import Copy
 
 from gluon_action import engine, model_zoo
 from gluon_action.cli import train_recognizer
-from gluon_action.errors import DamagedVideoError, DeviceError, TrainingError, UsageError, VideoReadError, WeightsError
+from gluon_action.cli.command import run
+from gluon_action.errors import (
+    DamagedVideoError,
+    DeviceError,
+    TrainingError,
+    UsageError,
+    VideoReadError,
+    WeightsError,
+)
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes import recognizer as trainer
+from gluon_action.train.recipes.own_videos import own_videos
 from gluon_action.train.recipes.parts import build_recipe
 from gluon_action.train.recipes.recognizer import open_folder
-from gluon_action.train.run.checkpoint import CheckpointDir
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
 
 @seen('--val-data-dir', '{elsewhere}')
@@ -137,7 +149,7 @@ def the_network_starts_from_the_file(world, output, *flags):
 def the_optimizer_goes_on_with_its_momentum(world, output, *flags):
     folder = ran(world)
     params = folder / f'custom-{NAME}-001.params'
-    world.paths['states'] = str(params.with_suffix('.states'))
+    world.paths['states'] = str(folder)
     again = [*('--resume-params', str(params), '--resume-epoch', '1', '--num-epochs', '2'), '--lr', '0.01']
     without, with_states = ran(world, *again), ran(world, *again, *flags)
     a, b = (mx.nd.load(str(place / f'custom-{NAME}-001.params')) for place in (without, with_states))
@@ -184,6 +196,15 @@ def gpus_that_are_not_there_are_an_error(world, output, *flags):
         fresh(world, *flags)
 
 
+@seen('--engine', 'torch')
+def the_other_engine_trains(world, output, *flags):
+    with without_pytorch(), pytest.raises(UsageError, match=NO_PYTORCH):
+        fresh(world, *flags)
+    assert type(recipe(world).loop.learner).__name__ == 'GluonLearner'
+    if importlib.util.find_spec('torch'):
+        assert type(fresh(world, *flags).loop.learner).__name__ == 'TorchLearner'
+
+
 @seen('--num-cpus', '3')
 def batches_are_split_over_cpus(world, output, *flags):
     made = recipe(world, *flags)
@@ -192,27 +213,20 @@ def batches_are_split_over_cpus(world, output, *flags):
 
 @seen('--use-amp')
 def layers_compute_in_half(world, output, *flags):
+    def step():
+        made = fresh(world, *flags)
+        made.loop.step(next(made.train_loader.epoch(0)))
+        made.loop.flush()
+        ones = mx.nd.ones((4, 4))
+        print('AMP', mx.nd.FullyConnected(ones, ones, no_bias=True, num_hidden=4).dtype,
+              hasattr(made.loop.learner.trainer, '_amp_loss_scaler'))
+
     # MXNet turns mixed precision on for the process, so it is a process of its own.
-    code = """
-import contextlib, sys
-import flags_world as train, tiny
-tiny.register_tiny()
-with contextlib.ExitStack() as cleanup:
-    config = train.train_recognizer.config_from(train.train_recognizer.parse_args(sys.argv[1:]))
-    made = train.build_recipe(config, train.model_zoo.model_card(config.model), [train.mx.cpu()], cleanup)
-    made.loop.step(next(made.train_loader.epoch(0)))
-    made.loop.flush()
-    ones = train.mx.nd.ones((4, 4))
-    print('AMP', train.mx.nd.FullyConnected(ones, ones, no_bias=True, num_hidden=4).dtype,
-          hasattr(made.loop.learner.trainer, '_amp_loss_scaler'))
-"""
-    argv = world.train_argv(*flags)
-    done = subprocess.run([sys.executable, '-c', code, *argv], capture_output=True, text=True, timeout=200,
-                          cwd=Path(__file__).parent)
+    printed = Copy(step).communicate()[0]
     if not engine.has_bfloat16():
-        assert f'UsageError: --use-amp: {engine.NO_BFLOAT16}' in done.stderr
+        assert f'UsageError: {UsageError(f"--use-amp: {engine.NO_BFLOAT16}")}' in printed
         return
-    assert re.search('AMP .*(bfloat16|float16).* True', done.stdout), done.stdout + done.stderr
+    assert re.search('AMP .*(bfloat16|float16).* True', printed), printed
 
 
 @seen('--mixup-off-epoch', '1')
@@ -231,7 +245,8 @@ def beta_gamma_and_bias_do_not_decay(world, output, *flags):
     assert decays(*flags) == {'weight': 0.5, 'gamma': 0, 'beta': 0, 'bias': 0}
 
 
-BUSY = ('--log-interval', '1', '--save-frequency', '1', '--checkpoint-steps', '1', '--logging-file', 'other.log')
+BUSY = ('--log-interval', '1', '--save-frequency', '1', '--checkpoint-steps', '1', '--logging-file', 'other.log',
+        '--no-report')
 
 
 def left(pattern, log=None):
@@ -385,8 +400,87 @@ def rates_are_tried_and_nothing_is_trained(world, output, *flags):
     assert '--eval: means nothing with --find-lr' in errors and 'pass --overwrite' in errors
 
 
+def class_folders(world):
+    """A folder of two classes of four videos each, one more to validate, and what trains on them in no time."""
+    if 'folders' not in world.made:
+        world.made['folders'] = folder = world.folder / 'folders'
+        for split, videos in (('mine', slice(4)), ('others', slice(4, 5))):
+            for label in (0, 1):
+                place = folder / split / f'class{label}'
+                place.mkdir(parents=True)
+                for path, *_ in [row for row in world.train + world.val if row[2] == str(label)][videos]:
+                    shutil.copy(world.videos / path, place)
+    folder = world.made['folders']
+    return str(folder / 'mine'), str(folder / 'others'), (
+        '--model', NAME, '--input-size', '32', '-j', '0', '--no-pretrained-base', '--num-epochs', '1', '--dry-run')
+
+
+def divided(world, *flags):
+    """Names of the videos that validate, of a folder."""
+    mine, _, rest = class_folders(world)
+    config = train_recognizer.config_from(train_recognizer.parse_args([mine, *rest, *flags]))
+    own = own_videos(config, world.folder / 'nowhere')
+    return [line.split(',')[0] for line in own.files['val.csv'].splitlines()[1:]]
+
+
+@seen('videos')
+def own_videos_are_enough(world, output, *flags):
+    mine, _, rest = class_folders(world)
+    assert run(train_recognizer.parse_args, train_recognizer.main, [mine, *rest]) == 0
+    assert '2 classes' in output.readouterr().out
+    with pytest.raises(UsageError, match='--model'):
+        train_recognizer.config_from(train_recognizer.parse_args([]))
+
+
+@seen('--val', '{others}')
+def other_videos_validate(world, output, *flags):
+    world.paths['others'] = class_folders(world)[1]
+    assert len(world.once(divided)) == 2 and len(divided(world, flags[0], world.paths['others'])) == 2
+    assert not set(divided(world, flags[0], world.paths['others'])) & set(world.once(divided))
+
+
+@seen('--config', '{tmp}/options.yaml')
+def options_come_out_of_a_file(world, output, flag, path):
+    path = path.format(**world.paths)
+    Path(path).write_text('lr: 0.75\nbatch_size: 2\n')
+    config = configured(world, flag, path)
+    assert (config.lr, config.batch_size) == (0.75, 4)  # where a flag says it too, the flag counts
+
+
+@seen('--patience', '1')
+def epochs_that_are_no_better_end_it(world, output, *flags):
+    still = ('--lr', '0', '--momentum', '0', '--num-epochs', '4', '--freeze-bn')
+    assert len(records(ran(world, *still))) == 4 and len(records(ran(world, *still, *flags))) == 2
+
+
+@seen('--score-start')
+def the_start_is_scored(world, output, *flags):
+    folder = ran(world, *flags)
+    start, = records(folder, 'start')
+    assert 0 <= start['val_top1'] <= 1 and not records(ran(world), 'start')
+
+
 TRAIN_ROWS = {
     '--debug': traceback_row(lambda world: [train_recognizer, *world.train_argv('--model', 'none')]),
+    'videos': own_videos_are_enough,
+    '--config': options_come_out_of_a_file,
+    '--val': other_videos_validate,
+    '--val-share': changes(lambda *a: len(divided(*a)), '--val-share', '0.5', to=4),
+    '--balance': each(
+        changes(lambda *a: type(recipe(*a).train_loader.dataset).__name__, '--balance', 'sampling', to='EpochOrder'),
+        changes(learnt, '--balance', 'weights', given=('--train-list', '{uneven}', '--num-classes', '8'))),
+    '--rand-augment': changes(drawn, '--rand-augment', '9'),
+    '--random-erasing': changes(drawn, '--random-erasing', '1'),
+    '--repeat-augmentation': changes(lambda *a: len({index % 8 for index in batch_of(*a).indices}),
+                                     '--repeat-augmentation', '2', to=2),
+    '--recipe': changes(lambda *a: configured(*a).patience, '--recipe', 'finetune', given=('--num-epochs', '8'), to=3),
+    '--head-lr': changes(learnt, '--head-lr', '3'),
+    '--ema-epochs': changes(lambda *a: recipe(*a).loop.learner.averages is not None, '--ema-epochs', '4', to=True),
+    '--patience': epochs_that_are_no_better_end_it,
+    '--score-start': the_start_is_scored,
+    '--cutmix': changes(learnt, '--cutmix'),
+    '--cutmix-alpha': changes(learnt, '--cutmix-alpha', '9', given=('--cutmix',)),
+    '--import': import_row(lambda world: [train_recognizer, *world.train_argv('--print-config')]),
     # data
     '--dataset': changes(lambda *a: recipe(*a).data.num_classes, '--dataset', 'ucf101', to=101),
     '--data-dir': changes(train_paths, '--data-dir', '{elsewhere}'),
@@ -426,6 +520,8 @@ TRAIN_ROWS = {
     '--max-distort': changes(drawn, '--max-distort', '0'),
     '--flip-prob': changes(drawn, '--flip-prob', '1'),
     '--color-jitter': changes(drawn, '--color-jitter', '2'),
+    '--send-pixels': each(changes(lambda *a: batch_of(*a).data.dtype.name, '--send-pixels', to='uint8'),
+                          refused('--send-pixels', '--color-jitter', '1', because='leave one of them out')),
     '--num-crop': changes(lambda *a: (validated_clip(*a).shape, recipe(*a).loop.learner.val_crops), '--num-crop', '10',
                           to=((10, 3, 32, 32), 10)),
     '--video-loader': changes(lambda *a: os.path.basename(train_paths(*a)[0]), '--video-loader', to='v.mp4',
@@ -472,6 +568,7 @@ TRAIN_ROWS = {
     '--freeze-bn': changes(lambda *a: (learning(*a), moved_norms(*a)), '--freeze-bn', to=([], [])),
     '--bn-momentum': statistics_follow_as_fast_as_is_said,
     # devices
+    '--engine': the_other_engine_trains,
     '--num-gpus': gpus_that_are_not_there_are_an_error,
     '--num-cpus': batches_are_split_over_cpus,
     '--kvstore': changes(added_up_by, '--kvstore', 'local', given=('--num-cpus', '2'), to='local'),
@@ -511,6 +608,7 @@ TRAIN_ROWS = {
     '--save-frequency': changes(left(f'custom-{NAME}-000.params'), *BUSY),
     '--checkpoint-steps': changes(left('checkpoints/step-*3'), *BUSY),
     '--checkpoint-minutes': changes(steps_kept, '--checkpoint-minutes', '1e-9', to=[3, 4]),
+    '--no-report': changes(left('report.html'), *BUSY, to=[]),
     '--logging-file': the_log_has_that_name,
     '--log-interval': changes(left(r'Epoch\[\d+\] Batch', log=True), *BUSY, to=4),
     '--resume': a_run_goes_on,

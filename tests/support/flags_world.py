@@ -3,14 +3,15 @@ import contextlib
 import functools
 import json
 import os
-import re
 import shutil
+import sys
 from contextlib import ExitStack
 
 import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
+from structure import structure_only
 from tiny import NAME, save_tiny
 from videos import write_frames, write_guessed
 from weights_server import row_of, write_index
@@ -18,10 +19,11 @@ from weights_server import row_of, write_index
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer
 from gluon_action.cli.command import run
+from gluon_action.compute.engines import engine_of
 from gluon_action.errors import UsageError
 from gluon_action.train.recipes import config as train_config
 from gluon_action.train.recipes import recognizer as trainer
-from gluon_action.train.recipes.parts import build_recipe, open_datasets
+from gluon_action.train.recipes.parts import build_network, build_recipe, open_datasets, prepare_training
 
 RESNET = ('--model', 'resnet18_v1b_ucf101')
 TEACHER = ('--teacher', NAME, '--teacher-params', '{weights}')
@@ -54,7 +56,7 @@ class World:
         known = row_of(NAME, 'known', self.published[0][0].read_bytes(), self.published[0][0].name)
         self.paths['own_index'] = str(write_index(
             self.folder / 'own_index.json', [row_of(NAME, 'own', own.read_bytes(), own.name)]))
-        for command in ('train', 'test', 'export', 'predict'):
+        for command in ('train', 'test', 'export', 'predict', 'features', 'serve'):
             row = row_of(NAME, 'open', b'', own.name, name=f'open_{command}.params', digest='')
             path = write_index(self.folder / f'open_{command}.json', [row, known])
             self.paths[f'open_{command}'] = str(path)
@@ -74,6 +76,7 @@ class World:
         self._list('train', train)
         self._list('val', val)
         self._list('two', train[2:4])
+        self._list('uneven', [(path, frames, 0 if number else 1) for number, (path, frames, _) in enumerate(train)])
         self._list('from1', [(path, frames, int(label) + 1) for path, frames, label in train])
         self._list('multi', [(path, int(label) // 2, label) for path, _, label in train])
         self._list('bad', [*train, ('garbage.mp4', 5, 1)])
@@ -88,7 +91,7 @@ class World:
         self.paths[name] = str(path)
 
     def once(self, function, *key):
-        made = (function.__module__, function.__qualname__, *key)
+        made = (function, *key)
         if made not in self.made:
             self.made[made] = function(self, *key)
         return self.made[made]
@@ -128,7 +131,7 @@ def datasets(world, *flags):
 def fresh(world, *flags):
     """A recipe of its own, for what trains it."""
     config = configured(world, *flags)
-    contexts = trainer.engine.contexts(config.num_gpus, config.num_cpus)
+    contexts = engine_of(config).contexts()
     return build_recipe(config, model_zoo.model_card(config.model), contexts, world.cleanup)
 
 
@@ -243,13 +246,12 @@ def read_ahead(world, *flags):
     return recipe(world, *flags).train_loader.prefetch
 
 
-def printed(world, *flags):
-    return re.sub(r'\n.*name=.*', '', repr(recipe(world, *flags).loop.learner.net))
-
-
 def layers(world, *flags):
-    found = []
-    recipe(world, *flags).loop.learner.net.apply(lambda block: found.append(type(block).__name__))
+    """Kinds of the layers of the network, which is built without values."""
+    config, found = configured(world, *flags), []
+    with structure_only():
+        net = build_network(prepare_training(config, model_zoo.model_card(config.model)), 8, [mx.cpu()])
+    net.apply(lambda block: found.append(type(block).__name__))
     return found
 
 
@@ -341,6 +343,17 @@ def mixed_late(world, *flags):
     return mixup(data, np.arange(4), np.random.default_rng(1), epoch=1)[0]
 
 
+@contextlib.contextmanager
+def without_pytorch():
+    """PyTorch is not installed within the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, 'torch', None)
+        yield
+
+
+NO_PYTORCH = r'--engine torch: PyTorch is not installed; pip install "gluon_action\[torch\]"'
+
+
 # Kinds of rows. Each is called with the world and pytest's capture of output.
 
 ANY = object()
@@ -355,7 +368,7 @@ def same(a, b):
 def changes(look, *flags, given=(), to=ANY):
     """What `look` finds differs when `flags` are added to `given`, and is `to`."""
     def row(world, output):
-        before, after = look(world, *given), look(world, *given, *flags)
+        before, after = world.once(look, *given), look(world, *given, *flags)
         assert not same(before, after), f'{flags} changes nothing: {after}'
         if to is not ANY:
             assert same(after, to), after
@@ -401,6 +414,23 @@ def traceback_row(argv):
             module, *rest = argv(world)
             assert run(module.parse_args, module.main, [*rest, *extra]) != 0
             assert ('Traceback' in output.readouterr().err) == bool(extra)
+    return row
+
+
+def import_row(argv):
+    """A module is imported before the command looks at anything."""
+    @seen('--import', '{tmp}/own_module.py')
+    def row(world, output, flag, path):
+        path = path.format(**world.paths)
+        with open(path, 'w') as file:
+            file.write('IMPORTED = True\n')
+        module, *rest = argv(world)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'path', list(sys.path))
+            for extra in ((), (flag, path)):
+                run(module.parse_args, module.main, [*rest, *extra])
+                assert ('own_module' in sys.modules) == bool(extra)
+            assert sys.modules.pop('own_module').IMPORTED
     return row
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.model_zoo.frame_features import Architecture
 from gluon_action.model_zoo.frame_features.network import construct
-from gluon_action.model_zoo.frame_features.stored import write_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 
 NETVLAD1 = {'model': 'NetVLADModelLF', 'feature_names': 'rgb,audio', 'feature_sizes': '1024,128',
             'frame_features': True, 'netvlad_cluster_size': 256, 'netvlad_relu': False, 'gating': True,

@@ -25,6 +25,12 @@ def here(*flags):
     return run(command.parse_args, command.main, texts(flags))
 
 
+def slowly(pause, *flags):
+    """The command, for a copy of this process that is stopped: it waits so many seconds before each batch."""
+    tiny.pause_before_batches(pause)
+    return here(*flags)
+
+
 def lines_of_json(path):
     """The objects of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -12,21 +12,23 @@ from videos import barcode_frame
 SIZE = (96, 64)
 
 
-def write_timed(path: Path, times: Sequence[float], *, sound_seconds: float = 0., codec: str = 'libx264',
-                options: dict | None = None, muxer: dict | None = None) -> Path:
-    """A video whose frame i carries i and is shown at ``times[i]`` seconds, to the millisecond.
+def write_timed(path: Path, times: Sequence[float], *, first: int = 0, rate: int = 25, sound_seconds: float = 0.,
+                codec: str = 'libx264', size: tuple[int, int] = SIZE, options: dict | None = None,
+                muxer: dict | None = None) -> Path:
+    """A video whose frame i carries ``first + i`` and is shown at ``times[i]`` seconds, to the millisecond.
 
-    With `sound_seconds` there is a tone from second 0 on, so that the file begins there whenever its pictures do.
+    `rate` is what the file says of it, where its format keeps that. With `sound_seconds` there is a tone from second 0
+    on, so that the file begins there whenever its pictures do.
     """
     tick = Fraction(1, 1000)
     with av.open(str(path), 'w', options=muxer or {}) as container:
-        stream = container.add_stream(codec, rate=25, options={'threads': '1', **(options or {})})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, 'yuv420p'
+        stream = container.add_stream(codec, rate=rate, options={'threads': '1', **(options or {})})
+        stream.width, stream.height, stream.pix_fmt = *size, 'yuv420p'
         stream.time_base = stream.codec_context.time_base = tick
         sound = container.add_stream('aac', rate=16000) if sound_seconds else None
         packets = []
         for number, seconds in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(barcode_frame(number, *SIZE), format='rgb24')
+            frame = av.VideoFrame.from_ndarray(barcode_frame(first + number, *size), format='rgb24')
             frame.pts, frame.time_base = round(seconds * 1000), tick
             packets += stream.encode(frame)
         packets += stream.encode()

@@ -13,6 +13,7 @@ from pathlib import Path
 import gluon_action  # noqa: F401  (prepares MXNet where this runs as a program)
 
 # isort: split
+import initial_values
 import mxnet as mx
 from mxnet import gluon
 
@@ -73,16 +74,27 @@ def forget(name):
     del registry._CARDS[name], registry._BUILDERS[name]
 
 
-if __name__ == '__main__':
-    register_of_runs()
+def pause_before_batches(seconds):
+    """Let the loaders of this process wait before each batch, so that there is time to stop it."""
     read = VideoLoader.epoch
 
     def slowly(*args, **kwargs):
         for batch in read(*args, **kwargs):
-            time.sleep(float(os.environ.get('PAUSE', 0)))
+            time.sleep(seconds)
             yield batch
 
     VideoLoader.epoch = slowly
+
+
+if __name__ == '__main__':
+    initial_values.install()  # as in the tests, which compare what both leave
+    register_of_runs()
+    pause_before_batches(float(os.environ.get('PAUSE', 0)))
+    if os.environ.get('RANK') == '1':  # what one of several processes does
+        if os.environ.get('DIES'):
+            VideoLoader.epoch = lambda *args, **kwargs: os._exit(7)
+        if os.environ.get('OTHER_SEED'):
+            sys.argv += ['--seed', '5']
     script = Path(__file__).parents[2] / 'scripts' / 'train_recognizer.py'
     sys.argv[0] = str(script)
     runpy.run_path(str(script), run_name='__main__')

@@ -1,6 +1,7 @@
 """Makers of small real videos whose frames carry their own number, and of broken ones."""
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import av
@@ -38,6 +39,8 @@ KINDS = {
     'h264_raw_stream': dict(name='raw.h264', options={'bf': '2', 'g': '12'}),
     'gif': dict(name='moving.gif', codec='gif', pix_fmt='rgb8', num_frames=20),
 }
+#: Contents of the files that were made in this process: most tests want one of a few.
+_FILES: dict[tuple, bytes] = {}
 BROKEN = ('missing', 'empty', 'garbage', 'moov_missing', 'data_cut', 'audio_only', 'zero_frames')
 
 
@@ -52,6 +55,16 @@ def write_video(path: Path, num_frames: int = 60, *, codec: str = 'libx264', siz
                 fps: int = 25, pix_fmt: str = 'yuv420p', options: dict | None = None,
                 muxer: dict | None = None) -> Path:
     """A video of barcode frames 0 .. num_frames - 1; size is (width, height)."""
+    made = (Path(path).suffix, num_frames, codec, size, fps, pix_fmt, str(options), str(muxer))
+    if made not in _FILES:
+        _encode(path, num_frames, codec, size, fps, pix_fmt, options, muxer)
+        _FILES[made] = Path(path).read_bytes()
+    else:
+        Path(path).write_bytes(_FILES[made])
+    return Path(path)
+
+
+def _encode(path, num_frames, codec, size, fps, pix_fmt, options, muxer):
     with av.open(str(path), 'w', options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=fps, options={'threads': '1', **(options or {})})
         stream.width, stream.height = size
@@ -61,11 +74,15 @@ def write_video(path: Path, num_frames: int = 60, *, codec: str = 'libx264', siz
             frame = av.VideoFrame.from_ndarray(barcode_frame(number, *size), format='rgb24')
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return Path(path)
 
 
 def barcode_frame(number: int, width: int, height: int) -> np.ndarray:
     """uint8 (H, W, 3): `number` in binary as light and dark blocks, over a little noise."""
+    return _barcode(number, width, height).copy()
+
+
+@functools.lru_cache(maxsize=1024)
+def _barcode(number, width, height):
     bits = (number >> np.arange(_BARCODE_ROWS * _BARCODE_COLUMNS)) & 1
     rows = np.arange(height) * _BARCODE_ROWS // height
     columns = np.arange(width) * _BARCODE_COLUMNS // width

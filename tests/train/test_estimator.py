@@ -18,14 +18,19 @@ import pytest
 from clips import CLASSES, estimator_clips, newest, small_config
 from events import events_of, scalars_of
 from inception import few_blocks
+from interrupting import counted
 
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
+from gluon_action.compute.on_mxnet.learner import GluonLearner
+from gluon_action.compute.on_mxnet.scorer import GluonScorer
 from gluon_action.errors import UsageError, WeightsError
 from gluon_action.evaluate.scores.multi_label import multi_label_metrics
-from gluon_action.train.recipes import clip_estimator as estimator
-from gluon_action.train.recipes.clip_estimator_data import open_loader
-from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
+from gluon_action.train.loop import Loop
+from gluon_action.train.recipes.clip_estimator import estimator
+from gluon_action.train.recipes.clip_estimator.data import open_loader
+from gluon_action.train.run.folder.checkpoint import read_checkpoint
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
 SCRIPTS = Path(__file__).parents[2] / 'scripts'
 
@@ -64,7 +69,8 @@ def records_of(folder):
 
 
 def without_times(folder):
-    return [{name: value for name, value in record.items() if name not in ('seconds', 'speed', 'steps_per_second')}
+    clocks = ('seconds', 'speed', 'steps_per_second')
+    return [{name: value for name, value in record.items() if not name.endswith(clocks)}
             for record in records_of(folder)]
 
 
@@ -154,7 +160,7 @@ def test_the_same_command_goes_on_to_the_same_end(small, whole, tmp_path):
 def test_a_run_that_is_done_says_so_and_changes_nothing(small, whole, tmp_path, caplog):
     folder = copied(whole, tmp_path / 'run')
     before = {path.name: path.read_bytes() for path in folder.iterdir()
-              if path.is_file() and path.name != 'config.json'}
+              if path.is_file() and path.name not in ('config.json', 'report.html')}  # they say what was asked last
     with caplog.at_level(logging.INFO):
         result = estimator.train(small(folder, checkpoint_path='/elsewhere', warm_start=True))
     assert 'has done its 6 steps' in caplog.text and '--checkpoint_path /elsewhere is ignored' in caplog.text
@@ -256,6 +262,11 @@ def test_evaluation_gives_the_scores_of_the_run_again(small, whole, tmp_path, ca
     assert result['protocol']['n_expected'] == result['protocol']['n_scored'] == 5
     assert result['protocol']['list_sha256'] == json.loads(
         (whole / 'config.json').read_text())['lists']['eval']['sha256']
+    page = (folder / 'report.html').read_text()
+    assert 'evaluation, mean average precision' in page and all(f'id="{part}"' in page for part in ('wrong', 'classes'))
+    with np.load(folder / 'validation_scores.npz') as held:
+        assert len(held['keys']) == 5 and all('.tfrecord#' in key for key in held['keys'])
+        assert held['labels'].shape == held['scores'].shape == (5, 3) and held['labels'].any()
     with pytest.raises(UsageError, match='eval.json exists; pass --overwrite'):
         estimator.evaluate(small(folder, mode='eval'))
     best = estimator.evaluate(small(folder, mode='eval', overwrite=True, checkpoint_path=str(folder / 'best.params'),
@@ -289,6 +300,60 @@ def test_predictions_of_labelled_clips_carry_the_truth_and_give_the_scores_of_th
     assert multi_label_metrics(logits, truth).auc == pytest.approx(last['val_auc'], nan_ok=True)
     error = np.abs(np.array([clip['probabilities'] for clip in found['clips']]) - truth).mean(axis=0)
     assert list(found['mean_absolute_error'].values()) == pytest.approx(error, rel=1e-5)
+
+
+@pytest.mark.parametrize('mode, results, kind, name, label_mode', [
+    ('eval', ['eval.json'], GluonLearner, 'scores', 'multi'),
+    ('predict', ['predictions.csv', 'predictions.json'], GluonScorer, '__call__', 'single')])
+@pytest.mark.parametrize('by, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_evaluation_or_prediction_goes_on_to_the_same_bytes(
+        small, whole, clips, tmp_path, caplog, capsys, mode, results, kind, name, label_mode, by, code):
+    caplog.set_level(logging.INFO)
+    folder = copied(whole, tmp_path / 'run')
+    # The last batch is smaller than the others.
+    config = small(folder, mode=mode, label_mode=label_mode, predict_subset_dir_path=str(clips / 'single'),
+                   batch_size=1 if mode == 'eval' else 4, checkpoint_path=str(folder / 'best.params'))
+    argv = command_line(config)[2:]
+
+    def ran(*more, **stop):
+        with counted(kind, name, **stop) as scored:
+            return run(clip_estimator.parse_s3dg, clip_estimator.main, [*argv, *more]), len(scored)
+
+    def taken():
+        found = [(folder / result).read_bytes() for result in results]
+        for result in results:
+            (folder / result).unlink()
+        return found
+
+    assert ran()[0] == 0
+    expected, unfinished = taken(), folder / f'{results[-1].removesuffix(".json")}.unfinished'
+    stop_at = 3 if mode == 'eval' else 1
+    assert ran(stop_at=stop_at, by=by)[0] == code
+    assert 'the same command goes on with the other clips' in caplog.text and not (folder / results[0]).exists()
+    kept = len(unfinished.read_bytes().splitlines()) - 1
+    assert ran(f'--batch_size={config.batch_size + 1}')[0] == 2
+    assert f'{unfinished.name}: is of another --mode {mode}' in capsys.readouterr().err
+    assert ran() == (0, (5 if mode == 'eval' else 2) - kept) and kept in (stop_at - 1, stop_at)
+    assert taken() == expected and not unfinished.exists()
+
+
+def test_forged_lines_of_an_interrupted_evaluation_are_scored_again(small, whole, tmp_path):
+    folder = copied(whole, tmp_path / 'run')
+    config = small(folder, mode='eval', batch_size=1)
+    expected = estimator.evaluate(config)
+    (folder / 'eval.json').unlink()
+    with counted(GluonLearner, 'scores', 4), pytest.raises(KeyboardInterrupt):
+        estimator.evaluate(config)
+    header, *lines = (folder / 'eval.unfinished').read_bytes().splitlines(keepends=True)
+    good = json.loads(lines[1])
+    for forged in ({**good, 'loss_sum': 'much'}, {**good, 'loss_sum': float('nan')}, {**good, 'parts': []},
+                   {**good, 'parts': [{'clips': 10 ** 9}]},
+                   {**good, 'parts': [{**good['parts'][0], 'logits': good['parts'][0]['labels'][:-4]}]}):
+        (folder / 'eval.unfinished').write_bytes(header + lines[0] + json.dumps(forged).encode() + b'\n' + lines[2])
+        with counted(GluonLearner, 'scores') as scored:
+            assert estimator.evaluate(config) == expected
+        assert len(scored) == 4
+        (folder / 'eval.json').unlink()
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -325,7 +390,7 @@ def test_ctrl_c_says_what_the_same_command_would_go_on_from(small, whole, tmp_pa
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(estimator.Loop, 'fit', interrupted)
+    monkeypatch.setattr(Loop, 'fit', interrupted)
     for folder, told in ((copied(whole, tmp_path / 'run'), 'resumes from .*/run/checkpoints/step-00000006'),
                          (tmp_path / 'new', 'holds no checkpoint yet: the same command starts again')):
         caplog.set_level(logging.INFO)

@@ -9,9 +9,9 @@ from clips import CLASSES, estimator_clips, small_config
 from gluon_action.cli import clip_estimator
 from gluon_action.errors import DeviceError, UsageError
 from gluon_action.evaluate.scores.clip_scores import ClipScoring
-from gluon_action.train.recipes import clip_estimator as estimator
-from gluon_action.train.recipes.clip_estimator_config import EstimatorConfig, check_config
-from gluon_action.train.recipes.clip_estimator_data import batches_ahead, counted_classes, open_loader
+from gluon_action.train.recipes.clip_estimator import network as networks
+from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig, check_config
+from gluon_action.train.recipes.clip_estimator.data import batches_ahead, counted_classes, open_loader
 from gluon_action.train.run.by_steps import StepLoader
 
 
@@ -176,12 +176,12 @@ def test_a_bad_word_on_the_command_line_is_answered_with_those_that_are_allowed(
 
 def test_without_a_gpu_the_cpu_computes_unless_gpus_were_asked_for(small, caplog):
     with caplog.at_level(logging.INFO):
-        assert [str(device) for device in estimator.devices(small(''))] == ['cpu(0)']
+        assert [str(device) for device in networks.devices(small(''))] == ['cpu(0)']
     assert 'Computing on the CPU, as there is no GPU that can be used (--num_gpus 1' in caplog.text
-    assert [str(device) for device in estimator.devices(small('', num_gpus=0))] == ['cpu(0)']
+    assert [str(device) for device in networks.devices(small('', num_gpus=0))] == ['cpu(0)']
     for asked in ({'num_gpus': 1}, {'gpu_num': 0}):
         with pytest.raises(DeviceError, match='--num_gpus'):
-            estimator.devices(small('', **asked))
+            networks.devices(small('', **asked))
 
 
 def test_scores_of_one_label_a_clip_count_what_was_expected():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from feature_runs import CLASSES, SIZES, records, trained
 
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.deploy.feature_scoring.run_evaluation import evaluate_run
 from gluon_action.evaluate.frame_features_config import FeatureEvaluation
-from gluon_action.model_zoo.frame_features.stored import read_stored
-from gluon_action.train.recipes.frame_features_log import TagStyle
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.train.recipes.frame_features.log import TagStyle
 
 FRAMES = 10
 RATE = {'base_learning_rate': 0.03, 'num_epochs': 8, 'batch_size': 16, 'max_frames': FRAMES}

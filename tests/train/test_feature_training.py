@@ -21,13 +21,15 @@ from feature_runs import CLASSES, FRAMES, Stopped, config_of, lines_of, options,
 from gluon_action import engine
 from gluon_action.errors import CheckpointError, RecordError, TrainingError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
-from gluon_action.model_zoo.frame_features.stored import write_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 from gluon_action.train.hook import Hook
 from gluon_action.train.loop import Loop
-from gluon_action.train.recipes.frame_features import FeatureRecipe, build_loop, train
-from gluon_action.train.recipes.frame_features_config import FeatureTraining
-from gluon_action.train.recipes.frame_features_log import TagStyle, unsettled
-from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
+from gluon_action.train.recipes.frame_features.config import FeatureTraining
+from gluon_action.train.recipes.frame_features.learning import build_loop
+from gluon_action.train.recipes.frame_features.log import TagStyle, unsettled
+from gluon_action.train.recipes.frame_features.training import FeatureRecipe, train
+from gluon_action.train.run.folder.checkpoint import read_checkpoint
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 from gluon_action.train.run.run import run
 
 
@@ -437,7 +439,7 @@ def test_a_source_that_cannot_be_trained_is_refused(pattern, whole, tmp_path, ki
 # Teachers.
 
 def test_a_student_learns_from_a_teacher_in_the_records(tmp_path):
-    from gluon_action.data.tfrecords.feature_messages import make_distill_record
+    from gluon_action.data.tfrecords.features.feature_messages import make_distill_record
     from gluon_action.data.tfrecords.framing import RecordWriter
     rng = np.random.default_rng(1)
     frames = {name: rng.integers(0, 256, (5, size), dtype=np.uint8) for name, size in (('rgb', 8), ('audio', 4))}
@@ -457,9 +459,9 @@ def test_a_student_learns_from_a_teacher_in_the_records(tmp_path):
 
 
 def test_another_teacher_is_refused(pattern, tmp_path):
-    from gluon_action.data.tfrecords.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.features.teacher import make_prediction_record
     from gluon_action.data.tfrecords.framing import RecordWriter
-    from gluon_action.data.tfrecords.teacher import make_prediction_record
     data = FeatureRecords(pattern, features=(('rgb', 8), ('audio', 4)), num_classes=CLASSES)
     for name, value in (('one', 0.25), ('other', 0.75)):
         (tmp_path / name).mkdir()

@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 from gluon_action.errors import OutputError, UsageError
-from gluon_action.train.run import history_plot
-from gluon_action.train.run.history_plot import TrainingHistory, plot_run, plot_run_by_steps
+from gluon_action.train.run.history import history_plot
+from gluon_action.train.run.history.history_plot import TrainingHistory, plot_run, plot_run_by_steps
+
+pytestmark = pytest.mark.draws
 
 matplotlib.use('Agg')
 

@@ -4,6 +4,7 @@ import contextlib
 import mxnet as mx
 import numpy as np
 import pytest
+from demo_recipes import CLIPS, FRAMES
 from mxnet import gluon
 
 from gluon_action.data.demo.make import make_demo
@@ -67,6 +68,7 @@ class Kept:
 def test_a_small_network_learns_motion_and_the_mean_of_frames_does_not(tiny_clips, tmp_path):
     """Training from files to scores, with what it rests on: rates, decay, dropout, running statistics."""
     demo = make_demo('demo_motion', tmp_path, train_per_class=40, val_per_class=10, size=32, num_frames=8)
+    read = {}  # both see the same batches
 
     def validated(frames):
         config = TrainConfig(model=tiny_clips[frames], dataset='demo_motion', data_dir=str(demo.root), new_length=8,
@@ -75,7 +77,9 @@ def test_a_small_network_learns_motion_and_the_mean_of_frames_does_not(tiny_clip
                              num_epochs=6, num_workers=0, decode_timeout=0, log_interval=0)
         with contextlib.ExitStack() as cleanup:
             recipe = build_recipe(config, registry.model_card(config.model), [mx.cpu()], cleanup)
-            history = recipe.loop.fit(Kept(recipe.train_loader), Kept(recipe.val_loader), epochs=config.num_epochs)
+            if not read:
+                read.update(train=Kept(recipe.train_loader), val=Kept(recipe.val_loader))
+            history = recipe.loop.fit(read['train'], read['val'], epochs=config.num_epochs)
         return [record['val_top1'] for record in history]
 
     # Five seeds gave 0.82 to 0.97 of 40 videos for the one; the other sees the same pictures in every class.
@@ -84,32 +88,20 @@ def test_a_small_network_learns_motion_and_the_mean_of_frames_does_not(tiny_clip
     assert max(validated(1)) <= chance + 0.10
 
 
-# What `make demo` runs.
-RECIPE = dict(model='resnet18_v1b_custom', pretrained_base=False, use_tsn=True, num_segments=3, input_size=64,
-              data_aug='v3', new_height=64, new_width=74, dropout=0., batch_size=16, lr=0.02, warmup_epochs=1,
-              lr_mode='cosine', num_epochs=14, num_workers=2, log_interval=0)
-
-
 @pytest.mark.slow
 def test_frames_are_enough_where_appearance_decides(tmp_path):
-    result = train_recognizer(TrainConfig(**RECIPE, dataset='demo_appearance', data_dir=str(tmp_path / 'videos'),
+    result = train_recognizer(TrainConfig(**FRAMES, dataset='demo_appearance', data_dir=str(tmp_path / 'videos'),
                                           save_dir=str(tmp_path / 'run')))
     assert result.best_score >= 0.95
 
 
 @pytest.mark.slow
 def test_averaging_frames_cannot_see_their_order(tmp_path):
-    result = train_recognizer(TrainConfig(**RECIPE, dataset='demo_motion', data_dir=str(tmp_path / 'videos'),
+    result = train_recognizer(TrainConfig(**FRAMES, dataset='demo_motion', data_dir=str(tmp_path / 'videos'),
                                           save_dir=str(tmp_path / 'run')))
     chance = 1 / 4
     scores = [record['val_top1'] for record in result.history]
     assert max(scores) <= chance + 0.10 and abs(np.mean(scores[-3:]) - chance) <= 0.10
-
-
-# What the README prints.
-CLIPS = dict(pretrained_base=False, new_length=12, input_size=56, data_aug='v3', new_height=56, new_width=64,
-             flip_prob=0., dropout=0., batch_size=16, lr=0.02, warmup_epochs=1, lr_mode='cosine', num_epochs=10,
-             num_workers=1, log_interval=0)
 
 
 @pytest.mark.slow

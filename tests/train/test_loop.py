@@ -1,8 +1,10 @@
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import gluon_action  # noqa: F401  (prepares MXNet where this file is run as a p
 
 # isort: split
 import mxnet as mx
+from forking import Copy
 from loops import CLASSES, Batch, Batches, close, make_loop, make_net, same, weights
 from mxnet.contrib import amp as mixed_precision
 
@@ -19,10 +22,9 @@ from gluon_action.compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
 from gluon_action.compute.on_mxnet.trainer import choose_parameters
 from gluon_action.errors import CheckpointError, OutputError, TrainingError, UsageError
 from gluon_action.train.hook import Hook
-from gluon_action.train.hooks import SaveCheckpoints, SaveParameters
+from gluon_action.train.hooks import SaveCheckpoints, SaveParameters, share
 from gluon_action.train.mixup import MixUp
-from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.states_file import read_states
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir, read_optimizer
 from gluon_action.train.schedules import make_schedule
 
 
@@ -342,8 +344,8 @@ def test_a_run_resumed_at_any_step_ends_in_the_same_bytes(case, tmp_path):
         assert same(weights(again), weights(loop))
         assert not batches.read or batches.read[0] >= done
         clocks = ('seconds', 'speed')
-        assert [{k: v for k, v in r.items() if k not in clocks} for r in resumed] \
-            == [{k: v for k, v in r.items() if k not in clocks} for r in history]
+        assert [{k: v for k, v in r.items() if not k.endswith(clocks)} for r in resumed] \
+            == [{k: v for k, v in r.items() if not k.endswith(clocks)} for r in history]
 
 
 def run_and_die(folder, case, die_at):
@@ -365,8 +367,7 @@ def run_and_die(folder, case, die_at):
 @pytest.mark.parametrize('case, kills', [('sgd', (5, 8)), ('all', (10,))])
 def test_resume_after_kill_gives_the_same_parameters(case, kills, tmp_path):
     for die_at in kills:
-        code = subprocess.run([sys.executable, __file__, str(tmp_path), case, str(die_at)]).returncode
-        assert code == -signal.SIGKILL
+        assert Copy(run_and_die, tmp_path, case, die_at).wait() == -signal.SIGKILL
     run_and_die(tmp_path, case, die_at=0)
     loop, batches = start(case)
     loop.fit(batches, Batches(shuffle=False), epochs=2)
@@ -413,8 +414,9 @@ def test_one_devices_checkpoint_goes_on_on_two():
 
 def test_parameter_files_have_gluoncvs_names_and_the_best_is_one(tmp_path):
     loop = make_loop()
-    hook = SaveParameters(tmp_path, 'ucf101', 'tiny', frequency=2)
-    history = loop.fit(Batches(), Batches(shuffle=False), epochs=5, hooks=[hook])
+    hooks = [SaveParameters(tmp_path, 'ucf101', 'tiny', frequency=2),
+             SaveCheckpoints(CheckpointDir(tmp_path / 'checkpoints'))]
+    history = loop.fit(Batches(), Batches(shuffle=False), epochs=5, hooks=hooks)
     best = [record for record in history if record['best']]
     better = [(record['val_top1'], -record['val_loss']) for record in best]
     assert better == sorted(set(better)) and best
@@ -422,13 +424,47 @@ def test_parameter_files_have_gluoncvs_names_and_the_best_is_one(tmp_path):
                 'ucf101-tiny-003', 'ucf101-tiny-004'}
     assert {path.stem for path in tmp_path.glob('*.params')} == expected | {'best'}
     assert os.readlink(tmp_path / 'best.params').endswith('-best.params')
-    assert {path.stem for path in tmp_path.glob('*.states')} == expected
+    assert not list(tmp_path.glob('*.states'))
     net = make_net(seed=99)
     net.load_parameters(str(tmp_path / 'ucf101-tiny-004.params'))
     fresh = make_loop(net)
-    fresh.learner.load_optimizer_state(*read_states(tmp_path / 'ucf101-tiny-004.states'))
+    fresh.learner.load_optimizer_state(*read_optimizer(tmp_path))
     assert same(weights(fresh), weights(loop))
     assert fresh.learner.trainer.optimizer.num_update == loop.progress.update
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_the_last_parameters_are_on_the_disk_once_and_stay_when_their_checkpoint_goes(tmp_path, monkeypatch, links):
+    def refuse(*args):
+        raise OSError(errno.EPERM, 'Operation not permitted')
+
+    if not links:
+        monkeypatch.setattr(os, 'link', refuse)
+    Rising.summaries = 0
+    loop, folder = make_loop(scores=Rising), CheckpointDir(tmp_path / 'checkpoints')
+
+    def hooks():
+        return [SaveParameters(tmp_path, 'made', 'up', frequency=0, checkpoints=folder), SaveCheckpoints(folder)]
+
+    loop.fit(Batches(), Batches(shuffle=False), epochs=2, hooks=hooks())
+    last, best = tmp_path / 'made-up-001.params', tmp_path / '0.2000-made-up-001-best.params'
+    names = [last, best, folder.newest() / 'params.params']
+    assert len({path.stat().st_ino for path in names}) == (1 if links else 3)
+    assert len({path.read_bytes() for path in names}) == 1 and not list(tmp_path.glob('.*'))
+    before = last.read_bytes()
+    loop.fit(Batches(), Batches(shuffle=False), epochs=5, hooks=hooks())
+    assert last.read_bytes() == before and (tmp_path / 'made-up-004.params').read_bytes() != before
+    assert folder.load_latest().step == loop.progress.step
+
+
+def test_files_that_differ_or_are_links_stay_as_they_are(tmp_path):
+    for name, content in (('a', b'x'), ('b', b'y'), ('c', b'x')):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / 'd').symlink_to('c')
+    share(tmp_path / 'a', tmp_path / 'b')
+    share(tmp_path / 'd', tmp_path / 'a')
+    share(tmp_path / 'none', tmp_path / 'a')
+    assert (tmp_path / 'b').read_bytes() == b'y' and (tmp_path / 'a').stat().st_nlink == 1
 
 
 class Rising:
@@ -449,7 +485,7 @@ class Rising:
         return {'top1': self.summaries / 10}
 
 
-def test_the_best_before_goes_with_its_optimizer_state(tmp_path, monkeypatch):
+def test_of_the_best_parameters_the_last_ones_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(Rising, 'summaries', 0)
     found = []
 
@@ -459,8 +495,7 @@ def test_the_best_before_goes_with_its_optimizer_state(tmp_path, monkeypatch):
 
     make_loop(scores=Rising).fit(Batches(count=4), Batches(count=4), epochs=3, hooks=[
         SaveParameters(tmp_path, 'made', 'up', frequency=0), Look()])
-    assert found == [[f'0.{epoch + 1}000-made-up-{epoch:03d}-best.{kind}' for kind in ('params', 'states')]
-                     for epoch in range(3)]
+    assert found == [[f'0.{epoch + 1}000-made-up-{epoch:03d}-best.params'] for epoch in range(3)]
     assert (tmp_path / 'best.params').resolve().name == '0.3000-made-up-002-best.params'
 
 
@@ -533,7 +568,7 @@ def test_two_machines_train_as_one_does(tmp_path):
         port = free.getsockname()[1]
     common = {**os.environ, 'DMLC_PS_ROOT_URI': '127.0.0.1', 'DMLC_PS_ROOT_PORT': str(port), 'DMLC_NUM_SERVER': '1',
               'DMLC_NUM_WORKER': '2', 'DMLC_INTERFACE': 'lo', 'DMLC_NODE_HOST': '127.0.0.1'}
-    machines = [subprocess.Popen([sys.executable, __file__, 'two machines', str(tmp_path)],
+    machines = [subprocess.Popen([sys.executable, __file__, str(tmp_path)],
                                  env={**common, 'DMLC_ROLE': role})
                 for role in ('scheduler', 'server', 'worker', 'worker')]
     try:
@@ -572,9 +607,10 @@ def test_mixed_precision_on_a_cpu_without_bfloat16_is_refused(monkeypatch):
 @needs_bfloat16
 def test_mixed_precision_on_a_cpu_learns():
     """In a process of its own, because MXNet turns mixed precision on for the whole of one."""
-    done = subprocess.run([sys.executable, __file__, 'mixed precision'], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    full, mixed, again = (float(value) for value in done.stdout.split())
+    done = Copy(print_losses_in_mixed_precision)
+    output = done.communicate()[0]
+    assert done.returncode == 0, output
+    full, mixed, again = (float(value) for value in output.splitlines()[-1].split())
     assert mixed == pytest.approx(full, rel=0.05) and mixed != full and again == mixed
 
 
@@ -621,7 +657,6 @@ def train_half_of_every_batch(folder):
 
 
 def print_losses_in_mixed_precision():
-    import tempfile
     full = make_loop(make_net(dropout=0.0)).fit(Batches(), epochs=3)[-1]['loss']
     loop = make_loop(make_net(dropout=0.0), amp=True)
     loop.fit(Batches(), epochs=2)
@@ -635,9 +670,4 @@ def print_losses_in_mixed_precision():
 
 
 if __name__ == '__main__':
-    if sys.argv[1] == 'mixed precision':
-        print_losses_in_mixed_precision()
-    elif sys.argv[1] == 'two machines':
-        train_half_of_every_batch(sys.argv[2])
-    else:
-        run_and_die(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    train_half_of_every_batch(sys.argv[1])

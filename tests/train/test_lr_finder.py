@@ -166,6 +166,7 @@ def test_the_picture_shows_the_whole_fall_and_the_foot_of_the_rise():
     assert 90 < low < 100.1 and 102.5 < high < 125
 
 
+@pytest.mark.draws
 def test_the_conclusion_is_the_flag_to_pass_and_the_curve_is_drawn(tmp_path):
     curve = find_rate(regression(), Rows(1), RangeTest(1e-6, 1e4))
     plot_rates(curve, tmp_path / 'lr_finder.png', title='a line')

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from loops import make_loop
 
+from gluon_action.data.loading.loader import Batch
+from gluon_action.data.transforms.scaling import Scaling
 from gluon_action.errors import UsageError
-from gluon_action.train.mixup import MixUp
+from gluon_action.train.mixup import CutMix, Mixtures, MixUp
 
 
 def test_mixup_mixes_samples_and_labels_alike():
@@ -50,3 +53,58 @@ def test_mixup_depends_on_its_generator_alone():
 def test_an_alpha_that_is_not_above_0_is_refused():
     with pytest.raises(UsageError, match='mixup-alpha'):
         MixUp(3, alpha=0)
+
+
+def test_cutmix_puts_one_rectangle_into_all_frames_and_segments_and_mixes_labels_by_its_area():
+    data = np.arange(4, dtype=np.float32).repeat(2)[:, None, None, None, None] * np.ones((1, 3, 5, 12, 20), np.float32)
+    rng, seen = np.random.default_rng(2), 0
+    for _ in range(20):
+        mixed, label = CutMix(4)(data, np.arange(4), rng, rows_per_sample=2)
+        assert mixed.shape == data.shape and mixed.dtype == label.dtype == np.float32
+        changed = (mixed != data)
+        for sample in range(4):
+            mask = changed[2 * sample, 0, 0]
+            assert (changed[2 * sample:2 * sample + 2] == mask).all()
+            assert label[sample, sample] == pytest.approx(1 - mask.mean())
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            if len(rows):
+                assert mask[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1].all()
+                other, = set(mixed[2 * sample][:, :, mask].ravel().tolist())
+                assert label[sample, int(other)] == pytest.approx(mask.mean())
+                seen += 1
+    assert seen > 20
+
+
+def test_each_batch_is_mixed_in_one_way_and_a_single_way_draws_as_it_would_alone():
+    data, label = np.random.default_rng(0).random((4, 3, 8, 8), np.float32), np.arange(4)
+    alone = MixUp(4, 0.4)(data, label, np.random.default_rng(3))
+    chained = Mixtures(4, [MixUp(4, 0.4)])(data, label, np.random.default_rng(3))
+    assert all((one == other).all() for one, other in zip(alone, chained))
+    both = Mixtures(4, [MixUp(4, 1.), CutMix(4, 1.)])
+    partly = 0
+    for seed in range(40):
+        mixed, _ = both(data, label, np.random.default_rng(seed))
+        same = np.isclose(mixed, data).reshape(4, -1).mean(axis=1)
+        partly += bool(((0 < same) & (same < 1)).any())
+    assert 5 < partly < 35
+
+
+def test_classes_count_by_their_weights():
+    weights = np.float32([2, 0.5, 1])
+    data, label = Mixtures(3, weights=weights)(np.zeros((3, 1)), np.arange(3.), np.random.default_rng(0))
+    assert label.dtype == np.float32 and (label == np.diag(weights)).all() and not data.any()
+
+
+@pytest.mark.parametrize('takes_pixels, mixup, dtype', [
+    (True, None, np.uint8), (False, None, np.float32), (True, MixUp(3, 0.4), np.float32)])
+def test_pixels_are_scaled_before_they_are_mixed_or_where_the_learner_cannot(takes_pixels, mixup, dtype):
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 3, 6, 6), dtype=np.uint8)
+    batch = Batch(pixels, np.array([0, 1, 2, 1], np.float32), [0, 1, 2, 3], [], Scaling(0.5, 0.25))
+    loop, seen = make_loop(mixup=mixup), []
+    loop.learner.takes_pixels = takes_pixels
+    gradients = loop.learner.gradients
+    loop.learner.gradients = lambda batch, **more: seen.append(batch) or gradients(batch, **more)
+    loop.step(batch)
+    assert seen[0].data.dtype == dtype and (seen[0].scaling is None) == (dtype == np.float32)
+    if dtype == np.float32:
+        assert np.abs(seen[0].data).max() <= 2  # numbers, not levels

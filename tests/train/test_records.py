@@ -1,36 +1,41 @@
+import functools
 import json
 import logging
+import math
 import os
 import re
 import struct
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import mxnet as mx
 import pytest
 from events import events_of, scalars_of
+from forking import Copy
 from loops import Batches, FailingBatches, make_loop
 from PIL import Image
 from tensorboardX.proto.event_pb2 import SessionLog
+from tqdm import tqdm
 
 from gluon_action.errors import OutputError, UnscoredError
 from gluon_action.train import loop as train_loop
 from gluon_action.train.hook import Hook
 from gluon_action.train.hooks import SaveCheckpoints
-from gluon_action.train.run import log as run_log
-from gluon_action.train.run import log_style
-from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.log import RunLog, drop_later
-from gluon_action.train.run.log_style import epoch_lines, rate_curve, rate_text
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
+from gluon_action.train.run.history import log as run_log
+from gluon_action.train.run.history import log_style
+from gluon_action.train.run.history.log import RunLog, drop_later
+from gluon_action.train.run.history.log_style import epoch_lines, rate_curve, rate_text
+from gluon_action.train.run.history.time_left import TimeLeft
 
-NUMBER = r'-?\d+\.\d{6}'
+NUMBER, PERCENT = r'-?\d+\.\d{6}', r'\d+\.\d\d'
 BATCH_LINE = re.compile(rf'Epoch\[(\d{{3}})\] Batch \[(\d{{4}})\]/\[(\d{{4}})\]\tSpeed: {NUMBER} samples/sec\t '
-                        rf'accuracy={NUMBER}\t loss={NUMBER}\t lr={NUMBER}$')
-LINES = (BATCH_LINE, re.compile(rf'\[Epoch \d{{3}}\] training: accuracy={NUMBER}\t loss={NUMBER}$'),
+                        rf'accuracy={PERCENT}\t loss={NUMBER}\t lr={NUMBER}(?:\t [\d.]+ s left)?$')
+LINES = (BATCH_LINE, re.compile(rf'\[Epoch \d{{3}}\] training: accuracy={PERCENT}\t loss={NUMBER}$'),
          re.compile(rf'\[Epoch \d{{3}}\] speed: \d+ samples/sec\ttime cost: {NUMBER}$'),
-         re.compile(rf'\[Epoch \d{{3}}\] validation: acc-top1={NUMBER} acc-top5={NUMBER} loss={NUMBER}$'),
-         re.compile(rf'Batch \[\d{{4}}\]/\[\d{{4}}\]: acc-top1={NUMBER} acc-top5={NUMBER}$'),
+         re.compile(rf'\[Epoch \d{{3}}\] validation: acc-top1={PERCENT} acc-top5={PERCENT} loss={NUMBER}$'),
+         re.compile(rf'Batch \[\d{{4}}\]/\[\d{{4}}\]: acc-top1={PERCENT} acc-top5={PERCENT}$'),
+         re.compile(r'\[Epoch \d{3}\] \d of 2 epochs done; waited \d+ % of the time for videos, \d+ % for the network'),
          re.compile(r'\[Epoch \d{3}\] 1 could not be read in (train|valid)\w+: clip.avi; failures.jsonl says why$'))
 
 
@@ -53,7 +58,7 @@ def test_the_log_has_gluoncvs_lines(run):
     assert all(any(form.match(line) for form in LINES) for line in lines)
     assert [BATCH_LINE.match(line).groups() for line in lines if line.startswith('Epoch[')] == [
         (epoch, batch, '0006') for epoch in ('000', '001') for batch in ('0001', '0003', '0005')]
-    assert sum(line.startswith('Batch [') for line in lines) == 6 and len(lines) == 6 + 6 + 6 + 4
+    assert sum(line.startswith('Batch [') for line in lines) == 6 and len(lines) == 6 + 6 + 2 + 6 + 4
 
 
 def test_lines_also_go_to_logging(tmp_path, caplog):
@@ -119,7 +124,7 @@ def test_an_epoch_that_goes_on_has_the_speed_of_its_rest(tmp_path, clock):
 def test_an_interval_of_zero_leaves_only_epochs(tmp_path):
     make_loop().fit(Batches(), epochs=2, hooks=[RunLog(tmp_path, log_interval=0, bar=False)])
     assert [record['kind'] for record in records_of(tmp_path / 'metrics.jsonl')] == ['epoch', 'epoch']
-    assert len((tmp_path / 'train.log').read_text().splitlines()) == 4
+    assert len((tmp_path / 'train.log').read_text().splitlines()) == 6
 
 
 def test_failures_are_listed_and_no_file_means_none(run, tmp_path_factory):
@@ -221,9 +226,59 @@ def test_epoch_lines_have_percent_and_seconds():
     record = {'epoch': 7, 'accuracy': 0.5, 'loss': 1.25, 'speed': 12.7, 'seconds': 3.5, 'val_top1': 0.25,
               'val_top5': 1.0, 'val_loss': 2.0}
     assert epoch_lines(record) == [
-        '[Epoch 007] training: accuracy=50.000000\t loss=1.250000',
+        '[Epoch 007] training: accuracy=50.00\t loss=1.250000',
         '[Epoch 007] speed: 12 samples/sec\ttime cost: 3.500000',
-        '[Epoch 007] validation: acc-top1=25.000000 acc-top5=100.000000 loss=2.000000']
+        '[Epoch 007] validation: acc-top1=25.00 acc-top5=100.00 loss=2.000000']
+
+
+def test_the_log_says_how_far_the_run_is_and_what_it_waited_for():
+    record = {'epoch': 1, 'seconds': 10., 'data_seconds': 9., 'device_seconds': 0.5}
+    said = log_style.LogStyle().progress_line(record, 8, 200.)
+    assert said == ('[Epoch 001] 2 of 8 epochs done; waited 90 % of the time for videos, 5 % for the network; 3 min 20 '
+                    's left')
+    assert log_style.LogStyle().progress_line(record, 2, 0.).endswith('for the network')
+    assert log_style.LogStyle().progress_line(record, math.inf, math.inf) == ''
+
+
+def test_what_is_left_is_told_by_the_pace_so_far(tmp_path, clock):
+    make_loop().fit(Batches(), epochs=3, hooks=[clock, RunLog(tmp_path, log_interval=0, bar=False)])
+    lines = [line for line in (tmp_path / 'train.log').read_text().splitlines() if 'epochs done' in line]
+    assert [line.partition('network')[2] for line in lines] == ['; 22.0 s left', '; 11.0 s left', '']
+
+
+def test_what_is_left_is_told_from_the_first_batches_on_and_counts_validations_once_they_are_known(tmp_path, clock):
+    make_loop().fit(Batches(), Batches(shuffle=False), epochs=3,
+                    hooks=[clock, RunLog(tmp_path, log_interval=2, bar=False)])
+    lines = [line for line in (tmp_path / 'train.log').read_text().splitlines() if 'lr=' in line or 'done' in line]
+    # 2 s a batch, 1 s of the last one, then 600 s of a validation
+    assert [line.rpartition('lr=')[2].partition('\t ')[2] or line.partition('network; ')[2] for line in lines] == [
+        '32.0 s left', '28.0 s left', '22.0 s left', '20 min 22 s left',
+        '20 min 19 s left', '20 min 15 s left', '20 min 11 s left', '10 min 11 s left',
+        '10 min 07 s left', '10 min 04 s left', '10 min 00 s left', '']
+
+
+def test_the_pace_is_that_of_the_last_batches():
+    left = TimeLeft(10, 100)
+    assert left.after(0, 0) == math.inf and TimeLeft(math.inf, 100).after(0, 1) == math.inf
+    for _ in range(20):
+        left.trained(10, 50.)
+    assert left.after(1, 50) == 850 * 5
+    for _ in range(20):
+        left.trained(10, 10.)
+    left.validation = 7.
+    assert left.after(1, 50) == 850 + 9 * 7 and left.after(10, 0) == 0
+
+
+def test_the_log_begins_with_its_header_and_warns_once(tmp_path, caplog):
+    records = RunLog(tmp_path, log_interval=0, bar=False, header=['command: x', 'data: y'])
+    with caplog.at_level(logging.INFO):
+        make_loop().fit(Batches(), epochs=1, hooks=[records])
+    assert (tmp_path / 'train.log').read_text().splitlines()[:2] == caplog.messages[:2] == ['command: x', 'data: y']
+    caplog.clear()
+    records = RunLog(tmp_path, log_interval=0, bar=False)
+    for line in ('twice', 'twice', 'once'):
+        records.warn(line)
+    assert caplog.messages == ['twice', 'once']
 
 
 def test_the_rate_curve_is_short_and_reaches_both_ends():
@@ -243,22 +298,21 @@ def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
         RunLog(tmp_path / 'missing')
 
 
+def train_with_a_bar(folder):
+    """The program of the next test."""
+    tqdm.__init__ = functools.partialmethod(tqdm.__init__, mininterval=0)
+    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
+    make_loop().fit(Batches(), Batches(), epochs=2, hooks=[RunLog(folder, log_interval=2)])
+
+
 def test_a_bar_takes_the_place_of_batch_lines_on_a_terminal(tmp_path):
     """With a pseudo terminal, as a user has."""
     import fcntl
     import pty
     import termios
-    program = ('import logging, sys\n'
-               'from loops import Batches, make_loop\n'
-               'from gluon_action.train.run.log import RunLog\n'
-               'logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)\n'
-               'records = RunLog(sys.argv[1], log_interval=2)\n'
-               'make_loop().fit(Batches(), Batches(), epochs=2, hooks=[records])\n')
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))  # a terminal has a size
-    environment = {**os.environ, 'TQDM_MININTERVAL': '0'}
-    child = subprocess.Popen([sys.executable, '-c', program, str(tmp_path)], stdout=theirs, stderr=theirs,
-                             env=environment)
+    child = Copy(train_with_a_bar, tmp_path, output=theirs)
     os.close(theirs)
     shown = b''
     while True:

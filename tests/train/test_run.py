@@ -11,9 +11,10 @@ from gluon_action.evaluate.scores.clip_scores import ClipScoring
 from gluon_action.train.hook import Hook
 from gluon_action.train.hooks import SaveCheckpoints, SaveParameters
 from gluon_action.train.run.by_steps import StepsStyle, fit_by_steps
-from gluon_action.train.run.folder import FolderMessages, SaveDir
-from gluon_action.train.run.log import RunLog
-from gluon_action.train.run.model_dir import ModelDir
+from gluon_action.train.run.folder.model_dir import ModelDir
+from gluon_action.train.run.folder.run_folder import FolderMessages
+from gluon_action.train.run.folder.save_dir import SaveDir
+from gluon_action.train.run.history.log import RunLog
 from gluon_action.train.run.run import Recipe, RunData, run
 
 MESSAGES = FolderMessages(

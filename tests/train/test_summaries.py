@@ -19,9 +19,9 @@ from gluon_action.data.flow.methods import flow_colors
 from gluon_action.errors import OutputError, UsageError
 from gluon_action.train.hook import Hook
 from gluon_action.train.loop import Loop
-from gluon_action.train.run.event_file import EventFile
-from gluon_action.train.run.log import RunLog
-from gluon_action.train.run.summaries import Summaries
+from gluon_action.train.run.history.event_file import EventFile
+from gluon_action.train.run.history.log import RunLog
+from gluon_action.train.run.history.summaries import Summaries
 
 
 def values_of(folder):
@@ -192,6 +192,15 @@ def test_a_run_that_goes_on_takes_back_what_came_later(tmp_path):
     events.begin(6)
     events.close()
     assert [event.step for event in events_of(tmp_path) if event.session_log.status == SessionLog.START] == [6]
+
+
+def test_a_run_that_starts_twice_in_a_second_keeps_what_it_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr('time.time', lambda: 1796066856.5)
+    for step in (1, 2):
+        events = EventFile(tmp_path)
+        events.scalars(step, {'a': 1.0})
+        events.close()
+    assert sorted(step for _, step, _ in scalars_of(tmp_path)) == [1, 2]
 
 
 def test_tags_stay_as_they_are(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 import tiny
-from small_runs import flags_of_run, here, texts
+from forking import Copy
+from report_runs import Page
+from small_runs import flags_of_run, here, slowly, texts
 
 from gluon_action import model_zoo
 from gluon_action.cli import train_recognizer as command
@@ -24,11 +27,12 @@ from gluon_action.data import by_name
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.engine import mxnet_distribution
 from gluon_action.errors import UsageError
+from gluon_action.evaluate.scores.files import read_scores
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.parts import build_recipe, open_datasets
 from gluon_action.train.recipes.recognizer import MESSAGES, open_folder, summary_lines
-from gluon_action.train.run.checkpoint import CheckpointDir
-from gluon_action.train.run.folder import check_same_data
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
+from gluon_action.train.run.folder.run_folder import check_same_data
 from gluon_action.train.run.run import TrainResult
 
 TRAIN = Path(__file__).parents[1] / 'support' / 'tiny.py'  # scripts/train_recognizer.py with a network of no time
@@ -93,7 +97,8 @@ def stop(process, when, how=signal.SIGKILL, delay=0.0):
 
 
 def after_step(folder, step):
-    return lambda: any(int(path.name[5:]) >= step for path in folder.glob('checkpoints/step-*'))
+    # One that is being put in another's place is named 'step-00000006.newer' for a moment.
+    return lambda: any(int(path.name[5:13]) >= step for path in folder.glob('checkpoints/step-*'))
 
 
 def said(folder):
@@ -112,13 +117,14 @@ def in_validation(folder, epoch, batch=1):
 def metrics(folder):
     """The records of a run, but for how long it took."""
     records = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key not in ('seconds', 'speed')} for record in records]
+    return [{key: value for key, value in record.items() if not key.endswith(('seconds', 'speed'))}
+            for record in records]
 
 
 def state(folder):
     """Contents of every file of parameters that a run leaves, its last checkpoint among them, by name."""
     newest = max(folder.glob('checkpoints/step-*'), key=lambda path: path.name)
-    files = [*folder.glob('*.params'), *folder.glob('*.states'), *newest.glob('*.params')]
+    files = [*folder.glob('*.params'), *newest.glob('*.params')]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -133,15 +139,16 @@ def test_a_run_leaves_what_the_readme_names(whole):
     folder, output = whole
     names = {path.name for path in folder.iterdir() if not path.name.startswith('events.out.tfevents')}
     record = json.loads((folder / 'metrics.jsonl').read_text().splitlines()[-1])
-    best = max((line for line in metrics(folder) if line['kind'] == 'epoch'), key=lambda line: line['val_top1'])
+    best = max((line for line in metrics(folder) if line['kind'] == 'epoch'),
+               key=lambda line: (line['val_top1'], -line['val_loss']))
     best_name = f'{best["val_top1"]:.4f}-custom-{MODEL}-{best["epoch"]:03d}-best'
-    assert names == {'history.png', 'train.log', 'metrics.jsonl', 'config.json', 'checkpoints', 'best.params',
-                     f'{best_name}.params', f'{best_name}.states', LAST, LAST.replace('.params', '.states')}
+    assert names == {'report.html', 'validation_scores.npz', 'history.png', 'train.log', 'metrics.jsonl', 'config.json',
+                     'checkpoints', 'best.params', LAST, f'{best_name}.params'}
     assert len(list(folder.glob('events.out.tfevents.*'))) == 1
     assert sorted(path.name for path in folder.glob('checkpoints/*')) == [f'step-{STEPS // 2:08d}', f'step-{STEPS:08d}']
     assert (folder / 'best.params').read_bytes() == (folder / f'{best_name}.params').read_bytes()
     assert record['kind'] == 'epoch' and record['epoch'] == 1 and record['step'] == STEPS
-    assert str(folder / 'history.png') in output and str(folder / 'best.params') in output
+    assert all(str(folder / name) in output for name in ('report.html', 'history.png', 'best.params'))
     assert '(3 views a video, 3x1 segments x crops: not comparable' in output
 
 
@@ -159,9 +166,52 @@ def test_the_log_has_gluoncvs_lines_and_no_speed_below_zero(whole):
     assert [line.split('\t')[0] for line in lines if line.startswith('Epoch[001]')] == [
         f'Epoch[001] Batch [{batch:04d}]/[0006]' for batch in range(6)]
     assert [line.split(': ')[0] for line in lines if line.startswith('[Epoch 001]')] == [
-        '[Epoch 001] training', '[Epoch 001] speed', '[Epoch 001] validation']
+        '[Epoch 001] training', '[Epoch 001] speed', '[Epoch 001] validation',
+        lines[-1]] and '2 of 2 epochs done' in lines[-1]
     speeds = [record.get('speed', 1) for record in map(json.loads, (whole[0] / 'metrics.jsonl').open())]
     assert min(speeds) > 0
+
+
+def test_the_log_begins_with_what_is_trained_on_what_by_what(whole, demo_appearance):
+    lines = (whole[0] / 'train.log').read_text().splitlines()
+    about = json.loads((whole[0] / 'config.json').read_text())
+    assert [line.split(':')[0] for line in lines[:5]] == ['command', 'data', 'classes', 'network', 'engine']
+    assert lines[0] == f'command: {about["command"]}'
+    assert f'24 training videos ({demo_appearance.train_list})' in lines[1]
+    assert lines[2].startswith('classes: 8') and f'network: {MODEL}, ' in lines[3]
+    assert f'mxnet {mx.__version__}' in lines[4]
+
+
+def test_the_command_in_config_json_gives_the_options_of_the_run(whole):
+    about = json.loads((whole[0] / 'config.json').read_text())
+    words = shlex.split(about['command'])
+    assert words[:2] == ['gluon-action', 'train'] and about['directory'] == os.getcwd()
+    again = dataclasses.asdict(command.config_from(command.parse_args(words[2:])))
+    assert {name: about['config'][name] for name, value in again.items() if value is not None} == {
+        name: value for name, value in again.items() if value is not None}
+
+
+def test_the_scores_of_the_best_epoch_are_kept_by_video(whole, demo_appearance):
+    best = [record for record in metrics(whole[0]) if record.get('best')][-1]
+    file = read_scores(whole[0])
+    keys = [line.split()[0] for line in demo_appearance.val_list.read_text().splitlines()]
+    assert file.keys == keys and file.scored.all() and file.kind == 'logits'
+    assert (file.scores.argmax(axis=1) == file.labels).mean() == pytest.approx(best['val_top1'])
+
+
+def test_the_page_of_a_run_shows_it_whole(whole):
+    page = Page(whole[0] / 'report.html')
+    assert all(map(page.has, ('curves', 'wrong', 'confusion', 'classes', 'calibration', 'time', 'data', 'command')))
+    assert all(source.startswith('data:') for source in page.fetched)
+
+
+def test_a_page_that_fails_fails_no_run(flags, folder, monkeypatch, caplog):
+    def fail(*args):
+        raise RuntimeError('no template')
+    monkeypatch.setattr('gluon_action.evaluate.report.page.render', fail)
+    assert here(flags, '--save-dir', folder, '--num-epochs', 1) == 0
+    assert 'report.html: cannot be written (RuntimeError: no template)' in caplog.text
+    assert (folder / 'best.params').exists() and not (folder / 'report.html').exists()
 
 
 def test_config_json_holds_choices_classes_lists_and_versions(whole, demo_appearance):
@@ -216,7 +266,7 @@ def test_print_config_says_what_would_run_and_writes_nothing(flags, tmp_path, mo
 def test_killed_within_an_epoch_with_workers_and_resumed_without(whole, flags, folder, caplog):
     rng = np.random.default_rng(0)
     flags = [*flags, '--save-dir', folder, '--checkpoint-steps', 1]
-    killed = start(flags, '-j', 2, pause=0.1)
+    killed = Copy(slowly, 0.1, flags, '-j', 2)
     stop(killed, after_step(folder, int(rng.integers(1, 5))), delay=rng.uniform(0, 0.2))
     assert killed.returncode == -signal.SIGKILL and not (folder / LAST).exists()
     caplog.set_level('INFO')
@@ -431,6 +481,9 @@ def test_other_data_are_told_from_the_same():
     now = {'lists': {'train': 'a', 'val': 'b'}, 'classes': ['x', 'y']}
     for before in ({}, now, {**now, 'lists': {'train': 'a'}}):  # the first is of an earlier version
         check_same_data(before, now, MESSAGES)
+    check_same_data(now, {**now, 'processes': 2}, MESSAGES)
+    with pytest.raises(UsageError, match='2 processes trained it together, and 1 would resume it; start 2'):
+        check_same_data({**now, 'processes': 2}, {**now, 'processes': 1}, MESSAGES)
     with pytest.raises(UsageError, match=r"the classes were \['y', 'x'\] and are \['x', 'y'\]"):
         check_same_data({**now, 'classes': ['y', 'x']}, now, MESSAGES)
 

@@ -35,14 +35,11 @@ from gluon_action.model_zoo import get_model, model_card
 from gluon_action.model_zoo.params_file import read_parameters
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes.config import TrainConfig
-from gluon_action.train.recipes.epic_classifier import (
-    ClassifierRecipe,
-    FirstBatches,
-    LightningRun,
-    train_in_versions,
-)
+from gluon_action.train.recipes.epic.classifier import ClassifierRecipe, train_in_versions
+from gluon_action.train.recipes.epic.first_batches import FirstBatches
+from gluon_action.train.recipes.epic.versions import LightningRun
 from gluon_action.train.recipes.parts import build_recipe
-from gluon_action.train.run.folder import check_same_data
+from gluon_action.train.run.folder.run_folder import check_same_data
 
 ROOT = Path(__file__).parents[2]
 TINY = ('--model', NAME, '--num_workers', '0', '--gpus', '0')

@@ -14,7 +14,7 @@ from gluon_action.errors import UsageError, WeightsError
 from gluon_action.files import file_sha256
 from gluon_action.model_zoo import get_model
 from gluon_action.nn import batch_norms
-from gluon_action.train.run.checkpoint import CheckpointDir
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 from gluon_action.train.run.warm_start import warm_start
 
 CLASSES = 3

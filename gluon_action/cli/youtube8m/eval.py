@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ... import options
 from ...evaluate.frame_features_config import FeatureEvaluation, check_evaluation
-from ...train.recipes.frame_features_config import FeatureTraining
+from ...train.recipes.frame_features.config import FeatureTraining
 from ..command import make_parser
 from .flags import OF_OTHERS, ignore, parse, prepare
 from .train import DEAD

@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
     from ...evaluate.scores.video_tags import UNREAD
     with tqdm(unit='video', disable=None) as bar:
         found = evaluate_stored(scoring_of(args, args.model_file, '--model_file', gpu=True), args.eval_data_pattern,
-                                top_k=args.top_k, progress=bar.update)
+                                top_k=args.top_k, progress=bar.update, keep=True)
     missing = found['expected'] - found['count']
     log.info('%d videos%s%s', found['count'], f', {missing} could not be read ({UNREAD})' if missing else '',
              f'; torn files: {found["torn"]}' if found['torn'] else '')

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 
 from ... import engine
+from ..parser import Parser
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def ignore(parser: argparse.ArgumentParser, flags: Mapping[str, str]) -> None:
                                 help=argparse.SUPPRESS)
 
 
-def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(parser: Parser, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read a command line.
 
     ``--flag``, ``--flag=True`` and ``--flag True`` turn on what is on or off, ``--flag=false``, ``--flag false`` and
@@ -47,18 +47,13 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
         With ``given``: dict of the options that the command line named, and their values.
     """
     known = parser._option_string_actions
-    # All flags in a row fill the screen, and what is wrong would stand below them.
-    parser.usage = parser.usage or '%(prog)s [--FLAG VALUE ...]'
     words = [_positive(word, known) for word in (sys.argv[1:] if argv is None else argv)]
     # What has a value already is given no default: so what is still this object was not named.
     unset = object()
     defaults = {action.dest: action.default for action in known.values() if action.default is not argparse.SUPPRESS}
     values, strange = parser.parse_known_args(words, argparse.Namespace(**dict.fromkeys(defaults, unset)))
     if strange:
-        flag = strange[0].split('=')[0]
-        close = difflib.get_close_matches(flag, [name for name, action in known.items()
-                                                 if action.help is not argparse.SUPPRESS], n=1)
-        parser.error(f'unrecognized arguments: {" ".join(strange)}' + (f'; did you mean {close[0]}?' if close else ''))
+        parser.refuse(strange)
     ignored = vars(values).pop('ignored', {})
     given = {name: value for name, value in vars(values).items() if value is not unset}
     for why in dict.fromkeys(ignored.values()):

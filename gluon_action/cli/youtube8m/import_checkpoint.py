@@ -58,7 +58,8 @@ def main(args: argparse.Namespace) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f'--train_dir {folder} is there already; name a new folder')
     flags.prepare()
-    from ...model_zoo.frame_features.stored import NAME, write_stored
+    from ...model_zoo.frame_features.stored.prefix import NAME
+    from ...model_zoo.frame_features.stored.writing import write_stored
     from ...model_zoo.importers.tensorflow import find_prefix
     from ...model_zoo.importers.youtube8m import read_network
     prefix = find_prefix(Path(args.checkpoint).expanduser())

@@ -4,7 +4,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...deploy.sharding.shards import Progress, Shard
+from ...deploy.sharding.shards import Progress
+from ...unfinished import Shard
 
 RAY_HELP = ("share the inputs out by Ray: local is the cores of this machine, auto or HOST:PORT a cluster whose "
             "machines see the same files (pip install 'gluon_action[ray]')")

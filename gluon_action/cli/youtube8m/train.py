@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Sequence
 
 from ... import options
-from ...train.recipes.frame_features_config import OF_DISTILLATION, FeatureTraining, check_config
+from ...train.recipes.frame_features.config import OF_DISTILLATION, FeatureTraining, check_config
 from ..command import make_parser
 from .flags import OF_OTHERS, ignore, parse, prepare
 
@@ -60,6 +60,6 @@ def run_training(config: FeatureTraining, args: argparse.Namespace) -> int:
     """Train as a configuration says, whose options in ``args.given`` were asked for."""
     check_config(config)
     prepare()
-    from ...train.recipes.frame_features import train
+    from ...train.recipes.frame_features.training import train
     print(train(config, args.given).summary())
     return 0

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from ... import options
-from ...train.recipes.frame_features_config import FeatureTraining
+from ...train.recipes.frame_features.config import FeatureTraining
 from .flags import parse
 from .train import run_training, training_parser
 

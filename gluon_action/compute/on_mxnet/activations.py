@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import mxnet as mx
+import numpy as np
 from mxnet import autograd
 
 from ...errors import UsageError
@@ -57,6 +58,12 @@ def outputs_of(net: mx.gluon.Block, blocks: Mapping[str, mx.gluon.Block], x: mx.
         stack.enter_context(autograd.pause(train_mode=False))
         net(x)
     return {name: outputs[name] for name in blocks if name in outputs}
+
+
+def outputs_on_cpu(net: mx.gluon.Block, blocks: Mapping[str, mx.gluon.Block],
+                   data: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the same as arrays, of a network whose parameters lie on the CPU."""
+    return {name: output.asnumpy() for name, output in outputs_of(net, blocks, mx.nd.array(data)).items()}
 
 
 @contextlib.contextmanager

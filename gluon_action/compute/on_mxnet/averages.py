@@ -1,11 +1,13 @@
 """Moving averages of everything a network consists of: what is evaluated in place of the last values."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import mxnet as mx
 import numpy as np
 
+from ... import engine
 from ...errors import CheckpointError, UsageError
 
 # Elements at a time, so that the differences need little memory.
@@ -22,6 +24,11 @@ class MovingAverages:
     decay : float
         Share of an average that an update keeps, in 0..1: ``average = decay * average + (1 - decay) * value``.
 
+    Attributes
+    ----------
+    aside : dict
+        Key -> the values on every device that are trained, while the network holds the averages; else empty.
+
     Raises
     ------
     UsageError
@@ -36,6 +43,7 @@ class MovingAverages:
         if not 0 <= decay < 1:
             raise UsageError(f'the share that moving averages keep must be in 0..1, got {decay}')
         self.params, self.decay = params, decay
+        self.aside: dict[str, list[mx.nd.NDArray]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -51,6 +59,24 @@ class MovingAverages:
                 # By the difference: decay and 1 - decay as float32 do not add up to 1, and after thousands of steps the
                 # average of a constant would be another one.
                 mx.nd.sgd_update(piece, piece - value[begin:begin + _PIECE], lr=1 - self.decay, wd=0., out=piece)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Let the network hold the averages within the block, on every device."""
+        self.aside = {key: [data.copy() for data in param.list_data()] for key, param in self.params.items()}
+        try:
+            for key, average in self._arrays.items():
+                self._put(key, [average] * len(self.aside[key]))
+            yield
+        finally:
+            for key, arrays in self.aside.items():
+                self._put(key, arrays)
+            self.aside = {}
+
+    def _put(self, key: str, arrays: list[mx.nd.NDArray]) -> None:
+        engine.make_writable(self.params[key])
+        for data, array in zip(self.params[key].list_data(), arrays):
+            array.copyto(data)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return copies of the averages by key."""

@@ -1,6 +1,7 @@
 """A Gluon network that learns: forward, backward and update on every device."""
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,9 @@ from mxnet import autograd
 from mxnet.contrib import amp as mixed_precision
 
 from ...data.loading.shards import shard_bounds
-from ...errors import CheckpointError, UsageError
 from ..learner import Learner, LearnerState, Shard
 from ..losses import count_correct
+from ..optimizers import check_limits
 from .activations import endpoints_of, outputs_of
 from .averages import MovingAverages
 from .optimizer_state import restore_trainer_state, trainer_state
@@ -94,6 +95,8 @@ class GluonLearner(Learner):
         When an argument is invalid, or nothing is left to train.
     """
 
+    takes_pixels = True
+
     def __init__(self, net: mx.gluon.HybridBlock, optimizer: str, optimizer_params: dict[str, Any], *, loss: Callable,
                  contexts: Sequence[mx.Context], rows_per_sample: int = 1, val_crops: int = 1, accumulate: int = 1,
                  kvstore: str | mx.kv.KVStore | None = None, clip_grad: float = 0, clip_norm: float = 0,
@@ -104,8 +107,7 @@ class GluonLearner(Learner):
         self.rows_per_sample, self.val_crops, self.accumulate = rows_per_sample, val_crops, accumulate
         self.clip_norm, self.clip_each, self.l1, self.amp, self.dtype = clip_norm, clip_each, l1, amp, dtype
         self.sum_devices, self.stored_teacher = sum_devices, stored_teacher
-        if clip_each < 0:
-            raise UsageError(f"the limit of each parameter's gradient must be 0 (none) or more, got {clip_each}")
+        check_limits(clip_each=clip_each)
         self.validation_loss = loss.plain() if hasattr(loss, 'plain') else loss
         set_precision([net] if teacher is None else [net, teacher], contexts, dtype, amp)
         self._params = unique_parameters(net)
@@ -165,6 +167,9 @@ class GluonLearner(Learner):
                                       self.validation_loss(mx.nd, logits, y, dense=label.ndim == 2).sum()))
         return shards
 
+    def settle(self):
+        """Do nothing: the network is what learns."""
+
     def wait(self):
         """Wait for MXNet's engine."""
         mx.nd.waitall()
@@ -173,20 +178,23 @@ class GluonLearner(Learner):
         """Return copies of what a parameter file holds."""
         return arrays_of(self.net)
 
+    def showing_averages(self):
+        """Let the network hold the moving averages, if there are any."""
+        return contextlib.nullcontext() if self.averages is None else self.averages.shown()
+
     def state(self):
         """Return a copy of parameters, optimizer and statistics."""
-        statistics = [{name: param.list_data()[device].asnumpy() for name, param in self._params.items()
+        aside = self.averages.aside if self.averages is not None else {}
+        data = {name: aside.get(name) or param.list_data() for name, param in self._params.items()}
+        statistics = [{name: data[name][device].asnumpy() for name, param in self._params.items()
                        if not param._differentiable} for device in range(1, len(self.contexts))]
-        params = {name: param.list_data()[0].asnumpy() for name, param in self._params.items()}
+        params = {name: arrays[0].asnumpy() for name, arrays in data.items()}
         averages = {} if self.averages is None else self.averages.arrays()
         return LearnerState(params, *self.optimizer_state(), statistics, averages)
 
     def load(self, state):
         """Continue from a state; see `Learner`."""
-        differing = sorted(set(state.params) ^ set(self._params))
-        if differing:
-            raise CheckpointError(f'the checkpoint is of another network: {len(differing)} parameters are in one of '
-                                  f'the two only, {differing[0]} among them')
+        state.check_network(self._params)
         for name, param in self._params.items():
             restore_parameter(name, param, state.params[name])
         for device, statistics in zip(range(1, len(self.contexts)), state.statistics):
@@ -239,7 +247,9 @@ class GluonLearner(Learner):
         else:
             pieces = [(batch.data[rows_of], batch.label[samples]) for rows_of, samples in zip(
                 _slices(batch.data, len(self.contexts), rows), _slices(batch.label, len(self.contexts)))]
-        return [(mx.nd.array(data, ctx=context), mx.nd.array(label, ctx=context), label)
+        scaling = getattr(batch, 'scaling', None)
+        return [(mx.nd.array(data, ctx=context) if scaling is None else _scaled(data, scaling, context),
+                 mx.nd.array(label, ctx=context), label)
                 for (data, label), context in zip(pieces, self.contexts)]
 
     def _logits(self, net, x):
@@ -293,6 +303,15 @@ class _GluonShard(Shard):
     @property
     def correct(self):
         return int(self.hits.asscalar())
+
+
+def _scaled(pixels: np.ndarray, scaling, context) -> mx.nd.NDArray:
+    """Copy pixels uint8 to a device, a quarter of the bytes of floats, and scale them there."""
+    there = mx.nd.empty(pixels.shape, ctx=context, dtype=np.uint8)
+    there[:] = pixels
+    shape = (1, -1, *[1] * (pixels.ndim - 2))
+    factor, offset = (mx.nd.array(value, ctx=context).reshape(shape) for value in scaling.affine(pixels.shape[1]))
+    return mx.nd.broadcast_add(mx.nd.broadcast_mul(there.astype(np.float32), factor), offset)
 
 
 def _slices(array: np.ndarray, devices: int, rows: int = 1) -> list[slice]:

@@ -1,7 +1,7 @@
 """A Gluon trainer's optimizer state as named arrays and plain numbers, without pickle."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import mxnet as mx
@@ -58,14 +58,7 @@ def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], array
         When the state is of another optimizer, of other parameters, or of other shapes.
     """
     optimizer = trainer.optimizer
-    _check(numbers)
-    if numbers['optimizer'] != type(optimizer).__name__:
-        raise CheckpointError(f'the optimizer state is of {numbers["optimizer"]}, this run uses '
-                              f'{type(optimizer).__name__}; use the same, or start from the parameters alone')
-    unknown = sorted(({key.rsplit('#', 1)[0] for key in arrays} | set(numbers['counts'])) - set(names))
-    if unknown:
-        raise CheckpointError(f'the optimizer state holds {unknown[:3]}, which this run does not train; '
-                              f'resume with the arguments of the run that saved it')
+    check_state(arrays, numbers, names, type(optimizer).__name__)
     indices = {name: index for index, name in enumerate(names)}
     for device, (context, updater) in enumerate(zip(trainer._contexts, trainer._updaters)):
         updater.states.clear()
@@ -87,7 +80,50 @@ def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], array
         setattr(scaler, key, value)
 
 
-def _check(numbers: Any) -> None:
+def check_state(arrays: Mapping[str, np.ndarray], numbers: Any, names: Sequence[str], optimizer: str) -> None:
+    """Refuse a state that is not of this optimizer and these parameters.
+
+    Parameters
+    ----------
+    arrays, numbers
+        What `trainer_state` returned, or claims to be it.
+    names : sequence of str
+        Of the parameters that are trained.
+    optimizer : str
+        What MXNet calls it.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    _check_numbers(numbers)
+    if numbers['optimizer'] != optimizer:
+        raise CheckpointError(f'the optimizer state is of {numbers["optimizer"]}, this run uses {optimizer}; use the '
+                              'same, or start from the parameters alone')
+    unknown = sorted(({key.rsplit('#', 1)[0] for key in arrays} | set(numbers['counts'])) - set(names))
+    if unknown:
+        raise CheckpointError(f'the optimizer state holds {unknown[:3]}, which this run does not train; '
+                              f'resume with the arguments of the run that saved it')
+
+
+def state_array(arrays: Mapping[str, np.ndarray], name: str, place: str, shape: tuple[int, ...],
+                dtype: type) -> np.ndarray:
+    """Return what an optimizer remembers of the parameter `name` in one place of its state.
+
+    Raises
+    ------
+    CheckpointError
+        When it is not there, or of another shape or type.
+    """
+    saved = arrays.get(f'{name}#{place}')
+    if saved is None or saved.shape != shape or saved.dtype != dtype:
+        got = 'nothing' if saved is None else f'{saved.dtype} {saved.shape}'
+        raise CheckpointError(f'the optimizer state of {name} is {got}, this run needs {np.dtype(dtype)} {shape}; '
+                              'resume with the arguments of the run that saved it')
+    return saved
+
+
+def _check_numbers(numbers: Any) -> None:
     """Refuse numbers that `trainer_state` never returns: they become attributes of the optimizer."""
     scaler = numbers.get('loss_scaler', {}) if isinstance(numbers, dict) else None
     if not (isinstance(numbers, dict) and isinstance(numbers.get('optimizer'), str)
@@ -118,9 +154,4 @@ def _leaves(state: Any, place: str = '0') -> Iterator[tuple[str, mx.nd.NDArray]]
 
 def _fill(state: Any, name: str, arrays: dict[str, np.ndarray]) -> None:
     for place, leaf in _leaves(state):
-        saved = arrays.get(f'{name}#{place}')
-        if saved is None or saved.shape != leaf.shape or saved.dtype != leaf.dtype:
-            got = 'nothing' if saved is None else f'{saved.dtype} {saved.shape}'
-            raise CheckpointError(f'the optimizer state of {name} is {got}, this run needs {leaf.dtype.__name__} '
-                                  f'{leaf.shape}; resume with the arguments of the run that saved it')
-        leaf[:] = saved
+        leaf[:] = state_array(arrays, name, place, leaf.shape, leaf.dtype)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import mxnet as mx
 import numpy as np
 
+from ...nn import SizedBlock
 
-class Renormalised(mx.gluon.HybridBlock):
+
+class Renormalised(SizedBlock):
     """A network that is given frames as another network's card normalises them.
 
     Parameters
@@ -33,6 +35,10 @@ class Renormalised(mx.gluon.HybridBlock):
                 'shift', ((mean - wanted.mean) / wanted.std).reshape(axes).astype(np.float32))
         self.initialize(ctx=list(contexts))
         self.net = net
+
+    def _fit(self, size):
+        # Networks of frames have paddings of their own, whatever the size.
+        return (self.net.lay_out(size), self._plans_inside()) if isinstance(self.net, SizedBlock) else (size, ())
 
     def hybrid_forward(self, F, x, scale, shift):
         """Score frames or clips."""

@@ -9,9 +9,10 @@ import numpy as np
 
 from ...data.loading.shards import shard_bounds
 from ...errors import ModelError
+from ..scorer import Scorer
 
 
-class GluonScorer:
+class GluonScorer(Scorer):
     """Scores rows of input.
 
     Parameters
@@ -28,6 +29,7 @@ class GluonScorer:
 
     def __init__(self, net: Callable, contexts: Sequence[mx.Context], *, rows: int = 1, dtype: str = 'float32'):
         self.net, self.contexts, self.rows, self.dtype = net, list(contexts), rows, dtype
+        self.num_devices = len(self.contexts)
         self._inputs: dict[mx.Context, mx.nd.NDArray] = {}  # the largest so far
 
     def __call__(self, data: np.ndarray) -> Callable[[], np.ndarray]:

@@ -5,18 +5,34 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ...nn import SizedBlock
+from ...nn import Composed, LayerNorm, SizedBlock
 from ..graph import Graph, read_graph
 
 #: What MXNet raises where a network does not take an input.
 EngineError = mx.MXNetError
 
 
-def trace(net: gluon.HybridBlock, shape: tuple[int, ...], input_name: str = 'data') -> Graph:
-    """Return the operators of a network for an input of a shape; nothing is computed."""
+def trace(net: gluon.HybridBlock, shape: tuple[int, ...], input_name: str = 'data', *, training: bool = False) -> Graph:
+    """Return the operators of a network for an input of a shape; nothing is computed.
+
+    Parameters
+    ----------
+    training : bool
+        Trace what the network trains by, where that differs from what it is exported as: random frames, and statistics
+        of other kinds (see `Composed`). Dropout and batch normalisation are there in both.
+    """
     if isinstance(net, SizedBlock):
         net.plan_for(*shape[2:])
-    return read_graph(net(mx.sym.var(input_name)), **{input_name: tuple(shape)})
+    x = mx.sym.var(input_name)
+    # A network that leaves as operators says so in its own forward, which is passed by.
+    symbol = gluon.HybridBlock.forward(net, x) if training and _trains_otherwise(net) else net(x)
+    return read_graph(symbol, **{input_name: tuple(shape)})
+
+
+def _trains_otherwise(net: gluon.HybridBlock) -> bool:
+    layers = []
+    net.apply(lambda layer: layers.append(layer) if isinstance(layer, Composed) else None)
+    return not all(isinstance(layer, LayerNorm) for layer in layers)  # which is faster as one operator elsewhere
 
 
 def weights(net: gluon.HybridBlock) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from mxnet.contrib import amp as mixed_precision
 
 from ... import engine
 from ...errors import UsageError
-from ..optimizers import OPTIMIZERS
+from ..optimizers import OPTIMIZERS, check_limits
 
 KVSTORES = ('local', 'device', 'dist_sync', 'dist_sync_device')
 DTYPES = ('float32', 'float64', 'float16')
@@ -39,10 +39,7 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
         reason = '; asynchronous ones keep the optimizer to themselves, so that its state cannot be saved' \
             if 'async' in kind else ''
         raise UsageError(f'--kvstore {kind!r} is not one of {", ".join(KVSTORES)}{reason}')
-    if clip_grad < 0:
-        raise UsageError(f'--clip-grad must be 0 (no limit) or more, got {clip_grad}')
-    if clip_norm < 0:
-        raise UsageError(f'--clip-norm must be 0 (no limit) or more, got {clip_norm}')
+    check_limits(clip_grad=clip_grad, clip_norm=clip_norm)
     optimizer_params = {**optimizer_params, 'multi_precision': dtype == 'float16'}
     if clip_grad:
         optimizer_params['clip_gradient'] = clip_grad
@@ -52,17 +49,21 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
         mx.optimizer.create(optimizer, **optimizer_params)
     trainer = mx.gluon.Trainer(list(params), made, kvstore=store, update_on_kvstore=False)
     # Gluon lets the optimizer ask the parameters, which are the user's and may be trained otherwise later.
-    made.param_dict = {index: _Multipliers(param.lr_mult, 0. if no_wd and _SPARED.search(param.name) else param.wd_mult)
-                       for index, param in made.param_dict.items()}
+    made.param_dict = {index: multipliers_of(param, no_wd) for index, param in made.param_dict.items()}
     return trainer, 1 if isinstance(store, str) else store.num_workers
 
 
 @dataclass(frozen=True)
-class _Multipliers:
+class Multipliers:
     """Factors of learning rate and weight decay of one parameter."""
 
     lr_mult: float
     wd_mult: float
+
+
+def multipliers_of(param: mx.gluon.Parameter, no_wd: bool = False) -> Multipliers:
+    """Return the factors of a parameter; with `no_wd` beta, gamma and bias are spared the weight decay."""
+    return Multipliers(param.lr_mult, 0. if no_wd and _SPARED.search(param.name) else param.wd_mult)
 
 
 def open_store(kind: str | None) -> mx.kv.KVStore | str | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import OutputError, UsageError
 from ...files import output_errors, put_folder, to_json
-from ..tfrecords.feature_messages import dequantize, make_frame_record, make_video_record, quantize
+from ..tfrecords.features.feature_messages import dequantize, make_frame_record, make_video_record, quantize
 from ..tfrecords.framing import RecordWriter
 
 #: Name of the data set that `make_feature_demo` makes.

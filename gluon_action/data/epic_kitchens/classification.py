@@ -1,7 +1,7 @@
 """EPIC-KITCHENS: actions in kitchens, filmed from the head (Damen et al. 2022, arXiv:2006.13256)."""
 from __future__ import annotations
 
-from ..lists.epic import NAME_PATTERN
+from ..lists.published.epic import NAME_PATTERN
 from ..video_dataset import Preset, VideoClsCustom
 
 __all__ = ['EpicKitchens']

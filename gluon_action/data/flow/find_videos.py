@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...errors import UsageError
 from ..lists.annotations import list_videos
-from ..lists.file_kinds import IMAGE_EXTENSIONS, is_hidden
-from .folder import MANIFEST, flow_name, is_video_name
+from ..lists.folders.video_folders import LeftOut, videos_below
+from .folder import flow_name, is_video_name
 
 
 def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, list_format: str = 'auto',
@@ -35,7 +35,7 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
     UsageError
         When there is nothing, or two videos (``a.mp4`` and ``a.avi``) have one name.
     AnnotationError
-        When a list cannot be read.
+        When a list or a folder cannot be read.
     """
     videos: dict[str, str] = {}
     for source in map(os.fspath, sources):
@@ -43,7 +43,7 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
         if not os.path.exists(source) and '*' not in source and not is_video_name(source):
             raise UsageError(f'{source}: there is no such list or folder; pass videos, folders with them, or lists')
         reading = dict(list_format=list_format, multi_label=multi_label, list_encoding=list_encoding)
-        for path, name in _videos_of(source, os.path.expanduser(data_dir), reading):
+        for path, name in videos_of(source, os.path.expanduser(data_dir), reading):
             name = flow_name(name)
             if name.split('/')[0] in ('.', '..'):
                 raise UsageError(f'{path} lies outside {data_dir or "the current folder"}, so its flow has no place '
@@ -60,11 +60,11 @@ def find_videos(sources: Sequence[str | os.PathLike], data_dir: str = '', *, lis
     return videos
 
 
-def _videos_of(source: str, data_dir: str, reading: dict) -> Iterator[tuple[str, str]]:
-    """(path, name) of all that a source means."""
+def videos_of(source: str, data_dir: str, reading: dict) -> Iterator[tuple[str, str]]:
+    """(path, name) of all that a source means; the name is the path below the folder that was given, if it is there."""
     if is_video_name(source) and not os.path.isdir(source):
         yield source, os.path.basename(source)
-    elif os.path.isdir(source) and reading['list_format'] == 'auto':
+    elif not is_list(source, reading['list_format']):
         yield from _videos_below(source)
     else:
         for path in list_videos(source, data_dir, **reading):
@@ -72,16 +72,14 @@ def _videos_of(source: str, data_dir: str, reading: dict) -> Iterator[tuple[str,
             yield path, os.path.relpath(path, data_dir) if inside else path
 
 
+def is_list(source: str, list_format: str) -> bool:
+    """Whether a source is a list: a folder is one where its format is named."""
+    return list_format != 'auto' if os.path.isdir(source) else not is_video_name(source)
+
+
 def _videos_below(top: str) -> Iterator[tuple[str, str]]:
-    for folder, subfolders, files in os.walk(top, followlinks=True):
-        if MANIFEST in files:  # flow that was extracted into the same tree
-            subfolders.clear()
-            continue
-        subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
-        if any(name.lower().endswith(IMAGE_EXTENSIONS) for name in files):
-            below = os.path.relpath(folder, top)
-            yield folder, below if below != '.' else os.path.basename(os.path.abspath(top))
-        for name in sorted(files):
-            if is_video_name(name) and not is_hidden(name):
-                path = os.path.join(folder, name)
-                yield path, os.path.relpath(path, top)
+    left_out = LeftOut()
+    for path in videos_below(top, left_out, flow=False):  # flow may have been extracted into the same tree
+        name = os.path.relpath(path, top)
+        yield path, name if name != '.' else os.path.basename(os.path.abspath(top))
+    left_out.say(top)

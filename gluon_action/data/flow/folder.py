@@ -9,9 +9,9 @@ import numpy as np
 from ...array_files import read_npz
 from ...errors import UsageError, VideoReadError
 from ...files import open_file, parse_json
-from ..lists.file_kinds import VIDEO_EXTENSIONS
-from ..reading.decoders import Finish
-from ..reading.frame_folder import FrameFolder
+from ..lists.folders.file_kinds import VIDEO_EXTENSIONS
+from ..reading.decoders.frame_folder import FrameFolder
+from ..reading.decoders.pyav_video import Finish
 
 #: Says how the flow beside it was made; written last, so that a folder with it is whole.
 MANIFEST = 'flow.json'
@@ -138,7 +138,10 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
 
 def _pattern_in(path: str) -> str:
     """The pattern whose pictures a folder holds; the first one when it holds none."""
-    try:
+    for pattern in PATTERNS.values():
+        if any(os.path.exists(os.path.join(path, pattern % ('x', number))) for number in (1, 0)):
+            return pattern
+    try:  # numbers that begin elsewhere, or have more digits
         names = os.listdir(path)
     except OSError as error:
         raise VideoReadError(path, 'auto', f'the folder cannot be listed: {error.strerror}') from error

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import AnnotationError, UsageError
-from .epic import is_epic
+from ...files import file_sha256
+from ..reading.part import VideoPart, fragment_of, whole_or_part
+from .classes.labels import check_base, check_range, number_labels
+from .classes.numbering import settle_names
+from .folders.places import FlowPlaces, Places
 from .formats import FORMATS, parse_list
-from .labels import check_base, check_range, number_labels
-from .numbering import settle_names
-from .places import FlowPlaces, Places
-from .question import SPLITS, Entry, ParsedList, Question, where
+from .published.epic import is_epic
+from .question import SPLITS, ParsedList, Question, where
 from .text import check_encoding, readings, say_readings, undecoded
 
 __all__ = ['FORMATS', 'Sample', 'VideoList', 'list_videos', 'read_annotations']
@@ -166,7 +168,8 @@ def read_annotations(setting: str, root: str = '', *, list_format: str = 'auto',
     else:
         places = Places(parsed.root or root, video_ext, prefer_files, inside=parsed.root is None)
     samples = [Sample(path=places.find(entry, must_exist), label=numbers if multi_label else numbers[0],
-                      num_frames=places.num_frames(entry), line=entry.line, source=entry.source, key=_key(entry),
+                      num_frames=places.num_frames(entry), line=entry.line, source=entry.source,
+                      key=entry.path + fragment_of(entry),
                       start=entry.start, end=entry.end, first=entry.first, last=entry.last)
                for entry, numbers in zip(parsed.entries, labels)]
     if list_encoding is None:
@@ -186,6 +189,20 @@ def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', mult
     AnnotationError
         When the list cannot be read for any split.
     """
+    return list(dict.fromkeys(map(os.fspath, list_parts(
+        setting, root, list_format=list_format, multi_label=multi_label, video_ext=video_ext,
+        list_encoding=list_encoding))))
+
+
+def list_parts(setting: str, root: str = '', *, list_format: str = 'auto', multi_label: bool = False,
+               video_ext: str = 'mp4', list_encoding: str | None = None) -> list[str | VideoPart]:
+    """Paths of the videos that a list names, as `list_videos`, and where it names parts of them these; each once.
+
+    Raises
+    ------
+    AnnotationError
+        When the list cannot be read for any split.
+    """
     setting, root = os.path.expanduser(str(setting)), os.path.expanduser(str(root))
     _check_present(setting)
     videos, troubles = {}, []
@@ -196,7 +213,8 @@ def list_videos(setting: str, root: str = '', *, list_format: str = 'auto', mult
             troubles.append(error)
             continue
         places = Places(parsed.root or root, video_ext, prefer_files=False, inside=parsed.root is None)
-        videos |= dict.fromkeys(places.find(entry, must_exist=False) for entry in parsed.entries)
+        videos |= dict.fromkeys(whole_or_part(places.find(entry, must_exist=False), entry, is_epic(parsed.format))
+                                for entry in parsed.entries)
     if not videos:
         raise troubles[0] if troubles else AnnotationError(f'{setting}: lists no videos')
     return list(videos)
@@ -229,16 +247,6 @@ def _check_decoded(samples: list[Sample], root: str) -> None:
                           f'{say_readings(doubtful[0].key)}')
 
 
-def _key(entry: Entry) -> str:
-    if (entry.first, entry.last) != (None, None):
-        numbers = ('' if number is None else str(number) for number in (entry.first, entry.last))
-        return f'{entry.path}#f={",".join(numbers)}'
-    if entry.start is None and entry.end is None:
-        return entry.path
-    bounds = (f'{time:g}' if time is not None else '' for time in (entry.start, entry.end))
-    return f'{entry.path}#t={",".join(bounds)}'
-
-
 def _check_repeats(samples: list[Sample], two_labels: bool) -> None:
     """Warn of a video that is listed twice, and refuse it with two labels, or with `two_labels` warn of that too."""
     seen: dict[tuple, Sample] = {}
@@ -267,7 +275,6 @@ def _check_repeats(samples: list[Sample], two_labels: bool) -> None:
 
 def _digest(parsed: ParsedList, samples: list[Sample]) -> str:
     if len(parsed.files) == 1 and os.path.isfile(parsed.files[0]):
-        with open(parsed.files[0], 'rb') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest()
+        return file_sha256(parsed.files[0])
     text = '\n'.join(f'{sample.key}\t{sample.label}' for sample in samples)
     return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()

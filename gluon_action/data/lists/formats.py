@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from ...errors import AnnotationError, UsageError
-from . import official
-from .bounds import bounds_among
-from .class_folders import parse_folder
-from .column_names import COLUMN_NAMES, plain_title
-from .columns import (
+from .classes.labels import are_names, labels_in, named
+from .classes.several_labels import refuse_several_labels
+from .folders.class_folders import parse_folder
+from .published import hmdb51, kinetics, something_something, ucf101
+from .published.epic import parse_epic
+from .question import Entry, ParsedList, Question, where
+from .tables.bounds import bounds_among
+from .tables.column_names import COLUMN_NAMES, plain_title
+from .tables.columns import (
     by_usual_name,
     class_name_in,
     delimiter_of,
@@ -24,9 +28,7 @@ from .columns import (
     split_row,
     unused_columns,
 )
-from .epic import parse_epic
-from .labels import are_names, labels_in, named
-from .plain_rows import (
+from .tables.plain_rows import (
     frame_count,
     label_tail,
     names_by_number,
@@ -36,8 +38,6 @@ from .plain_rows import (
     parse_path_label,
     row_by_name,
 )
-from .question import Entry, ParsedList, Question, where
-from .several_labels import refuse_several_labels
 from .text import is_integer, load_json
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def detect_format(question: Question) -> str:
     """Name of the format that a list looks like."""
     setting = question.setting
     if os.path.isdir(setting) or '*' in setting:
-        return 'hmdb51' if '*' in setting or official.hmdb51_files(setting) else 'folder'
+        return 'hmdb51' if '*' in setting or hmdb51.hmdb51_files(setting) else 'folder'
     if not question.lines:
         raise AnnotationError(f'{setting}: lists no videos; the file is empty')
     if question.json is not None:
@@ -78,15 +78,17 @@ def detect_format(question: Question) -> str:
         keys = {plain_title(key) for key in first} if isinstance(first, dict) else set()
         of_something = 'id' in keys and ('template' in keys or not keys & {*_PATH_NAMES, 'label', 'labels'})
         return 'somethingsomethingv2' if of_something else 'json'
-    if official.looks_like_something_v1(question):
+    if something_something.looks_like_something_v1(question):
         return 'somethingsomethingv1'
+    if hmdb51.looks_like_hmdb51(question):
+        return 'hmdb51'
     delimiter = delimiter_of(question.lines, question.multi_label)
     names = header_of(question.lines, delimiter)
     if names:
         return 'kinetics' if 'youtube_id' in names else 'table' if 'path' in names else 'epic'
     if question.multi_label:
         return _detect_multi_label(question, delimiter)
-    if official.looks_like_ucf101(question):
+    if ucf101.looks_like_ucf101(question):
         return 'ucf101'
     if delimiter is None:
         columns = Counter(_columns(text) for _, text in question.lines)
@@ -172,12 +174,9 @@ def _entry_of(question: Question, row: dict, line: int, labels: tuple[str, ...])
     if not labels:
         raise AnnotationError(f'{place}: has no label')
     frames = row.get('num_frames')
-    start, end, in_frames = bounds_among(frozenset(row)).part(row, place)
-    first = last = None
-    if in_frames:  # of entries, frames count from 1, and the last is in the part
-        first, last, start, end = (start or 0) + 1, end, None, None
     return Entry(row['path'], labels, question.setting, line,
-                 None if frames in (None, '') else frame_count(str(frames), place), start, end, first=first, last=last)
+                 None if frames in (None, '') else frame_count(str(frames), place),
+                 **bounds_among(frozenset(row)).of_entry(row, place))
 
 
 _PATH_NAMES = COLUMN_NAMES['path']
@@ -188,11 +187,11 @@ FORMATS: dict[str, Callable[[Question], ParsedList]] = {
     'path_label': parse_path_label,
     'table': _parse_table,
     'folder': parse_folder,
-    'ucf101': official.parse_ucf101,
-    'hmdb51': official.parse_hmdb51,
-    'kinetics': official.parse_kinetics,
-    'somethingsomethingv1': official.parse_something_v1,
-    'somethingsomethingv2': official.parse_something,
+    'ucf101': ucf101.parse_ucf101,
+    'hmdb51': hmdb51.parse_hmdb51,
+    'kinetics': kinetics.parse_kinetics,
+    'somethingsomethingv1': something_something.parse_something_v1,
+    'somethingsomethingv2': something_something.parse_something,
     'epic': parse_epic,
     'epic:verb': functools.partial(parse_epic, kind='verb'),
     'epic:noun': functools.partial(parse_epic, kind='noun'),

@@ -5,11 +5,11 @@ import os
 import re
 
 from ...errors import AnnotationError
-from .column_names import plain_title
-from .columns import by_usual_name, class_name_in, delimiter_of, header_of, label_cell, table_rows
 from .formats import detect_format, parse_list
-from .plain_rows import names_by_number
 from .question import Question, where
+from .tables.column_names import plain_title
+from .tables.columns import by_usual_name, class_name_in, delimiter_of, header_of, label_cell, table_rows
+from .tables.plain_rows import names_by_number
 from .text import is_integer
 
 _PLAIN_FORMATS = ('gluoncv', 'path_label', 'folder')

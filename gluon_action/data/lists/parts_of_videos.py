@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from ...errors import AnnotationError, UsageError
 from ..reading.video_reader import VideoReader
-from .bounds import bounds_among
-from .class_files import ClassNames
-from .column_names import plain_title
-from .labels import MOST_CLASSES
+from .classes.class_files import ClassNames
+from .classes.labels import MOST_CLASSES
+from .folders.places import Places
 from .part_rows import EXPECTED, labels_of, read_rows
-from .places import Places
 from .question import Entry, where
+from .tables.bounds import bounds_among
+from .tables.column_names import plain_title
 from .text import is_integer
 
 UNITS = ('seconds', 'frames')

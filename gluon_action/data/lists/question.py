@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .class_files import names_beside
-from .column_names import is_header
+from .classes.class_files import names_beside
+from .tables.column_names import is_header
 from .text import json_in, lines_of, read_text
 
 _log = logging.getLogger(__name__)
+#: Names of HMDB51's videos, of which some begin with a #: that of the film, what is done, and how it was filmed.
+HMDB51_NAME = re.compile(r'\S+_[fhlu]_[cn]m_np\d+_(ba|fr|le|ri)_(bad|goo|med)_\d+(\.\w+)?(\s|,|;|$)')
 _PLAIN_FORMATS = ('gluoncv', 'path_label', 'table', 'json', 'multi_label', 'multi_label_frames')
 
 #: Names that lists and folders give to a part of a data set.
@@ -108,14 +110,15 @@ def where(source: str, line: int) -> str:
 def _without_comments(source: str, lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Leave out lines that begin with #, but for a header in the first; where all do, it is how the paths begin.
 
-    Excel begins CSV files with a line ``sep=;`` in some countries.
+    A name as HMDB51 has them is a path also where it begins so. Excel begins CSV files with a line ``sep=;`` in some
+    countries.
     """
     if lines and re.fullmatch('sep=.', lines[0][1]):
         lines = lines[1:]
-    comments = [(number, text) for number, text in lines if text.startswith('#')]
+    comments = [(number, text) for number, text in lines if text.startswith('#') and not HMDB51_NAME.match(text)]
     if not comments or len(comments) == len(lines):
         return lines
-    kept = [(number, text) for number, text in lines if not text.startswith('#')]
+    kept = [line for line in lines if line not in comments]
     title = comments[0][1].lstrip('#').strip()
     if comments[0] == lines[0] and is_header(title):
         comments, kept = comments[1:], [(lines[0][0], title), *kept]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...errors import TrainingError, UsageError, VideoReadError
+from ..transforms.scaling import Scaling
 from .sample_tasks import Answers, OneByOne, Together
 from .workers import WorkerDied, WorkerPool, WorkerTimeout
 
@@ -30,7 +31,8 @@ class VideoLoader:
     ----------
     dataset : VideoClsCustom or alike
         Has ``len()`` and ``load(index, epoch=, view=)``, which gives a float32 array (S, ...) and a label, a number or
-        a vector (K,), without using MXNet. ``dataset.samples[index].key`` names a sample in failures.
+        a vector (K,), without using MXNet; if its ``scaling`` is not None, a uint8 array.
+        ``dataset.samples[index].key`` names a sample in failures.
         Workers see it as it is when the loader is made. If it also has ``row_shape`` and
         ``load_many(indices, rows, epoch=)``, which fills float32 rows of that shape and gives an array of labels and a
         dictionary from places to errors, each sample is one row, and a task reads many. If it has ``shuffled(rng)``,
@@ -79,14 +81,15 @@ class VideoLoader:
         self.num_parts, self.part_index = num_parts, part_index
         self._batch_bytes = 0
         self._iteration = 0
-        self._tasks = OneByOne(dataset)
-        if hasattr(dataset, 'load_many'):
-            self._tasks = Together(dataset, batch_size, prefetch + 2)  # one is with the consumer, one about to be
+        batches = prefetch + 2  # one is with the consumer, one about to be
+        self._tasks = Together(dataset, batch_size, batches) if hasattr(dataset, 'load_many') else \
+            OneByOne(dataset, batches)
         self._pool = self._new_pool()  # now, before the process grows and computes
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return len(self.batch_indices(0))
+        batches = math.ceil(self._num_shown() / self.batch_size)
+        return len(range(self.part_index, batches, self.num_parts))
 
     def __enter__(self) -> VideoLoader:
         return self
@@ -101,13 +104,19 @@ class VideoLoader:
         if self.shuffle:
             rng = np.random.default_rng([self.seed, epoch, _ORDER])
             order = self.dataset.shuffled(rng) if hasattr(self.dataset, 'shuffled') else rng.permutation(size)
-        together = self.batch_size * self.num_parts
-        if self.last == 'drop':
-            order = order[:size - size % together]
-        elif self.last == 'wrap' and (size >= self.batch_size or self.num_parts > 1) and size:
-            order = np.resize(order, math.ceil(size / together) * together)
+        shown = self._num_shown()
+        order = order[:shown] if shown <= size else np.resize(order, shown)
         batches = [order[i:i + self.batch_size].tolist() for i in range(0, len(order), self.batch_size)]
         return batches[self.part_index::self.num_parts]
+
+    def _num_shown(self) -> int:
+        """Samples of an epoch, on all machines together."""
+        size, together = len(self.dataset), self.batch_size * self.num_parts
+        if self.last == 'drop':
+            return size - size % together
+        if self.last == 'wrap' and (size >= self.batch_size or self.num_parts > 1):
+            return math.ceil(size / together) * together
+        return size
 
     def epoch(self, epoch: int, start_batch: int = 0, end_batch: int | None = None) -> Iterator[Batch]:
         """Iterate over the batches of an epoch from `start_batch` on; those before are not read.
@@ -194,7 +203,7 @@ class VideoLoader:
             answers = next(batches, None)
             if answers is None:
                 return
-            batch, loaded = Batch(None, None, [], []), []
+            batch, loaded = Batch(None, None, [], [], getattr(self.dataset, 'scaling', None)), []
             for index, value in zip(answers.indices, answers.values):
                 if isinstance(value, Exception):
                     batch.failures.append(self._failure(index, value))
@@ -231,19 +240,30 @@ class Batch:
     Attributes
     ----------
     data : ndarray or None
-        float32 (B * S, ...), the S rows of a sample together; None when no sample could be read.
+        float32 (B * S, ...), the S rows of a sample together; None when no sample could be read. Its memory is that of
+        a later batch once nobody refers to it any more, nor to a view of it: what copies it in the background has to
+        hold it so long.
     label : ndarray or None
         float32 (B,) or (B, K).
     indices : list of int
         The samples in it, in order.
     failures : list of SkippedSample
         Those that should have been.
+    scaling : Scaling or None
+        Where `data` are pixels uint8: what turns them into numbers. See `VideoClsCustom.as_pixels`.
     """
 
     data: np.ndarray | None
     label: np.ndarray | None
     indices: list[int]
     failures: list[SkippedSample]
+    scaling: Scaling | None = None
+
+    def scaled(self) -> Batch:
+        """The batch with the numbers that a network takes."""
+        if self.scaling is None or self.data is None:
+            return self
+        return dataclasses.replace(self, data=self.scaling(self.data), scaling=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UsageError
+from .batch_memory import BatchMemory
 from .shared_rows import SharedRows
 from .workers import WorkerDied, WorkerTimeout
 
@@ -30,38 +31,51 @@ class Answers:
     values : list
         For each (clip, label) or an exception; None until it comes.
     rows : ndarray or None
-        float32 (B, ...): the memory of the clips; None until it is known how large they are.
+        (B, ...): the memory of the clips; None until it is known how large they are, and then out of `memory`.
+    dtype
+        Of the clips, float32 or uint8.
     """
 
-    def __init__(self, indices: list[int], rows: np.ndarray | None = None):
-        self.indices = indices
+    def __init__(self, indices: list[int], rows: np.ndarray | None = None, memory: BatchMemory | None = None,
+                 dtype=np.float32):
+        self.indices, self._memory, self.dtype = indices, memory, np.dtype(dtype)
         self.values: list[Any] = [None] * len(indices)
         self.rows = rows
 
     def memory_of(self, place: int, size: int) -> memoryview | None:
         """Where a clip of `size` bytes belongs; None when the batch's first clip had another size."""
         if self.rows is None:
-            self.rows = np.empty((len(self.indices), size // 4), np.float32)
+            count, length = len(self.indices), size // self.dtype.itemsize
+            self.rows = self._memory.lend(count * length * self.dtype.itemsize).view(self.dtype).reshape(count, length)
         return memoryview(self.rows[place]).cast('B') if size == self.rows[place].nbytes else None
 
     def stack(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Clips behind each other, float32 (sum of S, ...)."""
+        """Clips behind each other, (sum of S, ...)."""
         shapes = {clip.shape[1:] for clip in clips}
         if len(shapes) > 1:
             raise UsageError(f'samples of a batch have the shapes {sorted(shapes)}; bring frames to one size with '
                              '--new-height and --new-width or a transform that crops')
         if self.rows is not None and len(clips) == len(self.rows) and all(
-                clip.dtype == np.float32 and clip.ctypes.data == row.ctypes.data
+                clip.dtype == self.dtype and clip.ctypes.data == row.ctypes.data
                 for clip, row in zip(clips, self.rows)):
             return self.rows.reshape((-1, *clips[0].shape[1:]))
-        return np.concatenate(clips).astype(np.float32, copy=False)
+        return np.concatenate(clips).astype(self.dtype, copy=False)
 
 
 class OneByOne:
-    """A task is ``dataset.load(index, epoch=epoch)``."""
+    """A task is ``dataset.load(index, epoch=epoch)``.
 
-    def __init__(self, dataset):
+    Parameters
+    ----------
+    dataset
+    batches : int
+        How many may be under way or held at a time without new memory.
+    """
+
+    def __init__(self, dataset, batches: int):
         self._dataset = dataset
+        self._memory = BatchMemory(batches)
+        self._dtype = np.float32 if getattr(dataset, 'scaling', None) is None else np.uint8
 
     def __call__(self, index: int, epoch: int) -> tuple[np.ndarray, Any]:
         """Do a task."""
@@ -69,7 +83,8 @@ class OneByOne:
 
     def begin(self, indices: list[int], epoch: int) -> tuple[Answers, Iterator[Task]]:
         """What a batch's answers go to, and the keys and arguments of its tasks."""
-        return Answers(indices), ((place, (index, epoch)) for place, index in enumerate(indices))
+        answers = Answers(indices, memory=self._memory, dtype=self._dtype)
+        return answers, ((place, (index, epoch)) for place, index in enumerate(indices))
 
     def memory_of(self, answers: Answers, place: int, size: int) -> memoryview | None:
         """Where the first array of a task's answer belongs."""
@@ -81,11 +96,12 @@ class OneByOne:
         return iter(())
 
     def rest(self) -> None:
-        """Keep no memory after an epoch; there is none."""
+        """Keep no memory after an epoch."""
+        self._memory.rest()
 
     def read(self, indices: list[int], epoch: int) -> Answers:
         """Read a batch in this process."""
-        answers = Answers(indices)
+        answers = Answers(indices, dtype=self._dtype)
         for place, index in enumerate(indices):
             try:
                 answers.values[place] = self(index, epoch)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import UsageError, VideoReadError
+from ...errors import UsageError
 from ..lists.annotations import Sample
+from .part import frames_of
 from .sampling import (
     CLIP_SAMPLINGS,
     clip_indices,
@@ -51,7 +52,7 @@ def read_clip(sample: Sample, plan: FramePlan, rng: np.random.Generator, reading
     if by_name and (sample.first, sample.last) != (None, None):
         reading = {**reading, 'part': (sample.first, sample.last)}
     with VideoReader(sample.path, **reading) as reader:
-        first, length = _part(sample, reader, is_folder, by_name)
+        first, length = frames_of(sample, reader, is_folder, by_name)
         return reader.read([first + index for index in plan.indices(length, rng)])
 
 
@@ -123,45 +124,3 @@ class FramePlan:
             if wrong:
                 raise UsageError("clip_sampling 'spread' takes new_length frames from as many parts of the video: it "
                                  f'needs num_segments=1, new_step=1, no temporal_jitter and no slowfast, got {got}')
-
-
-def _part(sample: Sample, reader: VideoReader, is_folder: bool, by_name: bool) -> tuple[int, int]:
-    """First frame and number of frames that a sample means."""
-    length = len(reader)
-    if reader.modality == 'flow' and sample.num_frames is not None:
-        length = max(1, min(length, (sample.num_frames - 1) // reader.stride))
-    elif is_folder and sample.num_frames is not None:
-        if sample.num_frames > length:
-            raise VideoReadError(sample.path, reader.decoder,
-                                 f'the list says {sample.num_frames} frames, the folder has {length}')
-        length = sample.num_frames
-    if (sample.first, sample.last) != (None, None):
-        if reader.modality == 'flow':
-            return _numbered_part(sample, reader)
-        if is_folder and by_name:
-            return 0, length  # the reader knows no other frames
-        if sample.start is None and sample.end is None:
-            return _numbered_part(sample, reader)
-    if sample.start is None and sample.end is None:
-        return 0, length
-    frames = reader.frames_between(sample.start, sample.end)
-    last = min(frames.stop, length)
-    if last <= frames.start:
-        raise VideoReadError(sample.path, reader.decoder, f'the part from {sample.start or 0:g} s to {sample.end} s '
-                             f'holds no frame of its {reader.ends:.2f} s')
-    return frames.start, last - frames.start
-
-
-def _numbered_part(sample: Sample, reader: VideoReader) -> tuple[int, int]:
-    """First frame and number of frames of a range in a video, whose first frame has number 1, or in its flow.
-
-    Flow from frame i to frame j has an image for each step between them.
-    """
-    is_flow, stride = reader.modality == 'flow', reader.stride
-    num_frames = len(reader) * stride + is_flow
-    first, last = sample.first or 1, num_frames if sample.last is None else sample.last
-    if last > num_frames or last < first:
-        raise VideoReadError(sample.path, reader.decoder, f'frames {first} to {last} were asked for, it has 1 to '
-                                                          f'{num_frames}')
-    start = (first - 1) // stride
-    return start, max(1, min((last - first + (not is_flow)) // stride, len(reader) - start))

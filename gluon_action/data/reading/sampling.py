@@ -1,6 +1,7 @@
 """Which frames of a video to read: pure functions of lengths and a random generator. Frame numbers start at 0."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,7 +41,8 @@ def segment_starts(num_frames: int, num_segments: int, clip_length: int, mode: s
     Notes
     -----
     The formulas are those of ``gluoncv.data.VideoClsCustom._sample_{train,val,test}_indices``, which gives the same
-    numbers counted from 1.
+    numbers counted from 1. In training their parts are rounded down, as in the protocol of TSN (Wang et al. 2016), so
+    that the last ``(N - clip_length + 1) % S`` starts are never drawn.
     """
     _check(num_frames, num_segments, clip_length, mode, rng)
     num_starts = num_frames - clip_length + 1
@@ -204,10 +206,10 @@ def frames_between(shown: np.ndarray, ends: float, start: float | None, end: flo
 
     Notes
     -----
-    The part has the frames that begin in it. A bound that falls between two frames means the nearer one, as
-    ``round(seconds * rate)`` does at a constant rate: bounds were rounded, or made of frame numbers and an inexact
-    rate. Behind a frame that is shown long, no more than half of the shortest frame counts as near. A part in which no
-    frame begins has the one that is on the screen.
+    The part has the frames that begin in it. A bound that falls between two frames means the nearer one, half-way the
+    later one: bounds were rounded, or made of frame numbers and an inexact rate. So at a constant rate a part of a
+    second has as many frames wherever it begins. Behind a frame that is shown long, no more than half of the shortest
+    frame counts as near. A part in which no frame begins has the one that is on the screen.
     """
     borders, steps = np.append(shown, ends), np.diff(shown)
     shortest = steps[steps > 0].min(initial=np.inf)
@@ -218,7 +220,7 @@ def frames_between(shown: np.ndarray, ends: float, start: float | None, end: flo
             return min(after, len(shown))
         step = borders[after] - borders[after - 1]
         share = min(1., (seconds - borders[after - 1]) / (step if step <= 1.5 * shortest else shortest))
-        return round(round(after - 1 + float(share), 6))  # 6 digits: 0.5 is no more and no less in any unit of time
+        return math.floor(round(after - 1 + float(share), 6) + 0.5)  # 6 digits: 0.5 is that in any unit of time
     first = 0 if start is None else number_at(start)
     last = len(shown) if end is None else number_at(end)
     if first >= last and (start or 0.) < (ends if end is None else min(end, ends)):

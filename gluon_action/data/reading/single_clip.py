@@ -1,6 +1,7 @@
 """One clip for a network, from any kind of input: a video, a GIF, a folder, or an array that was made before."""
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -125,7 +126,7 @@ def steady_frames(length: int, fps: float | None, num_frames: int, shown: np.nda
         return list(range(first, first + taken))
     wanted = np.arange(first, first + taken) / FPS
     places = wanted * fps if shown is None else np.interp(wanted, shown, np.arange(length))
-    return [min(length - 1, round(round(float(place), 6))) for place in places]
+    return [min(length - 1, math.floor(round(float(place), 6) + 0.5)) for place in places]
 
 
 def _computed(path: str | os.PathLike, size: int, num_frames: int, method: str) -> np.ndarray:

@@ -13,8 +13,10 @@ import numpy as np
 
 from ...errors import DamagedVideoError, UsageError, VideoReadError
 from ..transforms.functional import short_side_size
-from .damage import check_on_damage, tell_damage
-from .media_file import DecoderTrouble
+from .media.damage import check_on_damage, tell_damage
+from .media.media_file import DecoderTrouble
+from .part import VideoPart
+from .part_frames import open_part
 from .stream_inputs import DecodedFile, PictureFolder
 from .video_reader import is_readable_folder, resize
 
@@ -47,9 +49,10 @@ class FrameStream:
 
     Parameters
     ----------
-    source : str or path
+    source : str, path or VideoPart
         A video file; a folder of pictures, taken in the natural order of their names; a camera such as
-        ``/dev/video0``; an address (``rtsp://``, ``http://`` ...); ``-`` for a video on standard input.
+        ``/dev/video0``; an address (``rtsp://``, ``http://`` ...); ``-`` for a video on standard input. Of a part of a
+        file or a folder, numbers and times count from the first frame in it.
     queue : int
         Frames that wait at most; fewer where they are so large that they would take more than `QUEUE_BYTES`.
     resize : dict, optional
@@ -78,6 +81,8 @@ class FrameStream:
         Frames per second on average.
     num_frames : int or None
         Frames that the source announces, for a progress bar; not to be relied on.
+    offset : float
+        Seconds from the start of the video to the first frame of a part; 0 of a whole one.
     skipped : list of Skipped
         Frames that could not be decoded so far, prefetched ones included.
     dropped : int
@@ -113,11 +118,13 @@ class FrameStream:
             raise UsageError(f'live: {self.path} is a {kind}, which waits; leave it out')
         self.live = kind == 'live' if live is None else live
         finish = _resizer(resize or {})
-        if kind == 'folder':
+        if isinstance(source, VideoPart):
+            frames = open_part(source, fps, resize or {}, wanted, max(1, num_threads), on_damage)
+        elif kind == 'folder':
             frames = PictureFolder(self.path, fps)
         else:
             frames = DecodedFile(self.path, fps, max(1, num_threads), timeout, self.live)
-        self.fps, self.num_frames = frames.fps, frames.num_frames
+        self.fps, self.num_frames, self.offset = frames.fps, frames.num_frames, getattr(frames, 'offset', 0.)
         self._queue, self.skipped = _Queue(queue, self.live), []
         # The thread knows the queue, not this object: one that is forgotten is collected, and that ends the thread.
         self._thread = threading.Thread(target=_prefetch, name=f'frames of {self.path}', daemon=True,
@@ -225,7 +232,7 @@ def _prefetch(source, queue: _Queue, skipped: list[Skipped], wanted: Callable | 
             except DecoderTrouble as trouble:
                 if on_damage == 'raise':
                     raise DamagedVideoError(f'{source.path}: frame {number} at {item.seconds:.2f} s: {trouble}; '
-                                            "on_damage='skip' leaves out what is damaged") from trouble
+                                            '--on-damage skip leaves out what is damaged') from trouble
                 skipped.append(Skipped(number, item.seconds, str(trouble)))
         if not num_good and not queue.ended:
             why = f' that can be decoded ({skipped[0].cause})' if skipped else ''

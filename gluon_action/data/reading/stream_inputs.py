@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import VideoReadError
-from ..lists.file_kinds import IMAGE_EXTENSIONS
-from .decoders import HIDES_FRAMES
-from .ffmpeg_log import FfmpegLog
-from .frame_folder import natural_order, picture_loader, same_number
-from .media_file import (
+from ..lists.folders.file_kinds import IMAGE_EXTENSIONS
+from .decoders.frame_folder import natural_order, picture_loader, same_number
+from .decoders.packet_scan import HIDES_FRAMES
+from .decoders.picture_file import PictureTrouble
+from .media.ffmpeg_log import FfmpegLog
+from .media.media_file import (
     ENDED_EARLY,
     DecoderTrouble,
     Extent,
@@ -24,15 +25,18 @@ from .media_file import (
     import_decoder,
     in_words,
     picture_stream,
+    plausible_rate,
     upright,
     why_not_a_video,
 )
-from .picture_file import PictureTrouble
 
 _log = logging.getLogger(__name__)
 
 #: Frames per second of what does not say: folders of pictures and raw streams.
 DEFAULT_FPS = 25.0
+
+# A rate from which on a file is looked into before it is believed, and how many packets of it.
+_HIGH_RATE, _FIRST_PACKETS = 240, 100
 
 _NEEDS_DAMAGED = 'needs a frame that is damaged'
 
@@ -127,7 +131,7 @@ class DecodedFile:
         self._context.thread_count = num_threads
         self._context.thread_type = 'AUTO' if num_threads > 1 else 'SLICE'
         self._reformatter = self._av.video.reformatter.VideoReformatter()
-        self.fps = float(fps or self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FPS)
+        self.fps = float(fps or self._rate())
         self.num_frames = self._announced()
         self._waiting: list[int] | None = [] if self._context.name not in HIDES_FRAMES else None
         self._first_key: int | None = None
@@ -140,7 +144,7 @@ class DecodedFile:
         self._next_seconds = 0.0
 
     def __iter__(self) -> Iterator[Item]:
-        broken, extent = '', Extent()
+        broken, extent = '', Extent(self._context.extradata)
         for packet in self._packets():
             if isinstance(packet, str):
                 reached = extent.reached(self._container, self._stream)
@@ -178,9 +182,25 @@ class DecodedFile:
             cause = why_not_a_video(self.path, error) if regular else f'cannot be opened ({in_words(error)})'
             raise VideoReadError(self.path, self.name, cause) from error
 
+    def _rate(self) -> float:
+        told = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        if told >= _HIGH_RATE and os.path.isfile(self.path):
+            try:
+                with self._av.open(self.path, metadata_errors='replace') as again:
+                    stream = again.streams[self._stream.index]
+                    packets = itertools.islice(again.demux(stream), _FIRST_PACKETS)
+                    times = sorted(float(packet.pts * stream.time_base) for packet in packets if packet.pts is not None)
+                told = plausible_rate(told, np.array(times))
+            except (self._av.FFmpegError, OSError) as error:
+                _log.debug('%s: its rate is taken as it says: %s', self.path, error)
+        return told or DEFAULT_FPS
+
     def _announced(self) -> int | None:
         if self._stream.frames:
-            return self._stream.frames
+            # Of an MP4 that was trimmed without encoding, all samples are counted, and an edit list hides some.
+            shown = 'mov' in self._container.format.name and sum(
+                not entry.is_discard for entry in self._stream.index_entries)
+            return shown or self._stream.frames
         if self._stream.duration and self._stream.time_base:
             return round(self._stream.duration * self._stream.time_base * self.fps)
         return round(self._container.duration / 1e6 * self.fps) if self._container.duration else None

@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import numpy as np
 from ...errors import UsageError, VideoReadError
 from ..flow.folder import FlowFolder
 from ..transforms.functional import short_side_size
-from .damage import check_on_damage
-from .decoders import PyavVideo
-from .decord_video import DecordVideo
-from .frame_folder import FrameFolder, Part
-from .media_file import DecoderMissing, DecoderTrouble
+from .decoders.decord_video import DecordVideo
+from .decoders.frame_folder import FrameFolder, Part
+from .decoders.pyav_video import PyavVideo
+from .media.damage import check_on_damage
+from .media.media_file import DecoderMissing, DecoderTrouble
 from .sampling import frames_between
 
 _log = logging.getLogger(__name__)
@@ -123,6 +124,14 @@ class VideoReader:
         """
         told = self._told('seconds')
         return told if told is not None or not self.fps else np.arange(len(self)) / self.fps
+
+    @property
+    def ticks(self) -> tuple[np.ndarray, Fraction] | None:
+        """When each frame is shown, exactly: int64 (n,) from the first one's, and the seconds that each unit has.
+
+        None where a file does not tell.
+        """
+        return self._told('ticks')
 
     @property
     def begins(self) -> float:

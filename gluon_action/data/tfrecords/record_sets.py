@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ...errors import RecordError, UsageError
 from .examples import parse_example
-from .feature_messages import named
+from .features.feature_messages import named
 from .framing import RecordFile
 
 _OPENED_AT_A_TIME = 16

@@ -264,12 +264,12 @@ def to_tensor(clip: np.ndarray, mean: float | Sequence[float] = 0.0, std: float 
     ndarray
         float32 (T, C, H, W). From uint8 it is the float64 result rounded once, through a table of 256 values.
     """
-    mean, std = (np.broadcast_to(np.asarray(value, np.float64), clip.shape[3:]) for value in (mean, std))
     if clip.dtype != np.uint8 or not 1 <= clip.shape[3] <= 4:
+        mean, std = (np.broadcast_to(np.asarray(value, np.float64), clip.shape[3:]) for value in (mean, std))
         flipped = horizontal_flip(clip) if flip else clip
         return normalize(flipped.transpose(0, 3, 1, 2).astype(np.float32), mean * max_intensity, std * max_intensity)
     cv2 = opencv()
-    table = ((np.arange(256)[:, None] / max_intensity - mean) / std).astype(np.float32)[None]
+    table = level_table(clip.shape[3], mean, std, max_intensity)[None]
     if flip and clip.shape[3] == 2:
         table[0, :, 0] = table[0, opposite(np.arange(256, dtype=np.uint8)), 0]
     tensor = np.empty((len(clip), clip.shape[3], *clip.shape[1:3]), np.float32)
@@ -278,6 +278,18 @@ def to_tensor(clip: np.ndarray, mean: float | Sequence[float] = 0.0, std: float 
         cv2.LUT(cv2.flip(frame, 1) if flip else np.ascontiguousarray(frame), table, values)
         cv2.split(values, list(target))
     return tensor
+
+
+def level_table(channels: int, mean: float | Sequence[float], std: float | Sequence[float],
+                max_intensity: float) -> np.ndarray:
+    """What each of 256 levels becomes in `to_tensor`, float32 (256, C)."""
+    mean, std = (np.broadcast_to(np.asarray(value, np.float64), (channels,)) for value in (mean, std))
+    return ((np.arange(256)[:, None] / max_intensity - mean) / std).astype(np.float32)
+
+
+def to_pixels(clip: np.ndarray, flip: bool = False) -> np.ndarray:
+    """Bring channels first and mirror as `to_tensor` does, but leave the levels: uint8 (T, C, H, W)."""
+    return np.ascontiguousarray((horizontal_flip(clip) if flip else clip).transpose(0, 3, 1, 2))
 
 
 def normalize(tensor: np.ndarray, mean: float | Sequence[float], std: float | Sequence[float]) -> np.ndarray:

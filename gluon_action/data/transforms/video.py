@@ -9,6 +9,7 @@ GluonCV gives lists, and float64 where it normalises; here it is float32, equal 
 """
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from ...errors import UsageError
 from . import functional as F
 from .color import distort_colors
 from .drawing import Drawing, current_drawing, drawing_from
+from .scaling import Scaling
 
 __all__ = ['VideoToTensor', 'VideoNormalize', 'VideoRandomHorizontalFlip', 'VideoMultiScaleCrop', 'VideoCenterCrop',
            'VideoThreeCrop', 'VideoTenCrop', 'VideoGroupTrainTransform', 'VideoGroupValTransform',
@@ -243,7 +245,15 @@ class VideoColorJitter(ClipTransform):
 
 
 class _GroupTransform(ClipTransform):
-    """Crop as the recipe says, perhaps mirror, and normalise in one pass."""
+    """Crop as the recipe says, perhaps mirror, and normalise in one pass.
+
+    Attributes
+    ----------
+    gives_pixels : bool
+        Whether it leaves out the last step, `scaling`, and gives uint8 (T, C, H, W).
+    """
+
+    gives_pixels = False
 
     def __init__(self, size, mean, std, prob: float, max_intensity: float):
         super().__init__()
@@ -256,7 +266,20 @@ class _GroupTransform(ClipTransform):
         drawing = current_drawing()
         clip = self.crop(clip, drawing)
         flip = self.prob > 0 and drawing.flip(self.prob)
+        if self.gives_pixels:
+            return F.to_pixels(clip, flip)
         return F.to_tensor(clip, self.mean, self.std, self.max_intensity, flip)
+
+    @property
+    def scaling(self) -> Scaling:
+        """What turns pixels into the numbers that this gives."""
+        return Scaling(self.mean, self.std, self.max_intensity)
+
+    def as_pixels(self) -> _GroupTransform:
+        """Return the same transform without the last step."""
+        other = copy.copy(self)
+        other.gives_pixels = True
+        return other
 
     def crop(self, clip: np.ndarray, drawing: Drawing) -> np.ndarray:
         """Frames of the final size."""

@@ -19,12 +19,13 @@ from ...errors import UsageError
 from ...evaluate.network import network_of_zoo
 from ...evaluate.preparation import Prepared, parameters_of_run, prepare, prepared_for_file, sizes_of
 from ...evaluate.recognizer_options import RecognizerOptions
-from ...model_zoo.frame_features.stored import is_stored, read_stored
+from ...model_zoo.frame_features.stored.prefix import is_stored
+from ...model_zoo.frame_features.stored.reading import read_stored
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
 from ...run_config import read_run_config
-from ...train.recipes.clip_estimator_config import EstimatorConfig
+from ...train.recipes.clip_estimator.config import EstimatorConfig
 from ...train.recipes.config import TrainConfig
 
 _log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def open_source(source: str | os.PathLike, *, model: str | None = None, **choice
 
 def estimator_source(config: EstimatorConfig, contexts: list) -> Source:
     """Open the run of an estimator, as its configuration says."""
-    from ...train.recipes.clip_estimator import trained_network
+    from ...train.recipes.clip_estimator.network import trained_network
     net, loaded = trained_network(config, contexts)
     card, (height, width) = net.card, config.frame_size
     preprocess = Preprocess(

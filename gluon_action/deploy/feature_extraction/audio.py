@@ -10,7 +10,7 @@ from ... import engine
 from ...array_files import read_npz
 from ...compute.on_mxnet.parameters import parameters_sha256
 from ...compute.on_mxnet.tracing import run
-from ...data.reading.audio import mel_pieces, read_audio
+from ...data.reading.media.audio import mel_pieces, read_audio
 from ...errors import UsageError, WeightsError
 from ...model_zoo.vggish import load_vggish
 

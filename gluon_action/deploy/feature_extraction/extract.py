@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...data.tfrecords.examples import make_example, make_sequence_example
-from ...data.tfrecords.feature_messages import dequantize, quantize
+from ...data.tfrecords.features.feature_messages import dequantize, quantize
 from ...data.tfrecords.framing import RecordWriter
 from ...data.tfrecords.record_sets import counted
 from ...errors import UsageError, VideoReadError

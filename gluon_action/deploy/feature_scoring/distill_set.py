@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...data.tfrecords.examples import byte_rows, parse_sequence_example
-from ...data.tfrecords.feature_messages import make_distill_record
+from ...data.tfrecords.features.feature_messages import make_distill_record
+from ...data.tfrecords.features.teacher import make_prediction_record
 from ...data.tfrecords.framing import RecordWriter
 from ...data.tfrecords.record_sets import find_records
-from ...data.tfrecords.teacher import make_prediction_record
 from ...errors import UsageError
+from ...unfinished import Shard
 from ..sharding.joining import Gather, Number
-from ..sharding.shards import Job, Progress, Shard, run_job
+from ..sharding.shards import Job, Progress, run_job
 from .scoring import FileScorer, ScoredBatch, Scoring, gpus_of
 
 #: Names of the files of a set.
@@ -38,8 +39,8 @@ class DistillSet:
     file_size : int
         Records of a file at most.
     predictions_only : bool
-        Write the predictions alone, see :mod:`gluon_action.data.tfrecords.teacher`: a file for each of the inputs', of
-        the same name.
+        Write the predictions alone, see :mod:`gluon_action.data.tfrecords.features.teacher`: a file for each of the
+        inputs', of the same name.
     shard : Shard or None
         See :func:`gluon_action.deploy.sharding.shards.run_job`.
     """

@@ -11,8 +11,9 @@ import numpy as np
 from ...data.tfrecords.record_sets import find_records
 from ...errors import UsageError
 from ...evaluate.scores.video_tags import top_tags
+from ...unfinished import Shard
 from ..sharding.joining import Concatenate
-from ..sharding.shards import Job, Progress, Shard, run_job
+from ..sharding.shards import Job, Progress, run_job
 from .scoring import FileScorer, Scoring, gpus_of
 
 HEADER = 'VideoId,LabelConfidencePairs\n'

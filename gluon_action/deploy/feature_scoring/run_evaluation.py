@@ -15,13 +15,16 @@ from ...compute.on_mxnet.scorer import loss_sum
 from ...data.tfrecords.record_sets import find_records
 from ...errors import CheckpointError, OutputError, UsageError
 from ...evaluate.frame_features_config import FeatureEvaluation, check_evaluation
+from ...evaluate.report.page import try_to_write
 from ...evaluate.scores.video_tags import UNREAD, VideoTagScores, VideoTagScoring
 from ...feature_architecture import FILE, SAMPLING, Architecture
 from ...files import to_json, write_file
-from ...model_zoo.frame_features.stored import NAME, files_of, read_stored, write_stored
-from ...train.recipes.frame_features_log import unsettled
-from ...train.run.checkpoint import CheckpointDir
-from ...train.run.event_file import EventFile
+from ...model_zoo.frame_features.stored.prefix import NAME, files_of
+from ...model_zoo.frame_features.stored.reading import read_stored
+from ...model_zoo.frame_features.stored.writing import write_stored
+from ...train.recipes.frame_features.log import unsettled
+from ...train.run.folder.checkpoint_dir import CheckpointDir
+from ...train.run.history.event_file import EventFile
 from .evaluation import LabelledBatches
 from .scoring import FileScorer, Scoring
 
@@ -29,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: What is left in a train_dir, beside the model.
 LOG, RESULT, EVENTS = 'evallog.txt', 'eval.json', 'eval'
+#: What was scored, as long as not all is.
+UNFINISHED = 'eval.unfinished'
 #: Parts of a checkpoint that are read: the state of the optimizer is twice as large as the parameters.
 _NEEDED = ('params', 'averages', 'config', 'loop', 'features')
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
@@ -37,11 +42,13 @@ _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
 def evaluate_run(config: FeatureEvaluation, given: Collection[str] | None = None) -> list[Path]:
     """Write ``inference_model`` into ``config.train_dir`` and score it; unless ``run_once`` again for every checkpoint.
 
+    A scoring that was interrupted goes on with the records that are left, as long as there is no newer checkpoint.
+
     Parameters
     ----------
     config : FeatureEvaluation
     given : collection of str, optional
-        Options that were asked for, see :func:`gluon_action.train.recipes.frame_features.train`.
+        Options that were asked for, see :func:`gluon_action.train.recipes.frame_features.training.train`.
 
     Returns
     -------
@@ -174,13 +181,15 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
         events = EventFile(_made(folder / EVENTS))
         log.info('number of evaluation files: %d', len(files))
         at = time.perf_counter()
-        batches = LabelledBatches(scorer, scores)
-        for batch in batches:
-            if not len(batch.indices):
-                continue
-            now = time.perf_counter()
-            _add(scores, scoring, batch, loss, len(batch.indices) / max(now - at, 1e-9), model.step, events)
-            at = now
+        batches = LabelledBatches(scorer, scores, lambda *_: folder / UNFINISHED,
+                                  lambda probabilities, label: loss_sum(loss, probabilities, label))
+        with batches.kept():
+            for batch, alone in batches:
+                if not len(batch.indices):
+                    continue
+                now = time.perf_counter()
+                _tell(alone, scores.count, len(batch.indices) / max(now - at, 1e-9), model.step, events)
+                at = now
     found = scores.summary()
     line = (f'epoch/eval number {model.step} | Avg_Hit@1: {found["hit_at_1"]:.3f} | Avg_PERR: {found["perr"]:.3f} | '
             f'MAP: {found["map_2018"]:.6f} | GAP: {found["gap"]:.6f} | Avg_Loss: {found["loss"]:6f}')
@@ -199,26 +208,25 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     drawn = {name: getattr(model.architecture, name) for name in SAMPLING}
     result = {'step': model.step, 'scores': found, 'model': {**model.about, 'prefix': str(model.prefix)},
               'protocol': {'records': config.eval_data_pattern, 'files': len(files), 'torn': batches.torn,
-                           'sha256': batches.sha256, 'top_k': config.top_k, 'n_rounds': config.n_rounds, **drawn}}
+                           'sha256': batches.sha256, 'top_k': config.top_k, 'n_rounds': config.n_rounds, **drawn},
+              'classes': [{'class': str(number), **row} for number, row in enumerate(scores.per_class())]}
     try:
         with open(folder / LOG, 'a') as stream:
             stream.write(f'{line}\n{more}\n')
     except OSError as error:
         raise OutputError(f'cannot write {folder / LOG}: {error.strerror or error}') from error
     write_file(folder / RESULT, to_json(result))
+    batches.remove()
+    if (folder / 'config.json').is_file():
+        try_to_write(folder)
     return folder / RESULT
 
 
-def _add(scores: VideoTagScores, scoring: VideoTagScoring, batch, loss, speed: float, step: int,
-         events: EventFile) -> None:
-    """Add a batch to the scores, and say what its own are."""
-    total = loss_sum(loss, batch.probabilities, batch.label)
-    scores.add(batch.probabilities, batch.label, total)
-    alone = scoring(1)
-    alone.add(batch.probabilities, batch.label, total)
+def _tell(alone: VideoTagScores, count: int, speed: float, step: int, events: EventFile) -> None:
+    """Say what the scores of a batch are, and how many videos were scored with it."""
     found = alone.summary()
     log.info('examples_processed: %d | global_step %d | Batch Hit@1: %.3f | Batch PERR: %.3f | Batch Loss: %.3f | '
-             'Examples_per_sec: %.3f', scores.count, step, found['hit_at_1'], found['perr'], found['loss'], speed)
+             'Examples_per_sec: %.3f', count, step, found['hit_at_1'], found['perr'], found['loss'], speed)
     events.scalars(step, {'GlobalStep/Eval_Hit@1': found['hit_at_1'], 'GlobalStep/Eval_Perr': found['perr'],
                           'GlobalStep/Eval_Loss': found['loss'], 'GlobalStep/Eval_Example_Second': speed})
 

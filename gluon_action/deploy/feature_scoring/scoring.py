@@ -11,10 +11,11 @@ import numpy as np
 
 from ... import engine
 from ...data.loading.loader import SkippedSample, VideoLoader
-from ...data.tfrecords.frame_features import FeatureRecords
-from ...data.tfrecords.origin import common_origin, origin_of
+from ...data.tfrecords.features.frame_features import FeatureRecords
+from ...data.tfrecords.features.origin import common_origin, origin_of
 from ...errors import DeviceError, RecordError, WeightsError
-from ...model_zoo.frame_features.stored import StoredModel, read_stored
+from ...model_zoo.frame_features.stored.model import StoredModel
+from ...model_zoo.frame_features.stored.reading import read_stored
 
 _log = logging.getLogger(__name__)
 
@@ -142,8 +143,8 @@ class FileScorer:
         """The set that the file is of that was scored last, with those that were opened together with it."""
         return self._window and self._window.records
 
-    def score(self, number: int) -> Iterator[ScoredBatch]:
-        """Score the videos of a file, in their order.
+    def score(self, number: int, begin: int = 0) -> Iterator[ScoredBatch]:
+        """Score the videos of a file, in their order, from batch `begin` of it on; those before are not read.
 
         Raises
         ------
@@ -158,7 +159,7 @@ class FileScorer:
         if self._score is None:  # after the first workers were forked, while this process is small
             self._score = _scorer(self.stored, self.scoring)
         window, waiting = self._window, None
-        for batch in window.batches_of(number):
+        for batch in window.batches_of(number, begin):
             # The device computes while the next batch is waited for.
             pending = batch, self._score(batch.data) if len(batch.indices) else None
             if waiting:
@@ -229,10 +230,13 @@ class _Window:
         self._stream: Iterator | None = None
         self._next = 0
 
-    def batches_of(self, number: int) -> Iterator:
-        """Yield the batches of a file."""
+    def batches_of(self, number: int, skip: int = 0) -> Iterator:
+        """Yield the batches of a file but its first `skip`."""
         place = self.numbers.index(number)
         begin, end = self.loader.first_batches[place:place + 2]
+        begin += skip
+        if begin >= end:
+            return
         if self._stream is None or self._next != begin:
             self._stream = self.loader.epoch(0, begin)
         self._next = end
@@ -260,6 +264,9 @@ class _FileLoader(VideoLoader):
             self.first_batches.append(len(self._batches))
         super().__init__(records, batch_size, **options)
 
+    def __len__(self) -> int:
+        return len(self._batches)
+
     def batch_indices(self, epoch: int) -> list[list[int]]:
         """Samples of every batch, in order."""
         return self._batches
@@ -283,7 +290,7 @@ def _contexts(gpu: bool) -> list:
     try:
         return engine.contexts(num_gpus=int(gpu))
     except DeviceError as error:
-        cause = str(error).removeprefix('--num-gpus 1: ').split(';')[0]  # what to do about it names flags of others
+        cause = error.told().removeprefix('--num-gpus 1: ').split(';')[0]  # what to do about it names flags of others
         _log.info('computing on the CPU: %s', cause)
         return engine.contexts()
 

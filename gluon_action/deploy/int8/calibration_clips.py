@@ -6,12 +6,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ...data.lists.annotations import read_annotations
-from ...data.lists.file_kinds import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, is_hidden
+from ...data.lists.folders.file_kinds import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from ...data.lists.folders.video_folders import LeftOut, is_folder, shown_in, videos_below
 from ...data.preprocess import Preprocess
 from ...data.reading.video_reader import VideoReader
 from ...errors import UsageError, VideoReadError
@@ -72,10 +72,7 @@ def list_clips(sources: Sequence[str], bundle: Bundle, **reading) -> list[tuple[
         raise UsageError(f'{flag}: is about a list, and {sources[0]} is a video or a folder of videos')
     videos = []
     for source in sources:
-        inside = sorted(path for path in Path(source).rglob('*') if path.suffix.lower() in VIDEO_EXTENSIONS
-                        and not any(map(is_hidden, path.relative_to(source).parts))) \
-            if os.path.isdir(source) else []
-        videos += [(str(path), None) for path in inside] or [(source, None)]
+        videos += [(path, None) for path in _videos_of(source, bundle) or [source]]
     return videos
 
 
@@ -152,6 +149,15 @@ def _clips_of(path: str, preprocess: Preprocess, count: int) -> list[np.ndarray]
 def _is_list(source: str) -> bool:
     if not os.path.isdir(source):
         return source.endswith(_LISTS) or '*' in source
-    names = os.listdir(source)
-    holds_videos = any(name.lower().endswith((*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)) for name in names)
-    return not holds_videos and any(os.path.isdir(os.path.join(source, name)) for name in names)
+    inside = shown_in(source, LeftOut())
+    holds_videos = any(item.name.lower().endswith((*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)) for item in inside)
+    return not holds_videos and any(map(is_folder, inside))
+
+
+def _videos_of(source: str, bundle: Bundle) -> list[str]:
+    if not os.path.isdir(source):
+        return []
+    left_out = LeftOut()
+    found = list(videos_below(source, left_out, flow=bundle.preprocess.modality == 'flow'))
+    left_out.say(source)
+    return found

@@ -42,7 +42,7 @@ class OnnxGraph:
         for op in graph.operators:
             if op.kind not in OPERATORS:
                 raise NotImplementedError(f'operator {op.kind} (of {op.name}), of which there is no row in '
-                                          'gluon_action/compute/operators.py')
+                                          'gluon_action/compute/operators')
             self.stem = op.name
             OPERATORS[op.kind].write(op, self)
         # Name -> shape; as they are for the input that was traced.

@@ -38,6 +38,8 @@ class OnnxModel:
         Lengths of the axes; a name or None is a free length.
     num_classes : int or None
         Scores a row, where the file says so.
+    outputs : dict of str to list
+        Everything that the model gives, and the lengths of its axes.
     providers : list of str
         In use.
     threads : int
@@ -76,15 +78,15 @@ class OnnxModel:
             raise BundleError(f"{self.path}: must have one input and an output '{output}', it has the inputs "
                               f'{", ".join(value.name for value in inputs)} and the outputs {", ".join(names)}')
         self.input_name, self.input_shape = inputs[0].name, inputs[0].shape
-        self._output = output
-        scores = outputs[names.index(output)].shape
+        self._output, self.outputs = output, {value.name: value.shape for value in outputs}
+        scores = self.outputs[output]
         self.num_classes = scores[-1] if scores and isinstance(scores[-1], int) else None
         self.providers = self._session.get_providers()
 
-    def run(self, input: np.ndarray) -> np.ndarray:
-        """Compute scores float32 (videos, K) of an input float32."""
+    def run(self, input: np.ndarray, output: str | None = None) -> np.ndarray:
+        """Compute scores float32 (videos, K) of an input float32, or another one of `outputs`."""
         try:
-            return self._session.run([self._output], {self.input_name: input})[0]
+            return self._session.run([output or self._output], {self.input_name: input})[0]
         except runtime_errors() as error:
             raise BundleError(f'{self.path}: cannot compute an input of {" x ".join(map(str, input.shape))} '
                               f'{input.dtype}: {_in_one_line(error)}') from error

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ...compute.engines import ENGINES, Engine, OnMXNet
 from ...errors import UsageError
+from ...run_config import read_run_config
 from ..bundle.format import MANIFEST, MODEL
 from .predictor import Predictor
 
 
 def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_pretrained: bool = False,
-                   hashtag: str = '', weights_index: str = '', trust_first_use: bool = False, **options) -> Predictor:
+                   hashtag: str = '', weights_index: str = '', trust_first_use: bool = False, engine: str = 'mxnet',
+                   num_gpus: int = 0, **options) -> Predictor:
     """Open whatever can predict.
 
     Parameters
@@ -28,6 +31,10 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
         With `use_pretrained`: those with this tag; by default the best that can be had.
     weights_index, trust_first_use
         Where these are looked for, see :class:`gluon_action.weights.options.WeightsOptions`.
+    engine : {'mxnet', 'torch'}
+        What computes a network that was not exported.
+    num_gpus : int
+        GPUs that it computes on; 0 for the CPU.
     **options
         Those of `Predictor`.
 
@@ -37,6 +44,8 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
         When it is nothing of these, or MXNet is needed and not installed.
     BundleError, WeightsError
         When it cannot be used.
+    DeviceError
+        When there are no such GPUs.
     """
     path = Path(source).expanduser()
     if path.suffix == '.onnx' or path.is_dir() and ((path / MANIFEST).exists() or (path / MODEL).exists()):
@@ -44,6 +53,9 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
                             ('--index', weights_index), ('--trust-first-use', trust_first_use)):
             if given:
                 raise UsageError(f'{flag}: {path} holds its network and its weights; leave it out')
+        for flag, given in (('--engine', engine != 'mxnet'), ('--num-gpus', num_gpus)):
+            if given:
+                raise UsageError(f'{flag}: {path} is run by ONNX Runtime on the CPU; leave it out')
         return Predictor(path, **options)
     if path.is_dir() and not (path / 'config.json').exists():
         raise UsageError(f'{path}: holds neither a bundle ({MANIFEST}) nor a training run (config.json)')
@@ -58,22 +70,41 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
     if options.get('threads'):
         raise UsageError('--threads: is for models in ONNX Runtime; for a network in MXNet set OMP_NUM_THREADS')
     _need_mxnet(source)
+    computing = ENGINES[engine](num_gpus)
+    computing.contexts()  # that devices are missing is said before weights are fetched
     from ..bundle.what_is_exported import open_source
     opened = open_source(source, model=model, use_pretrained=use_pretrained, hashtag=hashtag,
                          weights_index=weights_index, trust_first_use=trust_first_use)
-    return Predictor(opened, model=MxnetModel(opened.net), **options)
+    return Predictor(opened, model=NetworkModel(opened.net, computing, opened.preprocess.rows), **options)
 
 
-class MxnetModel:
-    """A network of MXNet as something that `Predictor` runs."""
+def data_dirs_of(source: str | os.PathLike) -> list[str]:
+    """Return the folders that the lists of a training run start from; none for what is no run."""
+    place = Path(source).expanduser()
+    run = read_run_config(place) if place.exists() else None
+    folders = [run['config'].get(name) for name in ('val_data_dir', 'data_dir')] if run else []
+    return [folder for folder in folders if folder and isinstance(folder, str)]
 
-    def __init__(self, net):
-        self._net = net
+
+class NetworkModel:
+    """A Gluon network as something that `Predictor` runs.
+
+    Parameters
+    ----------
+    net : HybridBlock
+    engine : Engine, optional
+        What computes it; MXNet on the CPU by default.
+    rows : int
+        Consecutive rows of an input that belong together.
+    """
+
+    def __init__(self, net, engine: Engine | None = None, rows: int = 1):
+        self.net, self.engine = net, engine or OnMXNet()
+        self._scorer = self.engine.scorer(net, rows=rows)
 
     def run(self, input: np.ndarray) -> np.ndarray:
         """Compute logits float32 (videos, K) of an input float32."""
-        from ...compute.on_mxnet.tracing import run
-        return run(self._net, input)
+        return self._scorer(input)()
 
 
 def _need_mxnet(source: str | os.PathLike) -> None:

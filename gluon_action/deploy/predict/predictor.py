@@ -7,19 +7,22 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...data.preprocess import Preprocess
-from ...data.reading.stream import Frame, Skipped
+from ...data.reading.media.damage import check_on_damage
+from ...data.reading.part import VideoPart
+from ...data.reading.stream import Frame
 from ...errors import BundleError, UsageError, VideoReadError
 from ...evaluate.scores.fusion_weights import softmax
 from ...files import file_sha256
 from ..bundle.format import MODEL, Bundle, check_labels, read_bundle
 from ..onnx.model import OnnxModel
-from .inputs import Pictures, open_frames
+from .inputs import Pictures, name_of_source, open_frames
+from .prediction import Prediction, merge_gaps
+from .segments import NONE_OF_THESE, segments_of
 from .windows import Ballot, History, RollingMean, Window, WindowCutter, WindowFrames, WindowPlan
 
 _log = logging.getLogger(__name__)
@@ -46,73 +49,6 @@ class Described(Protocol):
     labels: list[str] | None
 
 
-class Gap(NamedTuple):
-    """Frames in a row that could not be decoded: first and last number, their times in seconds, and the first cause."""
-
-    first: int
-    last: int
-    start: float
-    end: float
-    cause: str
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction of a model for a video.
-
-    Attributes
-    ----------
-    source : str
-        The video.
-    label, index, score : str, int, float
-        The class; its number; its mean probability over all windows, or of a majority its share of the windows.
-    probabilities : float32 ndarray (K,)
-        The same of all classes.
-    windows : list of Window
-        In order of time. Each is the mean of `merged` windows: more than 1 only for hours of video.
-    merged : int
-    skipped : list of Gap
-        What could not be decoded.
-    labels : list of str
-        Names of the classes; their numbers where there are no names.
-    protocol : dict
-        What the answer depends on: model and its hash, stride, span, vote, and how many windows and frames there were.
-    """
-
-    source: str
-    label: str
-    index: int
-    score: float
-    probabilities: np.ndarray
-    windows: list[Window]
-    merged: int
-    skipped: list[Gap]
-    labels: list[str]
-    protocol: dict[str, Any]
-
-    def best(self, count: int = 5, probabilities: np.ndarray | None = None) -> list[int]:
-        """Return the best classes, best first; of the video, or of a window's probabilities."""
-        values = self.probabilities if probabilities is None else probabilities
-        order = np.argsort(-values, kind='stable')[:count].tolist()
-        if probabilities is None and self.index in order:  # a majority decides draws by the means
-            order.sort(key=lambda k: k != self.index)
-        return order
-
-    def top(self, count: int = 5, probabilities: np.ndarray | None = None) -> list[tuple[str, float]]:
-        """Return name and probability of the classes that `best` returns."""
-        values = self.probabilities if probabilities is None else probabilities
-        return [(self.labels[k], float(values[k])) for k in self.best(count, probabilities)]
-
-    def as_dict(self, top_k: int = 5) -> dict[str, Any]:
-        """Return everything, for JSON; of the windows the best classes only."""
-        named = [{'label': name, 'probability': value} for name, value in self.top(top_k)]
-        windows = [{'start': window.start, 'end': window.end, 'frame': window.frame,
-                    'top': dict(self.top(top_k, window.probabilities))} for window in self.windows]
-        return {'path': self.source, 'label': self.label, 'index': self.index, 'score': self.score, 'top': named,
-                'probabilities': self.probabilities.tolist(), 'protocol': self.protocol,
-                'skipped': [gap._asdict() for gap in self.skipped], 'windows_merged': self.merged, 'windows': windows}
-
-
 class Predictor:
     """Predicts the class of videos of any length in bounded memory.
 
@@ -127,7 +63,10 @@ class Predictor:
     batch_size : int, optional
         Windows that are computed together; by default 8, or fewer large ones.
     rolling : float
-        Seconds that the rolling mean looks back on, however far apart windows are.
+        Seconds that the rolling mean looks back on, however far apart windows are, and that segments are smoothed over.
+    threshold : float, optional
+        Least probability of an answer, in [0, 1]: below it a video is ``'none of these'``, and a moment is in no
+        segment. Of a model of several labels all those that reach it are the answer. By default the best class is it.
     vote : {'mean', 'majority'}
         Whether the means of the probabilities decide about a video, or the number of windows that a class won.
     threads : int, optional
@@ -138,6 +77,8 @@ class Predictor:
         How optical flow is computed of a video, for a model that looks at flow.
     labels : list of str, optional
         Names of the classes in the order of their numbers, instead of the bundle's.
+    on_damage : {'skip', 'accept', 'raise'}
+        Leave out frames that are damaged, take those that come out with parts guessed, or refuse the video.
 
     Raises
     ------
@@ -151,12 +92,15 @@ class Predictor:
     >>> prediction = Predictor('bundle')('holiday.mp4')
     >>> prediction.label, prediction.score
     ('surfing water', 0.83)
+    >>> [(segment.label, segment.start, segment.end) for segment in prediction.segments]
+    [('surfing water', 0.0, 6.4), ('swimming', 6.4, 9.2)]
     """
 
     def __init__(self, bundle: str | os.PathLike | Bundle | Described, *, model: Model | None = None,
                  stride: int | None = None, batch_size: int | None = None, rolling: float = ROLLING,
                  vote: str = 'mean', threads: int | None = None, lead_in: bool = False, flow_method: str = 'tvl1',
-                 labels: list[str] | None = None):
+                 labels: list[str] | None = None, on_damage: str = 'skip', threshold: float | None = None):
+        check_on_damage(on_damage)
         self.bundle = read_bundle(bundle) if isinstance(bundle, (str, os.PathLike)) else bundle
         if not isinstance(getattr(self.bundle, 'preprocess', None), Preprocess):
             raise UsageError(f'bundle must be the folder or the file of a model, or what describes one, got a '
@@ -170,6 +114,7 @@ class Predictor:
             raise UsageError(f'batch_size must be 1 window or more, got {batch_size}')
         if not 0 < rolling < math.inf:
             raise UsageError(f'rolling must be a number of seconds above 0, got {rolling}')
+        check_threshold(threshold)
         Ballot(vote)  # refuses invalid values before a model is loaded
         self.plan = WindowPlan(self.preprocess.offsets, stride or self.preprocess.stride, self.preprocess.rows, lead_in)
         if stride is not None and stride < 1:
@@ -177,23 +122,36 @@ class Predictor:
         numbers = int(np.prod(self.preprocess.shape(self.preprocess.rows * self.preprocess.crops)))
         numbers = max(numbers, self.preprocess.picture_bytes // 4)
         self.batch_size = batch_size or max(1, min(BATCH_SIZE, BATCH_NUMBERS // numbers))
-        self.rolling, self.vote, self.flow_method = rolling, vote, flow_method
+        self.rolling, self.vote, self.threshold = rolling, vote, threshold
+        self.flow_method, self.on_damage = flow_method, on_damage
         self.model = model or OnnxModel(self.bundle.model, threads=threads)
 
-    def __call__(self, video: str | os.PathLike) -> Prediction:
-        """Predict the class of a video: `stream` without callbacks."""
-        return self.stream(video)
+    def __call__(self, video: str | os.PathLike | np.ndarray | Sequence, *,
+                 fps: float | None = None) -> Prediction | list[Prediction]:
+        """Predict the class of a video, or of each of a list of them: `stream` without callbacks.
 
-    def stream(self, source: str | os.PathLike, *, on_open: Callable[[Pictures], None] | None = None,
-               on_window: Callable[[Window], None] | None = None, on_frame: Callable[[Frame], None] | None = None,
-               fps: float | None = None) -> Prediction:
+        Parameters
+        ----------
+        video : str, path, VideoPart, uint8 ndarray (T, H, W, 3), or list of these
+            What `stream` takes. For a list there is a list of predictions; a video that fails raises its error.
+        fps : float, optional
+            Frames per second of folders and arrays.
+        """
+        if isinstance(video, (list, tuple)):
+            return [self.stream(each, fps=fps) for each in video]
+        return self.stream(video, fps=fps)
+
+    def stream(self, source: str | os.PathLike | VideoPart | np.ndarray, *,
+               on_open: Callable[[Pictures], None] | None = None, on_window: Callable[[Window], None] | None = None,
+               on_frame: Callable[[Frame], None] | None = None, fps: float | None = None) -> Prediction:
         """Predict the class of a video, and call back with every window and frame.
 
         Parameters
         ----------
-        source : str or path
-            What `FrameStream` takes: a file, a folder of pictures, a camera, an address. For a model that looks at
-            flow also a folder that ``gluon-action extract-flow`` made.
+        source : str, path, VideoPart, or uint8 ndarray (T, H, W, 3)
+            What `FrameStream` takes: a file, a part of one, a folder of pictures, a camera, an address. For a model
+            that looks at flow also a folder that ``gluon-action extract-flow`` made. Frames in memory are RGB
+            (OpenCV's are BGR: ``frames[..., ::-1]``).
         on_open : callable, optional
             Takes what is known before the first frame: an object with `fps`, `num_frames` (or None) and `live`.
         on_window : callable, optional
@@ -202,7 +160,7 @@ class Predictor:
             Takes every `Frame`, at full size, after the windows that end with it or before. Then windows are computed
             one by one.
         fps : float, optional
-            Frames per second of a folder.
+            Frames per second of a folder or an array; by default 25.
 
         Returns
         -------
@@ -213,16 +171,15 @@ class Predictor:
         ------
         VideoReadError
             When no frame, or no window, can be decoded.
+        DamagedVideoError
+            When a frame is damaged, with `on_damage` 'raise'.
         UsageError
             When the model cannot look at such a video.
         """
-        if not isinstance(source, (str, os.PathLike)):
-            raise UsageError(f'a video is the name of a file, a folder of pictures, a camera or an address, got a '
-                             f'{type(source).__name__}; write frames that are in memory to a file, or as pictures into '
-                             'a folder')
+        name = name_of_source(source)
         with open_frames(source, self.preprocess, wanted=self.plan.wanted, full_size=on_frame is not None, fps=fps,
-                         queue=self._queue(), method=self.flow_method) as frames, \
-                _Run(self, os.fspath(source), on_window, frames.fps) as run:
+                         queue=self.queue, method=self.flow_method, on_damage=self.on_damage) as frames, \
+                _Run(self, name, on_window, frames.fps) as run:
             cutter = WindowCutter(self.plan, frames.fps)
             if on_open is not None:
                 on_open(frames)
@@ -238,7 +195,7 @@ class Predictor:
                     raise
             run.add(cutter.finish(max((item.number + 1 for item in frames.skipped), default=0)))
             run.finish()
-            return self._prediction(os.fspath(source), run, cutter, frames)
+            return self._prediction(name, run, cutter, frames, isinstance(source, VideoPart))
 
     def input_of(self, cuts: Sequence[WindowFrames]) -> np.ndarray:
         """Return the input float32 of the network for windows."""
@@ -274,7 +231,8 @@ class Predictor:
         """What messages call the model."""
         return str(getattr(self.bundle, 'path', None) or getattr(self.bundle, 'name', 'the model'))
 
-    def _queue(self) -> int:
+    @property
+    def queue(self) -> int:
         """Frames to prefetch: two batches' worth, so that decoding does not pause while one computes."""
         fresh = min(len(set(self.plan.offsets)) * self.plan.rows, self.plan.step)
         return max(64, 2 * self.batch_size * fresh)
@@ -287,24 +245,41 @@ class Predictor:
                 'precision': manifest.get('precision'), 'stride': self.plan.stride, 'span': self.plan.span,
                 'frames_per_clip': len(self.plan.offsets), 'clips_per_window': self.plan.rows,
                 'crops': self.preprocess.crops, 'lead_in': self.plan.lead_in, 'vote': self.vote,
-                'rolling_seconds': self.rolling, 'activation': self.preprocess.activation,
-                'flow_method': self.flow_method if self.preprocess.modality == 'flow' else None}
+                'rolling_seconds': self.rolling, 'threshold': self.threshold, 'activation': self.preprocess.activation,
+                'flow_method': self.flow_method if self.preprocess.modality == 'flow' else None,
+                'on_damage': self.on_damage}
 
-    def _prediction(self, source: str, run: _Run, cutter: WindowCutter, frames: Pictures) -> Prediction:
+    def _prediction(self, source: str, run: _Run, cutter: WindowCutter, frames: Pictures,
+                    is_part: bool) -> Prediction:
         if not run.ballot.count:
             raise VideoReadError(source, 'pyav', f'none of its {cutter.num_left_out} windows of {self.plan.span} '
                                  'frames could be scored: of each more than half of the frames are missing')
         if cutter.repeated:
             _log.warning('%s: has fewer frames than the %d of a window; its last one was repeated', source,
                          self.plan.span)
-        index, probabilities = run.ballot.result()
+        best, probabilities = run.ballot.result()
         labels = self.labels or [str(k) for k in range(len(probabilities))]
+        several = self.preprocess.activation == 'sigmoid'
+        found, score = self._found(best, probabilities, several), float(probabilities[best])
+        label, index = (labels[best], best) if found else (NONE_OF_THESE, None)
         protocol = {**self.about(), 'windows': run.ballot.count, 'windows_left_out': cutter.num_left_out,
                     'frames_repeated': cutter.repeated, 'frames_skipped': len(frames.skipped),
                     'frames_dropped': frames.dropped, 'fps': frames.fps}
-        return Prediction(source, labels[index], index, float(probabilities[index]), probabilities,
-                          run.history.windows, run.history.merged,
-                          merge_gaps(frames.skipped, frames.fps, self.plan.wanted), labels, protocol)
+        windows, merged = run.history.windows, run.history.merged
+        segments = segments_of(windows, labels, step=merged * self.plan.step, smooth=self.rolling,
+                               threshold=self.threshold, several=several)
+        gaps = merge_gaps(frames.skipped, frames.fps, self.plan.wanted)
+        prediction = Prediction(source, label, index, score, probabilities, windows, merged, gaps, labels, protocol,
+                                segments, found)
+        return prediction.of_part(frames.offset) if is_part else prediction
+
+    def _found(self, best: int, probabilities: np.ndarray, several: bool) -> list[int]:
+        """Return the classes that are the answer: the best one, or all of several labels, unless the threshold says."""
+        if self.threshold is None:
+            return [best]
+        count = len(probabilities) if several else 1
+        ranked = [best, *(k for k in np.argsort(-probabilities, kind='stable').tolist() if k != best)][:count]
+        return [k for k in ranked if probabilities[k] >= self.threshold]
 
 
 class _Run:
@@ -359,20 +334,15 @@ class _Run:
                 self._on_window(window)
 
 
+def check_threshold(threshold: float | None, flag: str = 'threshold') -> None:
+    """Raise `UsageError` for what is no probability."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        percent = f'; {threshold:g} % is {threshold / 100:g}' if 1 < threshold <= 100 else ''
+        raise UsageError(f'{flag} must be a probability in 0..1, got {threshold:g}{percent}')
+
+
 def probabilities_of(logits: np.ndarray, activation: str) -> np.ndarray:
     """Make probabilities float32 of logits (n, K) by 'softmax' or 'sigmoid'."""
     if activation == 'sigmoid':
         return (0.5 + 0.5 * np.tanh(0.5 * logits)).astype(np.float32)
     return softmax(logits).astype(np.float32)
-
-
-def merge_gaps(skipped: Sequence[Skipped], fps: float, wanted: Callable[[int], bool]) -> list[Gap]:
-    """Join consecutive frames, or those with only unused frames between them, into gaps."""
-    gaps: list[Gap] = []
-    for number, seconds, cause in skipped:
-        end = seconds + 1 / fps
-        if gaps and not any(wanted(between) for between in range(gaps[-1].last + 1, number)):
-            gaps[-1] = gaps[-1]._replace(last=number, end=end)
-        else:
-            gaps.append(Gap(number, number, seconds, end, cause))
-    return gaps

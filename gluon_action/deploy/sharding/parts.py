@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...data.tfrecords.origin import MANIFEST
+from ...data.tfrecords.features.origin import MANIFEST
 from ...errors import PartsError
 from ...files import describe, file_sha256, output_errors, put_file, sync
 

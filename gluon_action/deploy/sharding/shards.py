@@ -9,7 +9,6 @@ import collections
 import contextlib
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from ...errors import OutputError, PartsError, UsageError
 from ...files import describe, output_errors, to_json
+from ...unfinished import Shard
 from .joining import Join
 from .merging import check_output, merge
 from .on_ray import on_ray
@@ -38,35 +38,6 @@ from .parts import (
     seal,
     write_shared,
 )
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The inputs ``index``, ``index + count``, ... (the first is number 1): the share of one of `count` processes."""
-
-    index: int
-    count: int
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read ``I/N``, I from 1 to N.
-
-        Raises
-        ------
-        UsageError
-        """
-        found = re.fullmatch(r'(\d+)/(\d+)', text.strip())
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UsageError(f'--shard {text}: must be I/N with I from 1 to N, such as 1/8 to 8/8; of a Slurm array '
-                             '--array=1-8 it is $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT')
-        return cls(int(found[1]), int(found[2]))
-
-    def of(self, num_inputs: int) -> range:
-        """Indices of its inputs, from 0."""
-        return range(self.index - 1, num_inputs, self.count)
-
-    def __str__(self) -> str:
-        return f'{self.index}/{self.count}'
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ...data.tfrecords.origin import common_origin
+from ...data.tfrecords.features.origin import common_origin
 from ...errors import UsageError
 from ...feature_architecture import Architecture
 from ...files import new_folder
-from ...model_zoo.frame_features.stored import NAME, read_stored, write_stored
-from ...train.run.checkpoint import read_checkpoint
+from ...model_zoo.frame_features.stored.prefix import NAME
+from ...model_zoo.frame_features.stored.reading import read_stored
+from ...model_zoo.frame_features.stored.writing import write_stored
+from ...train.run.folder.checkpoint import read_checkpoint
 
 _FLAG = '--models'
 

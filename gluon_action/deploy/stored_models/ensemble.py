@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.tfrecords.origin import common_origin
+from ...data.tfrecords.features.origin import common_origin
 from ...errors import UsageError
 from ...files import new_folder
-from ...model_zoo.frame_features.stored import (
-    NAME,
-    check_common,
-    check_weights,
-    files_of,
-    read_stored,
-    write_stored,
-)
+from ...model_zoo.frame_features.stored.prefix import NAME, files_of
+from ...model_zoo.frame_features.stored.reading import read_stored
+from ...model_zoo.frame_features.stored.writing import check_common, check_weights, write_stored
 
 
 @dataclass(frozen=True)

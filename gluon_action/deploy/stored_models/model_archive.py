@@ -15,7 +15,8 @@ from pathlib import Path
 from ...errors import OutputError, UsageError
 from ...feature_architecture import FILE as FLAGS
 from ...files import describe, output_errors, replacing, space_left, sync, to_json
-from ...model_zoo.frame_features.stored import NAME, files_of, read_stored
+from ...model_zoo.frame_features.stored.prefix import NAME, files_of
+from ...model_zoo.frame_features.stored.reading import read_stored
 
 # Files of a model, and those of TensorFlow of the same name, which are told what they are.
 _ALLOWED = re.compile(rf'(?:\./)?({re.escape(NAME)}\.[\w.-]+|{re.escape(FLAGS)})')

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import UsageError, WeightsError
-from ...model_zoo.frame_features.stored import (
-    QUANTS,
-    SPACE,
-    StoredModel,
-    check_new,
-    files_of,
-    prefix_of,
-    read_stored,
-    write_stored,
-)
+from ...model_zoo.frame_features.stored.model import QUANTS, SPACE, StoredModel
+from ...model_zoo.frame_features.stored.prefix import check_new, files_of, prefix_of
+from ...model_zoo.frame_features.stored.reading import read_stored
+from ...model_zoo.frame_features.stored.writing import write_stored
 
 #: Levels of an array: what a byte can count.
 LEVELS = 256

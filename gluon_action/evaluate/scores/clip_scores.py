@@ -63,19 +63,37 @@ class ClipScoring:
 
 
 class ClipScores:
-    """What a validation has found so far; see :class:`gluon_action.evaluate.scores.validation.Scores`."""
+    """What a validation has found so far; see :class:`gluon_action.evaluate.scores.validation.Scores`.
+
+    Attributes
+    ----------
+    parts : list of (ndarray, ndarray)
+        Logits (N, K) and labels that were added.
+    loss_sum : float
+        Of all of them.
+    """
 
     def __init__(self, scoring: ClipScoring, batches: int):
         self.scoring, self.batches = scoring, batches
         self.expected = self.count = 0
-        self._loss_sum = 0.0
-        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self.loss_sum = 0.0
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, logits: np.ndarray, label: np.ndarray, loss_sum: float) -> None:
         """Add samples: logits (N, K); labels (N,), or (N, K) where a sample has several."""
-        self._parts.append((logits, label))
-        self._loss_sum += loss_sum
+        self.parts.append((logits, label))
+        self.loss_sum += loss_sum
         self.count += len(logits)
+
+    @property
+    def logits(self) -> np.ndarray | None:
+        """Logits (N, K) of all samples so far, in their order; None before the first."""
+        return np.concatenate([logits for logits, _ in self.parts]) if self.parts else None
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels (N,) or (N, K) of the same."""
+        return np.concatenate([label for _, label in self.parts]) if self.parts else None
 
     def summary(self) -> dict[str, float]:
         """Numbers of the validation by name.
@@ -87,11 +105,11 @@ class ClipScores:
         """
         if not self.expected:
             raise UsageError('nothing to evaluate: there is no clip')
-        numbers = {'loss': self._loss_sum / self.count if self.count else math.nan, 'count': self.count,
+        numbers = {'loss': self.loss_sum / self.count if self.count else math.nan, 'count': self.count,
                    'expected': self.expected}
         if not self.count:
             return numbers
-        logits, label = (np.concatenate(parts) for parts in zip(*self._parts))
+        logits, label = (np.concatenate(parts) for parts in zip(*self.parts))
         odds, targets, decisions = self.scoring.given(logits, label)
         numbers |= multi_label_metrics(odds, targets, decisions=decisions, counted=self.scoring.counted).as_numbers()
         if not self.scoring.multi_label:
@@ -101,7 +119,7 @@ class ClipScores:
 
     def per_class(self) -> list[dict[str, Any]]:
         """Return positives, area under the ROC curve and average precision of each class."""
-        logits, label = (np.concatenate(parts) for parts in zip(*self._parts))
+        logits, label = (np.concatenate(parts) for parts in zip(*self.parts))
         odds, targets, decisions = self.scoring.given(logits, label)
         found = multi_label_metrics(odds, targets, decisions=decisions, counted=self.scoring.counted)
         return [{'positives': int(targets[:, k].sum()), 'auc': float(found.auc_per_class[k]),

@@ -13,6 +13,10 @@ from ...array_files import read_npz
 from ...errors import UsageError
 from ...files import open_file, parse_json
 
+#: Scores of a test.
+SCORES = 'scores.npz'
+#: Scores of the validation videos by the best parameters of a training: the same arrays.
+VALIDATION_SCORES = 'validation_scores.npz'
 # The arrays of a file, and what they hold.
 _ARRAYS = {'keys': 'U', 'labels': 'iub', 'scores': 'f', 'scored': 'b', 'classes': 'U'}
 
@@ -93,7 +97,7 @@ def read_scores(path: str | os.PathLike) -> ScoreFile:
     Parameters
     ----------
     path : path
-        The folder of a report, or the ``scores.npz`` in it.
+        The folder of a test, or of a training that validated, or the file of scores in it.
 
     Raises
     ------
@@ -101,7 +105,9 @@ def read_scores(path: str | os.PathLike) -> ScoreFile:
         When there is none, or it is something else.
     """
     place = Path(path).expanduser()
-    file = place / 'scores.npz' if place.is_dir() else place
+    file = place
+    if place.is_dir():
+        file = next((place / name for name in (SCORES, VALIDATION_SCORES) if (place / name).exists()), place / SCORES)
     try:
         arrays = read_npz(file, _ARRAYS)
     except FileNotFoundError:
@@ -119,7 +125,8 @@ def read_scores(path: str | os.PathLike) -> ScoreFile:
                          f'0..{most}')
     protocol = _protocol(file)
     scores, scored = arrays['scores'].astype(np.float64), arrays['scored'].astype(bool)
-    return ScoreFile(file.resolve().parent.name if file.name == 'scores.npz' else file.name, file,
+    named_by_folder = file.name in (SCORES, VALIDATION_SCORES)
+    return ScoreFile(file.resolve().parent.name if named_by_folder else file.name, file,
                      [str(key) for key in arrays['keys']], arrays['labels'].astype(np.int64), scores, scored,
                      [str(name) for name in arrays['classes']], _kind(protocol, scores[scored]), protocol)
 

@@ -142,6 +142,11 @@ class Confusion:
     share: float
 
 
+def tells_top5(num_classes: int) -> bool:
+    """Whether the best five of so many classes say something: of five or fewer, every video has its own among them."""
+    return num_classes > 5
+
+
 def true_class_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Place of each sample's true class among its scores, 0 for the best.
 

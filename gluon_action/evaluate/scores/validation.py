@@ -31,6 +31,7 @@ class Scores:
         self.expected = self.count = 0
         self._loss_sum = 0.0
         self._right = {1: 0, 5: 0}
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, logits: np.ndarray, label: np.ndarray, loss_sum: float) -> None:
         """Add samples: logits (N, K); labels (N,), or (N, K) where a sample has several."""
@@ -39,6 +40,12 @@ class Scores:
         self.count += len(ranks)
         for k in self._right:
             self._right[k] += int((ranks < k).sum())
+        self._parts.append((logits, label))
+
+    @property
+    def logits(self) -> np.ndarray | None:
+        """Scores (N, K) of all samples so far, in their order; None before the first."""
+        return np.concatenate([logits for logits, _ in self._parts]) if self._parts else None
 
     def top(self, k: int) -> float:
         """Share of the expected samples whose label is among the `k` best classes (1 or 5), in 0..1."""
@@ -61,20 +68,11 @@ class Scores:
 class LabelScores(Scores):
     """What a validation of samples with several labels has found: the mean average precision too, which is its score.
 
-    It keeps the logits of all samples. Of one that could not be read the labels are not known, so it is not in the mean
-    average precision; for ``top1`` and ``top5`` it counts as wrong.
+    Of a sample that could not be read the labels are not known, so it is not in the mean average precision; for
+    ``top1`` and ``top5`` it counts as wrong.
     """
 
     best_metric = 'map'
-
-    def __init__(self, batches: int):
-        super().__init__(batches)
-        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, logits: np.ndarray, label: np.ndarray, loss_sum: float) -> None:
-        """Add samples: logits (N, K); labels (N, K)."""
-        super().add(logits, label, loss_sum)
-        self._parts.append((logits, label))
 
     def summary(self) -> dict[str, float]:
         """Return ``map`` beside what `Scores` finds; NaN where there is no label."""

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,11 @@ class VideoTagScoring:
     def __call__(self, batches: int = 0) -> VideoTagScores:
         """Return what a validation of so many batches is collected in."""
         return VideoTagScores(self, batches)
+
+    @property
+    def class_kind(self) -> np.dtype:
+        """What numbers of classes are kept as."""
+        return np.dtype(np.uint16 if self.num_classes <= 2 ** 16 else np.int32)
 
 
 class VideoTagScores:
@@ -93,13 +98,46 @@ class VideoTagScores:
         labels = labels[:, :classes] > 0
         best, values, crowded = _best(scores, self.scoring.top)
         marks, crowds = _marks(scores, labels, best, values, crowded)
-        self._parts.append((values, best.astype(np.uint16 if classes <= 2 ** 16 else np.int32), marks))
+        self._parts.append((values, best.astype(self.scoring.class_kind), marks))
         self._crowds += crowds
         self._hits += int(labels[np.arange(len(labels)), best[:, 0]].sum())
         np.add.at(self._found, labels.sum(axis=1), _found_at_equal_recall(scores, labels, best, values))
         self._positives += labels.sum(axis=0)
         self._loss_sum += loss_sum
         self.count += len(scores)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was found so far, as arrays by name: what `add_state` of others takes.
+
+        Returns
+        -------
+        dict
+            ``values``, ``classes`` and ``marks`` (count, top) of the best tags; ``crowds`` (any, 3); ``found`` (K + 1,)
+            and ``positives`` (K,); ``counts`` (3,): videos that were scored, that were expected, and hits; ``loss``
+            (1,): the sum.
+        """
+        top = min(self.scoring.top, self.scoring.num_classes)
+        parts = self._parts or [(np.empty((0, top), np.float32), np.empty((0, top), self.scoring.class_kind),
+                                 np.empty((0, top), np.uint8))]
+        values, classes, marks = (np.concatenate([part[n] for part in parts]) for n in range(3))
+        return {'values': values, 'classes': classes, 'marks': marks,
+                'crowds': np.array(self._crowds, np.float64).reshape(-1, 3), 'found': self._found.copy(),
+                'positives': self._positives.copy(),
+                'counts': np.array([self.count, self.expected, self._hits], np.int64),
+                'loss': np.array([self._loss_sum])}
+
+    def add_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Add what `state` of other videos returned, to the last bit as if they had been added here."""
+        count, expected, hits = state['counts'].tolist()
+        if count:
+            self._parts.append((state['values'], state['classes'], state['marks']))
+        self._crowds += [Crowd(*row) for row in state['crowds'].tolist()]
+        self._found += state['found']
+        self._positives += state['positives']
+        self._hits += hits
+        self._loss_sum += float(state['loss'][0])
+        self.count += count
+        self.expected += expected
 
     def summary(self) -> dict[str, float]:
         """Return the numbers of all videos by name.
@@ -130,21 +168,31 @@ class VideoTagScores:
                 'loss': self._loss_sum / self.count if self.count else math.nan, 'count': self.count,
                 'expected': expected}
 
+    def per_class(self) -> list[dict[str, Any]]:
+        """Return of each class how many videos have it, and its average precision among the best tags."""
+        precisions = self._class_precisions() if self.count else np.zeros(len(self._positives))
+        return [{'positives': positives, 'average_precision': precision}
+                for positives, precision in zip(self._positives.tolist(), precisions.tolist())]
+
+    def _class_precisions(self) -> np.ndarray:
+        """Average precision of each class (K,); 0 of one without positives."""
+        values, classes, marks = (np.concatenate([part[n].ravel() for part in self._parts]) for n in range(3))
+        by_class = np.argsort(classes, kind='stable')
+        bounds = np.searchsorted(classes[by_class], np.arange(len(self._positives) + 1))
+        return np.array([
+            average_precision(values[by_class[begin:end]], marks[by_class[begin:end]] & _HIT > 0, positives)
+            for begin, end, positives in zip(bounds, bounds[1:], self._positives.tolist())])
+
     def _precisions(self) -> dict[str, float]:
         if not self.count:
             return dict.fromkeys(('gap', 'gap_low', 'gap_high', 'map', 'map_2018'), 0.0)
-        values, classes, marks = (np.concatenate([part[n].ravel() for part in self._parts]) for n in range(3))
+        values, marks = (np.concatenate([part[n].ravel() for part in self._parts]) for n in (0, 2))
         found = {'gap': average_precision(values, marks & _HIT > 0, int(self._positives.sum()), self._crowds)}
         for name, mark, order in (('gap_low', _LOWEST, 1), ('gap_high', _HIGHEST, -1)):
             hits = marks & mark > 0
             found[name] = _ordered_precision(hits[np.lexsort((order * hits.astype(np.int8), -values))],
                                              int(self._positives.sum()))
-        by_class = np.argsort(classes, kind='stable')
-        bounds = np.searchsorted(classes[by_class], np.arange(len(self._positives) + 1))
-        precisions = np.array([
-            average_precision(values[by_class[begin:end]], marks[by_class[begin:end]] & _HIT > 0, positives)
-            for begin, end, positives in zip(bounds, bounds[1:], self._positives.tolist())])
-        there = self._positives > 0
+        precisions, there = self._class_precisions(), self._positives > 0
         return found | {'map': float(precisions[there].mean()) if there.any() else 0.0,
                         'map_2018': float(precisions.mean())}
 

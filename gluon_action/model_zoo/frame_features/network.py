@@ -85,14 +85,18 @@ class FeatureNetwork(Recognizer):
         """
         raise NotImplementedError
 
+    def check_input(self, shape):
+        """Take features of the right width."""
+        width = self.architecture.width
+        if len(shape) != 3 or shape[2] != width or not self.of_frames and shape[1] != 1:
+            frames = 'T' if self.of_frames else '1'
+            raise ModelError(f'{self.architecture.model} takes features N x {frames} x {width} '
+                             f'({self.architecture.feature_names}), got {shape}')
+
     def forward(self, x, *args):
         """Score features: (N, T, D) to probabilities (N, K)."""
         if isinstance(x, mx.nd.NDArray):
-            width = self.architecture.width
-            if x.ndim != 3 or x.shape[2] != width or not self.of_frames and x.shape[1] != 1:
-                frames = 'T' if self.of_frames else '1'
-                raise ModelError(f'{self.architecture.model} takes features N x {frames} x {width} '
-                                 f'({self.architecture.feature_names}), got {x.shape}')
+            self.check_input(x.shape)
             return super().forward(x, *args)
         with as_operators(self):  # a symbol is for export; compiled graphs are made elsewhere
             return super().forward(x, *args)

@@ -14,7 +14,7 @@ from ...options import options_of
 from ..fit import few
 from ..frame_features import key_of, variables
 from ..frame_features.network import NETWORKS
-from ..frame_features.stored import QUANTS, SPACE
+from ..frame_features.stored.model import QUANTS, SPACE
 from ..registry import model_card
 from .conversion import Conversion, Place, Row
 from .tensorflow import find_prefix, read_checkpoint, read_shapes

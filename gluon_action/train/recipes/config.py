@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from ... import engine
+from ...compute.engines import engine_of
 from ...compute.optimizers import OPTIMIZERS, takes_momentum
 from ...data.by_name import train_transform
 from ...errors import UsageError
@@ -18,7 +18,11 @@ FREE_ON_RESUME = frozenset({
     'num_epochs', 'num_workers', 'prefetch_ratio', 'decode_timeout', 'on_damage', 'log_interval', 'save_frequency',
     'resume', 'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
     'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base',
-    'weights_index', 'trust_first_use', 'checkpoint_minutes', 'schedule_rule', 'frame_tables'})
+    'weights_index', 'trust_first_use', 'checkpoint_minutes', 'schedule_rule', 'frame_tables', 'videos', 'val',
+    'recipe', 'from_recipe', 'patience', 'report', 'engine'})
+
+#: Name of the recipe of `fine_tuning`, and of the one that has GluonCV's values.
+FINETUNE, GLUONCV = 'finetune', 'gluoncv'
 
 #: Choices that decide what network the parameters of a run fit: these must agree when it is evaluated.
 OF_THE_NETWORK = ('model', 'num_segments', 'consensus', 'use_tsn', 'use_gn', 'use_se', 'batch_norm', 'input_size')
@@ -34,15 +38,29 @@ _run = partial(option, group='run')
 class TrainConfig(RecognizerOptions):
     """What ``scripts/train_recognizer.py`` takes, under the names of its flags; ``--help`` explains each.
 
-    ``TrainConfig(model='resnet18_v1b_ucf101', dataset='demo_appearance')`` is enough to start with. `schedule_rule` is
-    no flag: how updates get their rates, see `make_schedule`. A run that began before there was a choice keeps its own.
+    ``TrainConfig(model='resnet18_v1b_ucf101', dataset='demo_appearance')`` is enough to start with, and so is
+    ``TrainConfig(videos='videos')`` for a folder of one folder a class, or a list. Three are no flags: `videos`;
+    `schedule_rule`, how updates get their rates, see `make_schedule` (a run that began before there was a choice keeps
+    its own); and `from_recipe`, the options whose values came from the recipe, or None before it was taken.
     """
 
+    videos: str | None = None
     schedule_rule: str = 'exact'
+    from_recipe: list[str] | None = None
+    model: str = changed(RecognizerOptions, 'model', required=False)
 
     val_data_dir: str | None = changed(RecognizerOptions, 'val_data_dir', group='training data')
     train_list: str | None = changed(RecognizerOptions, 'train_list', group='training data')
     val_list: str | None = changed(RecognizerOptions, 'val_list', group='training data')
+    val: str | None = _data(
+        None, 'validation videos beside VIDEOS: a folder of one folder a class, or a list', metavar='VIDEOS',
+        common=True)
+    val_share: float = _data(
+        0.2, 'share of VIDEOS that validates where they are not divided and --val names no others: of each class, and '
+        'whole recordings', metavar='SHARE')
+    balance: str = _data(
+        'none', 'classes that have many videos and few: sampling shows each as often in an epoch, weights counts each '
+        'as much in the loss', choices=('none', 'sampling', 'weights'))
     crop_ratio: float = changed(RecognizerOptions, 'crop_ratio', group='training data')
     scale_ratios: str = _data('1.0, 0.875, 0.75, 0.66', 'sides of the multi-scale crop')
     more_fix_crop: bool = _data(True, 'crop at the 4 corners and the centre only, instead of 13 places')
@@ -51,6 +69,17 @@ class TrainConfig(RecognizerOptions):
     color_jitter: float = _data(
         0., 'change brightness, contrast, saturation and hue of a video at random, all frames alike: 0 not at all, 1 a '
         'little (contrast and saturation by 10 %%), at most 5', metavar='STRENGTH')
+    rand_augment: float = _data(
+        0., 'change every video by two of twelve operations, drawn anew, all frames alike (RandAugment): brightness, '
+        'colour, shear, rotation and the like, by so much of 10; 0 for none', metavar='MAGNITUDE')
+    random_erasing: float = _data(
+        0., 'share of videos of which a rectangle is replaced by noise, the same in all frames', metavar='SHARE')
+    repeat_augmentation: int = _data(
+        1, 'show a video so many times in succession, differently augmented; epochs stay as long, and show fewer',
+        metavar='TIMES', least=1)
+    send_pixels: bool = _data(
+        False, 'workers send pixels of training clips, a quarter of the bytes, and the devices scale and normalise '
+        'them: for GPUs that wait for data; on a CPU the workers do it sooner')
     num_crop: int = changed(RecognizerOptions, 'num_crop', group='training data')
     on_error: str = _data(
         'raise', 'a training video that cannot be read: stop, or leave it out and record it',
@@ -60,7 +89,7 @@ class TrainConfig(RecognizerOptions):
     pretrained_base: bool = _model(
         True, 'start the body at random instead of from weights that are downloaded: those of an ImageNet network, '
         'and for *_custom the Kinetics400 weights of the same network',
-        '--no-pretrained-base')
+        '--no-pretrained-base', common=True)
     new_head: bool = _model(
         False, 'take the body of --resume-params only: its weights were trained on other classes')
     train_params: str = _model(
@@ -78,14 +107,20 @@ class TrainConfig(RecognizerOptions):
     kvstore: str | None = _devices(
         None, 'where gradients are added up; dist_* over several machines',
         choices=('local', 'device', 'dist_sync', 'dist_sync_device'))
-    use_amp: bool = _devices(False, 'mixed precision: float16 on GPUs, bfloat16 on CPUs with AVX-512')
+    use_amp: bool = _devices(
+        False, 'mixed precision: float16 on GPUs, bfloat16 on CPUs with AVX-512, with --engine torch on any')
 
+    recipe: str | None = _optimisation(
+        None, 'where values come from that no flag gives: finetune suits few videos and weights that have learnt from '
+        'others, gluoncv has the defaults that are shown here; by default finetune for VIDEOS and otherwise gluoncv',
+        choices=(FINETUNE, GLUONCV), common=True)
     optimizer: str | None = _optimisation(
         None, 'gradient descent with momentum, or with that of Nesterov; Adam, or Adam with decoupled weight decay '
         '(lr x wd a step). By default sgd, with --slowfast nag', choices=tuple(OPTIMIZERS))
-    batch_size: int = _optimisation(25, 'videos a step and device', least=1)
-    num_epochs: int = _optimisation(3, 'epochs', least=1)
-    lr: float = _optimisation(0.1, 'learning rate', least=0)
+    batch_size: int = _optimisation(25, 'videos a step and device', least=1, common=True)
+    num_epochs: int = _optimisation(3, 'epochs', least=1, common=True)
+    lr: float = _optimisation(0.1, 'learning rate', least=0, common=True)
+    head_lr: float = _optimisation(1., 'rate of the head, as a multiple of --lr', metavar='FACTOR', least=0)
     momentum: float = _optimisation(0.9, 'momentum of sgd and nag', least=0)
     wd: float = _optimisation(0.0001, 'weight decay', least=0)
     no_wd: bool = _optimisation(False, 'no weight decay for biases, beta and gamma')
@@ -104,16 +139,26 @@ class TrainConfig(RecognizerOptions):
     accumulate: int = _optimisation(1, 'batches that are added up to one step', least=1)
     mixup: bool = _optimisation(False, 'train on mixtures of two videos (arXiv:1710.09412)')
     mixup_alpha: float = _optimisation(0.2, 'Beta(alpha, alpha) draws the mixture', least=0)
-    mixup_off_epoch: int = _optimisation(0, 'last epochs without mixup', least=0)
+    cutmix: bool = _optimisation(
+        False, 'train on videos of which a rectangle is another video (arXiv:1905.04899); with --mixup, each batch is '
+        'mixed in one of the two ways')
+    cutmix_alpha: float = _optimisation(1., 'Beta(alpha, alpha) draws the rectangle', least=0)
+    mixup_off_epoch: int = _optimisation(0, 'last epochs without mixup and cutmix', least=0)
     label_smoothing: bool = _optimisation(False, 'soften the labels by 0.1')
     teacher: str | None = _optimisation(None, 'distil from this model of the zoo', metavar='MODEL')
     teacher_params: str = _optimisation(
         '', "the teacher's parameters; its published ones by default", metavar='FILE')
     temperature: float = _optimisation(20., 'softens the scores that are distilled', least=0)
     hard_weight: float = _optimisation(0.5, 'weight of the true labels beside the teacher')
+    ema_epochs: float = _optimisation(
+        0., 'validate and keep moving averages of the weights that reach back about so many epochs; 0 for the last '
+        'weights', metavar='EPOCHS', least=0)
+    patience: int = _optimisation(
+        0, 'stop after so many epochs that were no better than one before them; 0 trains them all', metavar='EPOCHS',
+        least=0, common=True)
     seed: int = _optimisation(0, 'decides every random choice of the run', least=0)
 
-    save_dir: str = _run('params', 'where everything is written')
+    save_dir: str = _run('params', 'where everything is written', common=True)
     save_frequency: int = _run(
         10, 'epochs between saved parameters; 0 for none but the best and the last', least=0)
     checkpoint_steps: int = _run(
@@ -121,15 +166,19 @@ class TrainConfig(RecognizerOptions):
     checkpoint_minutes: float = _run(
         15., 'minutes between checkpoints to resume from; 0 for those of every epoch and of --checkpoint-steps alone',
         least=0)
+    report: bool = _run(True, 'write no report.html at the end', '--no-report')
     logging_file: str = _run('train.log', 'log file in --save-dir')
     log_interval: int = _run(50, 'batches between lines; 0 for none', least=0)
     resume: str | None = _run(
         None, 'resume from the newest good checkpoint of --save-dir (or start, if none), or of DIR', const='auto',
-        metavar='auto|DIR')
+        metavar='auto|DIR', common=True)
     resume_states: str = _run(
-        '', "the .states file beside the one of --resume-params; GluonCV's are pickles and refused", metavar='FILE')
+        '', "folder of the run of --resume-params, or a checkpoint of it, whose optimizer goes on; GluonCV's .states "
+        'files are pickles and refused', metavar='DIR')
     resume_epoch: int = _run(0, 'epoch to start counting from', least=0)
-    overwrite: bool = _run(False, 'delete the run that --save-dir holds')
+    overwrite: bool = _run(False, 'delete the run that --save-dir holds', common=True)
+    score_start: bool = _run(
+        False, 'validate before the first epoch too: best.params is the start until an epoch is better')
     train_only: bool = _run(False, 'no validation, and only the last parameters')
     eval: bool = _run(False, 'validate once and stop')
 
@@ -161,7 +210,8 @@ class TrainConfig(RecognizerOptions):
         return train_transform(
             self.data_aug, self.settled().input_size, card.mean, card.std, new_height=self.new_height,
             new_width=self.new_width, scale_ratios=self.ratios, more_fix_crop=self.more_fix_crop,
-            max_distort=self.max_distort, flip_prob=self.flip_prob, color_jitter=self.color_jitter)
+            max_distort=self.max_distort, flip_prob=self.flip_prob, color_jitter=self.color_jitter,
+            rand_augment=self.rand_augment, random_erasing=self.random_erasing)
 
     @property
     def decay(self) -> str | range:
@@ -220,12 +270,25 @@ def _data_rules(c: TrainConfig, card):
     yield not 0 <= c.color_jitter <= 5, '--color-jitter', f'must be in 0..5, got {c.color_jitter}'
     yield (c.color_jitter and card.modality == 'flow', '--color-jitter',
            f'changes colours, and {card.name} takes optical flow')
+    yield (c.rand_augment and card.modality == 'flow', '--rand-augment',
+           f'changes pictures, and {card.name} takes optical flow')
+    yield not 0 <= c.rand_augment <= 10, '--rand-augment', f'must be in 0..10, got {c.rand_augment:g}'
+    yield not 0 <= c.random_erasing <= 1, '--random-erasing', f'must be in 0..1, got {c.random_erasing:g}'
+    yield (c.send_pixels and (c.color_jitter or c.rand_augment or c.random_erasing), '--send-pixels',
+           'leaves scaling to the devices, and --color-jitter, --rand-augment and --random-erasing change numbers that '
+           'are scaled; leave one of them out')
     yield not 0 <= c.max_skip_share <= 1, '--max-skip-share', f'must be in 0..1, got {c.max_skip_share}'
     yield (c.on_error == 'raise' and c.max_skip_share != 0.1, '--max-skip-share',
            'means something with --on-error skip only')
     yield (c.on_damage == 'skip' and c.on_error == 'raise', '--on-damage',
            'skip leaves damaged videos out, and --on-error raise stops at the first; pass --on-error skip too')
     yield c.num_crop > 1 and c.train_only, '--num-crop', 'is about validation; leave out --train-only'
+    yield (c.val and not c.videos, '--val', 'goes with VIDEOS, the folder or list to train on; --val-list names the '
+           'list beside --train-list')
+    yield (c.val_share != 0.2 and not c.videos, '--val-share', 'divides VIDEOS, and none are given; lists that '
+           '--train-list and --val-list name are taken as they are')
+    yield (c.balance != 'none' and c.multi_label, '--balance',
+           f'{c.balance} means one class a video, and with --multi-label each may have several')
 
 
 def _size_rules(c: TrainConfig):
@@ -268,6 +331,11 @@ def _start_rules(c: TrainConfig):
     yield c.resume and c.overwrite, '--overwrite', 'contradicts --resume'
     yield c.eval and c.overwrite, '--overwrite', '--eval writes nothing'
     yield c.train_only and c.eval, '--train-only', 'contradicts --eval'
+    yield c.score_start and c.train_only, '--score-start', 'validates, which --train-only does not'
+    yield c.patience and c.train_only, '--patience', 'goes by the validation, and --train-only has none'
+    yield (c.patience and engine_of(c).has_others(c.kvstore), '--patience',
+           f'several {f"machines (--kvstore {c.kvstore})" if c.kvstore else "processes"} would not stop after the same '
+           'epoch')
     yield (c.eval and not (c.use_pretrained or c.resume_params or c.resume), '--eval',
            'no parameters to score; add --resume-params FILE, --resume or --use-pretrained')
     yield (c.train_only and c.save_frequency not in (0, 10), '--save-frequency',
@@ -287,14 +355,18 @@ def _recipe_rules(c: TrainConfig):
            '--teacher-params, --temperature and --hard-weight', 'mean something with --teacher only')
     yield not 0 <= c.hard_weight <= 1, '--hard-weight', f'must be in 0..1, got {c.hard_weight}'
     yield c.temperature <= 0, '--temperature', f'must be above 0, got {c.temperature}'
-    yield (not c.mixup and (c.mixup_off_epoch or c.mixup_alpha != 0.2), '--mixup-alpha and --mixup-off-epoch',
-           'mean something with --mixup only')
-    yield (c.mixup and c.mixup_off_epoch >= c.num_epochs, '--mixup-off-epoch',
-           f'{c.mixup_off_epoch} leaves --mixup nothing of --num-epochs {c.num_epochs}')
+    yield (not c.mixup and (c.mixup_off_epoch and not c.cutmix or c.mixup_alpha != 0.2),
+           '--mixup-alpha and --mixup-off-epoch', 'mean something with --mixup only')
+    yield not c.cutmix and c.cutmix_alpha != 1, '--cutmix-alpha', 'means something with --cutmix only'
+    mixing = '--mixup' if c.mixup else '--cutmix' if c.cutmix else ''
+    yield (mixing and c.mixup_off_epoch >= c.num_epochs, '--mixup-off-epoch',
+           f'{c.mixup_off_epoch} leaves {mixing} nothing of --num-epochs {c.num_epochs}')
     yield c.mixup_alpha <= 0, '--mixup-alpha', f'must be above 0, got {c.mixup_alpha}'
+    yield c.cutmix_alpha <= 0, '--cutmix-alpha', f'must be above 0, got {c.cutmix_alpha}'
     yield from _rate_rules(c)
-    yield c.use_amp and c.dtype != 'float32', '--use-amp', 'keeps float32 parameters; leave out --dtype'
-    yield c.use_amp and not c.num_gpus and not engine.has_bfloat16(), '--use-amp', engine.NO_BFLOAT16
+    yield (c.head_lr != 1 and c.train_params == 'head', '--head-lr',
+           'with --train-params head, --lr is the rate of the head')
+    yield c.ema_epochs and c.dtype != 'float32', '--ema-epochs', f'{c.dtype} is too coarse for slow averages'
 
 
 def _rate_rules(c: TrainConfig):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ... import engine
+from ...compute.engines import engine_of
 from ...errors import OutputError, TrainingError, UsageError
 from ...evaluate.preparation import Prepared
 from ...evaluate.reports import write_figure
@@ -24,6 +24,7 @@ from ...model_zoo import model_card
 from ..loop import Loop
 from .config import TrainConfig
 from .parts import build_recipe, check_early, check_training
+from .recipe_defaults import settled
 
 LEAST_STEPS = 10
 #: Files that `find_for` writes.
@@ -212,6 +213,7 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
     TrainingError, OutputError
         As `find_rate`; when a file cannot be written.
     """
+    config = settled(config)
     card = model_card(config.model)
     check_early(config, card)
     for given, flag in ((config.eval, '--eval'), (config.resume, '--resume')):
@@ -220,7 +222,7 @@ def find_for(config: TrainConfig, test: RangeTest, folder: str | os.PathLike, *,
     folder = _open_folder(Path(folder).expanduser(), overwrite)
     prepared = prepared or check_training(config, card)
     with contextlib.ExitStack() as cleanup:
-        contexts = engine.contexts(config.num_gpus, config.num_cpus)
+        contexts = engine_of(config).contexts()
         config = dataclasses.replace(prepared.config, train_only=True)
         parts = build_recipe(config, card, contexts, cleanup, prepared=dataclasses.replace(prepared, config=config))
         start(parts.loop)

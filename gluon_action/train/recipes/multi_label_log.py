@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..run.log_style import LogStyle
+from ..run.history.log_style import LogStyle
 
 
 class MultiLabelStyle(LogStyle):
@@ -16,8 +16,12 @@ class MultiLabelStyle(LogStyle):
         """Lines for the record of an epoch."""
         lines = super().epoch_lines(record)
         if 'val_map' in record:
-            lines[-1] += f' mAP={100 * record["val_map"]:f}'
+            lines[-1] += f' mAP={100 * record["val_map"]:.2f}'
         return lines
+
+    def start_lines(self, record: dict[str, Any]) -> list[str]:
+        """Lines for the record of the validation before the first epoch."""
+        return [f'{line} mAP={100 * record["val_map"]:f}' for line in super().start_lines(record)]
 
     def epoch_scalars(self, record: dict[str, Any]) -> list[tuple[int, dict[str, float]]]:
         """Numbers of an epoch, each group with the step that TensorBoard shows it at."""

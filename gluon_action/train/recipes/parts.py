@@ -3,18 +3,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import re
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 from ... import engine
+from ...compute.engines import engine_of
 from ...compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from ...compute.on_mxnet.learner import GluonLearner
-from ...compute.on_mxnet.parameters import chosen_keys, freeze_statistics, trainable
+from ...compute.on_mxnet.parameters import chosen_keys, freeze_statistics, trainable, unique_parameters
 from ...compute.on_mxnet.renormalised import Renormalised
-from ...compute.on_mxnet.trainer import machines, open_store
 from ...compute.optimizers import takes_momentum
+from ...data.loading.epoch_order import EpochOrder, class_weights
 from ...data.loading.loader import VideoLoader
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import clip_option
@@ -22,14 +24,17 @@ from ...evaluate.preparation import Prepared, by_card, prepare, weights_decide
 from ...evaluate.scores.validation import LabelScores, Scores
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ...model_zoo.preparation import preparation_of_run, prepared_for, read_preparation
+from ...model_zoo.recognizer import initialize_rest, settle_shapes
 from ...run_config import read_run_config
 from ...weights.options import looking
 from ..loop import Loop
-from ..mixup import MixUp
-from ..run.checkpoint import Checkpoint
+from ..mixup import CutMix, Mixtures, MixUp
+from ..run.folder.checkpoint import Checkpoint
 from ..run.run import RunData
 from ..schedules import make_schedule, updates_per_epoch
-from .config import TrainConfig, check_config
+from .config import FINETUNE, TrainConfig, check_config
+from .fine_tuning import prepare_tuning
+from .own_videos import own_videos
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +78,7 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list, cleanup: 
     card : ModelCard
         The zoo's own.
     contexts : list
-        Devices, from `engine.contexts`.
+        Of MXNet, from the `Engine` of the configuration.
     cleanup : contextlib.ExitStack
         Closes the loaders' processes in the end.
     prepared : Prepared, optional
@@ -82,6 +87,11 @@ def build_recipe(config: TrainConfig, card: ModelCard, contexts: list, cleanup: 
         Whether a checkpoint will follow, so that no weights need be fetched.
     """
     prepared = prepared or prepare_training(config, card)
+    if prepared.config.videos and not prepared.config.train_list:
+        lists = cleanup.enter_context(tempfile.TemporaryDirectory())  # what is no run leaves nothing
+        own = own_videos(prepared.config, lists)
+        own.write(lists)
+        prepared = dataclasses.replace(prepared, config=own.config)
     data = open_data(prepared.config, prepared.card, cleanup)
     return Parts(build_loop(prepared, data, contexts, restored=restored), data)
 
@@ -110,12 +120,14 @@ def check_training(config: TrainConfig, card: ModelCard) -> Prepared:
 
 def check_early(config: TrainConfig, card: ModelCard) -> None:
     """Refuse what can be refused before weights are looked for, and data."""
-    later = config.resume or weights_decide(config, card, base=config.pretrained_base)
+    later = config.resume or config.recipe == FINETUNE or weights_decide(config, card, base=config.pretrained_base)
     check_config(by_card(config, card) if later else config, card, sizes=not later or config.input_size is not None)
 
 
 def prepare_training(config: TrainConfig, card: ModelCard) -> Prepared:
     """Find the weights that a checked configuration starts from."""
+    if config.recipe == FINETUNE:
+        return prepare_tuning(config, card)
     others = config.dataset != card.dataset or config.num_classes not in (None, card.num_classes)
     return prepare(config, card, base=config.pretrained_base, replace_head=others and not config.eval)
 
@@ -130,6 +142,8 @@ def prepare_restored(config: TrainConfig, card: ModelCard, checkpoint: Checkpoin
     """
     before, model = checkpoint.state['config'], checkpoint.state.get('model')
     config = config.settled({name: before.get(name) for name in config.unsaid})
+    # What no flag gives is as the recipe decided it when the run began.
+    config = dataclasses.replace(config, **{name: before[name] for name in config.from_recipe or () if name in before})
     # Versions that did not write down their rule had GluonCV's.
     config = dataclasses.replace(config, schedule_rule=before.get('schedule_rule', 'gluoncv'))
     found = preparation_of_run(checkpoint.state, checkpoint.path) if model else read_preparation(checkpoint.path)
@@ -137,11 +151,15 @@ def prepare_restored(config: TrainConfig, card: ModelCard, checkpoint: Checkpoin
                     row=found and found.row, teacher=(model or {}).get('teacher'))
 
 
-def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStack) -> RunData:
-    """Open the lists that are wanted, and loaders of them."""
-    store = open_store(config.kvstore)
-    num_machines, rank = machines(store)
-    train_set, val_set = open_datasets(config, card)
+def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStack, *, train_set=None,
+              val_set=None) -> RunData:
+    """Open the lists that are wanted, unless data sets are given, and loaders of them."""
+    computing = engine_of(config)
+    store, num_machines, rank = computing.meet(config.kvstore, cleanup)
+    if train_set is None:
+        train_set, val_set = open_datasets(config, card)
+    elif val_set is None and not config.train_only:
+        raise UsageError('val_set: give the data set to validate on beside train_set, or train_only=True')
     some_set = train_set or val_set
     if some_set.multi_label and config.consensus != 'avg':
         raise UsageError(f'--consensus {config.consensus}: several labels a video need avg')
@@ -149,14 +167,18 @@ def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStac
     loaders = {}
     if train_set is not None:
         loaders['train'] = cleanup.enter_context(VideoLoader(
-            train_set, config.total_batch_size, shuffle=True, seed=config.seed, last='wrap', on_error=config.on_error,
-            max_skip_share=config.max_skip_share, num_parts=num_machines, part_index=rank, **reading))
+            in_order(config, train_set), config.total_batch_size, shuffle=True, seed=config.seed, last='wrap',
+            on_error=config.on_error, max_skip_share=config.max_skip_share, num_parts=num_machines, part_index=rank,
+            **reading))
     if val_set is not None:
         # A video that cannot be read counts as wrong; it never stops a validation.
         loaders['val'] = cleanup.enter_context(VideoLoader(
             val_set, config.total_batch_size, last='keep', on_error='skip', max_skip_share=1., **reading))
     log.info('Load %d training samples and %d validation samples.', len(train_set or ()), len(val_set or ()))
-    return RunData(loaders, some_set.num_classes, some_set.classes, some_set.multi_label, rank, store)
+    computing.check_same(store, {'options': json.dumps(dataclasses.asdict(config), sort_keys=True), 'lists': json.dumps(
+        {name: loader.dataset.list_sha256 for name, loader in loaders.items()}, sort_keys=True)})
+    return RunData(loaders, some_set.num_classes, some_set.classes, some_set.multi_label, rank, store,
+                   validates=rank == 0 or computing.all_validate, processes=num_machines)
 
 
 def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
@@ -165,6 +187,7 @@ def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
     train_set = val_set = None
     if not config.eval:
         train_set = config.open_videos(train=True, transform=config.augmentation(card), **shared)
+        train_set = train_set.as_pixels() if config.send_pixels else train_set
         # The training list numbers the classes; a validation folder that lacks one must not renumber them.
         names = dict(num_classes=train_set.num_classes, classes=train_set.classes)
     else:
@@ -190,6 +213,21 @@ def classes_of_run(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
+def own_network(net, prepared: Prepared, num_classes: int, contexts: list):
+    """Make a network that was given ready to be trained; what it has learnt stays."""
+    if net.num_classes != num_classes:
+        raise UsageError(f'net: scores {net.num_classes} classes, and the data have {num_classes}')
+    config, card = prepared.config, prepared.card
+    # Some parameters may have no shape before the network sees an input.
+    settle_shapes(net, net.input_shape(config.num_segments * net.num_crop, config.input_size, config.frames_per_clip))
+    initialize_rest(net, contexts)
+    net.collect_params().reset_ctx(contexts)
+    net.card = card
+    if config.mode != 'imperative':
+        net.hybridize(static_alloc=True)
+    return net
+
+
 def build_network(prepared: Prepared, num_classes: int, contexts: list, *, restored: bool = False):
     """Return the network with the weights that the configuration asks for."""
     config, card, start = prepared.config, prepared.card, prepared.start
@@ -211,30 +249,52 @@ def build_network(prepared: Prepared, num_classes: int, contexts: list, *, resto
     return net
 
 
-def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: bool = False) -> Loop:
-    """Return the loop over the network; the schedule depends on the length of an epoch."""
+def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: bool = False, net=None) -> Loop:
+    """Return the loop over the network, if given that one; the schedule depends on the length of an epoch."""
     config = prepared.config
-    net = build_network(prepared, data.num_classes, contexts, restored=restored)
+    net = build_network(prepared, data.num_classes, contexts, restored=restored) if net is None else \
+        own_network(net, prepared, data.num_classes, contexts)
+    per_epoch = updates_per_epoch(len(data.train or [0]), config.accumulate)
     schedule = make_schedule(
-        config.lr_mode, config.lr, config.num_epochs, updates_per_epoch(len(data.train or [0]), config.accumulate),
+        config.lr_mode, config.lr, config.num_epochs, per_epoch,
         decay=config.decay, factor=config.lr_decay, warmup_epochs=config.warmup_epochs, warmup_lr=config.warmup_lr,
         rule=config.schedule_rule)
     kind = SigmoidCrossEntropy if data.multi_label else SoftmaxCrossEntropy
     loss = kind(smoothing=SMOOTHING if config.label_smoothing else 0., temperature=config.temperature,
                 hard_weight=config.hard_weight)
-    mixup = None
-    if config.mixup:
-        mixup = MixUp(net.num_classes, config.mixup_alpha, until_epoch=config.num_epochs - config.mixup_off_epoch)
+    mixup = build_mixtures(config, data, net.num_classes)
     params = None if config.train_params == 'all' else _chosen(config, net)
+    for key, param in unique_parameters(net).items():
+        if key.startswith(net.head_prefixes):
+            param.lr_mult = config.head_lr
+    # An average reaches back over 1 / (1 - decay) updates.
+    reach = max(1., config.ema_epochs * per_epoch)
     momentum = {'momentum': config.momentum} if takes_momentum(config.update_rule) else {}
-    learner = GluonLearner(
+    learner = engine_of(config).learner(
         net, config.update_rule, {'wd': config.wd, **momentum}, loss=loss, contexts=contexts,
         rows_per_sample=config.num_segments, val_crops=config.num_crop, accumulate=config.accumulate,
         kvstore=data.store, clip_grad=config.clip_grad, clip_norm=config.clip_norm, amp=config.use_amp,
-        dtype=config.dtype, no_wd=config.no_wd, params=params,
+        dtype=config.dtype, no_wd=config.no_wd, params=params, average=1 - 1 / reach,
         teacher=build_teacher(prepared, net.num_classes, contexts) if config.teacher else None)
-    return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup,
+    return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup, averaged=bool(config.ema_epochs),
                 scores=LabelScores if data.multi_label else Scores)
+
+
+def in_order(config: TrainConfig, train_set):
+    """Return the training set as an epoch shows it."""
+    balanced, repeats = config.balance == 'sampling', config.repeat_augmentation
+    return EpochOrder(train_set, balanced=balanced, repeats=repeats) if balanced or repeats > 1 else train_set
+
+
+def build_mixtures(config: TrainConfig, data: RunData, num_classes: int) -> Mixtures | None:
+    """Return what is done to batches before they are trained on; None where nothing is."""
+    last = config.num_epochs - config.mixup_off_epoch
+    mixtures = [kind(num_classes, alpha, until_epoch=last) for wanted, kind, alpha in (
+        (config.mixup, MixUp, config.mixup_alpha), (config.cutmix, CutMix, config.cutmix_alpha)) if wanted]
+    weights = None
+    if config.balance == 'weights' and data.train is not None:
+        weights = class_weights(data.train.dataset.samples, num_classes)
+    return Mixtures(num_classes, mixtures, weights) if mixtures or weights is not None else None
 
 
 def _chosen(config: TrainConfig, net) -> list[str]:

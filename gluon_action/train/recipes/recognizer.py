@@ -4,29 +4,37 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import math
 import os
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ... import engine
+from ...compute.engines import engine_of
+from ...compute.learner import LearnerState
 from ...compute.on_mxnet.parameters import kept_statistics
-from ...errors import CheckpointError, DeviceError
-from ...evaluate.preparation import Prepared
-from ...model_zoo import model_card
-from ...model_zoo.fit import assign
-from ...options import flag_of
-from ..hooks import SaveCheckpoints, SaveParameters
+from ...errors import CheckpointError, DeviceError, UsageError
+from ...evaluate.log_header import header
+from ...evaluate.preparation import Prepared, by_card
+from ...model_zoo import Recognizer, model_card
+from ...options import command_of, flag_of
+from ..hook import Hook
+from ..hooks import SaveCheckpoints, SaveParameters, SaveScores, SayStalled
 from ..run.cautions import Cautions, Cures, of_lists
-from ..run.folder import FolderMessages, SaveDir
-from ..run.lock import held
-from ..run.log import RunLog
+from ..run.folder.checkpoint import understood
+from ..run.folder.checkpoint_dir import read_optimizer
+from ..run.folder.lock import held
+from ..run.folder.run_folder import FolderMessages, versions
+from ..run.folder.save_dir import SaveDir
+from ..run.history.log import RunLog
 from ..run.run import Recipe, TrainResult, existing, run
-from ..run.states_file import read_states
 from ..schedules import updates_per_epoch
-from .config import FREE_ON_RESUME, OF_THE_NETWORK, TrainConfig, check_config
+from .config import FINETUNE, FREE_ON_RESUME, OF_THE_NETWORK, TrainConfig, check_config
 from .multi_label_log import MultiLabelStyle
+from .own_videos import LISTS, OwnVideos, lists_of_run, own_videos
 from .parts import (
     build_loop,
     build_recipe,
@@ -36,6 +44,7 @@ from .parts import (
     prepare_restored,
     prepare_training,
 )
+from .recipe_defaults import said, settled
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +53,8 @@ MESSAGES = FolderMessages(
     folder='--save-dir', flag=functools.partial(flag_of, TrainConfig),
     other_run='--resume: the run was another one: {differing}. Give what it was started with; or go on from it with '
               'what is given now, in another --save-dir: --resume-params with a .params file of {path}, '
-              '--resume-states with the .states beside it, --resume-epoch with the number of epochs done; or start a '
-              'new run from its parameters, with --resume-params alone',
+              '--resume-states {path} for what the optimizer remembers, --resume-epoch with the number of epochs done; '
+              'or start a new run from its parameters, with --resume-params alone',
     other_lists='--resume: the content of {differing} is not what the run was started with. Restore it, or start a new '
                 'run from its parameters: --resume-params, with another --save-dir',
     other_classes='--resume: the classes were {before} and are {now}. Restore them, or start a new run: with another '
@@ -56,12 +65,24 @@ MESSAGES = FolderMessages(
     overwrite='--overwrite')
 
 
-def train_recognizer(config: TrainConfig) -> TrainResult:
+def train_recognizer(config: TrainConfig, *, net: Recognizer | None = None, train_set=None, val_set=None,
+                     hooks: Sequence[Hook] = ()) -> TrainResult:
     """Train a network on videos and keep everything that is learnt on the way.
 
     Parameters
     ----------
     config : TrainConfig
+        With ``videos``, what is as by default has the values of the recipe.
+    net : Recognizer, optional
+        Trained instead of a network of the zoo; what is not initialised starts at random. It has a ``card``, whose name
+        stands for the model's, and as many classes as the data. Tests and exports of the run find it again where a
+        constructor is registered under that name, see `register_model`.
+    train_set, val_set : data set, optional
+        Trained and validated on instead of what lists name. Each has ``len()``, ``load(index, epoch=, view=)``, which
+        gives float32 (S, ...) and a label without using MXNet, and ``samples``, ``num_classes``, ``classes``,
+        ``multi_label``, ``setting`` and ``list_sha256`` as `VideoClsCustom` has.
+    hooks : sequence of Hook
+        Called beside those of the run, after the log and before files are saved.
 
     Returns
     -------
@@ -74,7 +95,12 @@ def train_recognizer(config: TrainConfig) -> TrainResult:
     GluonActionError
         When data, weights, devices or the disk fail; what was saved before is kept.
     """
-    return evaluate_only(config) if config.eval else run(RecognizerRecipe(config))
+    config = settled(config)
+    if config.eval:
+        if net is not None or train_set is not None or val_set is not None or hooks:
+            raise UsageError('eval: scores what the configuration names; leave out net, train_set, val_set and hooks')
+        return evaluate_only(config)
+    return run(RecognizerRecipe(config, net=net, train_set=train_set, val_set=val_set, hooks=hooks))
 
 
 class RecognizerRecipe(Recipe):
@@ -83,69 +109,124 @@ class RecognizerRecipe(Recipe):
     Parameters
     ----------
     config : TrainConfig
+    net, train_set, val_set, hooks
+        As in `train_recognizer`.
     """
 
     packages = ('gluon_action', 'numpy', 'decord', 'av')
+    command = 'gluon-action train'
     messages = MESSAGES
     cures = Cures()
 
     _prepared: Prepared | None = None
     _teacher: dict[str, Any] | None = None
 
+    def __init__(self, config: TrainConfig, *, net: Recognizer | None = None, train_set=None, val_set=None,
+                 hooks: Sequence[Hook] = ()):
+        if net is not None and (not isinstance(net, Recognizer) or net.card is None):
+            raise UsageError('net: is a gluon_action.model_zoo.Recognizer with a card (net.card = ModelCard...), got '
+                             f'{type(net).__name__}{"" if isinstance(net, Recognizer) else ", which is none"}')
+        own = {'model': net.card.name} if net is not None else {}
+        if train_set is not None and config.dataset == TrainConfig.dataset:  # what files are named after
+            own['dataset'] = 'custom'
+        super().__init__(dataclasses.replace(config, **own))
+        self._net, self._sets, self._hooks = net, {'train_set': train_set, 'val_set': val_set}, tuple(hooks)
+
     @property
     def has_others(self) -> bool:
         """Whether other machines train with this one."""
-        return (self.config.kvstore or '').startswith('dist')
+        return self.engine.has_others(self.config.kvstore)
 
     @property
     def card(self):
         """The card of the network, as its weights want it."""
-        return self._prepared.card if self._prepared else model_card(self.config.model)
+        return self._prepared.card if self._prepared else self._own_card
+
+    @property
+    def _own_card(self):
+        return model_card(self.config.model) if self._net is None else self._net.card
 
     @property
     def row(self):
         """Published weights that the run started from."""
         return self._prepared.row if self._prepared else None
 
+    @property
+    def engine(self):
+        """The engine of the configuration."""
+        return engine_of(self.config)
+
     def check(self):
         """Refuse options that contradict each other or mean nothing for the model."""
         check_early(self.config, self.card)
 
     def devices(self):
-        """Return the GPUs that were asked for, or as many parts of the CPU."""
-        return engine.contexts(self.config.num_gpus, self.config.num_cpus)
+        """Check the GPUs that were asked for, or as many parts of the CPU; return where Gluon's networks lie."""
+        return self.engine.contexts(several=True)
+
+    def about_command(self):
+        """Return the command line, where one can say it: not of a network or a data set that exists in memory."""
+        asked, made = self.asked, self._net is not None or any(given is not None for given in self._sets.values())
+        if made or self._hooks or not self.command:
+            return {}
+        # What came from the recipe comes from it again.
+        without = ('resume', 'overwrite', *(asked.from_recipe or ()))
+        return {'command': command_of(self.command, asked, without, filter(None, [asked.videos])),
+                'directory': os.getcwd()}
 
     def open_folder(self, cleanup):
         """Return `save_dir`, which is this run's from now on."""
         if not self.has_others:
             cleanup.enter_context(held(self.config.save_dir, self.messages.folder))
+        own = self._own_videos()
         folder = open_folder(self.config, self.messages)
         if folder.checkpoint:
             _warn_of_another_schedule(folder.checkpoint.state['config'], self.config)
         folder.announce()
+        if own:
+            own.write(folder.path / LISTS)
+            own.tell()
         return folder
+
+    def _own_videos(self) -> OwnVideos | None:
+        """Settle which lists are read; return what is to be written of them, where no run has done so before."""
+        if not self.config.videos or self.config.train_list:
+            return None
+        before = lists_of_run(self.config)
+        if before:
+            self.config = before
+            return None
+        own = own_videos(self.config, Path(self.config.save_dir).expanduser() / LISTS)
+        self.config = own.config
+        return own
 
     def prepare(self, folder):
         """Find the weights to start from, or what the run that is resumed started from."""
-        own, checkpoint = model_card(self.config.model), folder.checkpoint if folder else None
+        own, checkpoint = self._own_card, folder.checkpoint if folder else None
         self._prepared = prepare_restored(self.config, own, checkpoint) if checkpoint else self.find_start(own)
+        self._stands = json.dumps(checkpoint.state['loop'], sort_keys=True) if checkpoint else ''
         self.config = self._prepared.config
         check_config(self.config, self.card)
+        if self.config.recipe == FINETUNE:
+            log.info('%s', said(self.config))
 
     def find_start(self, card):
         """Return what a new run starts from."""
+        if self._net is not None:
+            return Prepared(by_card(self.config, card), card)
         return prepare_training(self.config, card)
 
     def open_data(self, cleanup):
         """Open the lists. Of several machines, the folder belongs to the first."""
-        data = open_data(self.config, self.card, cleanup)
+        data = open_data(self.config, self.card, cleanup, **self._sets)
+        self.engine.check_same(data.store, {'checkpoint': self._stands})
         if self.has_others and data.rank == 0:
             cleanup.enter_context(held(self.config.save_dir, self.messages.folder))
         return data
 
     def build_loop(self, data, contexts, *, restored=False):
         """Return the loop."""
-        loop = build_loop(self._prepared, data, contexts, restored=restored)
+        loop = build_loop(self._prepared, data, contexts, restored=restored, net=self._net)
         self._teacher = getattr(loop.learner.teacher, 'row', None)
         return loop
 
@@ -157,7 +238,7 @@ class RecognizerRecipe(Recipe):
         """Take over the optimizer's state, and stand at the epoch that was asked for."""
         config, batches = self.config, len(data.train)
         if config.resume_states:
-            loop.learner.load_optimizer_state(*read_states(config.resume_states))
+            loop.learner.load_optimizer_state(*read_optimizer(config.resume_states))
         loop.progress.epoch = config.resume_epoch
         # The schedule continues where that many epochs would have left it.
         loop.progress.update = config.resume_epoch * updates_per_epoch(batches, config.accumulate)
@@ -167,14 +248,27 @@ class RecognizerRecipe(Recipe):
         """Return the usual distance of frames, which tests and exports use."""
         return {'clip_stride': usual_stride(self.config, data)}
 
+    def fit(self, loop, data, folder):
+        """Train for all epochs, or until they have been no better for long."""
+        config = self.config
+        loop.fit(data.train, data.val, epochs=config.num_epochs, score_start=config.score_start,
+                 patience=config.patience, hooks=self.hooks(loop, data, folder) if data.rank == 0 else ())
+        loop.learner.settle()
+
     def hooks(self, loop, data, folder):
         """Return the log, GluonCV's files of parameters, and the checkpoints."""
         style = MultiLabelStyle() if data.multi_label else None
-        config, records = self.config, self.run_log(folder, style)
-        return [records, self.cautions(records, loop, data),
+        names = {'train': 'training', 'val': 'validation'}
+        lines = header(self.config, loop.learner.net, {names[name]: loader.dataset
+                                                       for name, loader in data.loaders.items()},
+                       classes=data.classes, trains=True, command=self.about_command().get('command', ''),
+                       versions=versions([*self.packages, *self.engine.packages]))
+        config, records = self.config, self.run_log(folder, style, lines)
+        return [records, self.cautions(records, loop, data), SayStalled(records, config.patience), *self._hooks,
                 SaveParameters(folder.path, config.dataset, config.model, best=not config.train_only,
                                frequency=0 if config.train_only else config.save_frequency,
-                               score=f'val_{loop.scores.best_metric}'),
+                               score=f'val_{loop.scores.best_metric}', checkpoints=folder.checkpoints),
+                *([SaveScores(folder.path, data.val.dataset, data.classes)] if data.val is not None else []),
                 SaveCheckpoints(folder.checkpoints, config.checkpoint_steps, extra=self.saved_with_state(data),
                                 minutes=config.checkpoint_minutes)]
 
@@ -186,11 +280,11 @@ class RecognizerRecipe(Recipe):
                         samples=config.batch_size * config.num_segments,
                         guessing=math.log(2 if data.multi_label else max(2, data.num_classes)))
 
-    def run_log(self, folder, style=None):
+    def run_log(self, folder, style=None, lines=()):
         """Return the log."""
         config = self.config
         return RunLog(folder.path, style, logging_file=config.logging_file, log_interval=config.log_interval,
-                      title=f'{config.model} on {config.dataset}')
+                      title=f'{config.model} on {config.dataset}', header=lines)
 
     def summary_lines(self, result):
         """Say the best score, and where the files are."""
@@ -200,9 +294,11 @@ class RecognizerRecipe(Recipe):
 def open_folder(config: TrainConfig, messages: FolderMessages = MESSAGES) -> SaveDir:
     """Return the folder that a configuration names; see `SaveDir` for what it refuses."""
     needed = {name: getattr(config, name) for name in ('resume_params', 'resume_states', 'teacher_params')}
-    weights = rf'(\d\.\d{{4}}-)?{re.escape(config.dataset)}-{re.escape(config.model)}-\d{{3,}}(-best)?\.(params|states)'
+    name = f'{re.escape(config.dataset)}-{re.escape(config.model)}'
+    weights = rf'(\d\.\d{{4}}-)?{name}-(\d{{3,}}|start)(-best)?\.(params|states)'
     # What was not given is as it was when the run began.
-    may_differ, evaluated = FREE_ON_RESUME.union(config.unsaid), set(OF_THE_NETWORK).difference(config.unsaid)
+    may_differ = FREE_ON_RESUME.union(config.unsaid, config.from_recipe or ())
+    evaluated = set(OF_THE_NETWORK).difference(config.unsaid)
     return SaveDir(config.save_dir, config, messages, may_differ, resume=config.resume, overwrite=config.overwrite,
                    written=f'{weights}|{re.escape(config.logging_file)}', needed=needed,
                    evaluated=sorted(evaluated) if config.eval else None)
@@ -211,14 +307,17 @@ def open_folder(config: TrainConfig, messages: FolderMessages = MESSAGES) -> Sav
 def summary_lines(config: TrainConfig, result: TrainResult) -> list[str]:
     """Say the best score and over which views it is, and where the files are."""
     lines = []
-    if result.best_epoch is not None:
+    if result.best_epoch is not None or result.start is not None:
         segments, crops = config.num_segments, config.num_crop
         views = segments * crops
         score = 'mean average precision' if any('val_map' in record for record in result.history) else 'top-1'
-        lines.append(f'best validation {score} {100 * result.best_score:.2f} % in epoch {result.best_epoch} '
+        when = 'before the first epoch: none was better, and best.params is the start' if result.best_epoch is None \
+            else f'in epoch {result.best_epoch}'
+        lines.append(f'best validation {score} {100 * result.best_score:.2f} % {when} '
                      f'({views} view{"s" * (views > 1)} a video, {segments}x{crops} segments x crops: '
                      'not comparable to scores over other views)')
-    return lines + existing(result.save_dir, 'history.png', 'best.params', config.logging_file, 'failures.jsonl')
+    return lines + existing(result.save_dir, 'report.html', 'history.png', 'best.params', config.logging_file,
+                            'failures.jsonl')
 
 
 def usual_stride(config: TrainConfig, data) -> int | None:
@@ -242,6 +341,8 @@ def _length(sample) -> int | None:
 
 def _warn_of_another_schedule(before: dict[str, Any], config: TrainConfig) -> None:
     epochs = before.get('num_epochs', TrainConfig.num_epochs)
+    if 'num_epochs' in (config.from_recipe or ()):  # it is as it was
+        return
     if epochs != config.num_epochs and config.lr_mode in ('poly', 'cosine', 'linear'):
         log.warning('--num-epochs was %s and is %d: the %s schedule is another one from here on.', epochs,
                     config.num_epochs, config.lr_mode)
@@ -251,7 +352,7 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
     """Score the validation set once, with the parameters that the configuration names; nothing is written."""
     card, checkpoint = model_card(config.model), None
     check_early(config, card)
-    contexts = engine.contexts(config.num_gpus, config.num_cpus)
+    contexts = engine_of(config).contexts()
     if config.resume:
         folder = open_folder(config)
         folder.announce()
@@ -264,13 +365,15 @@ def evaluate_only(config: TrainConfig) -> TrainResult:
     with contextlib.ExitStack() as cleanup:
         parts = build_recipe(config, card, contexts, cleanup, prepared=prepared, restored=checkpoint is not None)
         if checkpoint is not None:
-            # The parameters alone: seed, optimizer and devices of the run do not matter here.
-            assign(parts.loop.learner.net, checkpoint.state['params'], checkpoint.path, ctx=contexts)
+            # What the run validates alone: seed, optimizer and devices do not matter here.
+            learner, held = parts.loop.learner, checkpoint.state.get('averages') or checkpoint.state['params']
+            with understood(checkpoint):
+                learner.load(LearnerState(held, *learner.optimizer_state(), averages=held))
         scores = parts.loop.validate(parts.val_loader)
-    top5 = f' acc-top5={100 * scores["top5"]:f}' if parts.data.num_classes > 5 else ''
-    mean_precision = f' mAP={100 * scores["map"]:f}' if 'map' in scores else ''
-    log.info('validation: acc-top1=%f%s loss=%f%s (%d of %d videos scored)', 100 * scores['top1'], top5, scores['loss'],
-             mean_precision, scores['count'], scores['expected'])
+    top5 = f' acc-top5={100 * scores["top5"]:.2f}' if parts.data.num_classes > 5 else ''
+    mean_precision = f' mAP={100 * scores["map"]:.2f}' if 'map' in scores else ''
+    log.info('validation: acc-top1=%.2f%s loss=%f%s (%d of %d videos scored)', 100 * scores['top1'], top5,
+             scores['loss'], mean_precision, scores['count'], scores['expected'])
     return TrainResult(None, scores[parts.loop.scores.best_metric], None,
                        [{f'val_{name}': value for name, value in scores.items()}])
 
@@ -280,15 +383,17 @@ def dry_run(config: TrainConfig) -> str:
 
     GPUs that are not there are replaced by as many parts of the CPU, so that it can be asked elsewhere.
     """
+    config = settled(config)
     card = model_card(config.model)
     prepared = check_training(config, card)
     config = dataclasses.replace(prepared.config, train_only=config.train_only or config.eval, eval=False)
     try:
-        contexts, elsewhere = engine.contexts(config.num_gpus, config.num_cpus), []
+        contexts, elsewhere = engine_of(config).contexts(), []
     except DeviceError as error:
         if config.dtype != 'float32' or config.use_amp:
             raise
-        contexts = engine.contexts(0, config.num_gpus)
+        config = dataclasses.replace(config, num_gpus=0, num_cpus=config.num_gpus)
+        contexts = engine_of(config).contexts()
         elsewhere = [f'tried on as many parts of the CPU, since here the run itself would fail: {error}']
     with contextlib.ExitStack() as cleanup:
         parts = build_recipe(config, card, contexts, cleanup, prepared=dataclasses.replace(prepared, config=config))
@@ -300,7 +405,7 @@ def dry_run(config: TrainConfig) -> str:
         loss = result.loss_sum / max(1, result.count)
     size = sum(math.prod(param.shape) for param in loop.learner.net.collect_params().values())
     lines = [f'{config.model}: {size / 1e6:.1f} million parameters, {parts.data.num_classes} classes, '
-             f'on {", ".join(map(str, contexts))}',
+             f'on {", ".join(map(str, getattr(loop.learner, "devices", contexts)))}',
              f'{len(loader.dataset)} training videos in {len(loader)} batches of {config.total_batch_size}, '
              f'{len(parts.val_loader.dataset) if parts.val_loader else 0} validation videos',
              f'first batch: frames {batch.data.shape}, learning rate {result.lr:g}, loss {loss:.3f}', *elsewhere,

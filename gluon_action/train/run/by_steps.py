@@ -12,8 +12,8 @@ from ...errors import UsageError
 from ...evaluate.scores.clip_scores import ClipScoring
 from ..hook import Hook
 from ..loop import Loop
-from .history_plot import plot_run_by_steps
-from .log_style import LogStyle
+from .history.history_plot import plot_run_by_steps
+from .history.log_style import LogStyle
 
 log = logging.getLogger(__name__)
 

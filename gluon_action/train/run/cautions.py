@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..hook import Hook
-from .log import RunLog
+from .history.log import RunLog
 
 # A validation loss of so many times the training loss, and of so many times that of guessing, is no matter of learning.
 _FAR_OFF, _WORSE_THAN_GUESSING = 100, 2

@@ -5,17 +5,20 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...engine import mxnet_distribution
+from ...compute.engines import Engine, OnMXNet
 from ...errors import DivergedError, OutputError, UnscoredError, VideoReadError
+from ...evaluate.report.page import try_to_write
+from ...options import command_of
 from ...signals import Terminated, heeding_termination, told_to_end
 from ..hook import Hook
-from .checkpoint import understood
-from .folder import RunFolder, versions
+from .folder.checkpoint import understood
+from .folder.run_folder import RunFolder, versions
 
 if TYPE_CHECKING:
     from ...model_zoo import ModelCard
@@ -60,6 +63,8 @@ def run(recipe: Recipe) -> TrainResult:
         recipe.fit(loop, data, folder)
         if told_to_end():  # when there was no step left to wait for
             raise Terminated
+        if data.rank == 0:
+            recipe.report(data, folder)
         return recipe.result(loop, data, folder)
 
 
@@ -80,6 +85,8 @@ class TrainResult:
         A record an epoch, or a stretch of steps, see `Loop.fit`; with ``eval`` a single one.
     step : int
         Steps of the run.
+    start : dict or None
+        What the validation before the first epoch found, where there was one.
     best : Path or None
         The parameters with the best score, where the recipe scores them once more.
     scores : dict
@@ -93,6 +100,7 @@ class TrainResult:
     best_epoch: int | None
     history: list[dict[str, Any]]
     step: int = 0
+    start: dict[str, Any] | None = None
     best: Path | None = None
     scores: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
@@ -120,6 +128,10 @@ class RunData:
         Number of this process among several machines; 0 writes the results.
     store : KVStore, str or None
         Where these add up their gradients.
+    validates : bool
+        Whether this process does; it knows the list in any case.
+    processes : int
+        How many train together, each on its part of an epoch.
     """
 
     loaders: dict[str, Any]
@@ -128,6 +140,8 @@ class RunData:
     multi_label: bool = False
     rank: int = 0
     store: Any = None
+    validates: bool = True
+    processes: int = 1
 
     @property
     def train(self):
@@ -137,12 +151,13 @@ class RunData:
     @property
     def val(self):
         """The validation batches; None where nothing is validated."""
-        return next((loader for name, loader in self.loaders.items() if name != 'train'), None)
+        others = (loader for name, loader in self.loaders.items() if name != 'train')
+        return next(others, None) if self.validates else None
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells whether the data are the same: SHA-256 of each list, and the classes in order."""
+        """Return what tells whether the data are the same: each list's SHA-256, the classes, who shares them."""
         return {'lists': {name: loader.dataset.list_sha256 for name, loader in self.loaders.items()},
-                'classes': self.classes}
+                'classes': self.classes, 'processes': self.processes}
 
 
 class Recipe:
@@ -158,14 +173,18 @@ class Recipe:
 
     #: Packages whose versions ``config.json`` names.
     packages: Sequence[str] = ('gluon_action', 'numpy')
+    #: What the command is called whose flags are the options of `config`; empty where its flags are others.
+    command: str = ''
 
     def __init__(self, config: Any):
-        self.config = config
+        self.config = self.asked = config
 
     #: Published weights that the run started from, as its ``config.json`` says it; None for others.
     row: dict[str, Any] | None = None
     #: Whether other machines train with this one.
     has_others = False
+    #: What computes.
+    engine: Engine = OnMXNet()
 
     @property
     def card(self) -> ModelCard:
@@ -206,14 +225,21 @@ class Recipe:
         return {'config': dataclasses.asdict(self.config), 'num_classes': data.num_classes, 'classes': data.classes,
                 'model': self.about_model(),
                 'lists': {name: self.about_list(name, loader.dataset) for name, loader in data.loaders.items()},
-                **self.more_about(data, started_from),
-                'versions': versions([*self.packages, *filter(None, [mxnet_distribution()])])}
+                **self.more_about(data, started_from), **self.about_command(),
+                'versions': versions([*self.packages, *self.engine.packages])}
 
     def about_model(self) -> dict[str, Any]:
         """Return what ``config.json`` says about the network: how it wants frames, whose weights it started from."""
         card = self.card
         return {'name': card.name, 'source': card.source, 'mean': card.mean, 'std': card.std,
                 'input_layout': card.input_layout, 'row': self.row}
+
+    def about_command(self) -> dict[str, Any]:
+        """Return the command line that repeats the run, and the folder that its paths start from."""
+        if not self.command:
+            return {}
+        return {'command': command_of(self.command, self.asked, without=('resume', 'overwrite')),
+                'directory': os.getcwd()}
 
     def about_list(self, name: str, dataset: Any) -> dict[str, Any]:
         """Return what ``config.json`` says about a list."""
@@ -236,11 +262,19 @@ class Recipe:
         """Return what checkpoints hold beside the state of the loop: what a run that is resumed is compared to."""
         return {'config': dataclasses.asdict(self.config), 'model': self.about_model(), **data.identity()}
 
+    def report(self, data: RunData, folder: RunFolder) -> None:
+        """Write the page of the run, unless it was asked not to. One that cannot be written is a warning."""
+        if getattr(self.config, 'report', True):
+            names = {'train': 'training'}
+            try_to_write(folder.path, {names.get(name, 'validation'): loader.dataset
+                                       for name, loader in data.loaders.items()})
+
     def result(self, loop: Loop, data: RunData, folder: RunFolder) -> TrainResult:
         """Return how the run ended."""
         progress = loop.progress
-        result = TrainResult(folder.path, progress.best, progress.best_epoch, progress.history, progress.step)
-        result.lines = self.summary_lines(result)
+        result = TrainResult(folder.path, progress.best, progress.best_epoch, progress.history, progress.step,
+                             progress.start)
+        result.lines = self.summary_lines(result) if data.validates else []
         return result
 
     def summary_lines(self, result: TrainResult) -> list[str]:

@@ -17,7 +17,8 @@ from ...model_zoo.importers.tensorflow import find_prefix
 from ...model_zoo.params_file import read_parameters
 from ...model_zoo.preparation import Preparation, prepared_for, read_preparation, said
 from ...model_zoo.recognizer import Recognizer
-from .checkpoint import CheckpointDir, read_checkpoint
+from .folder.checkpoint import read_checkpoint
+from .folder.checkpoint_dir import CheckpointDir
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,10 @@ import videos
 from timed_videos import write_long, write_timed
 
 from gluon_action.data import VideoClsCustom
-from gluon_action.data.reading import decoders, frame_table
-from gluon_action.data.reading.frame_table import FrameTable, FrameTables, LongFile, long_file
+from gluon_action.data.reading.decoders import pyav_video
+from gluon_action.data.reading.media import frame_table, known_tables
+from gluon_action.data.reading.media.frame_table import FrameTable, LongFile, long_file
+from gluon_action.data.reading.media.known_tables import FrameTables
 from gluon_action.data.reading.video_reader import VideoReader
 from gluon_action.errors import OutputError, VideoReadError
 
@@ -44,8 +46,8 @@ def long_video(folder):
 def tables(monkeypatch):
     """Tables of this test alone, in which every file counts as long, and no packet is kept in memory."""
     known = FrameTables(1 << 20)
-    monkeypatch.setattr(decoders, 'known_tables', known)
-    monkeypatch.setattr(decoders, 'KEEP_BYTES', 0)
+    monkeypatch.setattr(pyav_video, 'known_tables', known)
+    monkeypatch.setattr(pyav_video, 'KEEP_BYTES', 0)
     monkeypatch.setattr(frame_table, 'LONG_BYTES', 1)
     return known
 
@@ -53,9 +55,9 @@ def tables(monkeypatch):
 @pytest.fixture
 def looks(monkeypatch):
     """Paths of the files that were looked at as a whole, and of all that were opened."""
-    scan, opened = decoders.PyavVideo._scan, av.open
+    scan, opened = pyav_video.PyavVideo._scan, av.open
     seen, opens = [], []
-    monkeypatch.setattr(decoders.PyavVideo, '_scan', lambda self: (seen.append(self._path), scan(self)))
+    monkeypatch.setattr(pyav_video.PyavVideo, '_scan', lambda self: (seen.append(self._path), scan(self))[1])
     monkeypatch.setattr(av, 'open', lambda path, *a, **k: (opens.append(path), opened(path, *a, **k))[1])
     return seen, opens
 
@@ -177,7 +179,7 @@ def test_frames_of_equal_bytes_and_size_are_told_apart(tmp_path, tables):
 
 
 def test_a_part_of_a_long_file_costs_what_it_is_long(long_video, looks, monkeypatch):
-    monkeypatch.setattr(decoders, 'known_tables', FrameTables(1 << 20))
+    monkeypatch.setattr(pyav_video, 'known_tables', FrameTables(1 << 20))
     size = long_video.stat().st_size
     assert size > frame_table.LONG_BYTES
     assert bytes_read(lambda: read_one(long_video, 150)) > size
@@ -188,10 +190,10 @@ def test_a_part_of_a_long_file_costs_what_it_is_long(long_video, looks, monkeypa
 
 
 def test_a_file_is_opened_once_at_the_first_look(long_video, looks, monkeypatch):
-    monkeypatch.setattr(decoders, 'known_tables', FrameTables(1 << 20))
+    monkeypatch.setattr(pyav_video, 'known_tables', FrameTables(1 << 20))
     for keep in (0, 64 << 20):
-        monkeypatch.setattr(decoders, 'KEEP_BYTES', keep)
-        monkeypatch.setattr(decoders, 'known_tables', FrameTables(1 << 20))
+        monkeypatch.setattr(pyav_video, 'KEEP_BYTES', keep)
+        monkeypatch.setattr(pyav_video, 'known_tables', FrameTables(1 << 20))
         looks[1].clear()
         with VideoReader(long_video) as reader:
             assert numbers_read(reader, [299, 3]) == [299, 3] and numbers_read(reader, [100]) == [100]
@@ -265,21 +267,21 @@ def test_packets_that_differ_after_seeking_are_not_decoded(folder, tables, monke
     """As times in AVI and MPEG-TS may: the right frame comes all the same."""
     path, _ = videos.make_kind('h264_b_frames', folder)
     assert read_one(path, 30) == 30
-    sought = decoders.PyavVideo._sought_packets
+    sought = pyav_video.PyavVideo._sought_packets
 
     def shifted(self, first):
         for position, packet in sought(self, first):
             packet.pts += 512
             yield position, packet
-    monkeypatch.setattr(decoders.PyavVideo, '_sought_packets', shifted)
+    monkeypatch.setattr(pyav_video.PyavVideo, '_sought_packets', shifted)
     assert read_one(path, 31) == 31 and not tables.recall(long_file(path)).may_seek
 
 
 def test_where_packets_end_early_after_seeking_the_file_is_read_from_its_start(folder, tables, monkeypatch):
     path, _ = videos.make_kind('h264_b_frames', folder)
     assert read_one(path, 30) == 30
-    sought = decoders.PyavVideo._sought_packets
-    monkeypatch.setattr(decoders.PyavVideo, '_sought_packets', lambda *args: itertools.islice(sought(*args), 2))
+    sought = pyav_video.PyavVideo._sought_packets
+    monkeypatch.setattr(pyav_video.PyavVideo, '_sought_packets', lambda *args: itertools.islice(sought(*args), 2))
     assert read_one(path, 35) == 35 and not tables.recall(long_file(path)).may_seek
 
 
@@ -364,7 +366,7 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_table, 'LONG_BYTES', 1)
 
     def frames_of_list():
-        monkeypatch.setattr(decoders, 'known_tables', FrameTables(1 << 20))
+        monkeypatch.setattr(pyav_video, 'known_tables', FrameTables(1 << 20))
         return VideoClsCustom(str(tmp_path), str(tmp_path / 'list.txt'), train=False, new_width=0, new_height=0,
                               frame_tables=True, video_loader=True).load_frames(0)
     return tmp_path, frames_of_list
@@ -405,7 +407,7 @@ def test_tables_that_cannot_be_written_are_told(kept, caplog, monkeypatch):
 
     def full(*_, **__):
         raise OutputError('disk full')
-    monkeypatch.setattr(frame_table, 'write_file', full)
+    monkeypatch.setattr(known_tables, 'write_file', full)
     with caplog.at_level(logging.WARNING):
         assert len(frames_of_list()) == 1
     assert 'tables of frames are not kept: disk full' in caplog.text

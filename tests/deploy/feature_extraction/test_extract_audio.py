@@ -12,7 +12,7 @@ from vggish_files import embed, in_port, random_vggish, write_pca
 from videos import write_video
 
 from gluon_action.cli import main as commands
-from gluon_action.data.reading.audio import mel_pieces, read_audio
+from gluon_action.data.reading.media.audio import mel_pieces, read_audio
 from gluon_action.data.tfrecords.examples import byte_rows, parse_example, parse_sequence_example
 from gluon_action.data.tfrecords.framing import RecordFile
 from gluon_action.deploy.feature_extraction.audio import AudioFeatures

@@ -16,9 +16,9 @@ from videos import write_frames, write_video
 
 from gluon_action.cli import main as commands
 from gluon_action.data.tfrecords.examples import parse_sequence_example
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.origin import origin_of
 from gluon_action.data.tfrecords.framing import RecordFile
-from gluon_action.data.tfrecords.origin import origin_of
 from gluon_action.deploy.feature_extraction import backbone
 from gluon_action.deploy.feature_extraction.backbone import Backbone, frame_numbers
 from gluon_action.deploy.feature_extraction.pca import load_pca
@@ -26,7 +26,7 @@ from gluon_action.deploy.feature_extraction.videos_csv import read_videos_csv
 from gluon_action.errors import AnnotationError, UsageError, VideoReadError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build
-from gluon_action.model_zoo.frame_features.stored import write_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 from gluon_action.model_zoo.params_file import read_parameters, write_arrays
 
 FEATURES = (('rgb', 6), ('audio', 128))

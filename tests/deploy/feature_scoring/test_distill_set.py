@@ -6,16 +6,17 @@ from feature_models import architecture, store
 
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.data.tfrecords.examples import byte_rows, parse_sequence_example
-from gluon_action.data.tfrecords.feature_messages import make_frame_record
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.feature_messages import make_frame_record
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordFile, RecordWriter
 from gluon_action.deploy.feature_scoring.distill_set import DistillSet, make_distill_set
 from gluon_action.deploy.feature_scoring.scoring import Scoring
-from gluon_action.deploy.sharding.shards import Shard, merge
+from gluon_action.deploy.sharding.shards import merge
 from gluon_action.deploy.stored_models.ensemble import combine
 from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import OutputError, RecordError, UsageError
-from gluon_action.model_zoo.frame_features.stored import read_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.unfinished import Shard
 
 
 @pytest.fixture(scope='module')

@@ -6,24 +6,28 @@ import mxnet as mx
 import numpy as np
 import pytest
 from feature_models import architecture, arrays_of, store
+from interrupting import counted
 
 from gluon_action import engine
 from gluon_action.cli import main as commands
 from gluon_action.cli.youtube8m.scoring_flags import counts
+from gluon_action.compute.on_mxnet.scorer import GluonScorer
 from gluon_action.data.demo.frame_features import make_feature_records
 from gluon_action.data.loading.loader import VideoLoader
-from gluon_action.data.tfrecords.frame_features import FeatureRecords
+from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.data.tfrecords.framing import RecordWriter
 from gluon_action.deploy.feature_scoring import scoring as scoring_module
 from gluon_action.deploy.feature_scoring.evaluation import evaluate_stored
 from gluon_action.deploy.feature_scoring.inference import HEADER, Inference, csv_lines, infer, open_inference
 from gluon_action.deploy.feature_scoring.scoring import FileScorer, Scoring
-from gluon_action.deploy.sharding.shards import Shard, merge
+from gluon_action.deploy.sharding.shards import merge
 from gluon_action.deploy.stored_models.ensemble import combine
 from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import OutputError, PartsError, RecordError, UsageError, WeightsError
 from gluon_action.evaluate.scores.video_tags import VideoTagScoring
-from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
+from gluon_action.unfinished import Shard
 
 
 @pytest.fixture(scope='module')
@@ -332,6 +336,22 @@ def test_a_stored_model_is_scored_on_what_can_be_read_and_the_rest_is_told(world
     assert (found['count'], found['expected'], found['torn']) == (13, 14, 2)
     assert '2 torn files, what follows there is not counted: ' in caplog.text
     assert all(f'{tmp_path}/{name}.tfrecord, byte' in caplog.text for name in range(3))
+
+
+def test_an_interrupted_scoring_of_a_stored_model_goes_on_beside_others_of_it(world, tmp_path):
+    folder, made = world
+    store(tmp_path / 'model', seed=1)
+    scoring = Scoring(str(tmp_path / 'model'), batch_size=4, num_readers=0)
+    whole = evaluate_stored(scoring, made['validate'].pattern)
+    for top_k in (20, 4):
+        with counted(GluonScorer, '__call__', 4), pytest.raises(KeyboardInterrupt):
+            evaluate_stored(scoring, made['validate'].pattern, top_k=top_k, keep=True)
+    assert len(list(tmp_path.rglob('*.unfinished'))) == 2
+    told = []
+    with counted(GluonScorer, '__call__') as scored:
+        found = evaluate_stored(scoring, made['validate'].pattern, keep=True, progress=told.append)
+    assert found == whole and len(scored) == 6 - 4 and sum(told) == 23
+    assert len(list(tmp_path.rglob('*.unfinished'))) == 1
 
 
 def test_files_that_are_torn_are_all_named_before_any_is_scored(world, tmp_path):

@@ -1,25 +1,33 @@
 """Evaluation of a training on features: which values are taken, what is written, what is scored, and when again."""
 import json
 import logging
+import os
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 import pytest
 from events import scalars_of
 from feature_runs import CLASSES, records, state_of, trained
+from interrupting import counted
 
+from gluon_action.compute.on_mxnet.scorer import GluonScorer
 from gluon_action.deploy.feature_scoring import run_evaluation, scoring
 from gluon_action.deploy.feature_scoring.run_evaluation import evaluate_run
 from gluon_action.errors import CheckpointError, RecordError, UsageError
 from gluon_action.evaluate.frame_features_config import FeatureEvaluation
+from gluon_action.evaluate.scores.metrics import multi_label_scores
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build
-from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 from gluon_action.nn import FrameDraw
-from gluon_action.train.recipes.frame_features_log import TagStyle
-from gluon_action.train.run.checkpoint import CheckpointDir, read_checkpoint
+from gluon_action.train.recipes.frame_features.log import TagStyle
+from gluon_action.train.run.folder.checkpoint import read_checkpoint
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
 EPSILON = 1e-5
 
@@ -44,7 +52,6 @@ def ran(patterns, tmp_path_factory):
 @pytest.fixture
 def run(ran, tmp_path):
     """A copy of it."""
-    import shutil
     return shutil.copytree(ran, tmp_path / 'run')
 
 
@@ -71,7 +78,7 @@ def probabilities(arrays, features):
 
 
 def test_scores_are_those_of_the_equations(run, patterns):
-    from gluon_action.data.tfrecords.frame_features import FeatureRecords
+    from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
     data = FeatureRecords(patterns[1], features=(('rgb', 8), ('audio', 4)), num_classes=CLASSES, max_frames=12)
     rows = [data.load(index) for index in range(len(data))]
     evaluated(run, patterns[1], use_EMA=False)
@@ -86,6 +93,12 @@ def test_scores_are_those_of_the_equations(run, patterns):
     assert found['scores']['hit_at_1'] == pytest.approx(y[np.arange(len(y)), p.argmax(axis=1)].mean())
     assert found['scores']['count'] == found['scores']['expected'] == 13 and found['step'] == 8
     assert found['protocol']['top_k'] == 20 and found['protocol']['files'] == 3
+    assert [(row['class'], row['positives']) for row in found['classes']] == [
+        (str(k), int(count)) for k, count in enumerate(y.sum(axis=0))]
+    each = multi_label_scores(p, y).average_precision
+    assert [row['average_precision'] for row in found['classes']] == pytest.approx(np.nan_to_num(each).tolist())
+    page = (run / 'report.html').read_text()
+    assert 'evaluation, GAP' in page and 'Average precision in the evaluation, the worst class first' in page
 
 
 def test_lines_and_tags_are_those_of_the_original(run, patterns, caplog):
@@ -320,3 +333,64 @@ def test_a_folder_without_a_run_is_an_error(patterns, tmp_path):
     CheckpointDir(tmp_path / 'checkpoints').save(3, {'config': {'lr': 1}})
     with pytest.raises(UsageError, match='another command'):
         evaluated(tmp_path, patterns[1])
+
+
+# Interruptions
+
+RESULTS = ('eval.json', 'evallog.txt')
+
+
+def results_of(folder):
+    found = {name: (folder / name).read_bytes() for name in RESULTS}
+    for name in RESULTS:
+        (folder / name).unlink()
+    return found
+
+
+def interrupted(folder, pattern, stop_at, **more):
+    with counted(GluonScorer, '__call__', stop_at), pytest.raises(KeyboardInterrupt):
+        evaluated(folder, pattern, **more)
+    return (folder / 'eval.unfinished').read_bytes().splitlines(keepends=True)
+
+
+def test_an_interrupted_scoring_goes_on_where_it_stood_to_the_same_bytes(run, patterns, caplog):
+    caplog.set_level(logging.INFO)
+    with counted(GluonScorer, '__call__') as scored:
+        evaluated(run, patterns[1], batch_size=2)
+    whole, batches = results_of(run), len(scored)
+    assert batches == 7 and not (run / 'eval.unfinished').exists()
+    for stop_at in range(2, batches):
+        lines = interrupted(run, patterns[1], stop_at, batch_size=2)
+        assert 'the same command goes on with the other records' in caplog.text
+        assert not (run / 'eval.json').exists() and stop_at - 1 <= len(lines) - 1 <= stop_at
+        with counted(GluonScorer, '__call__') as scored:
+            evaluated(run, patterns[1], batch_size=2)
+        assert len(scored) == batches - (len(lines) - 1) and results_of(run) == whole
+        assert not (run / 'eval.unfinished').exists()
+
+
+def test_what_a_scoring_left_is_believed_of_the_same_job_and_files_only(run, patterns, tmp_path):
+    shutil.copytree(Path(patterns[1]).parent, tmp_path / 'records')
+    pattern = tmp_path / 'records' / Path(patterns[1]).name
+    evaluated(run, pattern, batch_size=2)
+    whole = results_of(run)
+    for other in ({'top_k': 3}, {'batch_size': 3}, {'on_error': 'skip'}, {'use_EMA': False}):
+        interrupted(run, pattern, 5, batch_size=2)
+        with counted(GluonScorer, '__call__') as scored:
+            evaluated(run, pattern, **{'batch_size': 2, **other})
+        assert len(scored) >= 5 and not (run / 'eval.unfinished').exists()
+        results_of(run)
+    header, *lines = interrupted(run, pattern, 6, batch_size=2)
+    good = [json.loads(line) for line in lines]
+    forged = [{**good[0], 'counts': [2 ** 40] * 3}, {**good[1], 'values': good[1]['marks']}, {**good[2], 'file': 7},
+              {**good[3], 'stamp': [1, 2]}, {**good[4], 'crowds': [[1]]}, {'file': 0, 'batch': 0}]
+    (run / 'eval.unfinished').write_bytes(header + b''.join(json.dumps(line).encode() + b'\n' for line in forged))
+    with counted(GluonScorer, '__call__') as scored:
+        evaluated(run, pattern, batch_size=2)
+    assert len(scored) == 7 and results_of(run) == whole
+    interrupted(run, pattern, 6, batch_size=2)
+    first = min(pattern.parent.glob(pattern.name))
+    os.utime(first, ns=(1, 1))  # another file, as far as anybody can tell: its two batches are scored again
+    with counted(GluonScorer, '__call__') as scored:
+        evaluated(run, pattern, batch_size=2)
+    assert len(scored) == 7 - 5 + 2 and results_of(run) == whole

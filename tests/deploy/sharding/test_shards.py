@@ -9,9 +9,10 @@ import pytest
 from sharded_job import WordsConfig, open_words, write_words
 
 from gluon_action.deploy.sharding.parts import glance, is_noted, read_plan, seal, sha256_of
-from gluon_action.deploy.sharding.shards import Job, Shard, make_part, merge, parts_of, run_job
+from gluon_action.deploy.sharding.shards import Job, make_part, merge, parts_of, run_job
 from gluon_action.errors import OutputError, PartsError, UsageError
 from gluon_action.files import file_sha256
+from gluon_action.unfinished import Shard
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from gluon_action.deploy.stored_models.ensemble import combine, costs
 from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import CheckpointError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
-from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored
-from gluon_action.train.run.checkpoint import CheckpointDir
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
 
 @pytest.fixture(scope='module')

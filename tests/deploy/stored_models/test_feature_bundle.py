@@ -16,7 +16,7 @@ from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.deploy.stored_models.ensemble import combine
 from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import BundleError, ModelError, UsageError
-from gluon_action.model_zoo.frame_features.stored import read_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 
 NETVLAD = {'netvlad_cluster_size': 8, 'netvlad_hidden_size': 16, 'gating': True, 'moe_prob_gating': True,
            'iterations': 5, 'scale': 0.1}

@@ -10,7 +10,8 @@ from feature_models import architecture, store
 from gluon_action.deploy.stored_models.model_archive import pack_model, unpack_model
 from gluon_action.errors import OutputError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
-from gluon_action.model_zoo.frame_features.stored import read_stored, write_stored
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 
 
 def test_a_model_comes_out_as_it_went_in(tmp_path):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from feature_runs import records, state_of, trained
 
-from gluon_action.data.tfrecords.origin import origin_of
+from gluon_action.data.tfrecords.features.origin import origin_of
 from gluon_action.deploy.feature_scoring.distill_set import DistillSet, make_distill_set
 from gluon_action.deploy.feature_scoring.evaluation import evaluate_stored
 from gluon_action.deploy.feature_scoring.inference import Inference, infer
@@ -16,8 +16,8 @@ from gluon_action.deploy.stored_models.ensemble import combine
 from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import UsageError
 from gluon_action.evaluate.frame_features_config import FeatureEvaluation
-from gluon_action.model_zoo.frame_features.stored import read_stored
-from gluon_action.train.recipes.frame_features_log import TagStyle
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.train.recipes.frame_features.log import TagStyle
 
 ONE = {'backbone': {'name': 'a', 'sha256': '11'}, 'pca': {'sha256': '22', 'size': 8}}
 OTHER = {**ONE, 'pca': {'sha256': '33', 'size': 8}}

@@ -20,7 +20,9 @@ from gluon_action.deploy.stored_models.quantize import (
     uniform_levels,
 )
 from gluon_action.errors import UsageError, WeightsError
-from gluon_action.model_zoo.frame_features.stored import files_of, read_stored, write_stored
+from gluon_action.model_zoo.frame_features.stored.prefix import files_of
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 
 LEVELS = {'quant_uniform': uniform_levels, 'quant_kmeans': kmeans_levels, 'quant_quantile': quantile_levels}
 

@@ -9,13 +9,9 @@ from feature_models import architecture, arrays_of, features, store
 
 from gluon_action.errors import GluonActionError, OutputError, UsageError, WeightsError
 from gluon_action.model_zoo.frame_features.network import construct
-from gluon_action.model_zoo.frame_features.stored import (
-    check_common,
-    check_weights,
-    prefix_of,
-    read_stored,
-    write_stored,
-)
+from gluon_action.model_zoo.frame_features.stored.prefix import prefix_of
+from gluon_action.model_zoo.frame_features.stored.reading import read_stored
+from gluon_action.model_zoo.frame_features.stored.writing import check_common, check_weights, write_stored
 
 
 def scores(net, data):

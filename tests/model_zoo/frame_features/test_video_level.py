@@ -10,8 +10,8 @@ from reference_frame_features import Reference, compare, network, unit, videos
 from gluon_action.errors import ModelError
 from gluon_action.model_zoo import get_model
 from gluon_action.model_zoo.frame_features import Architecture, build, variables
-from gluon_action.model_zoo.frame_features.layers import relu6
-from gluon_action.model_zoo.frame_features.layers import unit as unit_of_ours
+from gluon_action.model_zoo.frame_features.parts.layers import relu6
+from gluon_action.model_zoo.frame_features.parts.layers import unit as unit_of_ours
 
 SMALL = dict(feature_names='mean_rgb,mean_audio', feature_sizes='7,3', num_classes=5)
 

@@ -1,0 +1,27 @@
+"""What scores rows of input, whatever the engine; arrays are NumPy's on both sides."""
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import numpy as np
+
+
+class Scorer(abc.ABC):
+    """Scores rows of input on one device or several.
+
+    Attributes
+    ----------
+    num_devices : int
+        Devices that share a batch.
+    """
+
+    num_devices: int = 1
+
+    @abc.abstractmethod
+    def __call__(self, data: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to score `data` float32 (R, ...); what is returned waits for the scores (R / rows, K), gives them."""
+
+    @abc.abstractmethod
+    def seconds(self, data: np.ndarray, iterations: int, warmup: int = 5) -> float:
+        """Time so many forward passes over `data`."""

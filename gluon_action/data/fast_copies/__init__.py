@@ -1,0 +1,1 @@
+"""Copies of videos that decode several times faster: smaller, with a key frame every few frames."""

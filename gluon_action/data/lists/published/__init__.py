@@ -1,0 +1,1 @@
+"""Lists as data sets publish them, one data set a module."""

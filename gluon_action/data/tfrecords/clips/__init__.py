@@ -1,0 +1,1 @@
+"""Clips in TFRecords: cut out of videos, written, and read."""

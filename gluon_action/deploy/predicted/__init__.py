@@ -1,0 +1,1 @@
+"""What predictions leave: overlays, timelines, tables, and the jobs that make them."""

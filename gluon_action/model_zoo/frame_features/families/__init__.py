@@ -1,0 +1,1 @@
+"""Networks of features, one file a family."""

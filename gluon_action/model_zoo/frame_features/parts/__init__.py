@@ -1,0 +1,1 @@
+"""What networks of features are made of: layers, pooling, branches and classifiers."""

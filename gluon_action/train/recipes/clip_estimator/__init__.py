@@ -1,0 +1,1 @@
+"""Training of records of clips by steps, in the manner of TensorFlow's estimators."""

@@ -1,0 +1,1 @@
+"""Training on Epic-Kitchens' verbs and nouns."""

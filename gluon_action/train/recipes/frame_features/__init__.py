@@ -1,0 +1,1 @@
+"""Training of networks of features of frames, as YouTube-8M has them."""

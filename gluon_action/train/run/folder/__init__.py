@@ -1,0 +1,1 @@
+"""The folder of a run: what is kept in it, and whose it is."""

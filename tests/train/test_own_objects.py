@@ -1,0 +1,132 @@
+"""``train_recognizer(config, net=, train_set=, val_set=, hooks=)``, and the contract of registered models."""
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+
+from gluon_action.errors import ModelError, UsageError
+from gluon_action.model_zoo import ModelCard, get_model, list_models, model_card, register_model, registry
+from gluon_action.train import TrainConfig, train_recognizer
+from gluon_action.train.hook import Hook
+
+
+class Colours:
+    """Frames whose colour is their class, without a file."""
+
+    classes, num_classes, multi_label, setting, list_sha256 = ['red', 'green', 'blue'], 3, False, 'made up', '0' * 64
+
+    def __init__(self, count):
+        self.samples = [SimpleNamespace(label=n % 3, key=str(n), path=f'/made/{count}/{n}', num_frames=1, first=None,
+                                        last=None) for n in range(count)]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def load(self, index, *, epoch=0, view=0):
+        rng = np.random.default_rng([len(self), epoch, index, view])
+        frame = rng.normal(0, 0.1, (1, 3, 16, 16)).astype(np.float32)
+        frame[:, index % 3] += 1
+        return frame, index % 3
+
+
+class Steps(Hook):
+    def __init__(self):
+        self.count = 0
+
+    def on_step(self, loop, result):
+        self.count += 1
+
+
+def own_net(classes=3):
+    net = tiny.Tiny(classes, dropout_ratio=0., init_std=0.1)
+    net.card = ModelCard.of_2d('my_own', family='Own', dataset='custom', dropout_ratio=0., init_std=0.1)
+    return net
+
+
+def config(folder, **more):
+    return TrainConfig(input_size=16, batch_size=6, num_epochs=4, lr=0.1, num_workers=0, decode_timeout=0,
+                       save_dir=str(folder), **more)
+
+
+def test_a_network_data_and_a_hook_of_ones_own_are_trained(tmp_path):
+    hook = Steps()
+    result = train_recognizer(config(tmp_path), net=own_net(), train_set=Colours(24), val_set=Colours(9), hooks=[hook])
+    assert result.best_score == 1. and hook.count == 16
+    about = json.loads((tmp_path / 'config.json').read_text())
+    assert about['model']['name'] == about['config']['model'] == 'my_own' and about['classes'] == Colours.classes
+    assert len(list(tmp_path.glob('*-custom-my_own-*-best.params'))) == 1
+    longer = TrainConfig(**{**about['config'], 'num_epochs': 5, 'resume': 'auto'})
+    again = train_recognizer(longer, net=own_net(), train_set=Colours(24), val_set=Colours(9))
+    assert [record['epoch'] for record in again.history] == list(range(5))
+
+
+def test_what_a_network_has_learnt_stays(tmp_path):
+    net = own_net()
+    train_recognizer(config(tmp_path / 'a'), net=net, train_set=Colours(24), val_set=Colours(9))
+    result = train_recognizer(config(tmp_path / 'b', score_start=True), net=net, train_set=Colours(24),
+                              val_set=Colours(9))
+    assert result.start['val_top1'] == 1.
+
+
+@pytest.mark.parametrize('given, told', [
+    ({'net': tiny.Tiny(3, init_std=0.1)}, 'net: is a gluon_action.model_zoo.Recognizer with a card'),
+    ({'net': 'resnet'}, 'got str, which is none'), ({'net': own_net(5)}, 'net: scores 5 classes, and the data have 3'),
+    ({'net': own_net(), 'val_set': None}, 'val_set: give the data set to validate on')])
+def test_what_cannot_be_trained_is_told(tmp_path, given, told):
+    given = {'train_set': Colours(6), 'val_set': Colours(3), **given}
+    with pytest.raises(UsageError, match=told):
+        train_recognizer(config(tmp_path), **given)
+
+
+def test_an_evaluation_takes_none_of_them(tmp_path):
+    with pytest.raises(UsageError, match='eval: scores what the configuration names'):
+        train_recognizer(config(tmp_path, eval=True, model='resnet18_v1b_custom'), hooks=[Steps()])
+
+
+CARD = ModelCard.of_2d('contract', family='Own', dataset='custom', dropout_ratio=0., init_std=0.1)
+
+
+def misnamed(nclass, *, segments, **options):
+    raise AssertionError
+
+
+def without_options(nclass, *, tsn, num_segments, num_crop, consensus):
+    raise AssertionError
+
+
+@pytest.mark.parametrize('card, build, told', [
+    ('resnet', misnamed, 'register_model takes a ModelCard, got str'),
+    (ModelCard('a name', 'F', 'custom', 3), misnamed, 'its name is of letters'),
+    (ModelCard('a', 'F', 'custom', 0), misnamed, 'num_classes is a whole number from 1'),
+    (ModelCard('a', 'F', 'custom', 3, input='frames'), misnamed, 'input is FRAMES or CLIPS'),
+    (ModelCard('a', 'F', 'custom', 3, channels=2), misnamed, 'a number for each of its 2 channels'),
+    (CARD, None, 'is called to build the network'),
+    (CARD, misnamed, "consensus=, [*][*]options[)], and cannot be: missing a required.* 'segments'"),
+    (CARD, without_options, "unexpected keyword argument '(dropout_ratio|init_std)'")])
+def test_the_contract_of_a_model_is_checked_when_it_is_registered(card, build, told):
+    with pytest.raises(ModelError, match=told):
+        register_model(card)(build)
+    assert 'contract' not in list_models()
+
+
+def test_a_constructor_that_builds_something_else_is_told():
+    register_model(CARD)(lambda nclass, **options: object())
+    try:
+        with pytest.raises(ModelError, match='returned object, which is no gluon_action.model_zoo.Recognizer'):
+            get_model('contract', pretrained_base=False)
+    finally:
+        del registry._CARDS['contract'], registry._BUILDERS['contract']
+
+
+@pytest.mark.parametrize('typed, first, starred', [
+    ('resnet50', 'resnet50_v1b_custom*', 'resnet50_v1b_kinetics400*'), ('i3d', 'i3d_', ''),
+    ('slowfast', 'slowfast_4x16_resnet50_custom', ''), ('TimeSformer', 'timesformer_', '*'),
+    ('ResNet-50', 'resnet50_v1b_custom*', '')])
+def test_a_family_is_answered_with_the_models_that_there_are(typed, first, starred):
+    with pytest.raises(ModelError) as caught:
+        model_card(typed)
+    told = str(caught.value)
+    assert told.startswith(f'the zoo has no model {typed!r}; it has {first}') and starred in told
+    assert told.count(',') <= 8 and ('*' not in told or 'with published weights' in told)

@@ -1,0 +1,74 @@
+"""Training by several processes that torchrun starts, on CPUs: each reads its part, the first one writes."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from small_runs import flags_of_run, here, texts
+
+torch = pytest.importorskip('torch', reason='needs PyTorch: make test-torch')
+
+from gluon_action.model_zoo.params_file import read_arrays  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures('network_of_runs')
+
+#: What is normalised by its own statistics would differ: a process has half of the samples.
+GIVEN = ['--engine', 'torch', '--train-params', 'head', '--dropout', '0', '--lr', '0.01', '--no-report']
+
+
+def torchrun(*flags, count=2, script=Path(tiny.__file__), **environment):
+    """End of several processes that are started together, and what they said."""
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', str(count), '--master-port', '0',
+               '--rdzv-backend', 'c10d', '--rdzv-endpoint', '127.0.0.1:0', str(script), *texts(flags)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, env={**os.environ, **environment})
+
+
+def last(folder):
+    return read_arrays(folder / f'custom-{tiny.OF_RUNS}-001.params')
+
+
+@pytest.fixture(scope='module')
+def flags(demo_appearance):
+    return [*flags_of_run(demo_appearance), *GIVEN]
+
+
+def test_two_processes_take_the_steps_of_one_with_the_double_batch(flags, tmp_path):
+    """And a run that was stopped goes on as if it had not been."""
+    assert here(flags, '--save-dir', tmp_path / 'one') == 0
+    half = [*flags, '--batch-size', '2', '--save-dir', tmp_path / 'two']
+    for epochs in (1, 2):
+        done = torchrun(half, '--num-epochs', epochs, '--resume')
+        assert done.returncode == 0, done.stderr
+    ours, theirs = last(tmp_path / 'two'), last(tmp_path / 'one')
+    assert ours.keys() == theirs.keys()
+    for key, array in ours.items():
+        assert np.allclose(array, theirs[key], rtol=1e-5, atol=1e-5), key
+    epochs = [json.loads(line) for line in (tmp_path / 'two' / 'metrics.jsonl').read_text().splitlines()]
+    epochs = [record for record in epochs if record['kind'] == 'epoch']
+    assert [(record['samples'], record['val_expected'], record['update']) for record in epochs] == [
+        (12, 16, 6), (12, 16, 12)]
+    assert done.stdout.count('best validation') == 1
+
+
+def test_a_process_that_dies_ends_the_run(flags, tmp_path):
+    done = torchrun(flags, '--save-dir', tmp_path / 'run', '--num-epochs', 500, DIES='1', PAUSE='0.05')
+    assert done.returncode != 0
+    assert not list((tmp_path / 'run').glob('*-499.params'))
+
+
+def test_processes_that_were_started_differently_are_refused(flags, tmp_path):
+    done = torchrun(flags, '--save-dir', tmp_path / 'run', OTHER_SEED='1')
+    assert done.returncode != 0 and 'torchrun: process 1 has other options than process 0' in done.stderr
+
+
+def test_what_is_no_training_is_refused(flags, tmp_path, monkeypatch, capsys):
+    for name, value in (('RANK', '0'), ('LOCAL_RANK', '0'), ('WORLD_SIZE', '2')):
+        monkeypatch.setenv(name, value)
+    for more in (['--find-lr'], ['--dry-run'], ['--num-cpus', '2'], ['--engine', 'mxnet']):
+        assert here(flags, '--save-dir', tmp_path / 'run', more) in (1, 2)
+        said = capsys.readouterr().err
+        assert 'torchrun' in said, said
