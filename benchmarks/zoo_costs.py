@@ -2,8 +2,8 @@
 
 A view is one frame, one clip or the features of one video as the model's card says it, as weights of the index want it
 that were trained on others, and, counted only, as their published scores were measured. Writes
-``gluon_action/model_zoo/costs.json``, which ``model_zoo.md`` is made of. What is there already is kept; ``--again``
-measures it anew.
+``gluon_action/model_zoo/catalogue/costs.json``, which ``model_zoo.md`` is made of. What is there already is kept;
+``--again`` measures it anew.
 
 Counting takes the networks' shapes only. For the time they have random weights and are computed by MXNet on one thread,
 each in a process of its own, which gives back its memory; of those that differ in the head alone, one is timed. What
@@ -25,16 +25,16 @@ from unittest import mock
 LONG = 60  # seconds of a network that is run only once
 
 if TYPE_CHECKING:
-    from gluon_action.model_zoo.catalogue import View
-    from gluon_action.model_zoo.costs import ModelCost
+    from gluon_action.model_zoo.catalogue.costs import ModelCost
+    from gluon_action.model_zoo.catalogue.tables import View
 
 
 def main() -> None:
     args = parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'  # MXNet reads it when it is loaded; a second thread would count twice
     from gluon_action.model_zoo import list_models
-    from gluon_action.model_zoo.catalogue import views_of
-    from gluon_action.model_zoo.costs import COSTS, ZooCosts, read_costs, write_costs
+    from gluon_action.model_zoo.catalogue.costs import COSTS, ZooCosts, read_costs, write_costs
+    from gluon_action.model_zoo.catalogue.tables import views_of
     path = Path(args.out or COSTS)
     old = read_costs(path) if path.exists() else ZooCosts({}, ())
     every = [(name, view) for name in list_models() for view in views_of(name)]
@@ -90,7 +90,7 @@ def in_a_process(job: Callable, *arguments):
 def count(name: str, view: View) -> ModelCost:
     """Count one network from its shapes: its parameters hold nothing."""
     from gluon_action.deploy.speed.cost import network_cost
-    from gluon_action.model_zoo.costs import ModelCost
+    from gluon_action.model_zoo.catalogue.costs import ModelCost
     with mock.patch('gluon_action.model_zoo.registry.initialize_rest'):
         cost = network_cost(network(name, view), (1, *view.shape))
     return ModelCost(name, view.shape, view.options, cost.parameters, cost.macs)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gluon_action.cli.main import COMMANDS, GROUPS
-from gluon_action.evaluate.frame_features_config import check_evaluation
 from gluon_action.evaluate.network import check_test
+from gluon_action.evaluate.options.frame_features_config import check_evaluation
 from gluon_action.model_zoo import model_card
 from gluon_action.train.recipes.clip_estimator import config as estimator_config
 from gluon_action.train.recipes.config import check_config

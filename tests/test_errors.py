@@ -9,8 +9,8 @@ from gluon_action.data import VideoClsCustom
 from gluon_action.data.video_options import VideoOptions
 from gluon_action.deploy.feature_extraction.extract_config import ExtractConfig
 from gluon_action.errors import AnnotationError, RecordError, UsageError, VideoReadError, called, naming_flags
-from gluon_action.evaluate.config import TestConfig
-from gluon_action.evaluate.frame_features_config import FeatureEvaluation
+from gluon_action.evaluate.options.config import TestConfig
+from gluon_action.evaluate.options.frame_features_config import FeatureEvaluation
 from gluon_action.options import options_of
 from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
 from gluon_action.train.recipes.clip_estimator.estimator import evaluate

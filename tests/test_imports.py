@@ -51,7 +51,8 @@ ASKS_FOR_MXNET = ('cli/doctor.py', 'deploy/predict/open_predictor.py', 'compute/
 MODULES = sorted(PACKAGE.rglob('*.py'))
 ROOMS_WITHOUT_MXNET = ('lists', 'reading', 'flow', 'fast_copies', 'tfrecords', 'loading', 'demo')
 WITHOUT_MXNET = ['gluon_action.options', 'gluon_action.feature_architecture', 'gluon_action.data.by_name',
-                 'gluon_action.train.recipes.frame_features.config', 'gluon_action.evaluate.frame_features_config',
+                 'gluon_action.train.recipes.frame_features.config',
+                 'gluon_action.evaluate.options.frame_features_config',
                  'gluon_action.cli.youtube8m.train', 'gluon_action.cli.youtube8m.eval',
                  'gluon_action.data.video_options', 'gluon_action.compute.graph',
                  'gluon_action.compute.operators'] + [

@@ -12,9 +12,9 @@ from gluon_action.data.preprocess import Preprocess
 from gluon_action.deploy.bundle.what_is_exported import Choices, open_source, preprocess_of, published_run
 from gluon_action.deploy.speed.timing import open_subject
 from gluon_action.errors import BundleError, ModelError, UsageError
-from gluon_action.evaluate import config as tests_of
 from gluon_action.evaluate.network import clip_option
-from gluon_action.evaluate.preparation import Prepared
+from gluon_action.evaluate.options import config as tests_of
+from gluon_action.evaluate.options.preparation import Prepared
 from gluon_action.input_kind import CLIPS, FEATURES, FRAMES, KINDS, kind_of_layout, kind_of_shape
 from gluon_action.model_zoo import registry
 from gluon_action.train.recipes import config as training

@@ -6,7 +6,7 @@ import pytest
 
 from gluon_action.cli import clip_estimator, test_recognizer, train_recognizer
 from gluon_action.data.video_options import VideoOptions
-from gluon_action.evaluate.config import TestConfig
+from gluon_action.evaluate.options.config import TestConfig
 from gluon_action.options import (
     add_options,
     changed,

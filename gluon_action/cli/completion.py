@@ -50,7 +50,7 @@ def whole_parser(shtab: Any) -> argparse.ArgumentParser:
     """Return all commands as one parser with what the shell offers for each value."""
     from .main import COMMANDS, GROUPS
     models = [str(model['model']) for model in json.loads(
-        resources.files('gluon_action.model_zoo').joinpath('costs.json').read_text(encoding='utf-8'))['models']]
+        resources.files('gluon_action.model_zoo.catalogue').joinpath('costs.json').read_text(encoding='utf-8'))['models']]
     whole = argparse.ArgumentParser(prog='gluon-action', allow_abbrev=False)
     places: dict[str, Any] = {'': whole.add_subparsers(dest='command')}
     for group, text in GROUPS.items():

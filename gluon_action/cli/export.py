@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import engine
-from ..evaluate.recognizer_options import RecognizerOptions
+from ..evaluate.options.recognizer_options import RecognizerOptions
 from ..files import to_json, write_file
 from ..options import add_options, options_of
 from ..printable import printable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..data.reading.media.damage import ON_DAMAGE
 from ..data.video_options import VideoOptions
-from ..evaluate.recognizer_options import RecognizerOptions
+from ..evaluate.options.recognizer_options import RecognizerOptions
 from ..options import add_options, options_of
 from ..printable import printable
 from ..weights.options import WeightsOptions

@@ -90,8 +90,8 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--out {out}: is a folder; name a file in it' if out.is_dir() else
                          f'--out {out} exists; pass --overwrite to replace it, or another name')
     from ..compute.on_mxnet.parameters import arrays_of
-    from ..model_zoo.params_file import replace_arrays
-    from ..model_zoo.preparation import write_preparation
+    from ..model_zoo.loading.params_file import replace_arrays
+    from ..model_zoo.loading.preparation import write_preparation
     from ..model_zoo.recognizer import initialize_rest
     engine.seed(0)  # a new head is the same each time
     if args.index and not args.tag:
@@ -115,8 +115,8 @@ def _by_row(args: argparse.Namespace) -> tuple[Recognizer, Conversion, bool]:
     """Import as the index of published weights says; the last is whether they are the published ones."""
     from ..model_zoo import get_model
     from ..model_zoo.importers import load_any
-    from ..model_zoo.preparation import describe_row
-    from ..model_zoo.pretrained import reading_of
+    from ..model_zoo.loading.preparation import describe_row
+    from ..model_zoo.loading.pretrained import reading_of
     from ..weights import read_index
     for flag, given in (('--format', args.format), ('--channels', args.channels != 'rgb'),
                         ('--class-names', args.class_names)):
@@ -140,7 +140,7 @@ def _by_row(args: argparse.Namespace) -> tuple[Recognizer, Conversion, bool]:
 
 def _is_published(source: str, row: Row) -> bool | None:
     """Whether a source is what a row says, by all digests there are; None where the row has none."""
-    from ..model_zoo.importers.tensorflow import find_prefix
+    from ..model_zoo.importers.formats.tensorflow import find_prefix
     from ..weights.fetch import is_published
     prefix = find_prefix(source) if len(row.files) > 1 else None
     paths = sorted(prefix.parent.glob(f'{glob.escape(prefix.name)}.*')) if prefix else [source]

@@ -28,7 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     """Print the models."""
     from ..model_zoo import list_models, model_card
-    from ..model_zoo.catalogue import markdown, table
+    from ..model_zoo.catalogue.tables import markdown, table
     if (args.markdown or args.pictures) and args.pattern != '*':
         raise UsageError(f'--markdown and --pictures: are of all models; leave out {args.pattern}')
     if args.pictures:
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
 def draw_pictures(folder: Path) -> Iterator[Path]:
     """Draw one picture for each data set that has enough points, and give its path."""
     from ..deploy.speed.zoo import plot
-    from ..model_zoo.catalogue import HEADINGS, LEAST_POINTS, picture, points
+    from ..model_zoo.catalogue.tables import HEADINGS, LEAST_POINTS, picture, points
     if not folder.is_dir():
         raise UsageError(f'--pictures {folder}: the folder does not exist')
     for dataset, heading in HEADINGS.items():

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..evaluate.recognizer_options import RecognizerOptions
+from ..evaluate.options.recognizer_options import RecognizerOptions
 from ..options import options_of
 from ..printable import printable
 from .command import make_parser

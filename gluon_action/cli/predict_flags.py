@@ -5,7 +5,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..data.reading.media.damage import ON_DAMAGE
-from ..evaluate.recognizer_options import RecognizerOptions
+from ..evaluate.options.recognizer_options import RecognizerOptions
 from ..options import add_options, options_of
 from ..weights.options import WeightsOptions
 from .own_modules import add_import_flag

@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
 
 def lists_of(run: Any) -> dict[str, Any]:
     """Open the lists of a run once more, as its options say; those that cannot be are said and left out."""
-    from ..evaluate.config import TestConfig
+    from ..evaluate.options.config import TestConfig
     from ..evaluate.recognizer import open_test_set
     from ..model_zoo import model_card
     from ..train.recipes.config import TrainConfig

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from .. import engine, options
 from ..errors import UsageError
-from ..evaluate.config import TestConfig
-from ..evaluate.other_videos import with_videos
+from ..evaluate.options.config import TestConfig
+from ..evaluate.options.other_videos import with_videos
 from ..files import to_json, write_file
 from ..train.recipes.config import TrainConfig
 from .command import make_parser

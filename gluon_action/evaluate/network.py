@@ -15,15 +15,15 @@ from ..compute.scorer import Scorer
 from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError
 from ..files import file_sha256
-from ..model_zoo.fit import assign
-from ..model_zoo.params_file import read_parameters
+from ..model_zoo.loading.fit import assign
+from ..model_zoo.loading.params_file import read_parameters
 from ..model_zoo.recognizer import initialize_rest
 from ..run_config import read_run_config
-from .config import TestConfig, check_config
 from .exported import Exported
-from .preparation import Prepared, by_card, prepare, prepared_for_file, weights_decide
-from .recognizer_options import RecognizerOptions
-from .run_options import with_run
+from .options.config import TestConfig, check_config
+from .options.preparation import Prepared, by_card, prepare, prepared_for_file, weights_decide
+from .options.recognizer_options import RecognizerOptions
+from .options.run_options import with_run
 from .views import views_per_score
 
 _log = logging.getLogger(__name__)

@@ -24,14 +24,14 @@ from ..options import command_of
 from ..run_config import read_run_config
 from ..unfinished import Unfinished, kept
 from . import views
-from .config import TestConfig
 from .exported import Exported
 from .interrupted import joined, keep, open_unfinished, scored_before
 from .log_file import log_file
 from .log_header import header
 from .network import Network, build_network, card_of, check_test
-from .other_videos import folder_beside
-from .preparation import Prepared
+from .options.config import TestConfig
+from .options.other_videos import folder_beside
+from .options.preparation import Prepared
 from .report.page import try_to_write
 from .reports import label_table, open_report, write_report
 from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores, tells_top5

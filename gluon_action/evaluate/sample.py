@@ -14,7 +14,7 @@ from ..data.reading.single_clip import NUM_FRAMES, flow_clip, rgb_clip
 from ..errors import UsageError, WeightsError
 from ..files import write_file
 from ..model_zoo import get_model, model_card
-from ..model_zoo.preparation import Preparation, prepared_for, read_preparation, said
+from ..model_zoo.loading.preparation import Preparation, prepared_for, read_preparation, said
 from ..model_zoo.two_stream import TwoStream
 from .scores.fusion_weights import softmax
 

@@ -17,7 +17,7 @@ from ..data.loading.loader import SkippedSample
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
 from ..data.preprocess import Preprocess
 from ..errors import ModelError, UsageError, VideoReadError
-from .config import AVERAGES
+from .options.config import AVERAGES
 from .scores.metrics import log_softmax
 
 _log = logging.getLogger(__name__)

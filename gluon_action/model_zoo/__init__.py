@@ -1,6 +1,6 @@
 """The model zoo: networks by name, their cards and their weights."""
 from . import frame_features, gluoncv_zoo, i3d, inception, resnet, s3dg, timesformer, vgg
-from .pretrained import Start, find_start, load_weights
+from .loading.pretrained import Start, find_start, load_weights
 from .recognizer import Recognizer
 from .registry import ModelCard, get_model, list_models, model_card, register_model
 

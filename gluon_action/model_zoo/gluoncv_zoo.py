@@ -12,7 +12,7 @@ from mxnet import gluon
 from ..errors import ModelError
 from ..nn import pad_strided_frames
 from ..nn.batch_norm import batch_norms, fold_batch_norms
-from .inflation import inflate, inflate_parameters
+from .loading.inflation import inflate, inflate_parameters
 from .recognizer import Recognizer
 from .registry import ModelCard, register_model
 

@@ -10,7 +10,7 @@ from mxnet import gluon
 from ..errors import ModelError
 from ..nn import BatchNorm, Consensus, SameConv3D, SameMaxPool3D, SizedBlock
 from ..nn.same import Size
-from .inflation import inception_v1_to_i3d
+from .loading.inflation import inception_v1_to_i3d
 from .recognizer import Recognizer
 from .registry import ModelCard, register_model
 
@@ -191,7 +191,7 @@ class I3D(SizedBlock, Recognizer):
         return ENDPOINTS
 
     def from_base(self, arrays):
-        """Inflate ImageNet's Inception-v1: see :func:`gluon_action.model_zoo.inflation.inception_v1_to_i3d`."""
+        """Inflate ImageNet's Inception-v1: see :func:`gluon_action.model_zoo.loading.inflation.inception_v1_to_i3d`."""
         return inception_v1_to_i3d(arrays, self.channels)
 
     def _fit(self, size):

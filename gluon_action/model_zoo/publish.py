@@ -14,8 +14,8 @@ from ..files import output_errors, replacing, to_json, write_file
 from ..run_config import read_run_config
 from ..weights import Row, WeightsFile
 from ..weights.index import parse_index
-from .params_file import read_parameters
-from .preparation import describe_row, input_of_run, part_of, write_preparation
+from .loading.params_file import read_parameters
+from .loading.preparation import describe_row, input_of_run, part_of, write_preparation
 from .registry import ModelCard, model_card
 
 _VARIANTS = ('use_gn', 'use_se', 'batch_norm')

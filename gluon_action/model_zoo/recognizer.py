@@ -16,9 +16,9 @@ from mxnet import gluon
 from ..errors import ModelError
 from ..files import replacing
 from ..nn import batch_norms
-from .fit import assign
-from .params_file import read_parameters
-from .preparation import adopt_preparation, write_preparation
+from .loading.fit import assign
+from .loading.params_file import read_parameters
+from .loading.preparation import adopt_preparation, write_preparation
 
 
 class Recognizer(gluon.HybridBlock):

@@ -17,7 +17,7 @@ from ..input_kind import CLIPS, FRAMES, InputKind
 from ..nn import freeze_batch_norms
 from ..weights.index import INPUT, bundled_index
 from .installed_models import import_installed_models
-from .pretrained import Start, find_start, load_start
+from .loading.pretrained import Start, find_start, load_start
 from .recognizer import Recognizer, initialize_rest, settle_shapes
 
 #: Data set of a model's name -> (name of the data set, number of classes).

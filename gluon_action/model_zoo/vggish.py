@@ -9,8 +9,8 @@ import numpy as np
 from mxnet import gluon
 
 from ..errors import WeightsError
-from .fit import few
 from .importers import read_variables
+from .loading.fit import few
 
 #: Layers in order: name here, in tensorflow/models, and in the port to PyTorch.
 _LAYERS = (

@@ -16,7 +16,7 @@ from ..errors import OutputError
 from ..evaluate.report.run_files import write_validation_scores
 from ..evaluate.reports import label_table
 from ..files import cause_of, part_name
-from ..model_zoo.params_file import replace_arrays
+from ..model_zoo.loading.params_file import replace_arrays
 from ..signals import Terminated, told_to_end, wait_with_termination
 from .hook import Hook
 from .run.folder.checkpoint_dir import CheckpointDir

@@ -64,7 +64,7 @@ from gluon_action.cli.command import run
 from gluon_action.cli.find_lr_flags import FIND_LR
 from gluon_action.data.by_name import default_root
 from gluon_action.errors import UsageError
-from gluon_action.evaluate import config as test_config
+from gluon_action.evaluate.options import config as test_config
 from gluon_action.train.recipes import config as train_config
 
 

@@ -25,14 +25,14 @@ from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.predict.open_predictor import open_predictor
 from gluon_action.deploy.speed.timing import open_subject
 from gluon_action.errors import ModelError, UsageError, WeightsError
-from gluon_action.evaluate.config import TestConfig
 from gluon_action.evaluate.network import build_network, check_test
-from gluon_action.evaluate.preparation import by_card
+from gluon_action.evaluate.options.config import TestConfig
+from gluon_action.evaluate.options.preparation import by_card
 from gluon_action.evaluate.recognizer import open_test_set
 from gluon_action.evaluate.recognizer import test_recognizer as run_test
 from gluon_action.input_kind import FEATURES
 from gluon_action.model_zoo import get_model, list_models, model_card
-from gluon_action.model_zoo.pretrained import load_weights
+from gluon_action.model_zoo.loading.pretrained import load_weights
 from gluon_action.model_zoo.publish import publish_run
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.epic.classifier import ClassifierRecipe

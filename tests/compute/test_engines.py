@@ -9,7 +9,7 @@ from gluon_action import engine
 from gluon_action.compute import engines, optimizers
 from gluon_action.compute.engines import engine_of, engine_rules
 from gluon_action.errors import DeviceError, UsageError
-from gluon_action.evaluate.config import TestConfig
+from gluon_action.evaluate.options.config import TestConfig
 from gluon_action.train.recipes.config import TrainConfig
 
 

@@ -277,7 +277,7 @@ def test_frames_that_make_no_input_are_refused(frames, message):
 
 
 def test_the_options_of_a_test_say_how_frames_are_prepared():
-    from gluon_action.evaluate.config import TestConfig
+    from gluon_action.evaluate.options.config import TestConfig
     from gluon_action.model_zoo import model_card
     plain = TestConfig(input_size=32).preprocess(None)
     assert (plain.mean, plain.std, plain.value_range, plain.modality) == (MEAN, STD, (0, 1), 'rgb')

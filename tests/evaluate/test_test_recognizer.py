@@ -20,8 +20,8 @@ from gluon_action.deploy.bundle.format import FILES, MANIFEST
 from gluon_action.deploy.bundle.write import write_bundle
 from gluon_action.errors import UsageError
 from gluon_action.evaluate import recognizer
-from gluon_action.evaluate.config import TestConfig, check_config
 from gluon_action.evaluate.network import build_network
+from gluon_action.evaluate.options.config import TestConfig, check_config
 
 MODEL = tiny.NAME
 SPREAD = ('--model', 'i3d_rgb_custom', '--new-length', '8', '--clip-sampling', 'spread')

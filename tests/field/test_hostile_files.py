@@ -47,10 +47,10 @@ from gluon_action.errors import (
 from gluon_action.evaluate.reports import write_scores
 from gluon_action.evaluate.scores.files import read_scores
 from gluon_action.files import describe, write_file
-from gluon_action.model_zoo.importers.safetensors_file import read_safetensors
-from gluon_action.model_zoo.importers.tensorflow import read_checkpoint as read_tensorflow
-from gluon_action.model_zoo.importers.torch_file import read_file as read_torch
-from gluon_action.model_zoo.params_file import read_parameters, write_arrays
+from gluon_action.model_zoo.importers.formats.safetensors_file import read_safetensors
+from gluon_action.model_zoo.importers.formats.tensorflow import read_checkpoint as read_tensorflow
+from gluon_action.model_zoo.importers.formats.torch_file import read_file as read_torch
+from gluon_action.model_zoo.loading.params_file import read_parameters, write_arrays
 from gluon_action.run_config import read_run_config
 from gluon_action.train.progress import Progress
 from gluon_action.train.run.folder.checkpoint import Checkpoint, read_checkpoint, understood

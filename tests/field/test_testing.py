@@ -18,8 +18,8 @@ from gluon_action.cli import clip_estimator as estimator_command
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.feature_extraction.backbone import Backbone
 from gluon_action.errors import UsageError, WeightsError
-from gluon_action.evaluate.config import TestConfig
-from gluon_action.evaluate.run_options import differences, with_run
+from gluon_action.evaluate.options.config import TestConfig
+from gluon_action.evaluate.options.run_options import differences, with_run
 from gluon_action.train.recipes.clip_estimator import estimator as estimator_recipe
 from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
 from gluon_action.train.recipes.clip_estimator.defaults import as_stored

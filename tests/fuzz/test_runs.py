@@ -14,8 +14,8 @@ from small_runs import lines_of_json
 
 from gluon_action.deploy.bundle import format as bundle_format
 from gluon_action.deploy.bundle.format import read_bundle, read_reference
-from gluon_action.evaluate.config import TestConfig
-from gluon_action.evaluate.preparation import prepare
+from gluon_action.evaluate.options.config import TestConfig
+from gluon_action.evaluate.options.preparation import prepare
 from gluon_action.evaluate.report.page import write_report
 from gluon_action.evaluate.reports import write_scores
 from gluon_action.evaluate.scores.files import match_videos, read_scores

@@ -18,11 +18,11 @@ from gluon_action.feature_architecture import FILE as FLAGS
 from gluon_action.feature_architecture import Architecture
 from gluon_action.files import describe
 from gluon_action.model_zoo.frame_features.stored.reading import read_stored
-from gluon_action.model_zoo.importers.safetensors_file import begins_one, read_safetensors
-from gluon_action.model_zoo.importers.sorted_table import read_table
-from gluon_action.model_zoo.importers.tensorflow import read_checkpoint
-from gluon_action.model_zoo.importers.torch_file import read_file
-from gluon_action.model_zoo.params_file import read_parameters, write_arrays
+from gluon_action.model_zoo.importers.formats.safetensors_file import begins_one, read_safetensors
+from gluon_action.model_zoo.importers.formats.sorted_table import read_table
+from gluon_action.model_zoo.importers.formats.tensorflow import read_checkpoint
+from gluon_action.model_zoo.importers.formats.torch_file import read_file
+from gluon_action.model_zoo.loading.params_file import read_parameters, write_arrays
 from gluon_action.weights.index import BUNDLED, parse_index
 
 ARRAYS = {'head.weight': np.arange(6, dtype=np.float32).reshape(2, 3), 'head.bias': np.zeros(2, np.float16),

@@ -15,11 +15,20 @@ from gluon_action.cli.youtube8m import train as feature_command
 from gluon_action.deploy.speed import zoo
 from gluon_action.deploy.speed.cost import network_cost
 from gluon_action.errors import ModelError
-from gluon_action.evaluate.config import check_config
+from gluon_action.evaluate.options.config import check_config
 from gluon_action.model_zoo import get_model, list_models, model_card
-from gluon_action.model_zoo.catalogue import LEAST_POINTS, Point, flags, living, markdown, picture, points, views_of
-from gluon_action.model_zoo.costs import ModelCost, ZooCosts, read_costs, write_costs
-from gluon_action.model_zoo.trainings import training_flags, trainings_of
+from gluon_action.model_zoo.catalogue.costs import ModelCost, ZooCosts, read_costs, write_costs
+from gluon_action.model_zoo.catalogue.tables import (
+    LEAST_POINTS,
+    Point,
+    flags,
+    living,
+    markdown,
+    picture,
+    points,
+    views_of,
+)
+from gluon_action.model_zoo.catalogue.trainings import training_flags, trainings_of
 from gluon_action.train.recipes import config as train_config
 from gluon_action.train.recipes.frame_features.config import check_config as check_features
 from gluon_action.train.schedules import make_schedule

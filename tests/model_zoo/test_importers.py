@@ -22,7 +22,7 @@ from gluon_action.cli.command import run
 from gluon_action.errors import WeightsError
 from gluon_action.model_zoo import get_model, load_weights
 from gluon_action.model_zoo.importers import convert, load_any
-from gluon_action.model_zoo.importers.safe_pickle import Reader
+from gluon_action.model_zoo.importers.formats.safe_pickle import Reader
 
 RGB, FLOW = 'RGB/inception_i3d/', 'Flow/inception_i3d/'
 # Published checkpoint -> model, and what is in it.

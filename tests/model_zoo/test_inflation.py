@@ -11,8 +11,9 @@ from gluoncv.model_zoo.action_recognition.i3d_resnet import I3D_ResNetV1
 from weights_server import index_of_file
 
 from gluon_action.errors import ModelError, WeightsError
-from gluon_action.model_zoo import get_model, inflation
-from gluon_action.model_zoo.inflation import inception_v1_to_i3d, inflate, inflate_parameters
+from gluon_action.model_zoo import get_model
+from gluon_action.model_zoo.loading import inflation
+from gluon_action.model_zoo.loading.inflation import inception_v1_to_i3d, inflate, inflate_parameters
 from gluon_action.nn import BatchNorm
 
 # Images and clips normalised alike, so that the borders are too.

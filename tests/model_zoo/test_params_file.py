@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gluon_action.errors import OutputError
-from gluon_action.model_zoo.params_file import read_arrays, replace_arrays, write_arrays
+from gluon_action.model_zoo.loading.params_file import read_arrays, replace_arrays, write_arrays
 
 DTYPES = ('float16', 'float32', 'float64', 'uint8', 'int8', 'int32', 'int64', 'bool')
 RNG = np.random.default_rng(0)

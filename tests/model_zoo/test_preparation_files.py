@@ -12,7 +12,7 @@ from tiny import Tiny
 from gluon_action.errors import WeightsError
 from gluon_action.model_zoo import ModelCard, load_weights
 from gluon_action.model_zoo.importers import load_any
-from gluon_action.model_zoo.preparation import file_beside
+from gluon_action.model_zoo.loading.preparation import file_beside
 
 CARD = ModelCard.of_2d('tiny', family='Tiny', dataset='ucf101', dropout_ratio=0.5, init_std=0.1)
 HALF = {'mean': (.5, .5, .5), 'std': (.5, .5, .5), 'input_size': 112}

@@ -17,7 +17,7 @@ from weights_server import WeightsServer, row_of, write_index
 
 from gluon_action.errors import ModelError, WeightsError
 from gluon_action.model_zoo import find_start, get_model, load_weights, model_card
-from gluon_action.model_zoo.pretrained import load_start
+from gluon_action.model_zoo.loading.pretrained import load_start
 from gluon_action.weights import read_index
 
 FAST = {'nclass': 3, 'input_size': 32, 'pretrained_base': False}

@@ -15,10 +15,10 @@ from torch_file_writer import Raw, write_torch_file
 from gluon_action.class_names import class_names
 from gluon_action.errors import WeightsError
 from gluon_action.model_zoo import get_model, importers, list_models, model_card
-from gluon_action.model_zoo.fit import assign
 from gluon_action.model_zoo.importers import FORMATS, convert, convert_arrays, convert_base, load_any
-from gluon_action.model_zoo.importers.safetensors_file import read_safetensors
-from gluon_action.model_zoo.pretrained import reading_of
+from gluon_action.model_zoo.importers.formats.safetensors_file import read_safetensors
+from gluon_action.model_zoo.loading.fit import assign
+from gluon_action.model_zoo.loading.pretrained import reading_of
 from gluon_action.train.run.warm_start import warm_start
 from gluon_action.weights import read_index
 from gluon_action.weights.index import FORMATS as INDEXED

@@ -12,7 +12,7 @@ from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build, key_of, variables
 from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 from gluon_action.model_zoo.frame_features.stored.writing import write_stored
-from gluon_action.model_zoo.importers import tensorflow
+from gluon_action.model_zoo.importers.formats import tensorflow
 from gluon_action.model_zoo.importers.youtube8m import read_network
 
 TINY = dict(frame_features=True, feature_names='rgb,audio', feature_sizes='4,3', num_classes=3, max_frames=9)

@@ -9,7 +9,7 @@ from flags_world import NAME, changes, save_tiny, seen, traceback_row
 from gluon_action.class_names import class_names
 from gluon_action.cli import import_weights
 from gluon_action.cli.command import run
-from gluon_action.model_zoo.preparation import file_beside
+from gluon_action.model_zoo.loading.preparation import file_beside
 from gluon_action.weights import read_index
 
 EIGHT = ('--num-classes', '8')

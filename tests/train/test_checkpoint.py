@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gluon_action.errors import CheckpointError, OutputError
-from gluon_action.model_zoo.params_file import replace_arrays
+from gluon_action.model_zoo.loading.params_file import replace_arrays
 from gluon_action.train.run.folder.checkpoint import read_checkpoint
 from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 

@@ -13,8 +13,8 @@ from tf_checkpoint_writer import write_checkpoint
 from torch_file_writer import Raw, Tensor, write_torch_file
 
 from gluon_action.errors import WeightsError
-from gluon_action.model_zoo.importers.tensorflow import find_prefix, read_checkpoint
-from gluon_action.model_zoo.importers.torch_file import read_file, read_state_dict
+from gluon_action.model_zoo.importers.formats.tensorflow import find_prefix, read_checkpoint
+from gluon_action.model_zoo.importers.formats.torch_file import read_file, read_state_dict
 from gluon_action.wire import masked_crc32c
 
 VALUES = {

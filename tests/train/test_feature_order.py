@@ -6,7 +6,7 @@ from feature_runs import CLASSES, SIZES, records, trained
 
 from gluon_action.data.tfrecords.features.frame_features import FeatureRecords
 from gluon_action.deploy.feature_scoring.run_evaluation import evaluate_run
-from gluon_action.evaluate.frame_features_config import FeatureEvaluation
+from gluon_action.evaluate.options.frame_features_config import FeatureEvaluation
 from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 from gluon_action.train.recipes.frame_features.log import TagStyle
 

@@ -14,7 +14,7 @@ from small_runs import here, lines_of_json
 from gluon_action.data.demo.make import make_demo
 from gluon_action.errors import ModelError, UsageError
 from gluon_action.model_zoo import find_start, model_card
-from gluon_action.model_zoo.params_file import read_parameters
+from gluon_action.model_zoo.loading.params_file import read_parameters
 from gluon_action.train import TrainConfig, train_recognizer
 from gluon_action.train.recipes import recipe_defaults
 from gluon_action.train.recipes.config import check_config

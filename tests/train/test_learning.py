@@ -8,7 +8,7 @@ from demo_recipes import CLIPS, FRAMES
 from mxnet import gluon
 
 from gluon_action.data.demo.make import make_demo
-from gluon_action.evaluate.config import TestConfig
+from gluon_action.evaluate.options.config import TestConfig
 from gluon_action.evaluate.recognizer import test_recognizer as score
 from gluon_action.evaluate.scores.fusion import FusionConfig, fuse_scores
 from gluon_action.model_zoo import ModelCard, registry

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from loops import Batches, make_loop, make_net, same, weights
 
-from gluon_action.model_zoo.params_file import read_parameters
+from gluon_action.model_zoo.loading.params_file import read_parameters
 from gluon_action.train.hook import Hook
 from gluon_action.train.hooks import SaveCheckpoints, SaveParameters, SayStalled
 from gluon_action.train.progress import Progress

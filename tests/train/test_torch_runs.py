@@ -12,7 +12,7 @@ torch = pytest.importorskip('torch', reason='needs PyTorch: make test-torch')
 from gluon_action.cli import test_recognizer as command  # noqa: E402
 from gluon_action.cli.command import run  # noqa: E402
 from gluon_action.deploy.predict.open_predictor import open_predictor  # noqa: E402
-from gluon_action.model_zoo.params_file import read_arrays  # noqa: E402
+from gluon_action.model_zoo.loading.params_file import read_arrays  # noqa: E402
 from gluon_action.train.recipes.config import TrainConfig  # noqa: E402
 from gluon_action.train.recipes.recognizer import train_recognizer  # noqa: E402
 

@@ -12,7 +12,7 @@ from small_runs import flags_of_run, here, texts
 
 torch = pytest.importorskip('torch', reason='needs PyTorch: make test-torch')
 
-from gluon_action.model_zoo.params_file import read_arrays  # noqa: E402
+from gluon_action.model_zoo.loading.params_file import read_arrays  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('network_of_runs')
 

@@ -32,7 +32,7 @@ from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.onnx.model import OnnxModel
 from gluon_action.errors import UsageError
 from gluon_action.model_zoo import get_model, model_card
-from gluon_action.model_zoo.params_file import read_parameters
+from gluon_action.model_zoo.loading.params_file import read_parameters
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.epic.classifier import ClassifierRecipe, train_in_versions

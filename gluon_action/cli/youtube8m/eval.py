@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Sequence
 
 from ... import options
-from ...evaluate.frame_features_config import FeatureEvaluation, check_evaluation
+from ...evaluate.options.frame_features_config import FeatureEvaluation, check_evaluation
 from ...train.recipes.frame_features.config import FeatureTraining
 from ..command import make_parser
 from .flags import OF_OTHERS, ignore, parse, prepare

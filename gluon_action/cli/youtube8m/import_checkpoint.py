@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
     flags.prepare()
     from ...model_zoo.frame_features.stored.prefix import NAME
     from ...model_zoo.frame_features.stored.writing import write_stored
-    from ...model_zoo.importers.tensorflow import find_prefix
+    from ...model_zoo.importers.formats.tensorflow import find_prefix
     from ...model_zoo.importers.youtube8m import read_network
     prefix = find_prefix(Path(args.checkpoint).expanduser())
     architecture = architecture_of(args, prefix)

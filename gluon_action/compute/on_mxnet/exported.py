@@ -10,7 +10,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from ...errors import WeightsError
-from ...model_zoo.params_file import read_arrays
+from ...model_zoo.loading.params_file import read_arrays
 from ...nn.same import SIZE_KEY
 from ..symbol_file import attribute, read_symbol
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import engine
 from ...errors import CheckpointError, UsageError
-from ...model_zoo.fit import few
+from ...model_zoo.loading.fit import few
 from ...model_zoo.recognizer import Recognizer
 from ...nn import batch_norms
 

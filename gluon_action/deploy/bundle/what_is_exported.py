@@ -17,11 +17,11 @@ from ...data.flow.methods import BOUND
 from ...data.preprocess import Preprocess
 from ...errors import UsageError
 from ...evaluate.network import network_of_zoo
-from ...evaluate.preparation import Prepared, parameters_of_run, prepare, prepared_for_file, sizes_of
-from ...evaluate.recognizer_options import RecognizerOptions
+from ...evaluate.options.preparation import Prepared, parameters_of_run, prepare, prepared_for_file, sizes_of
+from ...evaluate.options.recognizer_options import RecognizerOptions
 from ...model_zoo.frame_features.stored.prefix import is_stored
 from ...model_zoo.frame_features.stored.reading import read_stored
-from ...model_zoo.params_file import read_parameters
+from ...model_zoo.loading.params_file import read_parameters
 from ...model_zoo.recognizer import Recognizer
 from ...model_zoo.registry import ModelCard
 from ...run_config import read_run_config
@@ -52,8 +52,8 @@ class Source:
         For the model card: where the weights come from, and how well they did.
     origin : dict
         For the manifest: the row of published weights, see
-        :func:`gluon_action.model_zoo.preparation.describe_row`, as ``published`` where it is they, as ``trained_from``
-        where a training started from them.
+        :func:`gluon_action.model_zoo.loading.preparation.describe_row`, as ``published`` where it is they, as
+        ``trained_from`` where a training started from them.
     """
 
     net: Recognizer

@@ -16,9 +16,9 @@ from ...data.reading.video_reader import VideoReader
 from ...errors import UsageError, WeightsError
 from ...input_kind import FRAMES
 from ...model_zoo import get_model, model_card
-from ...model_zoo.fit import assign
-from ...model_zoo.params_file import read_parameters
-from ...model_zoo.preparation import prepared_for, read_preparation
+from ...model_zoo.loading.fit import assign
+from ...model_zoo.loading.params_file import read_parameters
+from ...model_zoo.loading.preparation import prepared_for, read_preparation
 from ...weights.environment import weights_root
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from ...compute.losses import PROBABILITY_LOSSES
 from ...compute.on_mxnet.scorer import loss_sum
 from ...data.tfrecords.record_sets import find_records
 from ...errors import CheckpointError, OutputError, UsageError
-from ...evaluate.frame_features_config import FeatureEvaluation, check_evaluation
+from ...evaluate.options.frame_features_config import FeatureEvaluation, check_evaluation
 from ...evaluate.report.page import try_to_write
 from ...evaluate.scores.video_tags import UNREAD, VideoTagScores, VideoTagScoring
 from ...feature_architecture import FILE, SAMPLING, Architecture

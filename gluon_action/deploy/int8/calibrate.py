@@ -12,8 +12,8 @@ import numpy as np
 from ... import engine
 from ...data.preprocess import Preprocess
 from ...errors import UsageError, VideoReadError
-from ...evaluate.config import TestConfig
 from ...evaluate.network import build_network, check_test
+from ...evaluate.options.config import TestConfig
 from ...evaluate.recognizer import open_test_set
 from ...evaluate.views import resized_frames
 from ..bundle.format import check_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import OutputError
 from ...model_zoo import list_models, model_card
-from ...model_zoo.catalogue import Point
+from ...model_zoo.catalogue.tables import Point
 
 # Okabe and Ito's colours, which people of every colour vision tell apart, and four more; each has its own marker.
 _COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#8C6D1F', '#7F7F7F', '#5D3A9B',

@@ -13,16 +13,16 @@ from gluoncv import model_zoo as gluoncv_zoo
 
 from ...class_names import letters_of
 from ...errors import WeightsError
-from ..fit import assign, check_fit, few
-from ..params_file import read_parameters
-from ..preparation import adopt_preparation
+from ..loading.fit import assign, check_fit, few
+from ..loading.params_file import read_parameters
+from ..loading.preparation import adopt_preparation
 from ..timesformer import TimeSformer
 from . import clip_networks, image_networks, inception_i3d, transformers
 from .conversion import Conversion, Row
 from .family import Family
-from .safetensors_file import begins_one, read_safetensors
-from .tensorflow import find_prefix, is_part, read_checkpoint
-from .torch_file import read_file
+from .formats.safetensors_file import begins_one, read_safetensors
+from .formats.tensorflow import find_prefix, is_part, read_checkpoint
+from .formats.torch_file import read_file
 
 if TYPE_CHECKING:
     from ..recognizer import Recognizer

@@ -11,13 +11,13 @@ import numpy as np
 from ...errors import ModelError, WeightsError
 from ...feature_architecture import Architecture
 from ...options import options_of
-from ..fit import few
 from ..frame_features import key_of, variables
 from ..frame_features.network import NETWORKS
 from ..frame_features.stored.model import QUANTS, SPACE
+from ..loading.fit import few
 from ..registry import model_card
 from .conversion import Conversion, Place, Row
-from .tensorflow import find_prefix, read_checkpoint, read_shapes
+from .formats.tensorflow import find_prefix, read_checkpoint, read_shapes
 from .training_variables import AVERAGE, among_training_variables
 
 # The scope that the originals build their networks in.

@@ -8,7 +8,7 @@ from ...compute.engines import engine_of
 from ...compute.optimizers import OPTIMIZERS, takes_momentum
 from ...data.by_name import train_transform
 from ...errors import UsageError
-from ...evaluate.recognizer_options import RecognizerOptions, raise_first, shared_rules
+from ...evaluate.options.recognizer_options import RecognizerOptions, raise_first, shared_rules
 from ...input_kind import FRAMES
 from ...options import changed, option
 from ..run import RUN_FILES

@@ -5,10 +5,10 @@ import dataclasses
 import logging
 import math
 
-from ...evaluate.preparation import Prepared, by_card, prepare, prepared_for_file, prepared_for_start
+from ...evaluate.options.preparation import Prepared, by_card, prepare, prepared_for_file, prepared_for_start
 from ...model_zoo import ModelCard
-from ...model_zoo.preparation import read_preparation
-from ...model_zoo.pretrained import start_at_hand
+from ...model_zoo.loading.preparation import read_preparation
+from ...model_zoo.loading.pretrained import start_at_hand
 from ...model_zoo.registry import base_of
 from ...weights.options import looking
 from .config import TrainConfig

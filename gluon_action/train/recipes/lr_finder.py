@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ...compute.engines import engine_of
 from ...errors import OutputError, TrainingError, UsageError
-from ...evaluate.preparation import Prepared
+from ...evaluate.options.preparation import Prepared
 from ...evaluate.reports import write_figure
 from ...files import cause_of, check_folder_takes_files, write_file
 from ...model_zoo import model_card

@@ -20,10 +20,10 @@ from ...data.loading.epoch_order import EpochOrder, class_weights
 from ...data.loading.loader import VideoLoader
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import clip_option
-from ...evaluate.preparation import Prepared, by_card, prepare, weights_decide
+from ...evaluate.options.preparation import Prepared, by_card, prepare, weights_decide
 from ...evaluate.scores.validation import LabelScores, Scores
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
-from ...model_zoo.preparation import preparation_of_run, prepared_for, read_preparation
+from ...model_zoo.loading.preparation import preparation_of_run, prepared_for, read_preparation
 from ...model_zoo.recognizer import initialize_rest, settle_shapes
 from ...run_config import read_run_config
 from ...weights.options import looking

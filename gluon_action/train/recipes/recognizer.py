@@ -18,7 +18,7 @@ from ...compute.learner import LearnerState
 from ...compute.on_mxnet.parameters import kept_statistics
 from ...errors import CheckpointError, DeviceError, UsageError
 from ...evaluate.log_header import header
-from ...evaluate.preparation import Prepared, by_card
+from ...evaluate.options.preparation import Prepared, by_card
 from ...model_zoo import Recognizer, model_card
 from ...options import command_of, flag_of
 from ..hook import Hook

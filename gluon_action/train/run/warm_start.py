@@ -11,11 +11,11 @@ import numpy as np
 from ...compute.on_mxnet.parameters import chosen_keys, unique_parameters
 from ...errors import WeightsError
 from ...files import file_sha256
-from ...model_zoo.fit import assign, few
 from ...model_zoo.importers import convert
-from ...model_zoo.importers.tensorflow import find_prefix
-from ...model_zoo.params_file import read_parameters
-from ...model_zoo.preparation import Preparation, prepared_for, read_preparation, said
+from ...model_zoo.importers.formats.tensorflow import find_prefix
+from ...model_zoo.loading.fit import assign, few
+from ...model_zoo.loading.params_file import read_parameters
+from ...model_zoo.loading.preparation import Preparation, prepared_for, read_preparation, said
 from ...model_zoo.recognizer import Recognizer
 from .folder.checkpoint import read_checkpoint
 from .folder.checkpoint_dir import CheckpointDir

@@ -10,7 +10,7 @@ from small_networks import build, patterns
 
 from gluon_action.compute.on_mxnet.parameters import arrays_of
 from gluon_action.errors import CheckpointError, ModelError, UsageError
-from gluon_action.model_zoo.params_file import write_arrays
+from gluon_action.model_zoo.loading.params_file import write_arrays
 from gluon_action.model_zoo.recognizer import Recognizer
 from gluon_action.nn import DropPath
 

@@ -27,7 +27,7 @@ from gluon_action.errors import AnnotationError, UsageError, VideoReadError, Wei
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build
 from gluon_action.model_zoo.frame_features.stored.writing import write_stored
-from gluon_action.model_zoo.params_file import read_parameters, write_arrays
+from gluon_action.model_zoo.loading.params_file import read_parameters, write_arrays
 
 FEATURES = (('rgb', 6), ('audio', 128))
 

@@ -18,7 +18,7 @@ from gluon_action.compute.on_mxnet.scorer import GluonScorer
 from gluon_action.deploy.feature_scoring import run_evaluation, scoring
 from gluon_action.deploy.feature_scoring.run_evaluation import evaluate_run
 from gluon_action.errors import CheckpointError, RecordError, UsageError
-from gluon_action.evaluate.frame_features_config import FeatureEvaluation
+from gluon_action.evaluate.options.frame_features_config import FeatureEvaluation
 from gluon_action.evaluate.scores.metrics import multi_label_scores
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features import build

@@ -15,7 +15,7 @@ from gluon_action.deploy.stored_models.averages import average_models
 from gluon_action.deploy.stored_models.ensemble import combine
 from gluon_action.deploy.stored_models.quantize import quantize_stored
 from gluon_action.errors import UsageError
-from gluon_action.evaluate.frame_features_config import FeatureEvaluation
+from gluon_action.evaluate.options.frame_features_config import FeatureEvaluation
 from gluon_action.model_zoo.frame_features.stored.reading import read_stored
 from gluon_action.train.recipes.frame_features.log import TagStyle
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ....errors import UsageError
 from ....feature_architecture import Architecture
-from ...fit import assign
+from ...loading.fit import assign
 from ..network import FeatureNetwork, construct
 from .combined import CombinedNetwork
 

@@ -12,7 +12,7 @@ import numpy as np
 from ....errors import UsageError, WeightsError
 from ....feature_architecture import Architecture
 from ....files import Changed, check_sealed, open_file, parse_json
-from ...params_file import read_arrays
+from ...loading.params_file import read_arrays
 from .model import QUANTS, SPACE, Member, StoredModel
 from .prefix import FORMAT, NAME, files_of, prefix_of
 

@@ -12,7 +12,7 @@ import numpy as np
 from ....errors import OutputError, UsageError
 from ....feature_architecture import Architecture
 from ....files import describe, to_json, write_file
-from ...params_file import replace_arrays
+from ...loading.params_file import replace_arrays
 from .prefix import FORMAT, check_new, files_of
 
 #: How far the sum of weights that are given, rounded as they may be, may be from one.

@@ -8,13 +8,13 @@ import logging
 from pathlib import Path
 
 from ....errors import UsageError, WeightsError
-from ....evaluate.preparation import Prepared, prepared_for_file
+from ....evaluate.options.preparation import Prepared, prepared_for_file
 from ....files import write_file
 from ....input_kind import CLIPS
 from ....model_zoo import ModelCard, model_card
-from ....model_zoo.fit import assign
 from ....model_zoo.importers import load_any
-from ....model_zoo.params_file import read_parameters
+from ....model_zoo.loading.fit import assign
+from ....model_zoo.loading.params_file import read_parameters
 from ...hooks import SaveCheckpoints
 from ...loop import Loop
 from ...run.cautions import Cures

@@ -8,7 +8,7 @@ from typing import Any
 
 from ....errors import OutputError
 from ....files import cause_of
-from ....model_zoo.params_file import replace_arrays
+from ....model_zoo.loading.params_file import replace_arrays
 from ...hook import Hook
 from ...hooks import link
 from ...run.history.log_style import LogStyle

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ....errors import UsageError
-from ....evaluate.frame_features_config import FeatureEvaluation
+from ....evaluate.options.frame_features_config import FeatureEvaluation
 from ....feature_architecture import Architecture
 from ....options import SWITCH, changed, option, options_of
 

@@ -12,11 +12,11 @@ from ....data.tfrecords.features.frame_features import FeatureRecords
 from ....errors import UsageError
 from ....feature_architecture import FILE, SAMPLING, Architecture
 from ....model_zoo import model_card
-from ....model_zoo.fit import assign
 from ....model_zoo.frame_features import options_without_effect
 from ....model_zoo.frame_features.network import network_of
 from ....model_zoo.frame_features.stored.model import StoredModel
 from ....model_zoo.frame_features.stored.reading import read_stored
+from ....model_zoo.loading.fit import assign
 from ....options import options_of
 from ....run_config import read_run_config
 from ...hooks import SaveCheckpoints

@@ -15,7 +15,7 @@ import numpy as np
 
 from ....errors import CheckpointError, GluonActionError
 from ....files import Changed, check_sealed, describe, open_file, parse_json
-from ....model_zoo.params_file import read_arrays, write_arrays
+from ....model_zoo.loading.params_file import read_arrays, write_arrays
 
 _FORMAT = 1
 NEWER = '.newer'  # ends the name of a checkpoint that is to replace one of the same step

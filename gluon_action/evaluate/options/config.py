@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..options import changed, option
+from ...options import changed, option
 from .recognizer_options import RecognizerOptions, raise_first, shared_rules
 
 #: Segments of the TSN paper's test protocol (arXiv:1608.00859, section 4.1), which ``--use-tsn`` stands for.
@@ -118,8 +118,8 @@ class TestConfig(RecognizerOptions):
         'naive', 'ranges from extremes of the calibration data, or by least information lost; not none',
         choices=('none', 'naive', 'entropy'))
 
-    #: Those of `RecognizerOptions.UNSAID`, and what `gluon_action.evaluate.run_options` takes from the run of the
-    #: weights: the values where there is none are GluonCV's.
+    #: Those of `RecognizerOptions.UNSAID`, and what `gluon_action.evaluate.options.run_options` takes from the run of
+    #: the weights: the values where there is none are GluonCV's.
     UNSAID: ClassVar[dict[str, Any]] = {
         **RecognizerOptions.UNSAID, 'new_height': 256, 'new_width': 340, 'dataset': 'ucf101', 'list_format': 'auto',
         'multi_label': False, 'data_aug': 'v1', 'video_loader': False, 'slowfast': False, 'use_se': False,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import WeightsError
-from ..model_zoo import ModelCard
-from ..model_zoo.preparation import describe_row, prepared_for, read_preparation
-from ..model_zoo.pretrained import Start, find_start
-from ..model_zoo.registry import base_of
-from ..weights.options import looking
+from ...errors import WeightsError
+from ...model_zoo import ModelCard
+from ...model_zoo.loading.preparation import describe_row, prepared_for, read_preparation
+from ...model_zoo.loading.pretrained import Start, find_start
+from ...model_zoo.registry import base_of
+from ...weights.options import looking
 from .recognizer_options import RecognizerOptions
 
 #: Frames that the fast pathway of SlowFast takes are this far apart (arXiv:1812.03982, section 4).
@@ -34,7 +34,7 @@ class Prepared:
         Published weights, fetched.
     row : dict or None
         Published weights that they are or were trained from, see
-        :func:`gluon_action.model_zoo.preparation.describe_row`.
+        :func:`gluon_action.model_zoo.loading.preparation.describe_row`.
     published : bool
         Whether the weights are the published ones themselves.
     teacher : dict or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 from mxnet import gluon
 
-from ..errors import ModelError, WeightsError
+from ...errors import ModelError, WeightsError
 
 MODES = ('average', 'centre')
 

@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ...errors import WeightsError
-from ...files import open_file
-from .conversion import from_bfloat16
+from ....errors import WeightsError
+from ....files import open_file
+from ..conversion import from_bfloat16
 from .safe_pickle import BFLOAT16, Reader, Storage, Tensor
 
 # Where training scripts put the weights among other things.

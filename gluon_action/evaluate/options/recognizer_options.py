@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ..compute.engines import ENGINES, engine_rules
-from ..data.flow.methods import BOUND
-from ..data.preprocess import Preprocess
-from ..data.reading.sampling import CLIP_SAMPLINGS
-from ..data.video_options import VideoOptions
-from ..errors import UsageError
-from ..input_kind import CLIPS, FRAMES
-from ..options import changed, option
-from ..weights.options import WeightsOptions
+from ...compute.engines import ENGINES, engine_rules
+from ...data.flow.methods import BOUND
+from ...data.preprocess import Preprocess
+from ...data.reading.sampling import CLIP_SAMPLINGS
+from ...data.video_options import VideoOptions
+from ...errors import UsageError
+from ...input_kind import CLIPS, FRAMES
+from ...options import changed, option
+from ...weights.options import WeightsOptions
 
 _model = partial(option, group='model')
 _devices = partial(option, group='devices')

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from ..weights import Index, Row, bundled_index, read_index
+from ...weights import Index, Row, bundled_index, read_index
+from ..registry import ModelCard, list_models, model_card
 from .costs import ModelCost, ZooCosts, read_costs
-from .registry import ModelCard, list_models, model_card
 from .trainings import FAST_STRIDE, clip_flags, pathways, training_lines
 
 #: Name of a data set as ``--dataset`` takes it -> its heading in ``model_zoo.md``.

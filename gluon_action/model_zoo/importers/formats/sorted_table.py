@@ -5,9 +5,9 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import WeightsError
-from ...files import open_file
-from ...wire import masked_crc32c, varint
+from ....errors import WeightsError
+from ....files import open_file
+from ....wire import masked_crc32c, varint
 
 _MAGIC = 0xdb4775248b80fb57
 _FOOTER = 48

@@ -5,9 +5,9 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-from ..errors import UsageError
-from ..feature_architecture import Architecture
-from ..options import SWITCH, option
+from ...errors import UsageError
+from ...feature_architecture import Architecture
+from ...options import SWITCH, option
 
 _records = partial(option, underscores=True, group='records')
 _scoring = partial(option, underscores=True, group='scoring')

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import WeightsError
-from ..files import open_file, replacing, space_left
+from ...errors import WeightsError
+from ...files import open_file, replacing, space_left
 
 # A file: its magic number, 0, how many arrays; the arrays; how many names; the names, each after its length.
 _FILE, _ARRAY = 0x112, 0xF993FAC9

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, OutputError, WeightsError
-from ..files import to_json, write_file
-from ..run_config import read_run_config
-from ..weights.index import INPUT
+from ...errors import ModelError, OutputError, WeightsError
+from ...files import to_json, write_file
+from ...run_config import read_run_config
+from ...weights.index import INPUT
 
 _log = logging.getLogger(__name__)
 

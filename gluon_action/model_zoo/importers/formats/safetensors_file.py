@@ -6,9 +6,9 @@ import os
 import numpy as np
 import safetensors
 
-from ...errors import WeightsError
-from ...files import open_file
-from .conversion import from_bfloat16
+from ....errors import WeightsError
+from ....files import open_file
+from ..conversion import from_bfloat16
 
 # What the format calls numbers -> NumPy.
 _DTYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1', 'U64': '<u8',

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import WeightsError
-from ...files import open_file
-from ...wire import fields, masked_crc32c, message, varint
-from .conversion import from_bfloat16
+from ....errors import WeightsError
+from ....files import open_file
+from ....wire import fields, masked_crc32c, message, varint
+from ..conversion import from_bfloat16
 from .sorted_table import read_table
 
 # Numbers of tensorflow/core/framework/types.proto.

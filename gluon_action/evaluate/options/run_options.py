@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, WeightsError
-from ..options import Option, options_of
-from ..run_config import read_run_config
+from ...errors import UsageError, WeightsError
+from ...options import Option, options_of
+from ...run_config import read_run_config
 from .config import TestConfig
 from .preparation import parameters_of_run
 

@@ -9,8 +9,8 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from .. import engine
-from ..errors import WeightsError
+from ... import engine
+from ...errors import WeightsError
 
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import ModelError
-from ..files import write_file
+from ...errors import ModelError
+from ...files import write_file
 
 #: The file of the package.
 COSTS = Path(__file__).with_name('costs.json')

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.by_name import DEMOS
-from ..data.flow.folder import is_video_name
-from ..data.lists.listed_videos import listed_videos
-from ..errors import AnnotationError, UsageError
-from ..run_config import read_run_config
+from ...data.by_name import DEMOS
+from ...data.flow.folder import is_video_name
+from ...data.lists.listed_videos import listed_videos
+from ...errors import AnnotationError, UsageError
+from ...run_config import read_run_config
+from ..reports import list_of
 from .config import TestConfig
-from .reports import list_of
 
 
 def with_videos(config: TestConfig, videos: str) -> TestConfig:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ...errors import WeightsError
+from ....errors import WeightsError
 
 BFLOAT16 = 'bfloat16'
 # Names in the file -> kind of numbers.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..class_names import letters_of
-from ..errors import WeightsError
-from ..weights import Index, Row, read_index
-from ..weights.choice import fetch_best, is_at_hand, row_by_tag
+from ...class_names import letters_of
+from ...errors import WeightsError
+from ...weights import Index, Row, read_index
+from ...weights.choice import fetch_best, is_at_hand, row_by_tag
+from ..recognizer import Recognizer
 from .fit import OPTIONAL, assign
 from .params_file import read_parameters
 from .preparation import adopt_preparation, describe_row
-from .recognizer import Recognizer
 
 _log = logging.getLogger(__name__)
 _WITHOUT_BASE = 'pass pretrained_base=False (--no-pretrained-base) to start from random weights'
@@ -185,7 +185,7 @@ def load_start(net: Recognizer, start: Start, *, ignore_head: bool = False, ctx=
     WeightsError
         When the files are of another network; nothing has been loaded then.
     """
-    from . import importers  # they know the networks, which are registered where this is asked for
+    from .. import importers  # they know the networks, which are registered where this is asked for
     row, source, ignore_head = start.row, start.paths[0], ignore_head or start.body_only
     reading = reading_of(row, start.card)
     if row.kind == 'base':

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .registry import ModelCard
+from ..registry import ModelCard
 
 GLUONCV, PAPER, OURS = 'GluonCV', 'paper', 'ours'
 #: Frames that the fast pathway of SlowFast takes are this far apart (arXiv:1812.03982, section 4).
