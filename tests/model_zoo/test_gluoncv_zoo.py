@@ -184,13 +184,16 @@ def test_a_training_step_on_a_cpu_reaches_every_parameter_hybridized_or_not(pair
     params = ours.collect_params()
     before = {name: parameter.data().asnumpy() for name, parameter in params.items() if 'running' in name}
     loss, gradients = step_back(ours, clips)
+    mx.random.seed(1)
+    nearly, _ = step_back(ours, clips * (1 + 1e-6 * mx.nd.random.normal(shape=clips.shape)))
     assert np.isfinite(loss) and all(np.isfinite(gradient).all() for gradient in gradients.values())
     # The softmax and the normalisation of a non-local block take away what its biases add.
     assert not [key for key, gradient in gradients.items() if not gradient.any() and not key.endswith('.bias')]
     assert not [name for name in before if (params[name].data().asnumpy() == before[name]).all()]
     ours.hybridize()
     again, _ = step_back(ours, clips)
-    assert again == pytest.approx(loss, rel=1e-2)
+    # Statistics of so few values blow up the last digit, which processors round differently, by thousands.
+    assert abs(again - loss) <= 1e-4 * loss + 10 * abs(nearly - loss)
     gluon.Trainer(params, 'sgd', {'learning_rate': 1e-4}).step(1)
     ours.hybridize(False)
     assert np.isfinite(scores(ours, clips)).all()
