@@ -58,7 +58,7 @@ class Unfinished:
     """Results that are finished, one a line, in a file that is there as long as the job is not done.
 
     A line is in the hands of the system as soon as it is added: killing the process does not take it away. A last line
-    that is torn is dropped. Where the disk is full, the job goes on without the file, and says so once.
+    that is torn is dropped. Where the disk is full, the job continues without the file, and says so once.
 
     Parameters
     ----------
@@ -200,12 +200,12 @@ def take_up(path: str | os.PathLike, job: Mapping[str, Any], *, overwrite: bool,
 
 @contextlib.contextmanager
 def kept(unfinished: Unfinished, others: str) -> Iterator[None]:
-    """Work on a job: whoever ends it, by Ctrl-C or SIGTERM, is told that the same command goes on with the `others`."""
+    """Work on a job: whoever ends it, by Ctrl-C or SIGTERM, is told that the same command resumes with the `others`."""
     with contextlib.closing(unfinished), heeding_termination():
         try:
             yield
         except (KeyboardInterrupt, Terminated):
-            _log.info('Interrupted. What was scored is kept: the same command goes on with the other %s.', others)
+            _log.info('Interrupted. What was scored is kept: the same command resumes with the other %s.', others)
             raise
 
 

@@ -17,7 +17,7 @@ are damaged; copies under several labels or in both lists; videos too short for 
 uneven ones; sizes, rates and rotation. Everything is decoded once, unless --quick is given.
 
 With --out a page (check.html), all facts and findings (check.json) and a contact sheet of frames before and after
-augmentation (contact_sheet.png) are written. The same command goes on where it was interrupted, and looks only at what
+augmentation (contact_sheet.png) are written. The same command resumes where it was interrupted, and looks only at what
 has changed.
 
 It exits with 0 when there is nothing worse than a note, with 1 when there are errors or warnings, and with 2 when it

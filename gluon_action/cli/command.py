@@ -37,7 +37,7 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
     -------
     int
         0 done, 1 failed, 2 bad usage, 130 interrupted, 143 ended by SIGTERM. A traceback is printed
-        with ``--debug`` only. Output that nobody takes, or that a full disk refuses, is no failure: the work goes on
+        with ``--debug`` only. Output that nobody takes, or that a full disk refuses, is no failure: the work continues
         without it.
     """
     global _program

@@ -17,7 +17,7 @@ DESCRIPTION = """Extract features of videos: what the classifier of a model take
 clips that slide over each video as in a prediction. One file a video, with the name that the video has below its
 folder, and an index of all: index.csv and index.json, with shape, times in seconds, and the label where a list has one.
 
-Run the same command again to go on after an interruption, to add videos, and to try again those that were skipped,
+Run the same command again to resume after an interruption, to add videos, and to try again those that were skipped,
 whose errors stand in the index. It exits with 1 when some were."""
 
 EXAMPLES = """examples:

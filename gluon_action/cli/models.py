@@ -97,7 +97,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int | None:
-    """Do what is asked; the exit code is 1 when weights are wrong or cannot be had."""
+    """Do what is asked; the exit code is 1 when weights are wrong or not available."""
     if args.action == 'publish':
         return _publish(args)
     return {'list': _list, 'info': _info, 'download': _download, 'verify': _verify, 'purge': _purge,

@@ -26,7 +26,7 @@ EXAMPLES = """examples:
   %(prog)s bundles/mine holiday.mp4 --overlay out.mp4 --timeline out.png --json out.json
   # several videos, their overlays in a folder
   %(prog)s bundles/mine a.mp4 b.mp4 folder_of_frames --overlay 'overlays/{name}.gif'
-  # all videos of a folder or a list, a row each; the same command goes on where it was interrupted
+  # all videos of a folder or a list, a row each; the same command resumes where it was interrupted
   %(prog)s bundles/mine videos --csv all.csv
   # what is shown from when to when, and nothing where no class is likely
   %(prog)s bundles/mine match.mp4 --segments match.csv --threshold 0.6
@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group(
         'what is written', 'Overlays and timelines of several videos go to a folder, or to a name with {name} or '
         '{number}\nin it. The others are one file for all; FILE.unfinished keeps what is done until all is, and the\n'
-        'same command goes on from there.')
+        'same command resumes from there.')
     group.add_argument('--overlay', default=None, metavar='FILE',
                        help='video (.mp4) or small moving picture (.gif) with label, score and curves drawn on it')
     group.add_argument('--timeline', default=None, metavar='FILE', help='plot of the best classes over time (.png)')

@@ -16,7 +16,7 @@ decode, smaller, upright, with a key frame every few frames. Of each copy it is 
 source, at the same times, so parts of videos in lists stay what they are, whether they count seconds or frames.
 
 The copy of a/b.avi is OUT/a/b.mp4. Lists are written to OUT with the new paths; OUT/copies.json says what each copy is.
-Run the same command again to go on after an interruption, to add videos, and to try again those that failed. It exits
+Run the same command again to resume after an interruption, to add videos, and to try again those that failed. It exits
 with 1 when some failed."""
 
 EXAMPLES = """examples:

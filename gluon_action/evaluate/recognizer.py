@@ -61,7 +61,7 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
     """Score every video of the validation list and write the report.
 
     A video that cannot be read counts as wrong, is listed with its cause, and is never replaced by another. A test that
-    was interrupted goes on with the videos that it had not scored; a video that was changed meanwhile is scored again.
+    was interrupted resumes with the videos that it had not scored; a video that was changed meanwhile is scored again.
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ def fetch(row: Row, root: str | os.PathLike | None = None, *, trust_first_use: b
     Raises
     ------
     NotFetchedError
-        With every address and what happened there, when a file cannot be had. A file that was there before is left
+        With every address and what happened there, when a file is not available. A file that was there before is left
         alone.
     UntrustedError
         When nothing is known of a file to check it against, and `trust_first_use` does not say that it is to be taken.

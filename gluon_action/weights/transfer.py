@@ -1,6 +1,6 @@
 """One file from one address: resumed where it stopped, asked for again, and told apart from what is no file.
 
-`pooch` fetches and verifies too; it neither goes on with a part nor asks a second time when a connection breaks in the
+`pooch` fetches and verifies too; it neither resumes a part nor asks a second time when a connection breaks in the
 middle of a file.
 """
 from __future__ import annotations

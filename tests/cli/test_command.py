@@ -92,7 +92,7 @@ def test_ctrl_c_that_is_ignored_or_somebody_elses_stays_so(handler):
 
 
 def writing(lines, done):
-    """A command that prints so many lines, which are written at once, and goes on working."""
+    """A command that prints so many lines, which are written at once, and keeps working."""
     def main(args):
         for number in range(lines):
             print('line', number, flush=True)

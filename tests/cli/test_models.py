@@ -145,7 +145,7 @@ def test_purge_names_what_it_removes_and_holds_to_the_first_download(server, ind
 
 def test_a_mirror_serves_a_machine_without_a_network(server, index, capsys, tmp_path, monkeypatch):
     mirror = tmp_path / 'mirror'
-    assert call('mirror', mirror, '--pattern', 'net_*') == 1  # one of the three cannot be had
+    assert call('mirror', mirror, '--pattern', 'net_*') == 1  # one of the three is not available
     text = capsys.readouterr().out
     assert f'{mirror}: 2 sets of weights are there and verified, 1 could not be had' in text
     assert f'{server.address}: answered 2 of 2 times' in text

@@ -110,7 +110,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     seen = [*orders(seed=1), *orders(seed=2)]
     assert len({tuple(order) for order in seen}) == 6 and all(sorted(order) == list(range(50)) for order in seen)
     assert VideoLoader(Samples(5), 2).batch_indices(9) == [[0, 1], [2, 3], [4]]
-    # A run that is resumed with another version goes on in the same order.
+    # A run that is resumed with another version resumes in the same order.
     kept = [VideoLoader(Samples(10), 10, shuffle=True, seed=3).batch_indices(epoch)[0] for epoch in (0, 2)]
     assert kept == [[3, 4, 0, 2, 8, 7, 9, 1, 6, 5], [5, 3, 7, 9, 2, 6, 4, 8, 1, 0]]
 

@@ -156,7 +156,7 @@ def test_the_generator_depends_on_each_number_and_on_nothing_else():
 
 
 def test_what_is_drawn_from_a_seed_stays_what_it_was():
-    """A run that is resumed with another version goes on with the same frames."""
+    """A run that is resumed with another version resumes with the same frames."""
     assert sample_rng(1, 2, 3, 4).integers(1000, size=5).tolist() == [257, 30, 257, 944, 377]
     assert [segment_starts(100, 3, 4, 'train', sample_rng(7, epoch, 5)) for epoch in (0, 1)] == [[15, 54, 83],
                                                                                                 [4, 49, 67]]

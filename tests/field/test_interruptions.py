@@ -60,7 +60,7 @@ def test_an_interrupted_test_goes_on_where_it_stood_and_gives_the_same(argv, tmp
         assert start(*argv) == 130
     # What is scored is with the system while the next video is read, so that a SIGKILL leaves it as well.
     assert kept == [0, 0, 2, 3, 4, 5, 6] and read == list(range(6))
-    assert 'the same command goes on with the other videos' in caplog.text
+    assert 'the same command resumes with the other videos' in caplog.text
     assert 'results.json' not in os.listdir(tmp_path / 'out')
     lines = len(unfinished(tmp_path / 'out')) - 1
     with reading(monkeypatch) as read:

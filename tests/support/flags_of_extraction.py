@@ -178,7 +178,7 @@ def nothing_is_extracted(world, output, *flags):
     sources(world)
     path = world.new_folder() / 'only'
     assert command(world, '--pca', '', '--fit_pca', '{own_pca}', *flags, output=path) == 0 and not path.exists()
-    assert 'go on with --pca' in output.readouterr().out
+    assert 'continue with --pca' in output.readouterr().out
 
 
 def sounding(world, *flags):

@@ -1,4 +1,4 @@
-"""The estimators: runs by steps that go on, phases, evaluation, prediction, and what is said to what cannot be."""
+"""The estimators: runs by steps that are resumed, phases, evaluation, prediction, and what is refused."""
 import csv
 import dataclasses
 import functools
@@ -329,7 +329,7 @@ def test_an_interrupted_evaluation_or_prediction_goes_on_to_the_same_bytes(
     expected, unfinished = taken(), folder / f'{results[-1].removesuffix(".json")}.unfinished'
     stop_at = 3 if mode == 'eval' else 1
     assert ran(stop_at=stop_at, by=by)[0] == code
-    assert 'the same command goes on with the other clips' in caplog.text and not (folder / results[0]).exists()
+    assert 'the same command resumes with the other clips' in caplog.text and not (folder / results[0]).exists()
     kept = len(unfinished.read_bytes().splitlines()) - 1
     assert ran(f'--batch_size={config.batch_size + 1}')[0] == 2
     assert f'{unfinished.name}: is of another --mode {mode}' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training on features of videos: what a run leaves, how it goes on, and what it takes from stored models."""
+"""Training on features of videos: what a run leaves, how it is resumed, and what it takes from stored models."""
 import json
 import logging
 import os

@@ -37,7 +37,7 @@ def flags(demo_appearance):
 
 
 def test_two_processes_take_the_steps_of_one_with_the_double_batch(flags, tmp_path):
-    """And a run that was stopped goes on as if it had not been."""
+    """And a run that was stopped resumes as if it had not been."""
     assert here(flags, '--save-dir', tmp_path / 'one') == 0
     half = [*flags, '--batch-size', '2', '--save-dir', tmp_path / 'two']
     for epochs in (1, 2):

@@ -337,7 +337,7 @@ def members(group):
 
 
 def test_a_resumed_run_reads_nothing_that_it_has_done(flags, demo_appearance, folder, capsys):
-    """The videos of the batches before the interruption are gone when the run goes on."""
+    """The videos of the batches before the interruption are gone when the run is resumed."""
     videos = folder / 'videos'
     shutil.copytree(demo_appearance.video_dir, videos)
     flags = [*flags, '--data-dir', videos, '--save-dir', folder / 'run', '--num-epochs', 1, '--checkpoint-steps', 1]

@@ -1,4 +1,4 @@
-"""Fine-tuning on clips of Epic-Kitchens: what a run leaves, what it starts from, how it goes on, and its test."""
+"""Fine-tuning on clips of Epic-Kitchens: what a run leaves, what it starts from, how it is resumed, and its test."""
 import json
 import logging
 import os

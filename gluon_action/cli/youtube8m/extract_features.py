@@ -22,7 +22,7 @@ Inception v3 and its PCA. With any other backbone, or a PCA fitted here, train o
 Audio features are made where the weights of VGGish are given. Otherwise, and of videos without sound, each frame has an
 audio feature that says there is none.
 
-Run the same command again after an interruption: it goes on with the videos that are left. Videos that cannot be read
+Run the same command again after an interruption: it resumes with the videos that are left. Videos that cannot be read
 are skipped; OUTPUT.manifest.json lists them with the reason, and all others with their frames."""
 
 EXAMPLES = """examples:
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
         check_output(Path(config.output_tfrecords_file).expanduser(), args.overwrite)
     config = with_pca(config, may_fit=shard is None, progress=True)
     if args.fit_pca_only:
-        print(f'{config.pca}: the PCA of these videos; go on with --pca {config.pca}')
+        print(f'{config.pca}: the PCA of these videos; continue with --pca {config.pca}')
         return 0
     done = run_job(open_extraction, config, shard=shard, ray=args.ray, gpus=config.num_gpus, overwrite=args.overwrite,
                    progress=True)

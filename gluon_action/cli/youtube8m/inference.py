@@ -14,7 +14,7 @@ from .scoring_flags import add_scoring_flags, counts, need, scoring_of
 from .shard_flags import add_shard_flags, shard_of, told
 
 DESCRIPTION = """Write the most probable classes of each video, best first: VideoId,LabelConfidencePairs. Files are
-worked on one by one; a command that was stopped goes on where it was when it is given again. inference_gpu is the same
+worked on one by one; a command that was stopped resumes where it was when it is given again. inference_gpu is the same
 on a GPU."""
 
 EXAMPLES = """examples:

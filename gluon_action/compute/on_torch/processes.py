@@ -56,7 +56,7 @@ class Processes:
                 together.broadcast(array.detach(), 0)
 
     def check_same(self, about: Mapping[str, str]) -> None:
-        """Refuse to go on where processes were started differently.
+        """Refuse to continue where processes were started differently.
 
         Parameters
         ----------

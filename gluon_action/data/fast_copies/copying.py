@@ -37,7 +37,7 @@ def make_copies(sources: str | os.PathLike | Sequence, out: str | os.PathLike, s
     """Encode videos again so that they decode several times faster, and prove that nothing but pixels has changed.
 
     A copy has as many frames as its source, at the same times, upright; that is read back and compared. Called again
-    it goes on with what is left, and with what failed.
+    it resumes with what is left, and with what failed.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def make_copies(sources: str | os.PathLike | Sequence, out: str | os.PathLike, s
                 if 'error' in record:
                     _log.warning('%s: %s', path, record['error'])
         except (KeyboardInterrupt, Terminated):
-            _log.info('Interrupted. The copies that are done are kept: the same command goes on with the others.')
+            _log.info('Interrupted. The copies that are done are kept: the same command resumes with the others.')
             raise
         lists = write_lists(given, videos, out, data_dir, overwrite=overwrite, **reading)
         return log.write(mine, len(todo), lists)

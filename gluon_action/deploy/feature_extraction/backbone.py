@@ -93,7 +93,7 @@ class Backbone:
                 self._net = get_model(card.name, pretrained=use_pretrained, feat_ext=True, ctx=contexts)
             except WeightsError as error:
                 raise WeightsError(
-                    f'--backbone {card.name}: its weights cannot be had; pass a file of parameters with '
+                    f'--backbone {card.name}: its weights are not available; pass a file of parameters with '
                     '--backbone_params, or, on a machine with a network, run "gluon-action models download '
                     f'{card.name if use_pretrained else card.base} --root FOLDER" and put the files into '
                     f'{weights_root()} here. What happened: {textwrap.shorten(str(error), 300)}') from error

@@ -60,7 +60,7 @@ class ExtractConfig:
                               common=True)
     audio_pca: str = _said(
         '', 'its PCA, vggish_pca_params.npz as published', group='audio', metavar='FILE', common=True)
-    on_error: str = _said('skip', 'what to do about a video that cannot be read: note it and go on, or stop',
+    on_error: str = _said('skip', 'what to do about a video that cannot be read: note it and continue, or stop',
                           '--on_error', '--on-error',
                           choices=('skip', 'raise'))
 

@@ -38,7 +38,7 @@ def evaluate_stored(scoring: Scoring, eval_data_pattern: str, *, top_k: int = 20
         Is given the number of videos of each batch that was scored.
     keep : bool
         Keep what is scored beside the model, in ``PREFIX.DIGEST.unfinished``, until all is: a later call of the same
-        model, records and options goes on from there.
+        model, records and options resumes from there.
 
     Raises
     ------
@@ -126,7 +126,7 @@ class LabelledBatches:
                 self.torn += map(str, noted.torn)
 
     def kept(self) -> AbstractContextManager:
-        """Return the block in which all batches are asked for: whoever interrupts it is told what goes on."""
+        """Return the block in which all batches are asked for: whoever interrupts it is told what resumes it."""
         return kept(self._unfinished, 'records') if self._unfinished else nullcontext()
 
     def remove(self) -> None:

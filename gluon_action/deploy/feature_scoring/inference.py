@@ -45,7 +45,7 @@ class Inference:
 def infer(config: Inference, *, ray: str = '', overwrite: bool = False, progress: bool = False) -> Progress:
     """Write the most probable classes of each video, best first, as ``id,class probability class probability ...``.
 
-    Files are worked on one by one; what is done is kept when this is stopped, and a later call goes on. The CSV gets
+    Files are worked on one by one; what is done is kept when this is stopped, and a later call resumes. The CSV gets
     its name when it is whole.
 
     Parameters

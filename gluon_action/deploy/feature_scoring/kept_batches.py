@@ -1,4 +1,4 @@
-"""What an evaluation found in batches of records, kept while it runs: one that is interrupted goes on behind them."""
+"""What an evaluation found in batches of records, kept while it runs: one that is interrupted resumes behind them."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -42,7 +42,7 @@ _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
 def evaluate_run(config: FeatureEvaluation, given: Collection[str] | None = None) -> list[Path]:
     """Write ``inference_model`` into ``config.train_dir`` and score it; unless ``run_once`` again for every checkpoint.
 
-    A scoring that was interrupted goes on with the records that are left, as long as there is no newer checkpoint.
+    A scoring that was interrupted resumes with the records that are left, as long as there is no newer checkpoint.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ def extract_features(source: str | os.PathLike | FeatureExtractor, videos: str |
                      **choices) -> Extraction:
     """Extract features of videos by a layer of a model into a folder, one file a video.
 
-    Called again it goes on with what is left: files that are there as they were written, of videos that have not
+    Called again it resumes with what is left: files that are there as they were written, of videos that have not
     changed since, are kept. A video that cannot be read is skipped, and tried again the next time.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Work that waits for nobody: done in order by a thread, while the network goes on."""
+"""Work that waits for nobody: done in order by a thread, while the network keeps working."""
 from __future__ import annotations
 
 import queue

@@ -92,7 +92,7 @@ def check_data(source: str | os.PathLike, val: str | os.PathLike | None = None, 
         The validation list or folder.
     out : path, optional
         Folder for the page, the JSON file and the contact sheet. What is there of an earlier check is kept of videos
-        that have not changed, so that an interrupted check goes on, and a second one is short.
+        that have not changed, so that an interrupted check resumes, and a second one is short.
     clip_length, clip_step : int
         Frames of a clip, and their distance.
     input_size : int, optional

@@ -138,7 +138,7 @@ def read_run(folder: str | os.PathLike) -> RunFiles:
         raise UsageError(f'{folder} holds no run: neither config.json of a training nor results.json of a test{why}; '
                          'give the --save-dir of one')
     if (folder / 'scores.unfinished').exists() and not results:
-        troubles.append('The test has not ended: the same command goes on with the videos that are left, and numbers '
+        troubles.append('The test has not ended: the same command resumes with the videos that are left, and numbers '
                         'are there when all are scored.')
     return RunFiles(folder, about, epochs, results, scores, _failures(folder, troubles), troubles, start,
                     evaluation)

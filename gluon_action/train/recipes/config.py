@@ -173,8 +173,8 @@ class TrainConfig(RecognizerOptions):
         None, 'resume from the newest good checkpoint of --save-dir (or start, if none), or of DIR', const='auto',
         metavar='auto|DIR', common=True)
     resume_states: str = _run(
-        '', "folder of the run of --resume-params, or a checkpoint of it, whose optimizer goes on; GluonCV's .states "
-        'files are pickles and refused', metavar='DIR')
+        '', 'folder of the run of --resume-params, or a checkpoint of it, whose optimizer state is resumed; '
+        "GluonCV's .states files are pickles and refused", metavar='DIR')
     resume_epoch: int = _run(0, 'epoch to start counting from', least=0)
     overwrite: bool = _run(False, 'delete the run that --save-dir holds', common=True)
     score_start: bool = _run(

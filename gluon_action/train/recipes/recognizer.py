@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 #: What is said about the folder of a run, in the words of ``scripts/train_recognizer.py``.
 MESSAGES = FolderMessages(
     folder='--save-dir', flag=functools.partial(flag_of, TrainConfig),
-    other_run='--resume: the run was another one: {differing}. Give what it was started with; or go on from it with '
+    other_run='--resume: the run was another one: {differing}. Give what it was started with; or resume from it with '
               'what is given now, in another --save-dir: --resume-params with a .params file of {path}, '
               '--resume-states {path} for what the optimizer remembers, --resume-epoch with the number of epochs done; '
               'or start a new run from its parameters, with --resume-params alone',

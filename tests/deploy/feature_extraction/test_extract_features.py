@@ -320,8 +320,8 @@ def test_weights_that_cannot_be_had_are_told_with_the_way_out_first(place, monke
     monkeypatch.setattr(backbone, 'get_model', get_model)
     monkeypatch.setenv('MXNET_HOME', str(place / 'mxnet'))
     for flags, name in (({}, 'inceptionv3'), ({'use_pretrained': True}, 'inceptionv3_kinetics400')):
-        with pytest.raises(WeightsError, match='--backbone inceptionv3_kinetics400: its weights cannot be had; pass .*'
-                                               f'--backbone_params.*models download {name} --root FOLDER.*'
+        with pytest.raises(WeightsError, match='--backbone inceptionv3_kinetics400: its weights are not available; '
+                                               f'pass .*--backbone_params.*models download {name} --root FOLDER.*'
                                                'mxnet/models here. What happened: none of 4 sets') as caught:
             Backbone('inceptionv3_kinetics400', **flags)
         assert len(str(caught.value)) < 700

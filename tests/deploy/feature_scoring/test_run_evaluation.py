@@ -361,7 +361,7 @@ def test_an_interrupted_scoring_goes_on_where_it_stood_to_the_same_bytes(run, pa
     assert batches == 7 and not (run / 'eval.unfinished').exists()
     for stop_at in range(2, batches):
         lines = interrupted(run, patterns[1], stop_at, batch_size=2)
-        assert 'the same command goes on with the other records' in caplog.text
+        assert 'the same command resumes with the other records' in caplog.text
         assert not (run / 'eval.json').exists() and stop_at - 1 <= len(lines) - 1 <= stop_at
         with counted(GluonScorer, '__call__') as scored:
             evaluated(run, patterns[1], batch_size=2)

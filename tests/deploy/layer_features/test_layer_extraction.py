@@ -1,4 +1,4 @@
-"""Features of many videos: which files there are, what the index says, and that work goes on where it stood."""
+"""Features of many videos: which files there are, what the index says, and that work resumes where it stood."""
 import csv
 import json
 import os

@@ -1,4 +1,4 @@
-"""A data check on real videos: what it finds, what it leaves, and that it goes on where it stood."""
+"""A data check on real videos: what it finds, what it leaves, and that it resumes where it stood."""
 import csv
 import json
 import shutil

@@ -88,7 +88,7 @@ def _switch_off(logging) -> None:
 
 
 def _forget_listeners() -> None:
-    """In a forked process only the thread that forked goes on: others neither listen nor hold the lock."""
+    """In a forked process only the thread that forked keeps running: others neither listen nor hold the lock."""
     global _lock, _num_listening
     _lock, _num_listening = threading.Lock(), 0
 

@@ -268,7 +268,7 @@ def _announces(container) -> bool:
 def _lacks_more(container, announced: float) -> bool:
     """Whether no stream of a file lasts until `announced` seconds, which the file itself says and FFmpeg did not guess.
 
-    Only where the video ends early this is looked up, in the file opened again: sound may go on after the pictures.
+    Only where the video ends early this is looked up, in the file opened again: sound may continue after the pictures.
     """
     if not os.path.isfile(container.name):
         return False

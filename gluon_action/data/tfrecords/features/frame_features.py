@@ -209,7 +209,7 @@ class FeatureSample:
         """The video's id, read from the record; ``file.tfrecord#3`` where it has none."""
         with contextlib.suppress(RecordError):  # the file is gone
             for parse, size in ((_parse_ids, _HEAD), (parse_example, int(self.file.lengths[self.index]))):
-                with contextlib.suppress(ValueError):  # its context goes on, or it is damaged
+                with contextlib.suppress(ValueError):  # its context continues, or it is damaged
                     found = video_id_of(parse(self.file.head(self.index, size)))
                     if found is not None:
                         return found

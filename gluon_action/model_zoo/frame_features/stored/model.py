@@ -120,7 +120,7 @@ class StoredModel:
         return self.about.get('features') or {}
 
     def single(self, who: str) -> Member:
-        """Return the only member, in float32: what training can go on from.
+        """Return the only member, in float32: what training can resume from.
 
         Parameters
         ----------

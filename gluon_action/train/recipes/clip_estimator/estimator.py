@@ -180,7 +180,7 @@ def open_folder(config: EstimatorConfig) -> ModelDir:
 def evaluate(config: EstimatorConfig, given: Collection[str] | None = None) -> dict[str, Any]:
     """Score the evaluation clips once and write ``eval.json``; returns what is in it. Parameters as `train`'s.
 
-    An evaluation that was interrupted goes on with the clips that are left.
+    An evaluation that was interrupted resumes with the clips that are left.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def evaluate(config: EstimatorConfig, given: Collection[str] | None = None) -> d
 def predict(config: EstimatorConfig, given: Collection[str] | None = None) -> list[Path]:
     """Write what the network says of every clip, labelled or not, to ``predictions.csv`` and ``predictions.json``.
 
-    A prediction that was interrupted goes on with the clips that are left. Parameters as `train`'s.
+    A prediction that was interrupted resumes with the clips that are left. Parameters as `train`'s.
 
     Raises
     ------

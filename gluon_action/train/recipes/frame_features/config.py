@@ -42,8 +42,8 @@ class FeatureTraining(Architecture):
     """What ``scripts/youtube8m/train.py`` and ``train_distill.py`` take, under the names of their flags.
 
     ``--help`` explains each. `distill` is the script: labels have a teacher's predictions beside them. What else is no
-    flag is about a run that goes on: how many GPUs shared a batch, and how many times the records had been trained on
-    after how many steps, when batches were last of another size.
+    flag is about a run that is resumed: how many GPUs shared a batch, and how many times the records had been trained
+    on after how many steps, when batches were last of another size.
     """
 
     distill: bool = False

@@ -234,7 +234,7 @@ class FeatureRecipe(Recipe):
                          state['loop']['progress']['step'])
 
     def _keep_count(self, videos: int) -> None:
-        """Remember how often a run that goes on with batches of another size has been over its records."""
+        """Remember how often a run that is resumed with batches of another size has been over its records."""
         if self._before is None:
             return
         before, step = self._before
@@ -275,7 +275,7 @@ def _shift(config: FeatureTraining, batches: int) -> int:
 
 
 def _stand_in_epoch(progress: Progress, batches: int, shift: int, total: int) -> None:
-    """Let a run that is not done go on with its epoch of the data, which --max_steps may have ended early.
+    """Let a run that is not done continue its epoch of the data, which --max_steps may have ended early.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A folder of runs as TensorFlow's estimators have: the run that is there goes on, or is put aside as a phase."""
+"""A folder of runs as TensorFlow's estimators have: the run that is there is resumed, or is put aside as a phase."""
 from __future__ import annotations
 
 import logging
