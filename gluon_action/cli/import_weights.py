@@ -141,7 +141,7 @@ def _by_row(args: argparse.Namespace) -> tuple[Recognizer, Conversion, bool]:
 def _is_published(source: str, row: Row) -> bool | None:
     """Whether a source is what a row says, by all digests there are; None where the row has none."""
     from ..model_zoo.importers.formats.tensorflow import find_prefix
-    from ..weights.fetch import is_published
+    from ..weights.verification import is_published
     prefix = find_prefix(source) if len(row.files) > 1 else None
     paths = sorted(prefix.parent.glob(f'{glob.escape(prefix.name)}.*')) if prefix else [source]
     found = [{is_published(path, dataclasses.replace(row, files=(file,))) for path in paths} for file in row.files]

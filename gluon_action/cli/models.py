@@ -13,8 +13,9 @@ from ..options import add_options
 from ..weights import Index, Row, read_index
 from ..weights.choice import fetch_best, row_by_tag
 from ..weights.environment import weights_root
-from ..weights.fetch import RECORDS, NotFetchedError, Records, UntrustedError, fetch, state_of
+from ..weights.fetch import NotFetchedError, UntrustedError, fetch, state_of
 from ..weights.options import WeightsOptions
+from ..weights.records import RECORDS, Records
 from .command import make_parser
 
 EXAMPLES = """examples:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from .environment import is_address, mirror, weights_root
-from .fetch import NotFetchedError, Records, UntrustedError, fetch, packaged, state_of
+from .fetch import NotFetchedError, UntrustedError, fetch, packaged, state_of
 from .index import Index, Row, WeightsFile
+from .records import Records
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """Fetching: over a real connection that breaks in every way, from the first address that has the file."""
 import fcntl
 import hashlib
-import importlib
 import json
 import os
 import socket
@@ -16,9 +15,12 @@ import pytest
 from weights_server import WeightsServer
 
 from gluon_action.errors import UsageError, WeightsError
-from gluon_action.weights import Row, WeightsFile, transfer
+from gluon_action.weights import Row, WeightsFile, addresses, transfer, ways
+from gluon_action.weights import fetch as fetching
 from gluon_action.weights.environment import weights_root
-from gluon_action.weights.fetch import Records, fetch, state_of
+from gluon_action.weights.fetch import fetch, state_of
+from gluon_action.weights.records import Records, locked
+from gluon_action.weights.verification import differs
 
 CONTENT = np.random.RandomState(0).bytes(300_000)
 SHA1 = hashlib.sha1(CONTENT).hexdigest()
@@ -183,7 +185,6 @@ def test_a_lock_that_is_never_released_is_named(server, tmp_path, monkeypatch):
 
 
 def test_who_holds_a_lock_is_named_with_the_way_out(server, tmp_path, monkeypatch):
-    locked = importlib.import_module('gluon_action.weights.fetch')._locked
     (tmp_path / 'net.lock').write_text('process 1 on a machine that held it before')
     monkeypatch.setenv('GLUON_MODEL_LOCK_TIMEOUT', '0.1')
     with locked(tmp_path / 'net.lock', 0), pytest.raises(WeightsError) as caught:
@@ -336,11 +337,10 @@ def test_a_whole_part_needs_no_request(server, tmp_path):
 
 @pytest.mark.timeout(20)  # with the patience that others get it would take minutes
 def test_the_server_of_the_retired_project_is_not_waited_for(tmp_path, monkeypatch):
-    fetching = importlib.import_module('gluon_action.weights.fetch')
     monkeypatch.delenv('MXNET_GLUON_REPO', raising=False)
     with socket.create_server(('127.0.0.1', 0)) as silent:
-        monkeypatch.setattr(fetching, 'REPOSITORY', f'http://127.0.0.1:{silent.getsockname()[1]}/')
-        monkeypatch.setattr(fetching, '_PATIENCE_WITH_THE_RETIRED', 0.2)
+        monkeypatch.setattr(addresses, 'REPOSITORY', f'http://127.0.0.1:{silent.getsockname()[1]}/')
+        monkeypatch.setattr(addresses, '_PATIENCE_WITH_THE_RETIRED', 0.2)
         with pytest.raises(WeightsError, match=r'zip: the connection broke \(timed out\); with the file'):
             got(tmp_path)
 
@@ -449,11 +449,10 @@ def test_however_a_file_came_it_is_not_read_again(server, tmp_path, monkeypatch,
 @pytest.fixture
 def exchanged(monkeypatch):
     """Returns a function: the file at the path is exchanged as soon as a hash is known."""
-    fetching = importlib.import_module('gluon_action.weights.fetch')
-    compare = fetching._wrong
-
     def exchange(path):
-        monkeypatch.setattr(fetching, '_wrong', lambda *given: (path.write_bytes(bytes(300_001)), compare(*given))[1])
+        for module in (fetching, ways):
+            monkeypatch.setattr(module, 'differs',
+                                lambda *given: (path.write_bytes(bytes(300_001)), differs(*given))[1])
     return exchange
 
 
