@@ -15,7 +15,7 @@ copyright = '2026, the gluon_action developers'
 release = gluon_action.__version__
 
 extensions = ['sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.viewcode', 'numpydoc', 'myst_parser',
-              'sphinx_gallery.gen_gallery', 'sphinx_design', 'sphinx_copybutton', 'command_pages']
+              'sphinx_gallery.gen_gallery', 'sphinx_design', 'sphinx_copybutton', 'command_pages', 'gallery']
 templates_path = []
 exclude_patterns = ['_build', 'tutorials/GALLERY_HEADER.rst']
 

@@ -1,7 +1,9 @@
-"""The tutorials' pages: their order, and the pictures that commands have written, which are shown as they are."""
+"""The tutorials' pages: their order, the folder they work in, and pictures of commands, which are shown as they are."""
+import os
 import shutil
 from pathlib import Path
 
+from sphinx_gallery import gen_rst
 from sphinx_gallery.scrapers import figure_rst
 
 #: Tutorials in the order in which somebody with videos of their own needs them.
@@ -29,3 +31,20 @@ def scrape(block, block_vars, gallery_conf):
         shutil.copyfile(name, place)
         shown.append(str(place))
     return figure_rst(shown, gallery_conf['src_dir'])
+
+
+def setup(app):
+    """Let each cell of a tutorial begin in the folder in which the one before it ended, as in a notebook.
+
+    Sphinx-Gallery begins all of them in the folder of the tutorial, and has no option for that.
+    """
+    execute = gen_rst._exec_and_get_memory
+
+    def execute_there(*args, script_vars, **kwargs):
+        os.chdir(script_vars.get('folder', os.curdir))
+        result = execute(*args, script_vars=script_vars, **kwargs)
+        script_vars['folder'] = os.getcwd()
+        return result
+
+    gen_rst._exec_and_get_memory = execute_there
+    return {'parallel_read_safe': True}
