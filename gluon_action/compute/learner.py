@@ -89,6 +89,8 @@ class Learner(abc.ABC):
         Rows of a batch's data that are one sample: segments.
     takes_pixels : bool
         Whether `gradients` takes batches of pixels too and scales them on the devices, as ``batch.scaling`` says.
+    needs_samples : bool
+        Whether every batch must have a sample here, since other processes wait for what it makes of them.
     """
 
     net: Any
@@ -96,6 +98,7 @@ class Learner(abc.ABC):
     accumulate: int
     rows_per_sample: int
     takes_pixels: bool = False
+    needs_samples: bool = False
 
     @abc.abstractmethod
     def gradients(self, batch, seed: Sequence[int]) -> list[Shard]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compute.learner import Learner, LearnerState, Shard
 from ..compute.waits import Waits
-from ..errors import CheckpointError, DivergedError, UnscoredError, UsageError
+from ..errors import CheckpointError, DivergedError, TrainingError, UnscoredError, UsageError
 from ..evaluate.scores.validation import Scores
 from .hook import Hook, closing
 from .progress import Progress, StepResult
@@ -139,6 +139,11 @@ class Loop:
             mixed = self._mixed(batch)
             with self._waits.for_devices():  # some engines compute at once
                 shards = self.learner.gradients(mixed, seed=(self.seed, progress.step))
+        elif self.learner.needs_samples:
+            raise TrainingError('--sync-bn: not one video of a batch could be read here, and the other processes wait '
+                                'for its statistics; take what is damaged off the list (gluon-action check-data finds '
+                                'it), raise --batch-size, or leave out --sync-bn; the last one: '
+                                f'{getattr(batch.failures[-1], "message", batch.failures[-1])}')
         self._gathered_batches += 1
         self._gathered_samples += len(batch.indices)
         lr = self.schedule(progress.place + 1)

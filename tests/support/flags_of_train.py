@@ -572,6 +572,8 @@ TRAIN_ROWS = {
     '--num-gpus': gpus_that_are_not_there_are_an_error,
     '--num-cpus': batches_are_split_over_cpus,
     '--kvstore': changes(added_up_by, '--kvstore', 'local', given=('--num-cpus', '2'), to='local'),
+    '--sync-bn': each(refused('--sync-bn', because='with MXNet each device has statistics of its own'),
+                      refused('--engine', 'torch', '--sync-bn', because='this is a single one')),
     '--use-amp': layers_compute_in_half,
     # optimisation
     '--optimizer': changes(learnt, '--optimizer', 'adamw'),

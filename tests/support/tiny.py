@@ -67,7 +67,8 @@ def register_tiny():
 
 def register_of_runs():
     registry.register_model(model_zoo.ModelCard.of_2d(
-        OF_RUNS, family='Tiny', dataset='custom', dropout_ratio=0.5, init_std=0.1))(build_of_runs)
+        OF_RUNS, family='Tiny', dataset='custom', supports=('partial_bn', 'bn_frozen'), dropout_ratio=0.5,
+        init_std=0.1))(build_of_runs)
 
 
 def forget(name):

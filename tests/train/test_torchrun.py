@@ -16,8 +16,9 @@ from gluon_action.model_zoo.loading.params_file import read_arrays  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('network_of_runs')
 
+GIVEN = ['--engine', 'torch', '--dropout', '0', '--lr', '0.01', '--no-report']
 #: What is normalised by its own statistics would differ: a process has half of the samples.
-GIVEN = ['--engine', 'torch', '--train-params', 'head', '--dropout', '0', '--lr', '0.01', '--no-report']
+ALIKE = {'the head alone': ['--train-params', 'head'], 'shared statistics': ['--sync-bn']}
 
 
 def torchrun(*flags, count=2, script=Path(tiny.__file__), **environment):
@@ -36,10 +37,17 @@ def flags(demo_appearance):
     return [*flags_of_run(demo_appearance), *GIVEN]
 
 
-def test_two_processes_take_the_steps_of_one_with_the_double_batch(flags, tmp_path):
+def epochs_of(folder):
+    lines = (folder / 'metrics.jsonl').read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record['kind'] == 'epoch']
+
+
+@pytest.mark.parametrize('alike', ALIKE)
+def test_two_processes_take_the_steps_of_one_with_the_double_batch(alike, flags, tmp_path):
     """And a run that was stopped resumes as if it had not been."""
-    assert here(flags, '--save-dir', tmp_path / 'one') == 0
-    half = [*flags, '--batch-size', '2', '--save-dir', tmp_path / 'two']
+    given = [*flags, *ALIKE[alike]]
+    assert here([flag for flag in given if flag != '--sync-bn'], '--save-dir', tmp_path / 'one') == 0
+    half = [*given, '--batch-size', '2', '--save-dir', tmp_path / 'two']
     for epochs in (1, 2):
         done = torchrun(half, '--num-epochs', epochs, '--resume')
         assert done.returncode == 0, done.stderr
@@ -47,11 +55,23 @@ def test_two_processes_take_the_steps_of_one_with_the_double_batch(flags, tmp_pa
     assert ours.keys() == theirs.keys()
     for key, array in ours.items():
         assert np.allclose(array, theirs[key], rtol=1e-5, atol=1e-5), key
-    epochs = [json.loads(line) for line in (tmp_path / 'two' / 'metrics.jsonl').read_text().splitlines()]
-    epochs = [record for record in epochs if record['kind'] == 'epoch']
+    epochs = epochs_of(tmp_path / 'two')
     assert [(record['samples'], record['val_expected'], record['update']) for record in epochs] == [
         (12, 16, 6), (12, 16, 12)]
+    assert [record['val_loss'] for record in epochs] == pytest.approx(
+        [record['val_loss'] for record in epochs_of(tmp_path / 'one')], abs=1e-5)
     assert done.stdout.count('best validation') == 1
+
+
+def test_with_statistics_of_each_process_a_run_resumes_to_the_byte(flags, tmp_path):
+    """The first one's are validated and kept; those of the others change nothing."""
+    half = [*flags, '--batch-size', '2', '--num-epochs', '2']
+    for folder, epochs in (('whole', (2,)), ('parts', (1, 2))):
+        for count in epochs:
+            done = torchrun(half, '--num-epochs', count, '--resume', '--save-dir', tmp_path / folder)
+            assert done.returncode == 0, done.stderr
+    ours, theirs = last(tmp_path / 'parts'), last(tmp_path / 'whole')
+    assert all((ours[key] == theirs[key]).all() for key in theirs)
 
 
 def test_a_process_that_dies_ends_the_run(flags, tmp_path):

@@ -62,6 +62,8 @@ class TorchLearner(Learner):
     stored_teacher : bool
     processes : Processes, optional
         That train together; each has one device, and one more draw of random numbers than that before it.
+    sync_bn : bool
+        Let batch normalisations take their statistics, in training, over the batches of all processes.
 
     Attributes
     ----------
@@ -80,7 +82,7 @@ class TorchLearner(Learner):
                  clip_grad: float = 0, clip_norm: float = 0, amp: bool = False, params: Iterable[str] | None = None,
                  no_wd: bool = False, l1: float = 0, l2: Mapping[str, float] | None = None, clip_each: float = 0,
                  sum_devices: bool = False, average: float = 0, teacher=None,
-                 stored_teacher: bool = False, processes: Processes | None = None):
+                 stored_teacher: bool = False, processes: Processes | None = None, sync_bn: bool = False):
         check_limits(clip_grad=clip_grad, clip_norm=clip_norm, clip_each=clip_each)
         self.net, self.teacher, self.loss, self.devices, self.amp = net, teacher, loss, list(devices), amp
         self.rows_per_sample, self.val_crops, self.accumulate = rows_per_sample, val_crops, accumulate
@@ -90,7 +92,10 @@ class TorchLearner(Learner):
         gluon = unique_parameters(net)
         trained = choose_parameters(gluon, params, accumulate=accumulate, l1=l1)
         self.names, self._keys = list(trained), list(gluon)
-        self._networks, self._teachers = self._on_devices(net), self._on_devices(teacher)
+        if sync_bn and processes is None:
+            raise UsageError('statistics are shared by processes, and this is the only one')
+        self.needs_samples = sync_bn
+        self._networks, self._teachers = self._on_devices(net, shared=sync_bn), self._on_devices(teacher)
         for network in self._networks:
             for name, param in network.params.items():
                 param.requires_grad_(name in trained)
@@ -243,10 +248,10 @@ class TorchLearner(Learner):
         self.settle()
         return outputs_on_cpu(self.net, endpoints_of(self.net, endpoints), data)
 
-    def _on_devices(self, net) -> list[TorchNetwork]:
+    def _on_devices(self, net, **options) -> list[TorchNetwork]:
         if net is None:
             return []
-        first = TorchNetwork(net, self.devices[0])
+        first = TorchNetwork(net, self.devices[0], **options)
         return [first, *(first.replica(device) for device in self.devices[1:])]
 
     def _seed(self, given: Sequence[int], number: int) -> None:

@@ -23,6 +23,9 @@ class TorchNetwork:
         Initialised, and all shapes known; values are copied from it. It stays the plan of the network: what its layers
         are like is read when a graph is made.
     device : torch.device or str
+    shared : bool
+        In training, take the statistics of batch normalisation over the batches of all processes that train together.
+        Each of them then has to compute the same networks in the same order.
 
     Attributes
     ----------
@@ -46,8 +49,8 @@ class TorchNetwork:
     a CPU up to rounding, running variances included, which PyTorch's own layers would keep otherwise.
     """
 
-    def __init__(self, net, device: torch.device | str = 'cpu'):
-        self.net, self.device = net, torch.device(device)
+    def __init__(self, net, device: torch.device | str = 'cpu', *, shared: bool = False):
+        self.net, self.device, self.shared = net, torch.device(device), shared
         self.params: dict[str, torch.nn.Parameter] = {}
         self.statistics: dict[str, torch.Tensor] = {}
         unique = unique_parameters(net)
@@ -123,7 +126,8 @@ class TorchNetwork:
     def replica(self, device: torch.device | str) -> TorchNetwork:
         """Return the same network on another device, with parameters and statistics of its own."""
         copy = object.__new__(TorchNetwork)
-        copy.net, copy.device, copy._variables, copy._keys = self.net, torch.device(device), self._variables, self._keys
+        copy.net, copy.device, copy.shared = self.net, torch.device(device), self.shared
+        copy._variables, copy._keys = self._variables, self._keys
         copy.params = {key: torch.nn.Parameter(param.detach().to(copy.device, copy=True), param.requires_grad)
                        for key, param in self.params.items()}
         copy.statistics = {key: value.to(copy.device, copy=True) for key, value in self.statistics.items()}
@@ -151,7 +155,8 @@ class TorchNetwork:
 
     def _translate(self, shape: tuple[int, ...], training: bool) -> Translation:
         try:
-            return translate(trace(self.net, shape, training=training), self._variables, training=training)
+            return translate(trace(self.net, shape, training=training), self._variables, training=training,
+                             shared=self.shared and training)
         except NotImplementedError as error:
             raise UsageError(f'PyTorch cannot compute {self._called()}: it has {error}; --engine mxnet can') from error
 

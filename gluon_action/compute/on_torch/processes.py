@@ -42,8 +42,8 @@ class Processes:
             array.copy_(total.view_as(array))
 
     def total(self, number: int) -> int:
-        """Return the sum of a number of every process."""
-        given = torch.tensor(number, dtype=torch.int64, device=self.device)
+        """Return the sum of a number of every process. Waits for them, and not for the devices."""
+        given = torch.tensor(number, dtype=torch.int64)
         with _losing_none():
             together.all_reduce(given)
         return int(given)
@@ -51,6 +51,8 @@ class Processes:
     @torch.no_grad()
     def take_over(self, arrays: Sequence[torch.Tensor]) -> None:
         """Give arrays the values that they have in the first process, in place."""
+        if self.device.type == 'cuda':
+            torch.cuda.set_device(self.device)  # what NCCL starts on; not sooner, see `join`
         with _losing_none():
             for array in arrays:
                 together.broadcast(array.detach(), 0)
@@ -69,7 +71,7 @@ class Processes:
             In every process, with what differs and where.
         """
         own = torch.tensor([list(hashlib.sha256(text.encode()).digest()) for text in about.values()],
-                           dtype=torch.uint8, device=self.device)
+                           dtype=torch.uint8)
         every = [torch.empty_like(own) for _ in range(self.count)]
         with _losing_none():
             together.all_gather(every, own)
@@ -83,15 +85,16 @@ class Processes:
 def join(device: torch.device, cleanup: contextlib.ExitStack) -> Processes:
     """Meet the processes that torchrun has started beside this one; `cleanup` parts from them.
 
+    Nothing is computed on a GPU, nor memory taken there: workers that read videos may still be forked afterwards. What
+    is no tensor of a GPU, counts and texts, always goes over gloo, so that it waits for no GPU.
+
     Raises
     ------
     TrainingError
         When they do not meet.
     """
-    if device.type == 'cuda':
-        torch.cuda.set_device(device)
     try:
-        together.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=_PATIENCE)
+        together.init_process_group('cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo', timeout=_PATIENCE)
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f'torchrun: the processes do not meet: {_reason(error)}') from error
     cleanup.callback(together.destroy_process_group)

@@ -35,7 +35,7 @@ class Translation:
         return fx.GraphModule({**tensors, **self.steps}, graph)
 
 
-def translate(graph: Graph, parameters: Mapping[str, str], *, training: bool) -> Translation:
+def translate(graph: Graph, parameters: Mapping[str, str], *, training: bool, shared: bool = False) -> Translation:
     """Translate a network of one input.
 
     Parameters
@@ -45,6 +45,8 @@ def translate(graph: Graph, parameters: Mapping[str, str], *, training: bool) ->
         Variables that are parameters -> their keys; the one that is left is the input.
     training : bool
         Whether dropout drops, and batch normalisations take the statistics of the batch and learn from it.
+    shared : bool
+        Whether that batch is those of all processes together.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def translate(graph: Graph, parameters: Mapping[str, str], *, training: bool) ->
     """
     made = Translation(fx.Graph())
     x = made.graph.placeholder('x')
-    writer = _Writer(made, training, x, {
+    writer = _Writer(made, training, shared, x, {
         name: _Value(made.graph.get_attr(parameters[name]) if name in parameters else x, _empty(shape))
         for name, shape in graph.variables.items()})
     outputs = writer.write(graph)
@@ -73,8 +75,8 @@ class _Value:
 class _Writer:
     """Writes operators into a translation."""
 
-    def __init__(self, made: Translation, training: bool, like: fx.Node, values: dict[str, _Value]):
-        self.made, self.training, self.like, self.values = made, training, like, values
+    def __init__(self, made: Translation, training: bool, shared: bool, like: fx.Node, values: dict[str, _Value]):
+        self.made, self.training, self.shared, self.like, self.values = made, training, shared, like, values
 
     def write(self, graph: Graph) -> tuple[fx.Node, ...]:
         """Add all operators, in order, and return what the graph gives."""
@@ -92,8 +94,10 @@ class _Writer:
         if 'like' in computed.settings:  # an array out of nothing
             settings['like'], of_shapes['like'] = self.like, _empty(())
         if op.body is not None:
-            of_shapes['step'] = self.made.steps[f'{op.name}_step'] = _step(op.body, self.training)
+            of_shapes['step'] = self.made.steps[f'{op.name}_step'] = _step(op.body, self.training, self.shared)
             settings['step'] = graph.get_attr(f'{op.name}_step')
+        if computed.shares and self.shared:
+            settings['shared'] = True
         try:
             results = computed.function(*(value.shape for value in inputs), **of_shapes)
         except RuntimeError as error:
@@ -110,12 +114,13 @@ class _Writer:
         self.values |= {name: _Value(*value) for name, *value in zip(op.outputs, nodes, results)}
 
 
-def _step(body: Graph, training: bool) -> fx.GraphModule:
+def _step(body: Graph, training: bool, shared: bool) -> fx.GraphModule:
     """Return what a loop does with one frame, as a module of its variables in order to all results."""
     made = Translation(fx.Graph())
     values = {name: _Value(made.graph.placeholder(f'value{number}'), _empty(shape))
               for number, (name, shape) in enumerate(body.variables.items())}
-    made.graph.output(_Writer(made, training, made.graph.find_nodes(op='placeholder')[0], values).write(body))
+    first = made.graph.find_nodes(op='placeholder')[0]
+    made.graph.output(_Writer(made, training, shared, first, values).write(body))
     return made.module({})
 
 

@@ -107,6 +107,9 @@ class TrainConfig(RecognizerOptions):
     kvstore: str | None = _devices(
         None, 'where gradients are added up; dist_* over several machines',
         choices=('local', 'device', 'dist_sync', 'dist_sync_device'))
+    sync_bn: bool = _devices(
+        False, 'batch normalisation by the statistics of all processes of torchrun together, instead of by those of '
+        'each; for --engine torch')
     use_amp: bool = _devices(
         False, 'mixed precision: float16 on GPUs, bfloat16 on CPUs with AVX-512, with --engine torch on any')
 
@@ -248,9 +251,10 @@ def _model_rules(c: TrainConfig, card):
     yield (c.last_gamma and 'last_gamma' not in card.supports, '--last-gamma',
            f'{card.name} has no residual block whose last gamma could start at 0')
     for value, flag in ((c.partial_bn, '--partial-bn'), (c.freeze_bn, '--freeze-bn'),
-                        (c.bn_momentum is not None, '--bn-momentum')):
+                        (c.bn_momentum is not None, '--bn-momentum'), (c.sync_bn, '--sync-bn')):
         yield value and (not normalised or c.use_gn), flag, f'{card.name} has no batch normalisation'
     yield c.freeze_bn and c.bn_momentum is not None, '--bn-momentum', 'means nothing with --freeze-bn'
+    yield c.freeze_bn and c.sync_bn, '--sync-bn', 'shares statistics of batches, and with --freeze-bn there are none'
     yield c.partial_bn and c.freeze_bn, '--partial-bn', 'contradicts --freeze-bn, which freezes all of them'
     yield (card.input != FRAMES and c.use_tsn, '--use-tsn',
            f'{card.name} averages over segments as it is; leave it out')

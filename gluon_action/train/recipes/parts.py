@@ -13,7 +13,13 @@ from typing import Any
 from ... import engine
 from ...compute.engines import engine_of
 from ...compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from ...compute.on_mxnet.parameters import chosen_keys, freeze_statistics, trainable, unique_parameters
+from ...compute.on_mxnet.parameters import (
+    chosen_keys,
+    freeze_statistics,
+    kept_statistics,
+    trainable,
+    unique_parameters,
+)
 from ...compute.on_mxnet.renormalised import Renormalised
 from ...compute.optimizers import takes_momentum
 from ...data.loading.epoch_order import EpochOrder, class_weights
@@ -170,7 +176,10 @@ def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStac
             in_order(config, train_set), config.total_batch_size, shuffle=True, seed=config.seed, last='wrap',
             on_error=config.on_error, max_skip_share=config.max_skip_share, num_parts=num_machines, part_index=rank,
             **reading))
+    validates = rank == 0 or computing.all_validate
     if val_set is not None:
+        if not validates:
+            reading['num_workers'] = 0  # its list alone is asked for
         # A video that cannot be read counts as wrong; it never stops a validation.
         loaders['val'] = cleanup.enter_context(VideoLoader(
             val_set, config.total_batch_size, last='keep', on_error='skip', max_skip_share=1., **reading))
@@ -178,7 +187,7 @@ def open_data(config: TrainConfig, card: ModelCard, cleanup: contextlib.ExitStac
     computing.check_same(store, {'options': json.dumps(dataclasses.asdict(config), sort_keys=True), 'lists': json.dumps(
         {name: loader.dataset.list_sha256 for name, loader in loaders.items()}, sort_keys=True)})
     return RunData(loaders, some_set.num_classes, some_set.classes, some_set.multi_label, rank, store,
-                   validates=rank == 0 or computing.all_validate, processes=num_machines)
+                   validates=validates, processes=num_machines)
 
 
 def open_datasets(config: TrainConfig, card: ModelCard) -> tuple:
@@ -264,6 +273,9 @@ def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: b
                 hard_weight=config.hard_weight)
     mixup = build_mixtures(config, data, net.num_classes)
     params = None if config.train_params == 'all' else _chosen(config, net)
+    if config.sync_bn and not kept_statistics(net):
+        raise UsageError(f'--sync-bn: no batch normalisation learns here, since --train-params {config.train_params} '
+                         'freezes those of what is not trained; leave out --sync-bn')
     for key, param in unique_parameters(net).items():
         if key.startswith(net.head_prefixes):
             param.lr_mult = config.head_lr
@@ -274,7 +286,7 @@ def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: b
         net, config.update_rule, {'wd': config.wd, **momentum}, loss=loss, contexts=contexts,
         rows_per_sample=config.num_segments, val_crops=config.num_crop, accumulate=config.accumulate,
         kvstore=data.store, clip_grad=config.clip_grad, clip_norm=config.clip_norm, amp=config.use_amp,
-        dtype=config.dtype, no_wd=config.no_wd, params=params, average=1 - 1 / reach,
+        sync_bn=config.sync_bn, dtype=config.dtype, no_wd=config.no_wd, params=params, average=1 - 1 / reach,
         teacher=build_teacher(prepared, net.num_classes, contexts) if config.teacher else None)
     return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup, averaged=bool(config.ema_epochs),
                 scores=LabelScores if data.multi_label else Scores)

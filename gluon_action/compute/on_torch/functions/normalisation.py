@@ -6,17 +6,19 @@ import math
 import torch
 from torch.nn import functional
 
+from .shared_statistics import normalise_shared
 from .table import computes, only
 
 
 @computes('BatchNorm')
 def batch_norm(x, gamma, beta, mean, variance, *, eps=1e-3, momentum=0.9, fix_gamma=True, use_global_stats=False,
-               axis=1, output_mean_var=False, training=False):
+               axis=1, output_mean_var=False, training=False, shared=False):
     """Normalise the channels of (N, C, ...); in training the running mean and variance are changed in place.
 
     As MXNet does on a CPU, and other than PyTorch's own layer, it keeps the biased variance of the batch; `momentum` is
     the share that is kept of the old. With `output_mean_var` the result is three: also the mean that was subtracted,
-    and what was multiplied by, both without gradients.
+    and what was multiplied by, both without gradients. In training `shared` takes the statistics over the batches of
+    all processes of PyTorch's default group.
     """
     only('BatchNorm', 'axis', axis, 1)
     if fix_gamma:
@@ -25,7 +27,9 @@ def batch_norm(x, gamma, beta, mean, variance, *, eps=1e-3, momentum=0.9, fix_ga
         out = functional.batch_norm(x, mean, variance, gamma, beta, False, 0., eps)
         return (out, mean.clone(), torch.rsqrt(variance + eps)) if output_mean_var else out
     count = math.prod(x.shape) // x.shape[1]
-    if count == 1:  # PyTorch refuses it: all that is left of one number is beta
+    if shared:
+        out, batch_mean, batch_variance = normalise_shared(x, gamma, beta, eps)
+    elif count == 1:  # PyTorch refuses it: all that is left of one number is beta
         batch_mean, batch_variance = x.detach().flatten(), torch.zeros_like(variance)
         shape = (1, -1, *[1] * (x.ndim - 2))
         out = (x - x) + beta.view(shape) if gamma is None else (x - x) * gamma.view(shape) + beta.view(shape)

@@ -21,11 +21,14 @@ class Computed:
         Those that it takes.
     trains : bool
         Whether it has to know if the network trains: it takes `training` then.
+    shares : bool
+        Whether it computes statistics that processes may share: it takes `shared` then.
     """
 
     function: Callable
     settings: frozenset[str]
     trains: bool
+    shares: bool = False
 
 
 #: MXNet's name -> how it is computed.
@@ -38,7 +41,8 @@ def computes(*kinds: str) -> Callable[[Callable], Callable]:
         settings = frozenset(parameter.name for parameter in inspect.signature(function).parameters.values()
                              if parameter.kind == parameter.KEYWORD_ONLY or parameter.default is not parameter.empty)
         for kind in kinds:
-            FUNCTIONS[kind] = Computed(function, settings - {'training'}, 'training' in settings)
+            FUNCTIONS[kind] = Computed(function, settings - {'training', 'shared'}, 'training' in settings,
+                                       'shared' in settings)
         return function
     return enter
 
