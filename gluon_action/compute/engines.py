@@ -133,7 +133,7 @@ class OnMXNet(Engine):
     def check_same(self, store, about):
         """Believe it: MXNet's servers carry nothing but arrays."""
 
-    def learner(self, net, optimizer, optimizer_params, *, contexts, sync_bn=False, **options):
+    def learner(self, net, optimizer, optimizer_params, *, contexts, sync_bn=False, compiles=False, **options):
         """Return a learner with a Gluon trainer; `rules` let nothing come here that only PyTorch does."""
         from .on_mxnet.learner import GluonLearner
         return GluonLearner(net, optimizer, optimizer_params, contexts=contexts, **options)
@@ -157,6 +157,7 @@ class OnMXNet(Engine):
         yield amp and not config.num_gpus and not engine.has_bfloat16(), '--use-amp', engine.NO_BFLOAT16
         yield (getattr(config, 'sync_bn', False), '--sync-bn', 'needs --engine torch and processes that torchrun '
                'starts: with MXNet each device has statistics of its own; leave it out')
+        yield getattr(config, 'compile', False), '--compile', 'is done by PyTorch: add --engine torch, or leave it out'
 
 
 class OnTorch(Engine):
@@ -215,9 +216,11 @@ class OnTorch(Engine):
         yield (config.exported, '--engine', 'torch takes networks of the zoo; what was exported is run by what it was '
                'exported for, so leave it out')
         yield getattr(config, 'calibration', False), '--engine', 'int8 bundles are made by MXNet; leave it out'
-        yield (getattr(config, 'sync_bn', False) and _processes() == 1, '--sync-bn',
-               'shares statistics between processes that torchrun starts (torchrun --nproc-per-node 2 ...), and this is '
-               'a single one; start several, or leave it out')
+        shares = getattr(config, 'sync_bn', False)
+        yield (shares and _processes() == 1, '--sync-bn', 'shares statistics between processes that torchrun starts '
+               '(torchrun --nproc-per-node 2 ...), and this is a single one; start several, or leave it out')
+        yield (shares and getattr(config, 'compile', False), '--compile',
+               'cannot compile what processes exchange for --sync-bn; leave one of them out')
         rule = getattr(config, 'update_rule', None)
         yield (rule in OPTIMIZERS and not OPTIMIZERS[rule].on_torch, '--optimizer',
                f'{rule}: only MXNet has its rule; take another one, or --engine mxnet')

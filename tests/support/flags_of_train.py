@@ -205,6 +205,18 @@ def the_other_engine_trains(world, output, *flags):
         assert type(fresh(world, *flags).loop.learner).__name__ == 'TorchLearner'
 
 
+@seen('--compile')
+def the_network_is_compiled(world, output, *flags):
+    with pytest.raises(UsageError, match='--compile: is done by PyTorch'):
+        configured(world, *flags)
+    if importlib.util.find_spec('torch'):
+        with pytest.MonkeyPatch.context() as patch:  # which takes minutes
+            patch.setattr('torch.compile', lambda module, **options: module)
+            loop = fresh(world, '--engine', 'torch', *flags).loop
+            loop.step(batch_of(world))
+        assert loop.learner._networks[0].compiles
+
+
 @seen('--num-cpus', '3')
 def batches_are_split_over_cpus(world, output, *flags):
     made = recipe(world, *flags)
@@ -574,6 +586,7 @@ TRAIN_ROWS = {
     '--kvstore': changes(added_up_by, '--kvstore', 'local', given=('--num-cpus', '2'), to='local'),
     '--sync-bn': each(refused('--sync-bn', because='with MXNet each device has statistics of its own'),
                       refused('--engine', 'torch', '--sync-bn', because='this is a single one')),
+    '--compile': the_network_is_compiled,
     '--use-amp': layers_compute_in_half,
     # optimisation
     '--optimizer': changes(learnt, '--optimizer', 'adamw'),

@@ -18,12 +18,13 @@ from ..on_mxnet.parameters import restore_parameter, unique_parameters
 from ..on_mxnet.trainer import choose_parameters, multipliers_of
 from ..optimizers import check_limits, rule_on_torch
 from .averages import MovingAverages, put
+from .compilation import OF_BFLOAT16, TOLERANCE, differing
 from .devices import Later, placed, scaled, seed, telling_of_memory, wait
 from .functions import F
 from .gradients import add_l1, add_l2, added_up, limit_each, limit_norm
 from .network import TorchNetwork
 from .optimizers import Optimizer
-from .processes import Processes
+from .processes import Processes, first_line
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class TorchLearner(Learner):
         That train together; each has one device, and one more draw of random numbers than that before it.
     sync_bn : bool
         Let batch normalisations take their statistics, in training, over the batches of all processes.
+    compiles : bool
+        Train a network that PyTorch compiles, where its gradients of the first batch are those of the other.
 
     Attributes
     ----------
@@ -82,7 +85,8 @@ class TorchLearner(Learner):
                  clip_grad: float = 0, clip_norm: float = 0, amp: bool = False, params: Iterable[str] | None = None,
                  no_wd: bool = False, l1: float = 0, l2: Mapping[str, float] | None = None, clip_each: float = 0,
                  sum_devices: bool = False, average: float = 0, teacher=None,
-                 stored_teacher: bool = False, processes: Processes | None = None, sync_bn: bool = False):
+                 stored_teacher: bool = False, processes: Processes | None = None, sync_bn: bool = False,
+                 compiles: bool = False):
         check_limits(clip_grad=clip_grad, clip_norm=clip_norm, clip_each=clip_each)
         self.net, self.teacher, self.loss, self.devices, self.amp = net, teacher, loss, list(devices), amp
         self.rows_per_sample, self.val_crops, self.accumulate = rows_per_sample, val_crops, accumulate
@@ -111,7 +115,7 @@ class TorchLearner(Learner):
         self._busy: set[int] = set()
         if processes is not None and sum_devices:
             raise UsageError('the mean gradients of devices are added up within one process; start one')
-        self._processes = processes
+        self._processes, self._compiles = processes, compiles
         if processes is not None:
             processes.take_over(list(self._values[0].values()))
         if amp and any(device.type == 'cuda' and torch.cuda.get_device_capability(device) < (8, 0)
@@ -121,17 +125,10 @@ class TorchLearner(Learner):
 
     def gradients(self, batch, seed):
         """Run forward and backward on every device; see `Learner`."""
-        losses, made = [], []
         with telling_of_memory(_LOWER):
-            for number, (x, y, label) in enumerate(self._split(batch)):
-                self._seed(seed, number)
-                y, label, taught = self._taught(number, x, y, label)
-                dense = label.ndim == 2
-                logits = self._logits(self._networks[number], x, training=True)
-                losses.append(self.loss(F, logits, y, *taught, dense=dense).sum())
-                made.append((label, logits.detach(), y, dense))
-                self._busy.add(number)
-            torch.autograd.backward(losses)
+            if self._compiles:
+                self._compile(batch, seed)
+            losses, made = self._backward(batch, seed)
             with torch.no_grad():
                 return [_TorchShard(label, logits, loss, count_correct(F, logits, y, dense=dense))
                         for (label, logits, y, dense), loss in zip(made, losses)]
@@ -253,6 +250,53 @@ class TorchLearner(Learner):
             return []
         first = TorchNetwork(net, self.devices[0], **options)
         return [first, *(first.replica(device) for device in self.devices[1:])]
+
+    def _backward(self, batch, seed: Sequence[int]) -> tuple[list[torch.Tensor], list[tuple]]:
+        """Run forward and backward; return the losses, and labels, logits, labels there, whether these are dense."""
+        losses, made = [], []
+        for number, (x, y, label) in enumerate(self._split(batch)):
+            self._seed(seed, number)
+            y, label, taught = self._taught(number, x, y, label)
+            dense = label.ndim == 2
+            logits = self._logits(self._networks[number], x, training=True)
+            losses.append(self.loss(F, logits, y, *taught, dense=dense).sum())
+            made.append((label, logits.detach(), y, dense))
+            self._busy.add(number)
+        torch.autograd.backward(losses)
+        return losses, made
+
+    def _compile(self, batch, seed: Sequence[int]) -> None:
+        """Let the networks be compiled from now on, where what that makes of a batch is what is made without."""
+        self._compiles = False
+        plain, why = self._tried(batch, seed), ''
+        for network in self._networks:
+            network.compiles = True
+        try:
+            ours = self._tried(batch, seed)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # no compiler, or one that fails
+            why = f'PyTorch cannot compile the network here ({first_line(error)})'
+        else:
+            why = differing(*zip(plain, ours), OF_BFLOAT16 if self.amp else TOLERANCE)
+            why = why and f'the compiled network computes the first batch otherwise ({why})'
+        if why:
+            log.warning('--compile: %s; it is trained without, as if --compile were left out', why)
+            for network in self._networks:
+                network.compiles = False
+
+    def _tried(self, batch, seed: Sequence[int]) -> tuple[float, list[dict[str, torch.Tensor]]]:
+        """Return loss and gradients of a batch, and leave no trace of it."""
+        before = [{key: value.clone() for key, value in network.statistics.items()} for network in self._networks]
+        try:
+            losses, _ = self._backward(batch, seed)
+            gradients = [{name: param.grad for name, param in trained.items() if param.grad is not None}
+                         for trained in self._trained]
+            return sum(float(loss.detach()) for loss in losses), gradients
+        finally:
+            for network, statistics in zip(self._networks, before):
+                put(network.statistics, statistics)
+            self._forget_gradients()
 
     def _seed(self, given: Sequence[int], number: int) -> None:
         place = number if self._processes is None else self._processes.rank

@@ -11,6 +11,7 @@ from ...errors import CheckpointError, UsageError
 from ...nn import SizedBlock
 from ..on_mxnet.parameters import unique_parameters
 from ..on_mxnet.tracing import trace
+from .compilation import compiled
 from .translation import Translation, translate
 
 
@@ -34,6 +35,8 @@ class TorchNetwork:
         What can be trained, each once; gradients are computed where the Gluon network wants them.
     statistics : dict of str to torch.Tensor
         What cannot: running means and variances, and the gamma of batch normalisations that have none.
+    compiles : bool
+        Whether it is compiled for training; see `compiled`.
 
     Raises
     ------
@@ -50,7 +53,7 @@ class TorchNetwork:
     """
 
     def __init__(self, net, device: torch.device | str = 'cpu', *, shared: bool = False):
-        self.net, self.device, self.shared = net, torch.device(device), shared
+        self.net, self.device, self.shared, self.compiles = net, torch.device(device), shared, False
         self.params: dict[str, torch.nn.Parameter] = {}
         self.statistics: dict[str, torch.Tensor] = {}
         unique = unique_parameters(net)
@@ -76,7 +79,12 @@ class TorchNetwork:
             Whether dropout drops, and batch normalisations take the statistics of the batch and learn from it.
             Gradients are recorded wherever PyTorch records them.
         """
-        return self.graph(tuple(x.shape), training)(x)
+        module = self.graph(tuple(x.shape), training)
+        if training and self.compiles:
+            if module not in self._compiled:
+                self._compiled[module] = compiled(module)
+            module = self._compiled[module]
+        return module(x)
 
     def graph(self, shape: tuple[int, ...], training: bool = False) -> fx.GraphModule:
         """Return the module that computes inputs of a shape; its parameters are the network's."""
@@ -126,12 +134,13 @@ class TorchNetwork:
     def replica(self, device: torch.device | str) -> TorchNetwork:
         """Return the same network on another device, with parameters and statistics of its own."""
         copy = object.__new__(TorchNetwork)
-        copy.net, copy.device, copy.shared = self.net, torch.device(device), self.shared
+        copy.net, copy.device, copy.shared, copy.compiles = self.net, torch.device(device), self.shared, self.compiles
         copy._variables, copy._keys = self._variables, self._keys
         copy.params = {key: torch.nn.Parameter(param.detach().to(copy.device, copy=True), param.requires_grad)
                        for key, param in self.params.items()}
         copy.statistics = {key: value.to(copy.device, copy=True) for key, value in self.statistics.items()}
         copy._plans, copy._translations, copy._modules = self._plans, self._translations, {}
+        copy._compiled = {}
         return copy
 
     def forget_graphs(self) -> None:
@@ -145,6 +154,7 @@ class TorchNetwork:
         self._plans: dict[tuple[int, ...], tuple | None] = {}
         self._translations: dict[tuple, Translation] = {}
         self._modules: dict[tuple, fx.GraphModule] = {}
+        self._compiled: dict[fx.GraphModule, torch.nn.Module] = {}
 
     def _plan(self, shape: tuple[int, ...]) -> tuple | None:
         """Return what the network's layers are set to for an input, None where they do not depend on it."""

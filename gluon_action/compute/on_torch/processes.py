@@ -96,7 +96,7 @@ def join(device: torch.device, cleanup: contextlib.ExitStack) -> Processes:
     try:
         together.init_process_group('cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo', timeout=_PATIENCE)
     except (ValueError, RuntimeError) as error:
-        raise TrainingError(f'torchrun: the processes do not meet: {_reason(error)}') from error
+        raise TrainingError(f'torchrun: the processes do not meet: {first_line(error)}') from error
     cleanup.callback(together.destroy_process_group)
     return Processes(int(os.environ['WORLD_SIZE']), int(os.environ['RANK']), device)
 
@@ -108,10 +108,11 @@ def _losing_none() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise TrainingError(f'torchrun: what the processes exchange did not arrive ({_reason(error)}): one of them is '
-                            'gone, and its own last lines say why, or they cannot reach each other. Start all again '
-                            'with --resume') from error
+        raise TrainingError(f'torchrun: what the processes exchange did not arrive ({first_line(error)}): one of them '
+                            'is gone, and its own last lines say why, or they cannot reach each other. Start all '
+                            'again with --resume') from error
 
 
-def _reason(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what PyTorch says of an error, without the lines on where in its code."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

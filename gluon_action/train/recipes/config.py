@@ -19,7 +19,7 @@ FREE_ON_RESUME = frozenset({
     'resume', 'on_error', 'max_skip_share', 'overwrite', 'save_dir', 'logging_file', 'data_dir', 'val_data_dir', 'eval',
     'checkpoint_steps', 'resume_params', 'new_head', 'resume_states', 'use_pretrained', 'hashtag', 'pretrained_base',
     'weights_index', 'trust_first_use', 'checkpoint_minutes', 'schedule_rule', 'frame_tables', 'videos', 'val',
-    'recipe', 'from_recipe', 'patience', 'report', 'engine'})
+    'recipe', 'from_recipe', 'patience', 'report', 'engine', 'compile'})
 
 #: Name of the recipe of `fine_tuning`, and of the one that has GluonCV's values.
 FINETUNE, GLUONCV = 'finetune', 'gluoncv'
@@ -110,6 +110,8 @@ class TrainConfig(RecognizerOptions):
     sync_bn: bool = _devices(
         False, 'batch normalisation by the statistics of all processes of torchrun together, instead of by those of '
         'each; for --engine torch')
+    compile: bool = _devices(
+        False, 'let PyTorch compile the network, which takes minutes before the first step; for --engine torch')
     use_amp: bool = _devices(
         False, 'mixed precision: float16 on GPUs, bfloat16 on CPUs with AVX-512, with --engine torch on any')
 
@@ -330,6 +332,7 @@ def _start_rules(c: TrainConfig):
     yield (c.new_head and (c.resume_states or c.eval), '--new-head',
            'starts a new head, which leaves nothing to ' + ('score' if c.eval else 'resume with --resume-states'))
     yield (c.eval and c.train_params != 'all', '--train-params', '--eval trains nothing')
+    yield c.eval and c.compile, '--compile', '--eval trains nothing, and what trains is compiled'
     yield (c.resume and (c.resume_params or c.resume_states or c.resume_epoch), '--resume',
            'restores everything; leave out --resume-params, --resume-states and --resume-epoch')
     yield c.resume and c.overwrite, '--overwrite', 'contradicts --resume'

@@ -286,7 +286,8 @@ def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: b
         net, config.update_rule, {'wd': config.wd, **momentum}, loss=loss, contexts=contexts,
         rows_per_sample=config.num_segments, val_crops=config.num_crop, accumulate=config.accumulate,
         kvstore=data.store, clip_grad=config.clip_grad, clip_norm=config.clip_norm, amp=config.use_amp,
-        sync_bn=config.sync_bn, dtype=config.dtype, no_wd=config.no_wd, params=params, average=1 - 1 / reach,
+        sync_bn=config.sync_bn, compiles=config.compile, dtype=config.dtype, no_wd=config.no_wd, params=params,
+        average=1 - 1 / reach,
         teacher=build_teacher(prepared, net.num_classes, contexts) if config.teacher else None)
     return Loop(learner, schedule=schedule, seed=config.seed, mixup=mixup, averaged=bool(config.ema_epochs),
                 scores=LabelScores if data.multi_label else Scores)

@@ -272,3 +272,41 @@ def test_the_gluon_network_stays_what_it_was():
     before = net(mx.nd.ones((2, 3, 6, 6))).asnumpy()
     steps(learner(net), list(Batches().epoch(0))[:2])
     assert (net(mx.nd.ones((2, 3, 6, 6))).asnumpy() == before).all()
+
+
+def compiled_otherwise(change):
+    """Stands for PyTorch's compiler: calls the module as it is, and changes what it gives."""
+    return lambda module, **options: lambda x: change(module(x))
+
+
+def test_a_network_whose_compiled_gradients_are_the_same_is_compiled(monkeypatch, caplog):
+    calls = []
+    monkeypatch.setattr(torch, 'compile', compiled_otherwise(lambda logits: calls.append(0) or logits))
+    batches = list(Batches().epoch(0))[:3]
+    ours, plain = (learner(make_net(dropout=0.5), devices=2, compiles=compiles) for compiles in (True, False))
+    assert steps(ours, batches) == steps(plain, batches) and same(ours.parameters(), plain.parameters())
+    assert len(calls) == 2 * (len(batches) + 1) and not caplog.records  # once more for the first batch, on each device
+
+
+@pytest.mark.parametrize('change, said', [
+    (lambda logits: logits * 1.5, 'the loss is'),
+    (lambda logits: logits + 0.5 * (logits - logits.detach()), 'the gradients are 50 % off'),
+    (lambda logits: torch.zeros(2) @ torch.zeros(3), 'PyTorch cannot compile')])
+def test_a_network_that_is_compiled_wrongly_is_trained_without_and_says_so_once(change, said, monkeypatch, caplog):
+    monkeypatch.setattr(torch, 'compile', compiled_otherwise(change))
+    batches = list(Batches().epoch(0))[:3]
+    ours, plain = (learner(make_net(), compiles=compiles) for compiles in (True, False))
+    assert steps(ours, batches) == steps(plain, batches) and same(ours.parameters(), plain.parameters())
+    line, = caplog.messages
+    assert line.startswith('--compile: ') and said in line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_network_is_compiled(caplog):
+    """With its draws: dropout drops what it drops without."""
+    batches = list(Batches().epoch(0))[:3]
+    ours, plain = (learner(make_net(dropout=0.5), compiles=compiles) for compiles in (True, False))
+    assert np.allclose(steps(ours, batches), steps(plain, batches), rtol=1e-4)
+    assert not caplog.messages and ours._networks[0]._compiled
+    assert close(ours.parameters(), plain.parameters(), 1e-4)
