@@ -102,8 +102,8 @@ def _export(config: EstimatorConfig) -> Path:
     """Write the network as a bundle into a folder named by the time, and return it."""
     from ..deploy.bundle.what_is_exported import estimator_source
     from ..deploy.bundle.write import write_bundle
-    from ..train.recipes.clip_estimator.network import devices
-    source = estimator_source(config, devices(config))
+    from ..train.recipes.clip_estimator.network import computing
+    source = estimator_source(config, computing(config)[1])
     folder = Path(config.export_path or Path(config.model_dir, 'export')).expanduser() / str(int(time.time()))
     return write_bundle(source.net, folder, preprocess=source.preprocess, labels=source.labels, card=source.card,
                         notes=source.notes, origin=source.origin)

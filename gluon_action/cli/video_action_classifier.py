@@ -129,7 +129,7 @@ def run_from(args: argparse.Namespace) -> LightningRun:
 def main(args: argparse.Namespace) -> int:
     """Train, test the best epoch, export it, and say where it is."""
     config = config_from(args)
-    if args.gpus is None and _gpu_is_there():
+    if args.gpus is None and _gpu_is_there(args.engine):
         config = dataclasses.replace(config, num_gpus=1)
     engine.set_threads()
     from ..deploy.onnx.export import check_packages
@@ -182,9 +182,10 @@ def _find_rate(args: argparse.Namespace, config: TrainConfig) -> str:
     return conclusion(curve, '--learning_rate', folder)
 
 
-def _gpu_is_there() -> bool:
+def _gpu_is_there(name: str) -> bool:
+    from ..compute.engines import ENGINES
     try:
-        engine.check_gpus(1)
+        ENGINES[name](1).contexts()
     except DeviceError:
         return False
     return True

@@ -45,10 +45,13 @@ class Engine(abc.ABC):
         GPUs to use; 0 computes on the CPU.
     num_cpus : int
         Parts of the CPU that share a batch where there are no GPUs.
+    first_gpu : int
+        The number of the first of the GPUs.
     """
 
     num_gpus: int = 0
     num_cpus: int = 1
+    first_gpu: int = 0
 
     @property
     def num_devices(self) -> int:
@@ -118,7 +121,7 @@ class OnMXNet(Engine):
     def contexts(self, several=False):
         """Return the devices themselves, where the blocks of Gluon compute."""
         _refuse_torchrun('pass --engine torch, or start one process and give it --num-gpus')
-        return engine.contexts(self.num_gpus, self.num_cpus)
+        return engine.contexts(self.num_gpus, self.num_cpus, first_gpu=self.first_gpu)
 
     def has_others(self, kvstore):
         """Whether the store is over machines."""
@@ -173,7 +176,7 @@ class OnTorch(Engine):
     def contexts(self, several=False):
         """Return the CPU, where the blocks of Gluon lie that PyTorch takes its networks from."""
         if not several:
-            _refuse_torchrun('it is for training; start one process and give it --num-gpus')
+            _refuse_torchrun('only gluon-action train is started so; start one process and give it its GPUs')
         self._devices()
         return engine.contexts()
 
@@ -228,7 +231,7 @@ class OnTorch(Engine):
     def _devices(self) -> list:
         devices = _module('devices')
         if _processes() == 1:
-            return devices.devices(self.num_gpus, self.num_cpus)
+            return devices.devices(self.num_gpus and self.first_gpu + self.num_gpus, self.num_cpus)[self.first_gpu:]
         if self.num_devices > 1:
             flag = f'--num-gpus {self.num_gpus}' if self.num_gpus else f'--num-cpus {self.num_cpus}'
             raise UsageError(f'{flag}: each process of torchrun has one device; pass --num-gpus 1 for a GPU each, or '

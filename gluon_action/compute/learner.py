@@ -89,6 +89,8 @@ class Learner(abc.ABC):
         Rows of a batch's data that are one sample: segments.
     takes_pixels : bool
         Whether `gradients` takes batches of pixels too and scales them on the devices, as ``batch.scaling`` says.
+    num_devices : int
+        That share a batch.
     needs_samples : bool
         Whether every batch must have a sample here, since other processes wait for what it makes of them.
     """
@@ -97,6 +99,7 @@ class Learner(abc.ABC):
     names: list[str]
     accumulate: int
     rows_per_sample: int
+    num_devices: int
     takes_pixels: bool = False
     needs_samples: bool = False
 
@@ -127,6 +130,10 @@ class Learner(abc.ABC):
     @abc.abstractmethod
     def settle(self) -> None:
         """Let `net` hold what was learnt, where the engine keeps it elsewhere."""
+
+    @abc.abstractmethod
+    def adopt(self) -> None:
+        """Continue from the values that `net` holds now, in place of what was learnt; moving averages begin there."""
 
     @abc.abstractmethod
     def wait(self) -> None:

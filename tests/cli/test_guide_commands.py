@@ -12,6 +12,7 @@ import gluon_action  # noqa: F401  (before anything that imports MXNet)
 import mxnet as mx
 import numpy as np
 import pytest
+from by_engine import BY_ENGINE
 from checkpoint_names import slim
 from clips import newest, write_clips
 from epic import make_epic
@@ -113,7 +114,8 @@ def test_a_printed_command_takes_steps_of_its_rate_down_the_gradient(line, phase
 
 
 @pytest.mark.slow
-def test_the_three_commands_run_as_they_are_printed(kinetics, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('engine', BY_ENGINE)
+def test_the_three_commands_run_as_they_are_printed(engine, kinetics, tmp_path, monkeypatch, capsys):
     for day, count in (('20180419', 3), ('20180420', 2)):
         write_clips(tmp_path / 'data' / day, count, shape=(8, 32, 32, 3), classes=204, seed=count)
     given = clip_estimator.config_from
@@ -126,7 +128,7 @@ def test_the_three_commands_run_as_they_are_printed(kinetics, tmp_path, monkeypa
     states, looks = [], []
     for line in PRINTED:
         argv = as_printed(line, kinetics[0], tmp_path / 'runs', tmp_path / 'data')
-        assert run(clip_estimator.parse_i3d, clip_estimator.main, argv) == 0
+        assert run(clip_estimator.parse_i3d, clip_estimator.main, [*argv, *engine]) == 0
         states.append(newest(Path(argv[3]))[1])
         looks.append([json.loads(text) for text in (Path(argv[3]) / 'metrics.jsonl').read_text().splitlines()])
     heads = {name for name in states[0] if name.startswith('Logits.')}
@@ -167,7 +169,8 @@ EPIC_TEST = ('--video_path=data/val/P01/P01_11 --onnx=lightning_logs/version_0/c
 
 
 @pytest.mark.slow
-def test_the_two_commands_of_epic_kitchens_run_as_they_are_printed(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('engine', BY_ENGINE)
+def test_the_two_commands_of_epic_kitchens_run_as_they_are_printed(engine, tmp_path, monkeypatch, capsys):
     """Released weights of other videos are fine-tuned and the action in a video is named, on a smaller network."""
     small = {'model': 'timesformer_small_custom', 'input_size': 32}
     make_epic(tmp_path / 'data', num_train=7, num_val=4)
@@ -184,7 +187,7 @@ def test_the_two_commands_of_epic_kitchens_run_as_they_are_printed(tmp_path, mon
 
     monkeypatch.setattr(video_action_classifier, 'config_from', smaller)
     monkeypatch.chdir(tmp_path)
-    assert run(video_action_classifier.parse_args, video_action_classifier.main, EPIC_TRAIN.split()) == 0
+    assert run(video_action_classifier.parse_args, video_action_classifier.main, [*EPIC_TRAIN.split(), *engine]) == 0
     model, = (tmp_path / 'lightning_logs' / 'version_0' / 'checkpoints').glob('*.onnx')
     assert re.fullmatch(r'epoch=([01])-step=(13|27)\.onnx', model.name)
     video = next((tmp_path / 'data' / 'val').glob('*/*')).relative_to(tmp_path)

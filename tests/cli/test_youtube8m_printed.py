@@ -3,6 +3,7 @@ import json
 import logging
 
 import pytest
+from by_engine import BY_ENGINE
 from feature_runs import state_of
 from printed_commands import FURTHER, README, words_of
 
@@ -42,15 +43,16 @@ def run(records, tmp_path, monkeypatch, caplog):
     return one
 
 
-def test_they_run_in_a_row(run, tmp_path, caplog):
+@pytest.mark.parametrize('engine', BY_ENGINE)
+def test_they_run_in_a_row(engine, run, tmp_path, caplog):
     first, averaged = tmp_path / 'trained_models' / 'NetVLAD', tmp_path / 'trained_models' / 'NetVLAD_ema'
-    assert run(0, *SMALL) == []
+    assert run(0, *SMALL, *engine) == []
     assert run(1, *SMALL[:8]) == []
     assert '--base_learning_rate, --learning_rate_decay, --num_epochs: of another command, no effect here.' \
         in caplog.messages
     model = read_stored(first / 'inference_model').architecture
     assert (model.netvlad_cluster_size, model.video_level_classifier_model, model.sample_all) == (4, 'MoeModel', True)
-    warning, = run(2)
+    warning, = run(2, *engine)
     assert '--video_level_classifier_model LogisticModel (stored: MoeModel)' in warning
     assert '--loss_lambda: of another command, no effect here.' in caplog.messages
     state = state_of(averaged)
@@ -76,12 +78,13 @@ SMALLER = ['--num_classes', '10', '--max_frames', '8', '--lstm_cells', '4', '--n
 
 
 # The GRUs of the fourth are 1024 wide whatever is asked for.
+@pytest.mark.parametrize('engine', BY_ENGINE)
 @pytest.mark.parametrize('number', [pytest.param(number, marks=[pytest.mark.slow] * (number == 3))
                                     for number in range(FURTHER.count('python'))])
-def test_further_networks_are_trained(number, records, tmp_path, monkeypatch):
+def test_further_networks_are_trained(number, engine, records, tmp_path, monkeypatch):
     """Two of them end with an error in the original: a mixture of experts behind an LSTM, and gated GRUs."""
     monkeypatch.setattr(TagStyle, 'plot', lambda *_: None)
     monkeypatch.chdir(tmp_path)
     script, words = words_of(FURTHER, {'SAVEPATH': str(tmp_path), 'RECORDPAT': records})[number]
-    assert commands.main(['youtube8m', script, *words, *SMALLER]) == 0
+    assert commands.main(['youtube8m', script, *words, *SMALLER, *engine]) == 0
     assert len(list(tmp_path.glob('*/checkpoints/step-00000001'))) == 1

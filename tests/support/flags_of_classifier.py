@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from epic import make_epic
-from flags_world import changes, seen, traceback_row
+from flags_world import changes, other_engine, seen, traceback_row
 
 from gluon_action import engine, model_zoo
 from gluon_action.cli import video_action_classifier as command
@@ -228,6 +228,7 @@ CLASSIFIER_ROWS = {'video-action-classifier': {
     '--log_every_n_steps': changes(log, '--log_every_n_steps', '1'),
     '--default_root_dir': runs_are_in_its_lightning_logs,
     '--resume_from_checkpoint': a_run_goes_on,
+    '--engine': other_engine(lambda *a: made(*a).loop),
     '--gpus': gpus_that_are_not_there_are_an_error,
     '--precision': float32_is_all_there_is,
     '--accumulate_grad_batches': changes(learnt, '--accumulate_grad_batches', '2'),

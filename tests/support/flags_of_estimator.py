@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from clips import write_clips
 from events import events_of
-from flags_world import changes, dropped, refused, seen, stepped, traceback_row
+from flags_world import changes, dropped, each, other_engine, refused, seen, stepped, traceback_row
 
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
@@ -73,7 +73,7 @@ def config_of(world, *flags):
 # What the flags make.
 
 def network(world, *flags):
-    return networks.build_network(configured(world, *flags), networks.devices(configured(world, *flags)))
+    return networks.build_network(configured(world, *flags), networks.computing(configured(world, *flags))[1])
 
 
 def shapes(world, *flags):
@@ -82,8 +82,9 @@ def shapes(world, *flags):
 
 def loop(world, *flags, network='s3dg'):
     config = configured(world, *flags, network=network)
-    net = networks.build_network(config, networks.devices(config))
-    return networks.build_loop(config, net, networks.devices(config), networks.scoring_of(config, CLASSES))
+    computes, contexts = networks.computing(config)
+    net = networks.build_network(config, contexts)
+    return networks.build_loop(config, net, contexts, networks.scoring_of(config, CLASSES), computes)
 
 
 def stem_of_i3d(world, *flags):
@@ -219,7 +220,7 @@ def a_new_phase_is_begun(world, output, *flags):
 
 @seen('--num_gpus', '1')
 def a_gpu_that_is_not_there_is_said_to_be_missing(world, output, *flags):
-    refused(*flags, because='without CUDA', config=lambda world, *flags: networks.devices(configured(world, *flags)),
+    refused(*flags, because='without CUDA', config=lambda world, *flags: networks.computing(configured(world, *flags)),
             error=DeviceError)(world, output)
 
 
@@ -228,10 +229,10 @@ def the_card_is_asked_for(world, output, *flags):
     config = configured(world)
     for config.num_gpus, config.gpu_num, told in ((None, None, None), (None, 0, 'num_gpus 1'), (None, 2, 'num_gpus 3')):
         if told is None:
-            assert [str(device) for device in networks.devices(config)] == ['cpu(0)']
+            assert [str(device) for device in networks.computing(config)[1]] == ['cpu(0)']
             continue
         with pytest.raises(DeviceError, match=told):
-            networks.devices(config)
+            networks.computing(config)
 
 
 @seen('--num_data_workers', '1')
@@ -369,6 +370,8 @@ ESTIMATOR_ROWS = {'estimator': {
     '--metric_weights': changes(of_loop(lambda loop: loop.scores.counted), '--metric_weights', 'vehicle,2',
                                 to=np.array([False, True, True])),
     '--overwrite': results_are_replaced,
+    '--engine': each(other_engine(loop), refused(
+        '--engine', 'torch', '--mode', 'export', because='networks are exported by MXNet', config=configured)),
     '--num_gpus': a_gpu_that_is_not_there_is_said_to_be_missing,
     '--gpu_num': the_card_is_asked_for,
 }}

@@ -6,7 +6,7 @@ import shutil
 import mxnet as mx
 import numpy as np
 from feature_runs import CLASSES, FRAMES, records, state_of
-from flags_world import changes, each, refused, seen, traceback_row
+from flags_world import changes, each, other_engine, refused, seen, traceback_row
 
 from gluon_action import engine, options
 from gluon_action.cli.command import run
@@ -206,7 +206,7 @@ def a_run_starts_from_it(world, output, flag, _):
 def so_many_are_looked_for(world, output, *flags):
     asked, contexts = [], engine.contexts
 
-    def count(number=0):
+    def count(number=0, *_, **others):
         asked.append(number)
         return contexts()
     engine.contexts = count
@@ -336,6 +336,7 @@ FEATURE_TRAINING_ROWS = {
     '--clip_gradient_norm': changes(learnt, '--clip_gradient_norm', '0.5',
                                     given=('--optimizer', 'GradientDescentOptimizer')),
     '--regularization_penalty': changes(of_loop(lambda made: made.learner.penalty()), '--regularization_penalty', '2'),
+    '--engine': other_engine(loop),
     '--num_gpu': so_many_are_looked_for,
     '--seed': changes(learnt, '--seed', '1'),
     '--ema_source': a_run_starts_from_it,

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flags_world import (
     NAME,
-    NO_PYTORCH,
     RESNET,
     TEACHER,
     added_up_by,
@@ -40,6 +39,7 @@ from flags_world import (
     moved_norms,
     named_otherwise,
     opened_by,
+    other_engine,
     processes,
     ran,
     rates,
@@ -56,7 +56,6 @@ from flags_world import (
     updates,
     val_paths,
     validated_clip,
-    without_pytorch,
 )
 from forking import Copy
 
@@ -194,15 +193,6 @@ def batches_are_gathered_and_an_epoch_has_fewer_updates(world, output, *flags):
 def gpus_that_are_not_there_are_an_error(world, output, *flags):
     with pytest.raises(DeviceError, match='--num-gpus 99'):
         fresh(world, *flags)
-
-
-@seen('--engine', 'torch')
-def the_other_engine_trains(world, output, *flags):
-    with without_pytorch(), pytest.raises(UsageError, match=NO_PYTORCH):
-        fresh(world, *flags)
-    assert type(recipe(world).loop.learner).__name__ == 'GluonLearner'
-    if importlib.util.find_spec('torch'):
-        assert type(fresh(world, *flags).loop.learner).__name__ == 'TorchLearner'
 
 
 @seen('--compile')
@@ -580,7 +570,7 @@ TRAIN_ROWS = {
     '--freeze-bn': changes(lambda *a: (learning(*a), moved_norms(*a)), '--freeze-bn', to=([], [])),
     '--bn-momentum': statistics_follow_as_fast_as_is_said,
     # devices
-    '--engine': the_other_engine_trains,
+    '--engine': other_engine(lambda *a: fresh(*a).loop),
     '--num-gpus': gpus_that_are_not_there_are_an_error,
     '--num-cpus': batches_are_split_over_cpus,
     '--kvstore': changes(added_up_by, '--kvstore', 'local', given=('--num-cpus', '2'), to='local'),

@@ -1,6 +1,7 @@
 """What flags are tried on: data, lists, weights, a tiny network; and the kinds of rows that tell what a flag does."""
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -352,6 +353,19 @@ def without_pytorch():
 
 
 NO_PYTORCH = r'--engine torch: PyTorch is not installed; pip install "gluon_action\[torch\]"'
+
+
+def other_engine(look):
+    """``--engine torch`` gives the loop that `look` makes a learner of PyTorch, or says how to install that."""
+    @seen('--engine', 'torch')
+    def row(world, output, *flags):
+        with without_pytorch(), pytest.raises(UsageError, match=NO_PYTORCH):
+            look(world, *flags)
+        kinds = [type(look(world, *given).learner).__name__
+                 for given in ((), flags if importlib.util.find_spec('torch') else ())]
+        assert kinds[0] == 'GluonLearner' and kinds[1] in ('TorchLearner', kinds[0])
+        assert importlib.util.find_spec('torch') is None or kinds[1] == 'TorchLearner'
+    return row
 
 
 # Kinds of rows. Each is called with the world and pytest's capture of output.

@@ -176,12 +176,12 @@ def test_a_bad_word_on_the_command_line_is_answered_with_those_that_are_allowed(
 
 def test_without_a_gpu_the_cpu_computes_unless_gpus_were_asked_for(small, caplog):
     with caplog.at_level(logging.INFO):
-        assert [str(device) for device in networks.devices(small(''))] == ['cpu(0)']
+        assert [str(device) for device in networks.computing(small(''))[1]] == ['cpu(0)']
     assert 'Computing on the CPU, as there is no GPU that can be used (--num_gpus 1' in caplog.text
-    assert [str(device) for device in networks.devices(small('', num_gpus=0))] == ['cpu(0)']
+    assert [str(device) for device in networks.computing(small('', num_gpus=0))[1]] == ['cpu(0)']
     for asked in ({'num_gpus': 1}, {'gpu_num': 0}):
         with pytest.raises(DeviceError, match='--num_gpus'):
-            networks.devices(small('', **asked))
+            networks.computing(small('', **asked))
 
 
 def test_scores_of_one_label_a_clip_count_what_was_expected():

@@ -148,6 +148,22 @@ def test_a_dry_run_says_on_what(flags, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('tsn', ['', '--num-segments 3 --use-tsn '])
+def test_the_commands_of_gluoncvs_tutorial_are_tried_as_they_are_printed(tsn, demo_appearance, capsys):
+    """Where there are no GPUs a dry run takes as many parts of the CPU; videos, weights and batches are others.
+
+    So is the network: eight of the printed one, VGG16, with their gradients would fill 9 GB.
+    """
+    line = (f'--model resnet18_v1b_ucf101 --num-classes 101 --num-gpus 8 {tsn}--lr-mode step --lr 0.001 --lr-decay 0.1 '
+            '--lr-decay-epoch 30,60,80 --num-epochs 80')
+    assert here(line.split(), TORCH, '--dataset', 'custom', '--data-dir', demo_appearance.video_dir, '--train-list',
+                demo_appearance.train_list, '--val-list', demo_appearance.val_list, '--no-pretrained-base',
+                '--batch-size', 1, '-j', 0, '--dry-run') == 0
+    said = capsys.readouterr().out
+    assert f'first batch: frames ({24 if tsn else 8}, 3, 224, 224)' in said and said.count('cpu') >= 8
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize('dataset, recipe', [
     ('demo_appearance', FRAMES), ('demo_motion', {**CLIPS, 'model': 'i3d_rgb_custom'})], ids=['tsn', 'i3d'])

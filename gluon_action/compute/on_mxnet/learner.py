@@ -104,6 +104,7 @@ class GluonLearner(Learner):
                  l1: float = 0, l2: Mapping[str, float] | None = None, clip_each: float = 0, sum_devices: bool = False,
                  average: float = 0, teacher: mx.gluon.HybridBlock | None = None, stored_teacher: bool = False):
         self.net, self.teacher, self.loss, self.contexts = net, teacher, loss, list(contexts)
+        self.num_devices = len(self.contexts)
         self.rows_per_sample, self.val_crops, self.accumulate = rows_per_sample, val_crops, accumulate
         self.clip_norm, self.clip_each, self.l1, self.amp, self.dtype = clip_norm, clip_each, l1, amp, dtype
         self.sum_devices, self.stored_teacher = sum_devices, stored_teacher
@@ -169,6 +170,11 @@ class GluonLearner(Learner):
 
     def settle(self):
         """Do nothing: the network is what learns."""
+
+    def adopt(self):
+        """Begin the averages anew: the network is what learns."""
+        if self.averages is not None:
+            self.averages.reset()
 
     def wait(self):
         """Wait for MXNet's engine."""

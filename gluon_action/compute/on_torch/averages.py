@@ -40,6 +40,11 @@ class MovingAverages:
         self._averages = {key: value.detach().clone() for key, value in values[0].items()}
 
     @torch.no_grad()
+    def reset(self) -> None:
+        """Begin anew: the averages are the values of now."""
+        put(self._averages, self.values[0])
+
+    @torch.no_grad()
     def update(self) -> None:
         """Move every average towards the value of now. Does not wait for the device."""
         # By the difference: decay and 1 - decay as float32 do not add up to 1.

@@ -89,6 +89,7 @@ class TorchLearner(Learner):
                  compiles: bool = False):
         check_limits(clip_grad=clip_grad, clip_norm=clip_norm, clip_each=clip_each)
         self.net, self.teacher, self.loss, self.devices, self.amp = net, teacher, loss, list(devices), amp
+        self.num_devices = len(self.devices)
         self.rows_per_sample, self.val_crops, self.accumulate = rows_per_sample, val_crops, accumulate
         self.clip_norm, self.clip_each, self.sum_devices = clip_norm, clip_each, sum_devices
         self.stored_teacher = stored_teacher
@@ -179,6 +180,14 @@ class TorchLearner(Learner):
         values = self._networks[0].arrays()
         for name, param in unique_parameters(self.net).items():
             restore_parameter(name, param, values[name])
+
+    def adopt(self):
+        """Take the Gluon network's values of now."""
+        values = {name: param.list_data()[0].asnumpy() for name, param in unique_parameters(self.net).items()}
+        for network in self._networks:
+            network.load(values)
+        if self.averages is not None:
+            self.averages.reset()
 
     def wait(self):
         """Wait for the devices."""

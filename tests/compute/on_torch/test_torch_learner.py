@@ -308,5 +308,7 @@ def test_a_network_is_compiled(caplog):
     batches = list(Batches().epoch(0))[:3]
     ours, plain = (learner(make_net(dropout=0.5), compiles=compiles) for compiles in (True, False))
     assert np.allclose(steps(ours, batches), steps(plain, batches), rtol=1e-4)
-    assert not caplog.messages and ours._networks[0]._compiled
+    # PyTorch's compiler has a log of its own.
+    assert not [record for record in caplog.records if record.name.startswith('gluon_action')]
+    assert ours._networks[0]._compiled
     assert close(ours.parameters(), plain.parameters(), 1e-4)

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from ....compute.engines import ENGINES
 from ....errors import UsageError
-from ....options import option, options_of, yes_or_no
+from ....evaluate.options.recognizer_options import RecognizerOptions
+from ....options import changed, option, options_of, yes_or_no
 
 NETWORKS = ('i3d', 's3dg')
 MODES = {'i3d': ('train', 'eval', 'train_and_eval', 'predict', 'export'),
@@ -26,7 +28,7 @@ FREE_TO_CHANGE = frozenset({
     'mode', 'model_dir', 'checkpoint_path', 'export_path', 'train_subset_dir_path', 'eval_subset_dir_path',
     'predict_subset_dir_path', 'prefetch_size', 'tfrecord_size', 'monitor_steps', 'train_steps', 'gpu_num',
     'variables_to_warm_start', 'warm_start', 'add_image_summaries', 'num_data_workers', 'overwrite', 'restart',
-    'save_minutes'})
+    'save_minutes', 'engine'})
 
 #: Choices that decide what network the parameters of a run fit, the classes of its head aside.
 OF_THE_NETWORK = ('network', 'channels', 'min_depth', 'depth_multiplier')
@@ -128,6 +130,9 @@ class EstimatorConfig:
         'by default', metavar='CLASSES')
     overwrite: bool = _results(False, 'replace eval.json or the predictions of before', common=True)
 
+    engine: str = changed(
+        RecognizerOptions, 'engine', group='devices', help='what computes; export and what was exported are always '
+        "MXNet's")
     num_gpus: int | None = _devices(
         None, 'GPUs; 0 computes on the CPU. By default 1 where there is one that can be used', least=0, common=True)
     gpu_num: int | None = _devices(None, 'which GPU, by default 0', least=0)
@@ -196,7 +201,7 @@ def check_config(config: EstimatorConfig) -> None:
 
 def _name_rules(c: EstimatorConfig) -> Iterator[tuple]:
     for flag, allowed in (('network', NETWORKS), ('mode', MODES.get(c.network, ())), ('optimizer', OPTIMIZERS),
-                          ('label_mode', LABEL_MODES)):
+                          ('label_mode', LABEL_MODES), ('engine', ENGINES)):
         yield (getattr(c, flag) not in allowed, flag, f'{getattr(c, flag)!r} is not one of {", ".join(allowed)}')
     yield not c.model_dir, 'model_dir', 'needs the folder of the run'
     for flag in OF_S3DG if c.network == 'i3d' else ():
@@ -229,6 +234,8 @@ def _mode_rules(c: EstimatorConfig) -> Iterator[tuple]:
     yield c.restart and not c.trains, 'restart', f'is about training, got --mode {c.mode}'
     yield (c.overwrite and c.mode not in ('eval', 'predict'), 'overwrite',
            'replaces the results of --mode eval and predict; a run that trains is resumed, and --restart puts it aside')
+    yield (c.engine != 'mxnet' and c.mode.startswith('export'), 'engine', 'networks are exported by MXNet, whatever '
+           'trained them; leave it out')
     yield (c.num_gpus == 0 and c.gpu_num is not None, 'gpu_num', '--num_gpus 0 computes on the CPU')
     yield ((c.num_gpus or 1) > 1 and bool(c.gpu_num), 'gpu_num',
            f'picks one card, and --num_gpus {c.num_gpus} takes the first {c.num_gpus}')

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from .... import __version__
+from ....compute.engines import Engine
 from ....compute.on_mxnet.parameters import kept_statistics
-from ....compute.on_mxnet.scorer import GluonScorer
 from ....data.loading.loader import VideoLoader
 from ....errors import UsageError
 from ....evaluate.interrupted import KeptClips
@@ -37,7 +37,7 @@ from ...run.warm_start import WarmStart
 from .config import FREE_TO_CHANGE, EstimatorConfig, check_config
 from .data import open_loader
 from .defaults import as_stored
-from .network import MODELS, build_loop, build_network, devices, scoring_of, start_network, trained_network
+from .network import MODELS, build_loop, build_network, computing, scoring_of, start_network, trained_network
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ class EstimatorRecipe(Recipe):
 
     def devices(self):
         """Return the GPUs, or the CPU."""
-        return devices(self.config)
+        self.engine, contexts = computing(self.config)
+        return contexts
 
     def open_folder(self, cleanup):
         """Return `model_dir`, which is this run's from now on. A run that is resumed keeps its `restart`."""
@@ -123,14 +124,16 @@ class EstimatorRecipe(Recipe):
     def build_loop(self, data, contexts, *, restored=False):
         """Return the loop."""
         scoring = scoring_of(self.config, data.classes)
-        return build_loop(self.config, build_network(self.config, contexts), contexts, scoring)
+        return build_loop(self.config, build_network(self.config, contexts), contexts, scoring, self.engine)
 
     def start(self, loop, data, folder):
         """Take over --checkpoint_path, or the phase that was put aside last."""
         source = self.config.checkpoint_path
         if source is None and self.config.restart:
             source = folder.last_phase()
-        return start_network(self.config, loop.learner.net, source)
+        found = start_network(self.config, loop.learner.net, source)
+        loop.learner.adopt()
+        return found
 
     def about_list(self, name, dataset):
         """Return where the records are."""
@@ -149,7 +152,7 @@ class EstimatorRecipe(Recipe):
         lists = of_lists(data.train.dataset, data.val.dataset if data.val is not None else None, _CURES)
         return [records,
                 Cautions(records, _CURES, lists=lists, statistics=kept_statistics(loop.learner.net),
-                         samples=max(1, config.batch_size // len(loop.learner.contexts)),
+                         samples=max(1, config.batch_size // loop.learner.num_devices),
                          guessing=math.log(2 if config.multi_label else config.num_classes)),
                 Summaries(records.events, every=config.monitor_steps, images=16 if config.add_image_summaries else 0),
                 SaveParameters(folder.path, 'clips', self.card.name, frequency=0,
@@ -189,14 +192,14 @@ def evaluate(config: EstimatorConfig, given: Collection[str] | None = None) -> d
     """
     config = as_stored(config, given)
     check_config(config)
-    contexts = devices(config)
+    computes, contexts = computing(config)
     folder = open_folder(config)
     folder.reserve(EVALUATION, overwrite=config.overwrite)
     with open_loader(config, 'eval') as loader:
         classes = loader.dataset.classes
         net, loaded = trained_network(config, contexts)
-        loop = build_loop(config, net, contexts, scoring_of(config, classes))
-        unfinished, clips = _kept_clips(config, loader, contexts, loaded)
+        loop = build_loop(config, net, contexts, scoring_of(config, classes), computes)
+        unfinished, clips = _kept_clips(config, loader, computes, contexts, loaded)
         keep = _KeepScores(clips)
         scores = loop.scores(len(loader))
         scores.parts, scores.loss_sum, scores.count = list(clips.parts), clips.loss_sum, clips.clips
@@ -226,14 +229,14 @@ def predict(config: EstimatorConfig, given: Collection[str] | None = None) -> li
     """
     config = as_stored(config, given)
     check_config(config)
-    contexts = devices(config)
+    computes, contexts = computing(config)
     folder = open_folder(config)
     folder.reserve(*PREDICTIONS, overwrite=config.overwrite)
     with open_loader(config, 'predict') as loader:
         net, loaded = trained_network(config, contexts)
-        unfinished, clips = _kept_clips(config, loader, contexts, loaded)
+        unfinished, clips = _kept_clips(config, loader, computes, contexts, loaded)
         with kept(unfinished, 'clips'):
-            score_clips(net, loader, contexts, clips)
+            score_clips(net, loader, clips, computes, contexts)
         logits, labels = map(np.concatenate, zip(*clips.parts))
         protocol = _protocol(config, loader, len(logits))
         keys, classes = [sample.key for sample in loader.dataset.samples], loader.dataset.classes
@@ -243,16 +246,16 @@ def predict(config: EstimatorConfig, given: Collection[str] | None = None) -> li
     return written
 
 
-def score_clips(net: Recognizer, loader: VideoLoader, contexts: Sequence, clips: KeptClips) -> None:
+def score_clips(net: Recognizer, loader: VideoLoader, clips: KeptClips, computes: Engine, contexts: Sequence) -> None:
     """Add logits and labels of all batches of a loader to `clips`, which has the first ones perhaps already."""
     net.hybridize(static_alloc=True)
-    scorer = GluonScorer(net, contexts)
+    scorer = computes.scorer(net, contexts=contexts)
     batches = loader.epoch(0, clips.batches)
     for batch in tqdm(batches, total=len(loader), initial=clips.batches, unit='batch', disable=None, leave=False):
         clips.add([(scorer(batch.data)(), batch.label)])
 
 
-def _kept_clips(config: EstimatorConfig, loader: VideoLoader, contexts: Sequence,
+def _kept_clips(config: EstimatorConfig, loader: VideoLoader, computes: Engine, contexts: Sequence,
                 loaded: WarmStart) -> tuple[Unfinished, KeptClips]:
     """Return what an interrupted command left of this evaluation or prediction, in --model_dir.
 
@@ -263,7 +266,7 @@ def _kept_clips(config: EstimatorConfig, loader: VideoLoader, contexts: Sequence
     """
     decides = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_TO_CHANGE}
     job = {'options': decides, 'protocol': _protocol(config, loader, 0), 'weights': loaded.sha256,
-           'devices': list(map(str, contexts)), 'version': __version__}
+           'devices': [config.engine, computes.num_devices, *map(str, contexts)], 'version': __version__}
     results = {'eval': EVALUATION, 'predict': PREDICTIONS[1]}[config.mode]
     unfinished = take_up(
         Path(config.model_dir).expanduser() / f'{results.removesuffix(".json")}.unfinished', job,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .... import engine
+from ....compute.engines import ENGINES, Engine, OnMXNet
 from ....compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from ....compute.on_mxnet.learner import GluonLearner
 from ....compute.on_mxnet.parameters import freeze_statistics, trainable
 from ....errors import DeviceError, UsageError
 from ....evaluate.scores.clip_scores import ClipScoring
@@ -26,24 +26,28 @@ log = logging.getLogger(__name__)
 MODELS = {('i3d', 3): 'i3d_rgb_custom', ('i3d', 2): 'i3d_flow_custom', ('s3dg', 3): 's3dg_custom'}
 
 
-def devices(config: EstimatorConfig) -> list:
-    """Return the devices to compute on: the GPUs that were asked for, else one where there is one, else the CPU.
+def computing(config: EstimatorConfig) -> tuple[Engine, list]:
+    """Return the engine on its devices, and MXNet's contexts for the network.
+
+    The devices are the GPUs that were asked for, else one where there is one, else the CPU.
 
     Raises
     ------
     DeviceError
         When GPUs were asked for and cannot be used.
     """
+    kind, cpu = ENGINES[config.engine], ENGINES[config.engine]()
     if config.num_gpus == 0:
-        return engine.contexts()
+        return cpu, cpu.contexts()
     try:
-        return engine.contexts(config.num_gpus or 1, first_gpu=config.gpu_num or 0)
+        asked = kind(config.num_gpus or 1, first_gpu=config.gpu_num or 0)
+        return asked, asked.contexts()
     except DeviceError as error:
         cause = error.told().replace('--num-gpus', '--num_gpus')
         if config.num_gpus is not None or config.gpu_num is not None:
             raise DeviceError(cause) from error
         log.info('Computing on the CPU, as there is no GPU that can be used (%s).', cause.split(';')[0])
-        return engine.contexts()
+        return cpu, cpu.contexts()
 
 
 def build_network(config: EstimatorConfig, contexts: Sequence) -> Recognizer:
@@ -91,8 +95,9 @@ def trained_network(config: EstimatorConfig, contexts: Sequence) -> tuple[Recogn
     return net, loaded
 
 
-def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence, scoring: ClipScoring) -> Loop:
-    """Return the loop over `net`, in which everything that is not trained is frozen."""
+def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence, scoring: ClipScoring,
+               computes: Engine | None = None) -> Loop:
+    """Return the loop over `net`, in which everything that is not trained is frozen; MXNet's by default."""
     part = config.part('variables_to_train')
     params = trainable(net, part, update_statistics=config.update_batch_norm)
     if part != 'all' and not config.update_batch_norm:
@@ -100,8 +105,9 @@ def build_loop(config: EstimatorConfig, net: Recognizer, contexts: Sequence, sco
     net.hybridize(static_alloc=True)
     loss = SigmoidCrossEntropy() if config.multi_label else SoftmaxCrossEntropy()
     momentum = config.momentum if config.optimizer == 'momentum' else 0.
-    learner = GluonLearner(net, 'sgd', {'momentum': momentum, 'wd': config.weight_decay}, loss=loss, contexts=contexts,
-                           params=params, no_wd=True, l1=config.weight_decay)
+    learner = (computes or OnMXNet()).learner(
+        net, 'sgd', {'momentum': momentum, 'wd': config.weight_decay}, loss=loss, contexts=contexts, params=params,
+        no_wd=True, l1=config.weight_decay)
     return Loop(learner, schedule=lambda update: config.learning_rate, seed=config.seed, scores=scoring,
                 advice='a lower --learning_rate')
 

@@ -139,6 +139,7 @@ class ClassifierRecipe(RecognizerRecipe):
         record = next(record for record in reversed(result.history) if record['best'])
         result.best = best_path(folder.path, record)
         assign(loop.learner.net, read_parameters(result.best), result.best)
+        loop.learner.adopt()
         found = loop.validate(data.val)
         result.scores = {'test_acc': found['top1'], 'test_loss': found['loss'], 'epoch': record['epoch'],
                          'step': record['update'] - 1, 'count': found['count'], 'expected': found['expected']}
@@ -221,4 +222,5 @@ def start_from(loop: Loop, checkpoint: str) -> None:
     except WeightsError:
         taken = load_any(net, path, ignore_head=True)  # raises unless it is the head alone
         log.info('The head of %s is for other classes: a new one starts at random.', path)
+    loop.learner.adopt()
     log.info('%s', taken.table())

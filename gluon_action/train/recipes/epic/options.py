@@ -83,6 +83,7 @@ class ClassifierOptions:
     resume_from_checkpoint: str = _trainer(
         '', 'resume a run, in its folder: lightning_logs/version_N, or one of its checkpoints/step-...',
         metavar='version_N', common=True)
+    engine: str = changed(TrainConfig, 'engine', help='what computes', group="of Lightning's Trainer")
     gpus: int | None = _trainer(
         None, 'GPUs; 0 computes on the CPU. By default one where there is one that can be used', least=0, common=True)
     precision: str = _trainer('32', 'bits of a number; others are refused', metavar='32')
@@ -122,4 +123,5 @@ class ClassifierOptions:
             lr=self.learning_rate, lr_mode='constant',
             wd=DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay,
             batch_size=self.batch_size, num_epochs=self.max_epochs, accumulate=self.accumulate_grad_batches, **limit,
-            num_gpus=self.gpus or 0, seed=self.seed, log_interval=self.log_every_n_steps)
+            engine=self.engine, num_gpus=self.gpus or 0,
+            seed=self.seed, log_interval=self.log_every_n_steps)

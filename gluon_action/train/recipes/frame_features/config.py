@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ....compute.engines import ENGINES
 from ....errors import UsageError
 from ....evaluate.options.frame_features_config import FeatureEvaluation
+from ....evaluate.options.recognizer_options import RecognizerOptions
 from ....feature_architecture import Architecture
 from ....options import SWITCH, changed, option, options_of
 
@@ -26,7 +28,8 @@ HALFLIFE = 3000.
 SCHEDULED = ('base_learning_rate', 'learning_rate_decay', 'learning_rate_decay_examples', 'batch_size', 'num_epochs',
              'max_steps', 'regularization_penalty', 'clip_gradient_norm', 'loss_lambda')
 FREE_TO_CHANGE = frozenset({
-    *SCHEDULED, 'train_dir', 'train_data_pattern', 'num_readers', 'num_gpu', 'start_new_model', 'strict_flags',
+    *SCHEDULED, 'train_dir', 'train_data_pattern', 'num_readers', 'num_gpu', 'engine', 'start_new_model',
+    'strict_flags',
     'save_minutes', 'keep_checkpoints', 'on_error', 'max_skip_share', 'incl_val', 'predictions', 'towers',
     'done_steps', 'done_epochs'})
 
@@ -82,6 +85,9 @@ class FeatureTraining(Architecture):
     regularization_penalty: float = _training(1., 'factor of all L2 terms', least=0)
     loss_lambda: float = _training(
         0.5, "weight of the teacher's predictions, the labels' is the rest of 1", least=0, common=True)
+    engine: str = changed(
+        RecognizerOptions, 'engine', group='training', help='what computes the training; evaluation and inference are '
+        "always MXNet's")
     num_gpu: int = _training(1, 'GPUs at most; where there are none, the CPU computes', least=0, common=True)
     seed: int = _training(0, 'decides every random choice of the run', least=0)
 
@@ -147,6 +153,7 @@ def _rules(c: FeatureTraining) -> Iterator[tuple]:
     for flag in options_of(FeatureTraining):
         value = getattr(c, flag)
         yield isinstance(value, float) and not math.isfinite(value), flag, f'must be a finite number, got {value}'
+    yield c.engine not in ENGINES, 'engine', f'must be one of {", ".join(ENGINES)}, got {c.engine!r}'
     yield not c.train_dir, 'train_dir', 'needs the folder of the run'
     yield not c.train_data_pattern, 'train_data_pattern', 'needs the TFRecords to train on'
     yield (c.incl_val and 'train' not in c.train_data_pattern, 'incl_val',

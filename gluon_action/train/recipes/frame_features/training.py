@@ -29,7 +29,7 @@ from ...run.history.log import RunLog
 from ...run.history.summaries import Summaries
 from ...run.run import Recipe, RunData, TrainResult, existing, run, tensorboard_line
 from .config import FREE_TO_CHANGE, SCHEDULED, FeatureTraining, check_config
-from .learning import build_loop, devices
+from .learning import build_loop, computing
 from .log import DrawHistory, NoteTorn, TagStyle, unsettled
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ _MESSAGES = FolderMessages(
     start_hint='{path} holds no checkpoint yet: the same command starts again.',
     unreadable_video='Where few records are like this, --on_error skip leaves them out.', overwrite='--start_new_model')
 #: What a run that is resumed does not take over from before.
-_OF_THE_COMMAND = frozenset({'train_dir', 'start_new_model', 'strict_flags', 'num_gpu'})
+_OF_THE_COMMAND = frozenset({'train_dir', 'start_new_model', 'strict_flags', 'num_gpu', 'engine'})
 _ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
@@ -109,8 +109,8 @@ class FeatureRecipe(Recipe):
         number = config.num_gpu
         if 'num_gpu' not in self.given and not config.start_new_model:
             number = _num_gpu_before(Path(config.train_dir).expanduser(), number)
-        contexts = devices(number)
-        self.config = dataclasses.replace(config, num_gpu=number, towers=len(contexts))
+        self.engine, contexts = computing(config.engine, number)
+        self.config = dataclasses.replace(config, num_gpu=number, towers=self.engine.num_devices)
         return contexts
 
     def open_folder(self, cleanup):
@@ -158,15 +158,15 @@ class FeatureRecipe(Recipe):
         """Return the loop."""
         config = self.config
         ahead = config.done_epochs * len(data.train.dataset) - config.done_steps * config.step_size if data else 0
-        return build_loop(config, contexts, ahead)
+        return build_loop(config, contexts, ahead, self.engine)
 
     def start(self, loop, data, folder):
         """Take over the values of --ema_source, which are also the first averages."""
         if self._source is None:
             return 'random values'
         source, self._source = self._source, None
-        assign(loop.learner.net, dict(source.members[0].parameters()), source.prefix, ctx=loop.learner.contexts)
-        loop.learner.averages.reset()
+        assign(loop.learner.net, dict(source.members[0].parameters()), source.prefix)
+        loop.learner.adopt()
         return f'{source.prefix} ({source.sha256})'
 
     def saved_with_state(self, data):
