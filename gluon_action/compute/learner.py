@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,24 @@ class LearnerState:
         if differing:
             raise CheckpointError(f'the checkpoint is of another network: {len(differing)} parameters are in one of '
                                   f'the two only, {differing[0]} among them')
+
+
+def taught(stored: bool, y: Any, label: np.ndarray, teach: Callable[[], Any] | None) -> tuple[Any, np.ndarray, tuple]:
+    """Return the labels on the device and here, and what a teacher says in a tuple, which is empty without one.
+
+    Parameters
+    ----------
+    stored : bool
+        Whether labels are (N, 2 K): what a teacher has said is behind them.
+    y, label
+        The labels on the device, and here.
+    teach : callable, optional
+        Asks a teacher.
+    """
+    if stored:
+        classes = label.shape[1] // 2
+        return y[:, :classes], label[:, :classes], (y[:, classes:],)
+    return y, label, () if teach is None else (teach(),)
 
 
 class Learner(abc.ABC):

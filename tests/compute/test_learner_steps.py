@@ -6,7 +6,7 @@ from loops import Batch, contexts_of
 
 from gluon_action.compute.losses import ProbabilityCrossEntropy
 from gluon_action.compute.on_mxnet import averages
-from gluon_action.compute.on_mxnet.averages import MovingAverages
+from gluon_action.compute.on_mxnet.averages import GluonAverages
 from gluon_action.compute.on_mxnet.learner import GluonLearner
 from gluon_action.compute.on_mxnet.trainer import sums_of_squares
 from gluon_action.errors import CheckpointError, UsageError
@@ -184,7 +184,7 @@ def test_averages_begin_anew_where_the_values_do():
 @pytest.mark.parametrize('decay', [-0.1, 1, float('nan')])
 def test_a_decay_that_cannot_be_is_refused(decay):
     with pytest.raises(UsageError, match='must be in 0..1'):
-        MovingAverages({}, decay)
+        GluonAverages({}, decay)
 
 
 def test_a_negative_limit_is_refused():

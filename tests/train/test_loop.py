@@ -19,7 +19,7 @@ from mxnet.contrib import amp as mixed_precision
 
 from gluon_action import engine
 from gluon_action.compute.losses import SigmoidCrossEntropy, SoftmaxCrossEntropy
-from gluon_action.compute.on_mxnet.trainer import choose_parameters
+from gluon_action.compute.trained import choose_parameters
 from gluon_action.errors import CheckpointError, OutputError, TrainingError, UsageError
 from gluon_action.train.hook import Hook
 from gluon_action.train.hooks import SaveCheckpoints, SaveParameters, share

@@ -12,17 +12,17 @@ from mxnet import autograd
 from mxnet.contrib import amp as mixed_precision
 
 from ...data.loading.shards import shard_bounds
-from ..learner import Learner, LearnerState, Shard
+from ..learner import Learner, LearnerState, Shard, taught
 from ..losses import count_correct
 from ..optimizers import check_limits
+from ..trained import choose_parameters
 from .activations import endpoints_of, outputs_of
-from .averages import MovingAverages
+from .averages import GluonAverages
 from .optimizer_state import restore_trainer_state, trainer_state
 from .parameters import arrays_of, restore_parameter, unique_parameters
 from .trainer import (
     add_l1,
     add_l2,
-    choose_parameters,
     make_trainer,
     set_precision,
     start_store,
@@ -78,7 +78,7 @@ class GluonLearner(Learner):
         Add up the devices' mean gradients, L2 terms included, instead of averaging over all samples: a step on two
         devices is twice as long. TensorFlow's towers are often written so.
     average : float
-        Share of their moving averages that updates keep, see `MovingAverages`; 0 for no averages.
+        Share of their moving averages that updates keep, see `GluonAverages`; 0 for no averages.
     teacher : mxnet.gluon.HybridBlock, optional
         Network to distil from, initialised on `contexts`.
     stored_teacher : bool
@@ -87,7 +87,7 @@ class GluonLearner(Learner):
     Attributes
     ----------
     trainer : mxnet.gluon.Trainer
-    averages : MovingAverages or None
+    averages : GluonAverages or None
 
     Raises
     ------
@@ -118,7 +118,7 @@ class GluonLearner(Learner):
             trained.values(), optimizer, optimizer_params, kvstore=kvstore, clip_grad=clip_grad,
             clip_norm=clip_norm, dtype=dtype, no_wd=no_wd)
         self._l2 = [float((l2 or {}).get(name, 0)) for name in self.names]
-        self.averages = MovingAverages(self._params, average) if average else None
+        self.averages = GluonAverages(self._params, average) if average else None
         if amp:
             mixed_precision.init_trainer(self.trainer)
         self._busy: set[mx.Context] = set()
@@ -130,9 +130,9 @@ class GluonLearner(Learner):
         pieces = self._split(batch, self.rows_per_sample)
         with autograd.record():
             for x, y, label in pieces:
-                y, label, taught = self._taught(x, y, label)
+                y, label, said = taught(self.stored_teacher, y, label, self._asked(x))
                 logits, dense = self._logits(self.net, x), label.ndim == 2
-                losses.append(self.loss(mx.nd, logits, y, *taught, dense=dense))
+                losses.append(self.loss(mx.nd, logits, y, *said, dense=dense))
                 logits = logits.detach()
                 shards.append(_GluonShard(label, logits, losses[-1], count_correct(mx.nd, logits, y, dense=dense)))
                 self._busy.add(x.context)
@@ -190,11 +190,12 @@ class GluonLearner(Learner):
 
     def state(self):
         """Return a copy of parameters, optimizer and statistics."""
-        aside = self.averages.aside if self.averages is not None else {}
-        data = {name: aside.get(name) or param.list_data() for name, param in self._params.items()}
-        statistics = [{name: data[name][device].asnumpy() for name, param in self._params.items()
-                       if not param._differentiable} for device in range(1, len(self.contexts))]
-        params = {name: arrays[0].asnumpy() for name, arrays in data.items()}
+        data = (self.averages.aside if self.averages is not None else []) or [
+            {name: param.list_data()[device] for name, param in self._params.items()}
+            for device in range(len(self.contexts))]
+        statistics = [{name: arrays[name].asnumpy() for name, param in self._params.items()
+                       if not param._differentiable} for arrays in data[1:]]
+        params = {name: array.asnumpy() for name, array in data[0].items()}
         averages = {} if self.averages is None else self.averages.arrays()
         return LearnerState(params, *self.optimizer_state(), statistics, averages)
 
@@ -263,15 +264,12 @@ class GluonLearner(Learner):
         # Losses are logarithms of sums, for which float16 and bfloat16 have too few digits.
         return mx.nd.amp_cast(logits, dtype='float32') if self.amp or self.dtype == 'float16' else logits
 
-    def _taught(self, x, y, label) -> tuple:
-        """Return the labels on the device and here, and what a teacher says in a tuple, which is empty without one."""
-        if self.stored_teacher:
-            classes = label.shape[1] // 2
-            return y[:, :classes], label[:, :classes], (y[:, classes:],)
-        if self.teacher is None:
-            return y, label, ()
-        with autograd.pause(train_mode=False):
-            return y, label, (self._logits(self.teacher, x),)
+    def _asked(self, x) -> Callable | None:
+        """Return what asks the teacher, if there is one."""
+        def ask():
+            with autograd.pause(train_mode=False):
+                return self._logits(self.teacher, x)
+        return None if self.teacher is None else ask
 
     def _backward(self, losses) -> None:
         if self.amp:

@@ -1,17 +1,13 @@
 """A Gluon trainer's optimizer state as named arrays and plain numbers, without pickle."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mxnet as mx
 import numpy as np
 
-from ...errors import CheckpointError
-
-# Numbers that an optimizer changes as it goes, beside its update counts.
-_MOVING_NUMBERS = ('m_schedule',)
-_SCALER_NUMBERS = ('_loss_scale', '_next_loss_scale', '_unskipped')
+from ..optimizer_state import MOVING_NUMBERS, SCALER_NUMBERS, check_state, state_array
 
 
 def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -41,10 +37,10 @@ def trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str]) -> tuple[dict
     counts = optimizer._all_index_update_counts.get(trainer._contexts[0].device_id, {})
     numbers = {'optimizer': type(optimizer).__name__, 'num_update': optimizer.num_update,
                'counts': {names[index]: count for index, count in sorted(counts.items())},
-               'moving': {key: getattr(optimizer, key) for key in _MOVING_NUMBERS if hasattr(optimizer, key)}}
+               'moving': {key: getattr(optimizer, key) for key in MOVING_NUMBERS if hasattr(optimizer, key)}}
     scaler = getattr(trainer, '_amp_loss_scaler', None)
     if scaler is not None:
-        numbers['loss_scaler'] = {key: getattr(scaler, key) for key in _SCALER_NUMBERS}
+        numbers['loss_scaler'] = {key: getattr(scaler, key) for key in SCALER_NUMBERS}
     return arrays, numbers
 
 
@@ -78,69 +74,6 @@ def restore_trainer_state(trainer: mx.gluon.Trainer, names: Sequence[str], array
     scaler = getattr(trainer, '_amp_loss_scaler', None)
     for key, value in numbers.get('loss_scaler', {}).items() if scaler is not None else ():
         setattr(scaler, key, value)
-
-
-def check_state(arrays: Mapping[str, np.ndarray], numbers: Any, names: Sequence[str], optimizer: str) -> None:
-    """Refuse a state that is not of this optimizer and these parameters.
-
-    Parameters
-    ----------
-    arrays, numbers
-        What `trainer_state` returned, or claims to be it.
-    names : sequence of str
-        Of the parameters that are trained.
-    optimizer : str
-        What MXNet calls it.
-
-    Raises
-    ------
-    CheckpointError
-    """
-    _check_numbers(numbers)
-    if numbers['optimizer'] != optimizer:
-        raise CheckpointError(f'the optimizer state is of {numbers["optimizer"]}, this run uses {optimizer}; use the '
-                              'same, or start from the parameters alone')
-    unknown = sorted(({key.rsplit('#', 1)[0] for key in arrays} | set(numbers['counts'])) - set(names))
-    if unknown:
-        raise CheckpointError(f'the optimizer state holds {unknown[:3]}, which this run does not train; '
-                              f'resume with the arguments of the run that saved it')
-
-
-def state_array(arrays: Mapping[str, np.ndarray], name: str, place: str, shape: tuple[int, ...],
-                dtype: type) -> np.ndarray:
-    """Return what an optimizer remembers of the parameter `name` in one place of its state.
-
-    Raises
-    ------
-    CheckpointError
-        When it is not there, or of another shape or type.
-    """
-    saved = arrays.get(f'{name}#{place}')
-    if saved is None or saved.shape != shape or saved.dtype != dtype:
-        got = 'nothing' if saved is None else f'{saved.dtype} {saved.shape}'
-        raise CheckpointError(f'the optimizer state of {name} is {got}, this run needs {np.dtype(dtype)} {shape}; '
-                              'resume with the arguments of the run that saved it')
-    return saved
-
-
-def _check_numbers(numbers: Any) -> None:
-    """Refuse numbers that `trainer_state` never returns: they become attributes of the optimizer."""
-    scaler = numbers.get('loss_scaler', {}) if isinstance(numbers, dict) else None
-    if not (isinstance(numbers, dict) and isinstance(numbers.get('optimizer'), str)
-            and _is_count(numbers.get('num_update')) and isinstance(numbers.get('counts'), dict)
-            and all(map(_is_count, numbers['counts'].values())) and _are_known(numbers.get('moving'), _MOVING_NUMBERS)
-            and _are_known(scaler, _SCALER_NUMBERS)):
-        raise CheckpointError('the optimizer state is damaged: it says other things than its counts of updates; resume '
-                              'from another checkpoint, or start from the parameters alone')
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 62
-
-
-def _are_known(values: Any, names: Sequence[str]) -> bool:
-    return isinstance(values, dict) and all(
-        name in names and type(value) in (int, float) and -1e300 < value < 1e300 for name, value in values.items())
 
 
 def _leaves(state: Any, place: str = '0') -> Iterator[tuple[str, mx.nd.NDArray]]:

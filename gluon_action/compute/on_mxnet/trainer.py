@@ -1,11 +1,9 @@
-"""The Gluon trainer of a learner: which parameters learn, in what precision, and who adds up their gradients."""
+"""The Gluon trainer of a learner: in what precision parameters learn, and who adds up their gradients."""
 from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mxnet as mx
@@ -14,10 +12,10 @@ from mxnet.contrib import amp as mixed_precision
 from ... import engine
 from ...errors import UsageError
 from ..optimizers import OPTIMIZERS, check_limits
+from ..trained import multipliers_of
 
 KVSTORES = ('local', 'device', 'dist_sync', 'dist_sync_device')
 DTYPES = ('float32', 'float64', 'float16')
-_SPARED = re.compile('(beta|gamma|bias)$')
 _PIECE = 1 << 18
 
 
@@ -51,19 +49,6 @@ def make_trainer(params: Iterable[mx.gluon.Parameter], optimizer: str, optimizer
     # Gluon lets the optimizer ask the parameters, which are the user's and may be trained otherwise later.
     made.param_dict = {index: multipliers_of(param, no_wd) for index, param in made.param_dict.items()}
     return trainer, 1 if isinstance(store, str) else store.num_workers
-
-
-@dataclass(frozen=True)
-class Multipliers:
-    """Factors of learning rate and weight decay of one parameter."""
-
-    lr_mult: float
-    wd_mult: float
-
-
-def multipliers_of(param: mx.gluon.Parameter, no_wd: bool = False) -> Multipliers:
-    """Return the factors of a parameter; with `no_wd` beta, gamma and bias are spared the weight decay."""
-    return Multipliers(param.lr_mult, 0. if no_wd and _SPARED.search(param.name) else param.wd_mult)
 
 
 def open_store(kind: str | None) -> mx.kv.KVStore | str | None:
@@ -180,39 +165,6 @@ def start_store(trainer: mx.gluon.Trainer) -> None:
         trainer._init_params()
         mx.nd.waitall()
         trainer._kvstore._barrier()
-
-
-def choose_parameters(params: Mapping[str, mx.gluon.Parameter], chosen: Iterable[str] | None, *, accumulate: int,
-                      l1: float = 0, amp: bool = False) -> dict[str, mx.gluon.Parameter]:
-    """Return the parameters to train, by name, ready to gather the gradients of `accumulate` batches.
-
-    Parameters
-    ----------
-    params : mapping
-        All of the network's, from `unique_parameters`.
-    chosen : iterable of str, optional
-        Keys of those to train; all by default. Frozen ones (``grad_req='null'``) are left out in any case.
-    accumulate : int
-    l1, amp
-        As in `GluonLearner`; checked against each other.
-
-    Raises
-    ------
-    UsageError
-        When nothing is left to train, or a number is invalid.
-    """
-    if accumulate < 1:
-        raise UsageError(f'--accumulate must be 1 or more, got {accumulate}')
-    if l1 < 0 or l1 and amp:
-        raise UsageError('an L1 term cannot be negative' + ', and mixed precision scales the gradients that it would '
-                         'be added to' * amp + f', got {l1}')
-    wanted = set(params if chosen is None else chosen)
-    trained = {name: params[name] for name in sorted(params) if params[name].grad_req != 'null' and name in wanted}
-    if not trained:
-        raise UsageError('nothing to train: every parameter is frozen')
-    for param in trained.values():
-        param.grad_req = 'add' if accumulate > 1 else 'write'
-    return trained
 
 
 def set_precision(nets: Sequence[mx.gluon.HybridBlock], contexts: Sequence[mx.Context], dtype: str, amp: bool) -> None:

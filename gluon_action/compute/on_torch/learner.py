@@ -11,13 +11,13 @@ import torch
 
 from ...data.loading.shards import shard_bounds
 from ...errors import UsageError
-from ..learner import Learner, LearnerState, Shard
+from ..learner import Learner, LearnerState, Shard, taught
 from ..losses import count_correct
 from ..on_mxnet.activations import endpoints_of, outputs_on_cpu
 from ..on_mxnet.parameters import restore_parameter, unique_parameters
-from ..on_mxnet.trainer import choose_parameters, multipliers_of
 from ..optimizers import check_limits, rule_on_torch
-from .averages import MovingAverages, put
+from ..trained import choose_parameters, multipliers_of
+from .averages import TorchAverages, put
 from .compilation import OF_BFLOAT16, TOLERANCE, differing
 from .devices import Later, placed, scaled, seed, telling_of_memory, wait
 from .functions import F
@@ -70,7 +70,7 @@ class TorchLearner(Learner):
 
     Attributes
     ----------
-    averages : MovingAverages or None
+    averages : TorchAverages or None
 
     Raises
     ------
@@ -112,7 +112,7 @@ class TorchLearner(Learner):
             name: (own.lr_mult, own.wd_mult) for name, own in zip(self.names, factors)})
         self._l1 = [l1 * own.wd_mult for own in factors]
         self._l2 = [float((l2 or {}).get(name, 0)) for name in self.names]
-        self.averages = MovingAverages(self._values, average) if average else None
+        self.averages = TorchAverages(self._values, average) if average else None
         self._busy: set[int] = set()
         if processes is not None and sum_devices:
             raise UsageError('the mean gradients of devices are added up within one process; start one')
@@ -265,10 +265,10 @@ class TorchLearner(Learner):
         losses, made = [], []
         for number, (x, y, label) in enumerate(self._split(batch)):
             self._seed(seed, number)
-            y, label, taught = self._taught(number, x, y, label)
+            y, label, said = taught(self.stored_teacher, y, label, self._asked(number, x))
             dense = label.ndim == 2
             logits = self._logits(self._networks[number], x, training=True)
-            losses.append(self.loss(F, logits, y, *taught, dense=dense).sum())
+            losses.append(self.loss(F, logits, y, *said, dense=dense).sum())
             made.append((label, logits.detach(), y, dense))
             self._busy.add(number)
         torch.autograd.backward(losses)
@@ -327,15 +327,12 @@ class TorchLearner(Learner):
             logits = network(x, training=training)
         return logits.float()  # losses are logarithms of sums, for which bfloat16 has too few digits
 
-    def _taught(self, number: int, x: torch.Tensor, y: torch.Tensor, label: np.ndarray) -> tuple:
-        """Return the labels on the device and here, and what a teacher says in a tuple, which is empty without one."""
-        if self.stored_teacher:
-            classes = label.shape[1] // 2
-            return y[:, :classes], label[:, :classes], (y[:, classes:],)
-        if not self._teachers:
-            return y, label, ()
-        with torch.no_grad():
-            return y, label, (self._logits(self._teachers[number], x),)
+    def _asked(self, number: int, x: torch.Tensor) -> Callable | None:
+        """Return what asks the teacher on a device, if there is one."""
+        def ask():
+            with torch.no_grad():
+                return self._logits(self._teachers[number], x)
+        return ask if self._teachers else None
 
     def _forget_gradients(self) -> None:
         for trained in self._trained:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..on_mxnet.optimizer_state import check_state, state_array
+from ..optimizer_state import check_state, state_array
 
 
 class Rule(abc.ABC):
