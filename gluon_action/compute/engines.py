@@ -101,8 +101,12 @@ class Engine(abc.ABC):
         """Return what trains a network; see `GluonLearner` for the options."""
 
     @abc.abstractmethod
-    def scorer(self, net, *, contexts: Sequence | None = None, rows: int = 1, dtype: str = 'float32') -> Scorer:
-        """Return what scores by a network; `rows` consecutive rows become one score."""
+    def scorer(self, net, *, contexts: Sequence | None = None, rows: int = 1, dtype: str = 'float32',
+               compiled: bool = True) -> Scorer:
+        """Return what scores by a network; `rows` consecutive rows become one score.
+
+        Where it is not to be `compiled`, MXNet runs it operator by operator, as ``--mode imperative`` asks.
+        """
 
     @staticmethod
     @abc.abstractmethod
@@ -141,14 +145,14 @@ class OnMXNet(Engine):
         from .on_mxnet.learner import GluonLearner
         return GluonLearner(net, optimizer, optimizer_params, contexts=contexts, **options)
 
-    def scorer(self, net, *, contexts=None, rows=1, dtype='float32'):
+    def scorer(self, net, *, contexts=None, rows=1, dtype='float32', compiled=True):
         """Return a scorer of Gluon; where no contexts are given, the network is brought from the CPU to the GPUs."""
         from .on_mxnet.scorer import GluonScorer
         if contexts is None:
             contexts = self.contexts()
             if self.num_gpus:
                 net.collect_params().reset_ctx(contexts)
-        return GluonScorer(net, contexts, rows=rows, dtype=dtype)
+        return GluonScorer(net, contexts, rows=rows, dtype=dtype, compiled=compiled)
 
     @staticmethod
     def rules(config):
@@ -202,8 +206,8 @@ class OnTorch(Engine):
             return _module('learner').TorchLearner(net, optimizer, optimizer_params, devices=self._devices(),
                                                    processes=kvstore, **options)
 
-    def scorer(self, net, *, contexts=None, rows=1, dtype='float32'):
-        """Return a scorer of PyTorch."""
+    def scorer(self, net, *, contexts=None, rows=1, dtype='float32', compiled=True):
+        """Return a scorer of PyTorch; `rules` let no ``--mode`` come here."""
         return _module('scorer').TorchScorer(net, self._devices(), rows=rows)
 
     @staticmethod

@@ -87,7 +87,8 @@ def build_network(config: TestConfig, num_classes: int | None, contexts: Sequenc
     else:
         group = _group(config)
         block, weights = network_of_zoo(prepared, num_classes, contexts)
-    scorer = engine_of(config).scorer(block, contexts=contexts, rows=group, dtype=config.dtype)
+    scorer = engine_of(config).scorer(block, contexts=contexts, rows=group, dtype=config.dtype,
+                                      compiled=config.mode != 'imperative')
     return Network(block, scorer, preprocess, group, weights, getattr(block, 'classes', None))
 
 

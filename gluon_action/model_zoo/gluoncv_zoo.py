@@ -37,6 +37,7 @@ class ClipNetwork(Recognizer):
 
     #: Parts that work on images, whose batch normalisation is fine as it is.
     flat_parts: tuple[str, ...] = ()
+    may_be_joined = True
 
     def __init__(self, nclass: int, base: str = '', **design):
         # Some of GluonCV's classes name their layers as if no other network existed; the scope keeps them apart.

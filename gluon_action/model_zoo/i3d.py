@@ -167,6 +167,7 @@ class I3D(SizedBlock, Recognizer):
 
     head_prefixes = ('Logits.',)
     base = 'googlenet'
+    may_be_joined = True
 
     def __init__(self, nclass: int, *, channels: int = 3, dropout_ratio: float = 0.5, num_segments: int = 1,
                  num_crop: int = 1, feat_ext: bool = False, final_endpoint: str = 'Logits',

@@ -55,6 +55,8 @@ class Recognizer(gluon.HybridBlock):
     head_prefixes = ('output.',)
     #: Parts of the keys of parameters that the ImageNet network has not.
     new_parameters: tuple[str, ...] = ()
+    #: Whether its layers may be joined for scoring (`compute.on_mxnet.joined`); tests compare all of the zoo that may.
+    may_be_joined = False
 
     num_classes = feat_dim = 0
     num_segments = num_crop = 1

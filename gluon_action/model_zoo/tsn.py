@@ -32,6 +32,7 @@ class TSN(Recognizer):
         self.num_segments, self.num_crop = num_segments, num_crop
         self.num_classes, self.feat_dim = basenet.num_classes, basenet.feat_dim
         self.feat_ext, self.base = basenet.feat_ext, basenet.base
+        self.may_be_joined = basenet.may_be_joined
         with self.name_scope():
             self.basenet = basenet
             self.tsn_consensus = Consensus(num_segments, num_crop, consensus)
@@ -76,6 +77,7 @@ class ActionRec(Recognizer):
 
     #: The class that wraps this one for several segments.
     tsn_class = TSN
+    may_be_joined = True
 
     def __init__(self, nclass: int, feat_dim: int, init_std: float, feat_ext: bool = False, **kwargs):
         super().__init__(**kwargs)

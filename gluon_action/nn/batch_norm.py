@@ -5,17 +5,18 @@ from collections.abc import Iterable
 
 from mxnet import gluon
 
-from .composed import Composed, in_training
+from .composed import Composed, Scored, in_training
 
 
-class BatchNorm(gluon.nn.BatchNorm):
+class BatchNorm(Scored, gluon.nn.BatchNorm):
     """Batch normalisation over the channel axis (Ioffe and Szegedy 2015, arXiv:1502.03167).
 
     Parameters
     ----------
     ndim : {4, 5}
         Axes of the input: 4 for images (N, C, H, W), 5 for clips (N, C, T, H, W), whose H and W are folded into one
-        axis around the operator. Images are not folded: it makes a ResNet-50 training step a third slower.
+        axis around the operator. Images are not folded: it makes a ResNet-50 training step a third slower. Where a
+        network is `only_scoring`, neither are clips, so that MXNet can join the operator to the convolution before it.
     **kwargs
         Those of :class:`mxnet.gluon.nn.BatchNorm`.
 
@@ -35,7 +36,7 @@ class BatchNorm(gluon.nn.BatchNorm):
 
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
         """Normalise `x`, of the shape that `ndim` says; the result has the same shape."""
-        if not self._folds:
+        if not self._folds or self.only_scores:
             return super().hybrid_forward(F, x, gamma, beta, running_mean, running_var)
         # The codes 0 and -1 need no sizes, so that any size runs and exports; -3, which joins two axes, has no ONNX.
         folded = F.reshape(x, shape=(0, 0, 0, -1))

@@ -1,4 +1,4 @@
-"""Layers that compute by several operators of MXNet's and are exported as one."""
+"""Layers that have two forms: several operators of MXNet's or one, and one for learning or for scoring alone."""
 from __future__ import annotations
 
 import contextlib
@@ -27,15 +27,39 @@ def in_training(F, like):
     return F.BlockGrad(F.square(F.Dropout(F.ones_like(like), p=0.5) - 1))
 
 
-@contextlib.contextmanager
-def as_operators(net: gluon.Block) -> Iterator[None]:
+class Scored(gluon.HybridBlock):
+    """A layer that computes the same in a quicker way where nothing is to be learnt.
+
+    Attributes
+    ----------
+    only_scores : bool
+        Whether it computes so, as it does while a network is `only_scoring`.
+    """
+
+    only_scores = False
+
+
+def as_operators(net: gluon.Block) -> contextlib.AbstractContextManager[None]:
     """Let the composed layers inside `net` be one operator each, as long as this lasts."""
+    return _set(net, Composed, 'composed', False)
+
+
+def only_scoring(net: gluon.Block) -> contextlib.AbstractContextManager[None]:
+    """Let the layers inside `net` have their form for scoring, as long as this lasts; symbols that are traced keep it.
+
+    Gradients cannot be computed through it: see `BatchNorm`.
+    """
+    return _set(net, Scored, 'only_scores', True)
+
+
+@contextlib.contextmanager
+def _set(net: gluon.Block, kind: type, name: str, value: bool) -> Iterator[None]:
     layers = []
-    net.apply(lambda layer: layers.append(layer) if isinstance(layer, Composed) and layer.composed else None)
+    net.apply(lambda layer: layers.append(layer) if isinstance(layer, kind) and getattr(layer, name) != value else None)
     for layer in layers:
-        layer.composed = False
+        setattr(layer, name, value)
     try:
         yield
     finally:
         for layer in layers:
-            layer.composed = True
+            setattr(layer, name, not value)

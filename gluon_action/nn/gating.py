@@ -4,8 +4,10 @@ from __future__ import annotations
 import mxnet as mx
 from mxnet import gluon
 
+from .composed import Scored
 
-class SelfGating(gluon.nn.Conv3D):
+
+class SelfGating(Scored, gluon.nn.Conv3D):
     """Multiply every channel by ``sigmoid(W a)``, where `a` is the mean over frames and space (arXiv:1712.04851).
 
     Parameters
@@ -20,6 +22,9 @@ class SelfGating(gluon.nn.Conv3D):
 
     def hybrid_forward(self, F, x, weight):
         """Gate `x`, (N, C, T, H, W)."""
+        if self.only_scores:  # all in the layout that the convolutions around it have
+            mean = F.Pooling(x, kernel=(1, 1, 1), global_pool=True, pool_type='avg')
+            return F.broadcast_mul(x, F.sigmoid(super().hybrid_forward(F, mean, weight)))
         gate = F.sigmoid(super().hybrid_forward(F, F.mean(x, axis=(2, 3, 4), keepdims=True), weight))
         # As a matrix product of (N, C, 1, 1) and (N, C, 1, THW): its gradient is one too. Those of a broadcast product
         # and of a global pooling have no fast path on a CPU, and made up two thirds of S3D-G's training step.

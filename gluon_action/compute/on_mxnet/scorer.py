@@ -10,6 +10,7 @@ import numpy as np
 from ...data.loading.shards import shard_bounds
 from ...errors import ModelError
 from ..scorer import Scorer
+from .joined import JoinedNetwork, is_joined
 
 
 class GluonScorer(Scorer):
@@ -25,10 +26,14 @@ class GluonScorer(Scorer):
         Consecutive rows that the network makes one score of.
     dtype : str
         Of the network's input.
+    compiled : bool
+        Let networks of the zoo be scored as a `JoinedNetwork` where they can be; False calls them as they are.
     """
 
-    def __init__(self, net: Callable, contexts: Sequence[mx.Context], *, rows: int = 1, dtype: str = 'float32'):
-        self.net, self.contexts, self.rows, self.dtype = net, list(contexts), rows, dtype
+    def __init__(self, net: Callable, contexts: Sequence[mx.Context], *, rows: int = 1, dtype: str = 'float32',
+                 compiled: bool = True):
+        self.contexts, self.rows, self.dtype = list(contexts), rows, dtype
+        self.net = JoinedNetwork(net, contexts[0]) if compiled and is_joined(net, contexts, dtype) else net
         self.num_devices = len(self.contexts)
         self._inputs: dict[mx.Context, mx.nd.NDArray] = {}  # the largest so far
 

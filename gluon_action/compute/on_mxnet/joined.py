@@ -1,0 +1,121 @@
+"""A network as a CPU scores it fastest: batch normalisations and ReLUs are parts of the convolutions before them."""
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ...model_zoo.recognizer import Recognizer
+from ...nn import batch_norms, only_scoring
+
+_log = logging.getLogger(__name__)
+
+# Each holds the memory of a forward pass.
+_KEPT_GRAPHS = 2
+# Numbers of a weight that are looked at to see whether it is a new one.
+_SEEN = 64
+
+
+def is_joined(net, contexts: Sequence[mx.Context], dtype: str = 'float32') -> bool:
+    """Whether a network is one to score as a `JoinedNetwork`: of the zoo, with batch normalisations, on one CPU.
+
+    It computes in float32, by oneDNN, which ``MXNET_MKLDNN_ENABLED=0`` turns off, and has its weights.
+    """
+    return (isinstance(net, Recognizer) and net.may_be_joined and dtype == 'float32'
+            and [context.device_type for context in contexts] == ['cpu'] and bool(batch_norms(net))
+            and all(parameter._data and parameter.dtype in (np.float32, 'float32')
+                    for parameter in net.collect_params().values())
+            and mx.runtime.Features().is_enabled('MKLDNN') and os.environ.get('MXNET_MKLDNN_ENABLED') != '0')
+
+
+class JoinedNetwork:
+    """Scores by graphs in which MXNet has joined the layers of a network, through oneDNN.
+
+    The network itself stays as it is, and with it the graphs that it trains by and that are exported. A graph is made
+    for each size of input, and the last few are kept. What MXNet cannot join is computed as the network computes it,
+    and the log says so.
+
+    Parameters
+    ----------
+    net : Recognizer
+        With its weights, of which `is_joined` is true. When they are new ones, so are the graphs: see `__call__`.
+    context : mxnet.Context
+        The CPU.
+    """
+
+    def __init__(self, net: Recognizer, context: mx.Context):
+        self.net = net
+        self._weights = _Weights(net, context)
+        self._graphs: dict[tuple[int, ...], gluon.HybridBlock] = {}
+        self._refused: set[tuple[int, ...]] = set()
+
+    def __call__(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
+        """Score rows `x` outside of training.
+
+        Weights that were trained or loaded since the last call are seen. Convolutions keep a copy of theirs, so all
+        numbers of vectors are compared, and 64 spread over each larger weight.
+        """
+        self.net.check_input(x.shape)
+        if self._weights.changed():
+            self._graphs.clear()
+        size = x.shape[1:]
+        graph = self._graphs.pop(size, None)
+        if graph is None:
+            while len(self._graphs) >= _KEPT_GRAPHS:
+                self._graphs.pop(next(iter(self._graphs)))
+            graph = self.net if size in self._refused else self._joined(x)
+        self._graphs[size] = graph
+        return graph(x)
+
+    def _joined(self, x: mx.nd.NDArray) -> gluon.HybridBlock:
+        try:
+            with only_scoring(self.net), warnings.catch_warnings():
+                # That the type of 'data' is open, and that a network for features does not use its head.
+                warnings.simplefilter('ignore')
+                if x.ndim == 5:
+                    self.net.plan_for(*x.shape[2:])
+                graph = gluon.SymbolBlock(self.net(mx.sym.var('data')), mx.sym.var('data'),
+                                          params=self.net.collect_params())
+                graph.optimize_for(x, backend='MKLDNN', static_alloc=True, static_shape=True)
+            graph(x).wait_to_read()
+            return graph
+        except mx.MXNetError as error:
+            _log.info('MXNet cannot join the layers of %s for an input of %s, which takes longer so: %s',
+                      type(self.net).__name__, x.shape, str(error).strip().splitlines()[-1])
+            self._refused.add(x.shape[1:])
+            return self.net
+
+
+class _Weights:
+    """The parameters of a network, watched for new values."""
+
+    def __init__(self, net: Recognizer, context: mx.Context):
+        self._parameters, self._context = list(net.collect_params().values()), context
+        self._views: dict[str, tuple[int, np.ndarray]] = {}
+        self._seen: np.ndarray | None = None
+
+    def changed(self) -> bool:
+        """Whether any has another value than at the last call; the first time too."""
+        now = np.concatenate([self._view(parameter) for parameter in self._parameters])
+        changed = self._seen is None or not np.array_equal(now, self._seen, equal_nan=True)
+        self._seen = now
+        return changed
+
+    def _view(self, parameter: gluon.Parameter) -> np.ndarray:
+        """Numbers of a parameter where they lie: an operator that copied them would wait for what is being scored."""
+        array = parameter.data(self._context)
+        array.wait_to_read()
+        address = ctypes.c_void_p()
+        mx.base.check_call(mx.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+        kept = self._views.get(parameter.name)
+        if kept is None or kept[0] != address.value:
+            numbers = np.frombuffer((ctypes.c_float * array.size).from_address(address.value), np.float32)
+            step = 1 if array.ndim == 1 else max(1, array.size // _SEEN)
+            kept = self._views[parameter.name] = address.value, numbers[::step]
+        return kept[1]
