@@ -8,7 +8,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from ..errors import ModelError
-from ..nn import BatchNorm, Consensus, SameConv3D, SameMaxPool3D, SizedBlock
+from ..nn import BatchNorm, Consensus, SameConv3D, SameMaxPool3D, SizedBlock, as_operators
 from ..nn.same import Size
 from .loading.inflation import inception_v1_to_i3d
 from .recognizer import Recognizer
@@ -219,7 +219,9 @@ class I3D(SizedBlock, Recognizer):
         """Score clips: (B*S*C, channels, T, H, W) to (B, K), or what `feat_ext` and `final_endpoint` ask for."""
         if isinstance(x, mx.nd.NDArray):
             self.check_input(x.shape)
-        return super().forward(x, *args)
+            return super().forward(x, *args)
+        with as_operators(self):  # a symbol is for export; compiled graphs are made elsewhere
+            return super().forward(x, *args)
 
     def hybrid_forward(self, F, x):
         """Score clips."""

@@ -1,4 +1,7 @@
 """S3D-G and S3D: counts and layouts as published, options of slim, numbers of an independent forward in float64."""
+import contextlib
+import json
+
 import gluon_action  # noqa: F401  (before anything that imports MXNet)
 
 # isort: split
@@ -13,7 +16,7 @@ from structure import structure_of
 from gluon_action.errors import ModelError
 from gluon_action.model_zoo import get_model, model_card
 from gluon_action.model_zoo.i3d import ENDPOINTS
-from gluon_action.nn import SelfGating
+from gluon_action.nn import SelfGating, as_operators
 
 NORM = ('gamma', 'beta', 'running_mean', 'running_var')
 BLOCKS = tuple(name for name in ENDPOINTS if name.startswith('Mixed'))
@@ -161,6 +164,51 @@ def test_gates_weigh_channels_by_the_mean_of_the_clip():
     assert 0 < np.abs(weight).max() < 0.1
     want = x / (1 + np.exp(-x.mean(axis=(2, 3, 4)) @ weight.T))[:, :, None, None, None]
     np.testing.assert_allclose(gate(mx.nd.array(x)).asnumpy(), want, rtol=1e-5, atol=1e-6)
+
+
+def test_gates_learn_by_the_gradients_of_their_plain_form():
+    """In float64, over sizes of which the count of places is no power of two, compiled and not."""
+    def gradients(plain, compiled, shape):
+        gate = SelfGating(5)
+        gate.initialize()
+        gate.cast('float64')
+        gate.weight.set_data(mx.nd.array(rng.normal(size=(5, 5, 1, 1, 1)), dtype='float64'))
+        if compiled:
+            gate.hybridize(static_alloc=True)
+        x = mx.nd.array(np.random.RandomState(1).normal(size=shape), dtype='float64')
+        x.attach_grad()
+        with as_operators(gate) if plain else contextlib.nullcontext(), mx.autograd.record():
+            gated = gate(x)
+            loss = mx.nd.square(gated).sum() + (gated * mx.nd.arange(x.size, dtype='float64').reshape(shape)).sum()
+        loss.backward()
+        return gated.asnumpy(), x.grad.asnumpy(), gate.weight.grad().asnumpy()
+
+    for shape in ((2, 5, 3, 7, 5), (1, 5, 1, 1, 1), (3, 5, 4, 4, 8)):
+        rng = np.random.RandomState(0)
+        expected = gradients(True, False, shape)
+        for compiled in (False, True):
+            rng = np.random.RandomState(0)
+            for ours, theirs in zip(gradients(False, compiled, shape), expected):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11 * np.abs(theirs).max())
+
+
+def test_gates_are_exported_as_plain_operators():
+    """For any size of clip, and none of them a matrix product with numbers that are all one."""
+    net = bare()
+    net.plan_for(8, 32, 32)
+    names = [node['op'] for node in json.loads(net(mx.sym.var('data')).tojson())['nodes']]
+    assert '_linalg_gemm2' in names and 'FullyConnected' not in names and '_ones' not in names
+
+
+def test_a_gate_takes_clips_of_other_sizes():
+    """Each by a graph of its own."""
+    gate = SelfGating(3)
+    gate.initialize()
+    clips = [mx.nd.random.normal(shape=shape) for shape in ((2, 3, 4, 5, 6), (1, 3, 2, 2, 2), (2, 3, 4, 5, 6))]
+    plain = [gate(clip).asnumpy() for clip in clips]
+    gate.hybridize()
+    for clip, expected in zip(clips, plain):
+        np.testing.assert_allclose(gate(clip).asnumpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gates_start_nearly_open_by_half():

@@ -5,7 +5,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from ...nn import Composed, LayerNorm, SizedBlock
+from ...nn import Composed, LayerNorm, SelfGating, SizedBlock
 from ..graph import Graph, read_graph
 
 #: What MXNet raises where a network does not take an input.
@@ -32,7 +32,8 @@ def trace(net: gluon.HybridBlock, shape: tuple[int, ...], input_name: str = 'dat
 def _trains_otherwise(net: gluon.HybridBlock) -> bool:
     layers = []
     net.apply(lambda layer: layers.append(layer) if isinstance(layer, Composed) else None)
-    return not all(isinstance(layer, LayerNorm) for layer in layers)  # which is faster as one operator elsewhere
+    # These two compute the same by either form, and elsewhere the plain one is faster.
+    return not all(isinstance(layer, LayerNorm | SelfGating) for layer in layers)
 
 
 def weights(net: gluon.HybridBlock) -> dict[str, np.ndarray]:
