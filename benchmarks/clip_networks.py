@@ -22,10 +22,13 @@ from turns import Server, print_rows, ratio_row, repeated, serve, take_turns
 
 LONG = 64
 # name -> model of the zoo, frames and pixels of a clip, target of a training step
-NETWORKS = {'i3d': ('i3d_rgb_kinetics400', 16, 224, 0.8), 's3dg': ('s3dg_kinetics400', 16, 224, 0.8),
+NETWORKS = {'i3d': ('i3d_rgb_kinetics400', 16, 224, 0.8), 's3dg': ('s3dg_kinetics400', 16, 224, 0.97),
             'timesformer': ('timesformer_divst_8x32_kinetics400', 8, 224, 1.0),
             'timesformer_small': ('timesformer_small_custom', 8, 112, 1.0)}
-SCORE_TARGET, MEMORY_TARGET = 1.0, 1.2
+# Of scoring; and of memory, with what docs/clip_networks.md says of long clips.
+SCORE_TARGETS, MEMORY_TARGET = {'i3d': 0.6, 's3dg': 0.65}, 0.95
+TUNABLES = ('glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4194304:'
+            'glibc.malloc.trim_threshold=4194304')
 
 
 def main() -> None:
@@ -44,10 +47,12 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
     for network in args.networks:
         yield from measure(network, args)
     if args.memory:
-        ours, peer = (int(run(python, '--measure-memory', framework)) / 2 ** 20
-                      for python, framework in ((sys.executable, 'mxnet'), (args.torch_python, 'torch')))
-        yield {'name': f'i3d x {LONG} frames: GiB of a training step', 'ours': ours, 'peer': peer,
-               'ratio': ours / peer, 'target': MEMORY_TARGET}
+        peer = memory(args.torch_python, 'torch')
+        for what, target, tunables in (('', None, {}), (', GLIBC_TUNABLES', MEMORY_TARGET,
+                                                        {'GLIBC_TUNABLES': TUNABLES})):
+            ours = memory(sys.executable, 'mxnet', **tunables)
+            yield {'name': f'i3d x {LONG} frames: GiB of a step{what}', 'ours': ours, 'peer': peer,
+                   'ratio': ours / peer, 'target': target}
 
 
 def parse_args() -> argparse.Namespace:
@@ -70,12 +75,15 @@ def measure(network: str, args: argparse.Namespace) -> list[dict]:
                             (ours, 'onnx')], args.rounds, args.steps)
     return [ratio_row(f'{network}: {label} over PyTorch', turns, job, other, target) for job, other, label, target in (
         ('train', 'torch train', 'training step', NETWORKS[network][3]),
-        ('score', 'torch score', 'scoring', SCORE_TARGET),
-        ('onnx', 'torch score', 'scoring by ONNX Runtime', SCORE_TARGET))]
+        ('score', 'torch score', 'scoring', SCORE_TARGETS.get(network, 1.)),
+        ('onnx', 'torch score', 'scoring by ONNX Runtime', 1.))]
 
 
-def run(python: str, *arguments: str) -> str:
-    return subprocess.run([python, __file__, *arguments], capture_output=True, text=True, check=True).stdout
+def memory(python: str, framework: str, **environment: str) -> float:
+    """GiB that training steps of I3D on a long clip add to a process of its own."""
+    done = subprocess.run([python, __file__, '--measure-memory', framework], capture_output=True, text=True, check=True,
+                          env={**os.environ, **environment})
+    return int(done.stdout) / 2 ** 20
 
 
 def step_memory(framework: str) -> int:
@@ -93,11 +101,13 @@ def mxnet_jobs(network: str, frames: int | None = None, folder: str | None = Non
     # isort: split
     import mxnet as mx
 
+    from gluon_action.compute.on_mxnet.scorer import GluonScorer
     from gluon_action.model_zoo import get_model
+    from gluon_action.train.recipes.parts import compile_to_train
     name, usual, size, _ = NETWORKS[network]
     frames = frames or usual
     net = get_model(name, pretrained_base=False, clip_length=frames, input_size=size)
-    net.hybridize(static_alloc=True)
+    compile_to_train(net, [mx.cpu()])
     shape = (1, 3, frames, size, size)
     data, label = mx.nd.random.uniform(-1, 1, shape=shape), mx.nd.array([1])
     trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 1e-4, 'momentum': 0.9, 'wd': 1e-7},
@@ -111,14 +121,17 @@ def mxnet_jobs(network: str, frames: int | None = None, folder: str | None = Non
         trainer.step(1)
         mx.nd.waitall()
 
-    jobs = {'train': train, 'score': lambda: net(data).wait_to_read()}
+    array = data.asnumpy()
+    jobs = {'train': train}
     if folder:
+        # Of a network that is not trained meanwhile: new weights are a new graph.
+        scorer = GluonScorer(get_model(name, pretrained_base=False, clip_length=frames, input_size=size), [mx.cpu()])
+        jobs['score'] = lambda: scorer(array)()
         import onnxruntime
 
         from gluon_action.deploy.onnx.export import export_onnx
         export_onnx(net, Path(folder, 'model.onnx'), input_shape=shape)
         session = onnxruntime.InferenceSession(str(Path(folder, 'model.onnx')), providers=['CPUExecutionProvider'])
-        array = data.asnumpy()
         jobs['onnx'] = lambda: session.run(None, {'clip': array})
     return jobs
 

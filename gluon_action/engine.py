@@ -188,6 +188,15 @@ def make_writable(parameter) -> None:
                 mx.nd.identity(array.copy(), out=array)
 
 
+def gives_memory_back() -> bool:
+    """Whether the C library was told to give the memory of arrays back at once, by ``GLIBC_TUNABLES``.
+
+    Then compiled graphs that train are to take memory when they need it, instead of keeping all of it
+    (``static_alloc``): see the page on networks of clips.
+    """
+    return 'glibc.malloc.mmap_threshold=' in os.environ.get('GLIBC_TUNABLES', '')
+
+
 def check_gpus(num_gpus: int, driver: str = 'libcuda.so.1', distribution: str | None = None) -> None:
     """Raise `DeviceError` with the cure when `num_gpus` GPUs cannot be used; say nothing when they can.
 

@@ -326,3 +326,21 @@ def test_a_driver_without_devices_reports_none(driver):
 def test_a_driver_that_does_not_start_is_an_error(driver):
     with pytest.raises(DeviceError, match='cuInit returned 999'):
         engine.gpu_capabilities(driver(status=999))
+
+
+@pytest.mark.parametrize(('tunables', 'kept'), [
+    (None, True), ('glibc.malloc.hugetlb=1', True),
+    ('glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4194304', False)])
+def test_compiled_graphs_keep_their_memory_unless_it_is_to_be_given_back(monkeypatch, tunables, kept):
+    """And on GPUs, whose memory is another, they always do."""
+    import mxnet as mx
+
+    from gluon_action.train.recipes.parts import compile_to_train
+    monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
+    if tunables:
+        monkeypatch.setenv('GLIBC_TUNABLES', tunables)
+    net = mx.gluon.nn.Dense(1)
+    compile_to_train(net, [mx.cpu(0), mx.cpu(1)])
+    assert dict(net._flags)['static_alloc'] is kept
+    compile_to_train(net, [mx.gpu(0)])
+    assert dict(net._flags)['static_alloc'] is True

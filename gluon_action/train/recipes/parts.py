@@ -233,7 +233,7 @@ def own_network(net, prepared: Prepared, num_classes: int, contexts: list):
     net.collect_params().reset_ctx(contexts)
     net.card = card
     if config.mode != 'imperative':
-        net.hybridize(static_alloc=True)
+        compile_to_train(net, contexts)
     return net
 
 
@@ -254,8 +254,14 @@ def build_network(prepared: Prepared, num_classes: int, contexts: list, *, resto
     if config.resume_params and not restored:
         load_weights(net, config.resume_params, ctx=contexts, ignore_head=config.new_head)
     if config.mode != 'imperative':
-        net.hybridize(static_alloc=True)
+        compile_to_train(net, contexts)
     return net
+
+
+def compile_to_train(net, contexts: list) -> None:
+    """Compile a network; on a CPU its graphs keep their memory unless `engine.gives_memory_back`."""
+    on_cpu = all(context.device_type == 'cpu' for context in contexts)
+    net.hybridize(static_alloc=not (on_cpu and engine.gives_memory_back()))
 
 
 def build_loop(prepared: Prepared, data: RunData, contexts: list, *, restored: bool = False, net=None) -> Loop:
