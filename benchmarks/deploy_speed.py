@@ -1,14 +1,17 @@
 """Seconds that exported models take, next to the same networks in PyTorch, and int8 next to float32.
 
 Scoring of 3 frames by ResNet-50 (a TSN of 3 segments), of clips of 16 frames by I3D and S3D-G and of 8 frames by
-TimeSformer, all of 224 x 224, on all cores. PyTorch runs eagerly and has its quicker layout. The frameworks live in a
-process each and take turns; int8 is calibrated on noise, which changes no time. Layers that int8 makes slower stay in
-float. Prints a table, then one JSON object a row. ``--torch-python`` names an interpreter that has PyTorch.
+TimeSformer, all of 224 x 224, on all cores. PyTorch runs eagerly and has its quicker layout. Every session lives in a
+process of its own, as two in one disturb each other, and all take turns; int8 is calibrated on noise, which changes no
+time. Layers that int8 makes slower stay in float. Prints a table, then one JSON object a row. ``--torch-python`` names
+an interpreter that has PyTorch.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,10 +30,12 @@ JOBS = ('float32', 'float32 spinning', 'int8', 'int8 spinning')
 
 def main() -> None:
     args = parse_args()
+    if args.export:
+        network, folder = args.export
+        return export(network, Path(folder))
     if args.serve:
-        framework, network, folder = args.serve
-        jobs = onnx_jobs(network, Path(folder)) if framework == 'onnx' else {'torch': torch_job(network)}
-        return serve({name: repeated(job) for name, job in jobs.items()})
+        name, network, folder = args.serve
+        return serve({name: repeated(torch_job(network) if name == 'torch' else onnx_job(name, network, Path(folder)))})
     print_rows(row for network in args.networks for row in measure(network, args))
 
 
@@ -40,45 +45,51 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=7, help='turns of each; the median counts')
     parser.add_argument('--steps', type=int, default=2, help='runs a turn')
     parser.add_argument('--torch-python', default=sys.executable, help='interpreter that has PyTorch')
-    parser.add_argument('--serve', nargs=3, metavar=('FRAMEWORK', 'NETWORK', 'FOLDER'), help=argparse.SUPPRESS)
+    parser.add_argument('--export', nargs=2, metavar=('NETWORK', 'FOLDER'), help=argparse.SUPPRESS)
+    parser.add_argument('--serve', nargs=3, metavar=('JOB', 'NETWORK', 'FOLDER'), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def measure(network: str, args: argparse.Namespace) -> list[dict]:
     """Return the rows of a network."""
-    with tempfile.TemporaryDirectory() as folder, Server(sys.executable, __file__, 'onnx', network, folder) as ours, \
-            Server(args.torch_python, __file__, 'torch', network, folder) as peer:
-        turns = take_turns([(ours, JOBS[0]), (peer, 'torch'), (ours, JOBS[2]), (ours, JOBS[1]), (ours, JOBS[3])],
-                           args.rounds, args.steps)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
+        subprocess.run([sys.executable, __file__, '--export', network, folder], check=True)
+        turns = take_turns([
+            (servers.enter_context(Server(args.torch_python if job == 'torch' else sys.executable, __file__, job,
+                                          network, folder)), job)
+            for job in (JOBS[0], 'torch', JOBS[2], JOBS[1], JOBS[3])], args.rounds, args.steps)
     pairs = (('float32', 'torch', FLOAT_TARGET), ('int8', 'float32', INT8_TARGET), ('int8', 'torch', None),
              ('float32 spinning', 'float32', None), ('int8 spinning', 'int8', None))
     return [ratio_row(f'{network}: {a} over {b}', turns, a, b, target) for a, b, target in pairs]
 
 
-def onnx_jobs(network: str, folder: Path) -> dict:
+def export(network: str, folder: Path) -> None:
+    """Write ``float32.onnx`` and ``int8.onnx``."""
     import gluon_action  # noqa: F401  (threads first, then MXNet)
 
     # isort: split
-    import numpy as np
-
     from gluon_action.deploy.int8.layers import slower_layers
     from gluon_action.deploy.int8.quantize import Calibration
     from gluon_action.deploy.onnx.export import export_onnx
-    from gluon_action.deploy.onnx.model import OnnxModel
     from gluon_action.model_zoo import get_model
     name, shape = NETWORKS[network]
     net = get_model(name, pretrained_base=False, **({'clip_length': shape[2]} if len(shape) == 5 else {}))
     export_onnx(net, folder / 'float32.onnx', input_shape=shape)
-    data = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    calibration = Calibration(folder / 'float32.onnx', [data], folder)
+    calibration = Calibration(folder / 'float32.onnx', [noise(shape)], folder)
     slow = slower_layers(calibration, shape)
     calibration.write(folder / 'int8.onnx', [layer.name for layer in calibration.layers if layer.name not in slow])
-    jobs = {}
-    for job in JOBS:
-        precision, _, spinning = job.partition(' ')
-        model = OnnxModel(folder / f'{precision}.onnx', spinning=bool(spinning))
-        jobs[job] = lambda model=model: model.run(data)
-    return jobs
+
+
+def onnx_job(job: str, network: str, folder: Path):
+    from gluon_action.deploy.onnx.model import OnnxModel
+    precision, _, spinning = job.partition(' ')
+    model, data = OnnxModel(folder / f'{precision}.onnx', spinning=bool(spinning)), noise(NETWORKS[network][1])
+    return lambda: model.run(data)
+
+
+def noise(shape: tuple):
+    import numpy as np
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
 def torch_job(network: str):
