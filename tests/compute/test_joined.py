@@ -94,14 +94,17 @@ def test_normalisations_are_inside_of_convolutions():
 
 @pytest.mark.parametrize('part', ['conv.weight', 'temporal.bias', 'gating.weight', 'bn.beta', 'bn.running_mean',
                                   'bn.running_var', 'Logits.Conv3d_0c_1x1.weight'])
-@pytest.mark.parametrize('way', ['loaded', 'trained'])
+@pytest.mark.parametrize('way', ['loaded', 'trained', 'one number'])
 def test_new_weights_are_seen(part, way):
-    """Of whatever kind; a joined convolution would go on with its own copies."""
+    """Of whatever kind; a joined convolution would keep its own copies."""
     net = small()
     scorer = compare(net, (2, 3, 8, 56, 56))
     parameter = [value for key, value in net._collect_params_with_prefix().items() if key.endswith(part)][-1]
-    new = mx.nd.array(parameter.data().asnumpy() * 1.5 + 0.3)
-    if way == 'loaded':
+    numbers = parameter.data().asnumpy()
+    if way == 'one number':
+        numbers.flat[numbers.size // 2 + 1] += 3
+    new = mx.nd.array(numbers if way == 'one number' else numbers * 1.5 + 0.3)
+    if way != 'trained':
         engine.make_writable(parameter)
         parameter.set_data(new)
     else:
