@@ -187,7 +187,8 @@ def flag_of(kind: type, name: str) -> str:
     return options_of(kind)[name].flag
 
 
-def command_of(name: str, config: Any, without: Collection[str] = (), first: Iterable[str] = ()) -> str:
+def command_of(name: str, config: Any, without: Collection[str] = (), first: Iterable[str] = (),
+               instead: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return the command line that gives the options of a dataclass: the flags of all that is no default.
 
     Parameters
@@ -199,11 +200,16 @@ def command_of(name: str, config: Any, without: Collection[str] = (), first: Ite
         Names of options that are left out.
     first : iterable of str
         What stands before the flags.
+    instead : mapping
+        Values that options have without their flags, where these are others than the defaults.
     """
     words = [*name.split(), *first]
     for field, option in options_of(type(config)).items():
-        value = getattr(config, field)
-        if field in without or value == option.default and type(value) is type(option.default) or value is None:
+        value, unsaid = getattr(config, field), instead.get(field, option.default)
+        same = value == unsaid and isinstance(value, bool) == isinstance(unsaid, bool)
+        if field in without or same or value is None:
+            continue
+        if option.type is bool and not value:  # has no flag
             continue
         if option.type is bool:
             words.append(option.flag)

@@ -2,15 +2,19 @@
 import dataclasses
 import json
 import os
+import shlex
 from collections import Counter
+from importlib.metadata import version
 
 import pytest
 
+from gluon_action.cli import train_recognizer as command
 from gluon_action.data.lists.annotations import read_annotations
 from gluon_action.errors import AnnotationError, UsageError
 from gluon_action.train.recipes.config import TrainConfig
 from gluon_action.train.recipes.own_videos import LISTS, lists_of_run, own_videos
 from gluon_action.train.recipes.recipe_defaults import configured
+from gluon_action.train.recipes.recognizer import RecognizerRecipe
 
 
 def make_videos(folder, **classes):
@@ -199,3 +203,30 @@ def test_a_run_that_goes_on_has_the_lists_that_it_began_with(tmp_path):
     assert lists_of_run(dataclasses.replace(config, videos='others')) is None
     assert lists_of_run(dataclasses.replace(config, resume=None)) is None
     assert lists_of_run(TrainConfig(videos=str(videos), resume=str(tmp_path))) is None
+
+
+def command_line(config):
+    return RecognizerRecipe(config).about_command()['command']
+
+
+def test_the_command_of_a_run_says_what_the_recipe_would_say_otherwise(tmp_path):
+    videos = str(make_videos(tmp_path / 'v', a=4, b=4))
+    config = configured({'videos': videos, 'num_epochs': TrainConfig.num_epochs, 'lr': TrainConfig.lr, 'batch_size': 4})
+    words = shlex.split(command_line(config))
+    assert f'--num-epochs {config.num_epochs} --lr {config.lr}' in ' '.join(words)
+    again = command.config_from(command.parse_args(words[2:]))
+    assert dataclasses.asdict(again) == dataclasses.asdict(config)
+
+
+def test_the_command_of_a_run_that_was_resumed_by_its_folder_is_one_that_train_takes(tmp_path):
+    videos, run = str(make_videos(tmp_path / 'v', a=4, b=4)), tmp_path / 'run'
+    own = looked_at(videos, tmp_path, save_dir=str(run), num_epochs=2, label_smoothing=True)
+    own.write(run / LISTS)
+    first = command_line(configured({'videos': videos, 'save_dir': str(run), 'num_epochs': 2, 'label_smoothing': True}))
+    about = {'config': dataclasses.asdict(own.config), 'command': first, 'directory': str(tmp_path),
+             'versions': {'gluon_action': version('gluon_action')}}
+    (run / 'config.json').write_text(json.dumps(about))
+    longer = command.config_from(command.parse_args(['--resume', str(run), '--num-epochs', '3']))
+    assert command_line(longer) == f'{first} --num-epochs 3'
+    again = command.config_from(command.parse_args(shlex.split(command_line(longer))[2:]))
+    assert (again.videos, again.train_list, again.num_epochs, again.label_smoothing) == (videos, None, 3, True)

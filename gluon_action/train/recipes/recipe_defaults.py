@@ -60,6 +60,14 @@ def settled(config: TrainConfig) -> TrainConfig:
                        if values[entry.name] != entry.default})
 
 
+def decides(config: TrainConfig) -> set[str]:
+    """Return the options that the recipe gives values to where a command line does not: these must be said in it."""
+    taken = set(config.from_recipe or ())
+    given = {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(config)
+             if entry.name not in taken and getattr(config, entry.name) != entry.default}
+    return {*_values(given), *LATER}
+
+
 def wants_recipe(given: Mapping[str, Any]) -> bool:
     """Whether options ask for `FINETUNE` which has not been taken yet."""
     asked = given.get('recipe') or (FINETUNE if given.get('videos') else None)

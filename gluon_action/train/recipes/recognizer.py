@@ -21,6 +21,7 @@ from ...evaluate.log_header import header
 from ...evaluate.options.preparation import Prepared, by_card
 from ...model_zoo import Recognizer, model_card
 from ...options import command_of, flag_of
+from ...run_config import read_run_config
 from ..hook import Hook
 from ..hooks import SaveCheckpoints, SaveParameters, SaveScores, SayStalled
 from ..run.cautions import Cautions, Cures, of_lists
@@ -44,7 +45,7 @@ from .parts import (
     prepare_restored,
     prepare_training,
 )
-from .recipe_defaults import said, settled
+from .recipe_defaults import decides, said, settled
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +170,14 @@ class RecognizerRecipe(Recipe):
         asked, made = self.asked, self._net is not None or any(given is not None for given in self._sets.values())
         if made or self._hooks or not self.command:
             return {}
-        # What came from the recipe comes from it again.
-        without = ('resume', 'overwrite', *(asked.from_recipe or ()))
-        return {'command': command_of(self.command, asked, without, filter(None, [asked.videos])),
+        # What came from the recipe comes from it again, and it would come instead of a default that was asked for.
+        without = {'resume', 'overwrite', *(asked.from_recipe or ())}
+        before = read_run_config(asked.resume) if asked.videos and asked.train_list else None
+        if before and before.get('command'):  # resumed by its folder: with its lists, which VIDEOS contradict
+            changes = command_of('', asked, {*without, 'save_dir'}, instead=before['config'])
+            return {'command': f'{before["command"]} {changes}'.rstrip(), 'directory': before.get('directory')}
+        instead = dict.fromkeys(decides(asked) if asked.from_recipe is not None else (), ...)
+        return {'command': command_of(self.command, asked, without, filter(None, [asked.videos]), instead),
                 'directory': os.getcwd()}
 
     def open_folder(self, cleanup):
