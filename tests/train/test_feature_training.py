@@ -269,14 +269,14 @@ def test_the_rate_goes_on_where_batches_change(pattern, tmp_path):
 def test_as_many_devices_as_before_share_a_batch(pattern, tmp_path, monkeypatch, caplog):
     """Unless it is asked for fewer, or there are fewer: then a line says so, and the passes are counted anew."""
     contexts = engine.contexts
-    monkeypatch.setattr(engine, 'contexts', lambda number=0: contexts(num_cpus=max(1, number)))
+    monkeypatch.setattr(engine, 'contexts', lambda number=0, *_, **others: contexts(num_cpus=max(1, number)))
     caplog.set_level(logging.INFO)
     trained(pattern, tmp_path, num_gpu=2, max_steps=1, num_epochs=2)
     assert state_of(tmp_path)['config']['towers'] == 2
     given = {'train_dir': str(tmp_path), 'train_data_pattern': pattern, 'max_steps': 2}
     train(FeatureTraining(**given), given)
     assert state_of(tmp_path)['config']['towers'] == 2 and 'shared by' not in caplog.text
-    monkeypatch.setattr(engine, 'contexts', lambda number=0: contexts())
+    monkeypatch.setattr(engine, 'contexts', contexts)  # and there are no GPUs
     given['max_steps'] = 1000
     assert train(FeatureTraining(**given), given).step == 2 + 2 * 4 - 4
     assert 'A batch was shared by 2 devices and is by 1 from step 2 on.' in caplog.messages
