@@ -1,4 +1,5 @@
 """Training by several processes that torchrun starts, on CPUs: each reads its part, the first one writes."""
+import contextlib
 import json
 import os
 import subprocess
@@ -8,11 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from loops import make_learner, make_net
 from small_runs import flags_of_run, here, texts
 
 torch = pytest.importorskip('torch', reason='needs PyTorch: make test-torch')
 
+from gluon_action.cli import train_recognizer as command  # noqa: E402
+from gluon_action.compute.engines import OnTorch  # noqa: E402
+from gluon_action.data.loading.loader import Batch, SkippedSample  # noqa: E402
+from gluon_action.errors import TrainingError, UsageError  # noqa: E402
+from gluon_action.model_zoo import model_card  # noqa: E402
 from gluon_action.model_zoo.loading.params_file import read_arrays  # noqa: E402
+from gluon_action.train.loop import Loop  # noqa: E402
+from gluon_action.train.recipes.parts import build_recipe, open_data  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('network_of_runs')
 
@@ -92,3 +101,39 @@ def test_what_is_no_training_is_refused(flags, tmp_path, monkeypatch, capsys):
         assert here(flags, '--save-dir', tmp_path / 'run', more) in (1, 2)
         said = capsys.readouterr().err
         assert 'torchrun' in said, said
+
+
+@pytest.fixture
+def second(monkeypatch):
+    """This process is the second of two, which has met the first one."""
+    for name, value in (('RANK', '1'), ('LOCAL_RANK', '1'), ('WORLD_SIZE', '2')):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(OnTorch, 'meet', lambda self, kvstore, cleanup: (None, 2, 1))
+
+
+def config_of(*flags):
+    return command.config_from(command.parse_args(texts(flags)))
+
+
+def test_a_process_that_does_not_validate_forks_no_workers_for_it(flags, second):
+    config = config_of(*flags, '-j', 1)
+    with contextlib.ExitStack() as cleanup:
+        data = open_data(config, model_card(config.model), cleanup)
+        assert data.val is None and data.identity()['lists'].keys() == {'train', 'val'}
+        assert [loader.num_workers for loader in data.loaders.values()] == [1, 0]
+
+
+def test_shared_statistics_need_a_normalisation_that_learns(flags, second, capsys):
+    config = config_of(*flags, '--sync-bn', '--train-params', 'head')
+    with contextlib.ExitStack() as cleanup, pytest.raises(UsageError, match='--sync-bn: no batch normalisation learns'):
+        build_recipe(config, model_card(config.model), OnTorch().contexts(several=True), cleanup)
+    assert here(flags, '--sync-bn', '--compile') == 2
+    assert '--compile: cannot compile what processes exchange' in capsys.readouterr().err
+
+
+def test_a_process_without_a_sample_says_why_the_run_ends():
+    """The others would wait for its statistics for ever."""
+    loop = Loop(make_learner(make_net()), schedule=lambda update: 0.1)
+    loop.learner.needs_samples = True
+    with pytest.raises(TrainingError, match='--sync-bn: not one video .* the last one: a.mp4 is broken'):
+        loop.step(Batch(None, None, [], [SkippedSample(3, 'a', 'a.mp4 is broken')]))
