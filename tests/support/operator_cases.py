@@ -6,6 +6,7 @@ from gluon_action.compute.graph import read_graph
 
 S = mx.sym
 X = (2, 4, 6, 7)
+SHORT = (2, 3, 2, 3, 4)
 
 
 def running(x, weight, start):
@@ -61,6 +62,9 @@ CASES = [
     ([X], lambda x: S.Pooling(x, kernel=(3, 2), stride=(2, 2), pool_type='max', pooling_convention='full')),
     ([X], lambda x: S.Pooling(x, kernel=(3, 3), pad=(1, 1), pool_type='avg')),
     ([X], lambda x: S.Pooling(x, kernel=(3, 3), pad=(1, 1), pool_type='avg', count_include_pad=False)),
+    # Clips of fewer frames than the window: it begins and ends in the padding.
+    ([SHORT], lambda x: S.Pooling(x, kernel=(3, 3, 3), pad=(1, 1, 1), pool_type='avg')),
+    ([SHORT], lambda x: S.Pooling(x, kernel=(3, 3, 3), pad=(1, 1, 1), pool_type='avg', count_include_pad=False)),
     ([X], lambda x: S.Pooling(x, global_pool=True, pool_type='avg')),
     ([X], lambda x: S.Pooling(x, global_pool=True, pool_type='max')),
     ([X], lambda x: S.mean(x, axis=(1, -1))), ([X], lambda x: S.mean(x, axis=2, keepdims=True)), ([X], S.mean),

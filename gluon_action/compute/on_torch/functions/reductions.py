@@ -27,7 +27,13 @@ def pooling(x, *, kernel=(), pool_type='max', global_pool=False, pooling_convent
         raise NotImplementedError('Pooling with windows that begin behind the input, which PyTorch leaves out')
     if pool_type == 'max':
         return _LARGEST[axes](x, kernel, stride, pad, ceil_mode=full)
-    return _MEAN[axes](x, kernel, stride, pad, full, count_include_pad in (None, True))
+    counts_all = count_include_pad in (None, True)
+    if axes == 3 and not full and any(length < window for length, window in zip(x.shape[2:], kernel)):
+        # PyTorch compares windows with what is not padded yet, in three axes alone.
+        around = [width for one in reversed(pad) for width in (one, one)]
+        means = _MEAN[3](functional.pad(x, around), kernel, stride)
+        return means if counts_all else means / _MEAN[3](functional.pad(torch.ones_like(x), around), kernel, stride)
+    return _MEAN[axes](x, kernel, stride, pad, full, counts_all)
 
 
 def _begins_behind(length: int, window: int, stride: int, pad: int) -> bool:
