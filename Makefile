@@ -90,6 +90,7 @@ bench: $(VENV)/.installed-cpu+bench+onnx $(VENV)-tensorflow/.installed  ## ratio
 	$(PY) benchmarks/loader.py
 	$(PY) benchmarks/multiview.py
 	$(PY) benchmarks/clip_networks.py
+	$(PY) benchmarks/torch_engine.py
 	$(PY) benchmarks/deploy_speed.py
 	$(PY) benchmarks/predict_stream.py
 	$(PY) benchmarks/frame_features.py

@@ -114,7 +114,7 @@ def torch_vgg16(nn):
                          nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(0.9), nn.Linear(4096, CLASSES))
 
 
-def torch_resnet50(nn):
+def torch_resnet50(nn, classes=CLASSES):
     class Bottleneck(nn.Module):
         def __init__(self, inputs, width, stride):
             super().__init__()
@@ -136,7 +136,7 @@ def torch_resnet50(nn):
         for block in range(blocks):
             layers.append(Bottleneck(channels, width, stride if block == 0 else 1))
             channels = 4 * width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.9), nn.Linear(channels, CLASSES))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.9), nn.Linear(channels, classes))
 
 
 if __name__ == '__main__':

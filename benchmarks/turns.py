@@ -5,12 +5,18 @@ again with ``--serve`` for each of them.
 """
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from gluon_action import engine, mxnet_import
 
 
 class Server:
@@ -87,7 +93,9 @@ def ratio_row(label: str, turns: dict[str, list[float]], ours: str, peer: str, t
 
 
 def print_rows(rows: Iterable[dict]) -> None:
-    """Print a table line by line, as its rows come, then one JSON object a row."""
+    """Print the machine and a table line by line, as its rows come, then one JSON object a row, with the machine."""
+    here = machine()
+    print(f'{here["cpu"]}; OpenBLAS of MXNet: {here["blas"]}; {here["threads"]} threads')
     print(f'{"row":<48} {"ours":>8} {"peer":>8} {"ratio":>7} {"target":>7}')
     done = []
     for row in rows:
@@ -95,4 +103,22 @@ def print_rows(rows: Iterable[dict]) -> None:
         print(f'{row["name"]:<48} {row["ours"]:>8.3f} {row["peer"]:>8.3f} {row["ratio"]:>7.3f} {target:>7}', flush=True)
         done.append(row)
     for row in done:
-        print(json.dumps(row))
+        print(json.dumps({**row, **here}))
+
+
+def machine() -> dict[str, str | int]:
+    """What ratios depend on: the CPU, the kernels that MXNet's OpenBLAS takes on it, and the threads."""
+    threads = int(os.environ.get('OMP_NUM_THREADS') or engine.usable_cores())
+    return {'cpu': mxnet_import.cpu_facts().get('model name', platform.machine()), 'blas': _blas(), 'threads': threads}
+
+
+def _blas() -> str:
+    core, spec = mxnet_import.openblas_core(), importlib.util.find_spec('mxnet')
+    library = Path(spec.submodule_search_locations[0], 'libopenblas.so.0') if spec else None
+    if library is None or not library.exists():
+        return 'unknown'
+    asked = ('import ctypes, sys; name = ctypes.CDLL(sys.argv[1]).openblas_get_corename; '
+             'name.restype = ctypes.c_char_p; print(name().decode())')
+    done = subprocess.run([sys.executable, '-c', asked, str(library)], capture_output=True, text=True, check=True,
+                          env={**os.environ, **({'OPENBLAS_CORETYPE': core} if core else {})})
+    return done.stdout.strip()
