@@ -44,6 +44,7 @@ def run(parse_args: Callable, main: Callable, argv: Sequence[str] | None = None,
     _program = prog
     with bearing_output(), naming_flags():
         logging.basicConfig(level=logging.INFO, handlers=[ConsoleLog()])
+        logging.getLogger('matplotlib').setLevel(logging.WARNING)  # where it keeps its fonts, in a home that is new
         return _run(parse_args, main, argv, prog or os.path.basename(sys.argv[0]))
 
 

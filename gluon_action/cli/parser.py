@@ -19,6 +19,10 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         return super()._get_help_string(action)
 
 
+#: Where results go, in one command or another: a command that lacks one of these has another.
+_WHERE = ('--save-dir', '--out', '--output', '--output-dir', '--out-dir', '-o', '--html')
+
+
 class Parser(argparse.ArgumentParser):
     """Reads a command line; abbreviated flags are refused.
 
@@ -50,7 +54,9 @@ class Parser(argparse.ArgumentParser):
         """End with an error for words that nobody knows, and name the flag that comes close."""
         flag = words[0].partition('=')[0]
         shown = [name for name, action in self._option_string_actions.items() if action.help is not argparse.SUPPRESS]
-        close = difflib.get_close_matches(flag, shown, n=1) if flag.startswith('-') else []
+        places = [name for name in shown if name.replace('_', '-') in _WHERE]
+        close = places if flag.replace('_', '-') in _WHERE else \
+            difflib.get_close_matches(flag, shown, n=1) if flag.startswith('-') else []
         self.error(f'unrecognized arguments: {" ".join(words)}' + (f'; did you mean {close[0]}?' if close else ''))
 
     def error(self, message: str):

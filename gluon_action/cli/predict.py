@@ -140,8 +140,9 @@ def describe(prediction: Prediction, top_k: int) -> str:
     lines = [f'{printable(prediction.source)}: {answer(prediction)}']
     if top_k > 1:
         lines += [f'  {probability:.2f}  {printable(name)}' for name, probability in prediction.top(top_k)]
-    lines.append(f'  {about["windows"]} window{"s" * (about["windows"] != 1)} of {about["span"]} frames, one every '
-                 f'{about["stride"] * about["clips_per_window"]}')
+    windows, frames = (f'{count} {what}{"s" * (count != 1)}' for what, count in (
+        ('window', about['windows']), ('frame', about['span'])))
+    lines.append(f'  {windows} of {frames}, one every {about["stride"] * about["clips_per_window"]}')
     if len(prediction.segments) > 1:
         lines += [f'  {segment.start:.2f} s to {segment.end:.2f} s: {printable(segment.label)} ({segment.score:.2f})'
                   for segment in prediction.segments[:_SEGMENTS]]

@@ -160,6 +160,21 @@ def test_the_log_keeps_off_standard_output_where_json_goes_there(json, capsys):
     assert (said.out, said.err) == (('afterwards\n', 'told\n') if json == '-' else ('told\nafterwards\n', ''))
 
 
+def test_the_log_does_not_say_where_matplotlib_keeps_its_fonts(capsys):
+    root, fonts, handler = logging.getLogger(), logging.getLogger('matplotlib.font_manager'), ConsoleLog()
+    level, before = root.level, logging.getLogger('matplotlib').level
+    logging.getLogger('matplotlib').setLevel(logging.NOTSET)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)  # as a command has it
+    try:
+        called(lambda args: [fonts.info('generated new fontManager'), fonts.warning('no font')] and 0)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        logging.getLogger('matplotlib').setLevel(before)
+    assert capsys.readouterr().out == 'no font\n'
+
+
 def test_a_command_runs_where_standard_output_is_closed(monkeypatch):
     monkeypatch.setattr(sys, 'stdout', None)
     assert called(lambda args: print('nobody reads this')) == 0

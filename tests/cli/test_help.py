@@ -55,6 +55,7 @@ def test_help_is_whole_where_nothing_is_rare(capsys):
     (['a', '--out_dir', 'x', '--rate', 'fast'], "argument --rate: invalid float value: 'fast'"),
     (['--out_dir', 'x'], 'the following arguments are required: VIDEO'),
     (['a', '--out_dir', 'x', '--batchsize', '3'], 'unrecognized arguments: --batchsize 3; did you mean --batch_size?'),
+    (['a', '--out_dir', 'x', '--save-dir', 'y'], 'unrecognized arguments: --save-dir y; did you mean --out_dir?'),
     (['a', '--out_dir', 'x', '--xyz\x1b[2J'], r'unrecognized arguments: --xyz\x1b[2J')])
 def test_a_wrong_command_line_is_told_in_a_line_and_where_help_is(parser, words, told, capsys):
     with pytest.raises(SystemExit) as stop:

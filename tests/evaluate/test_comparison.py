@@ -49,6 +49,8 @@ def test_runs_on_different_lists_are_refused_unless_the_shared_videos_are_asked_
     assert (found.videos, found.of) == (12, 40) and [row['right'] for row in found.scores] == [2, 12]
     assert 'over the 12 videos that all have; there are 40 in all' in found.table()
     strange = write_test(tmp_path / 'strange', NAMES, LABELS, logits_of(LABELS, 4), keys=[f'w{n}' for n in range(40)])
+    with pytest.raises(UsageError, match='40 and 40 videos, none of them in both; test both on the same list'):
+        compare_runs([first, strange])
     with pytest.raises(UsageError, match='no video is in all'):
         compare_runs([first, strange], shared=True)
 

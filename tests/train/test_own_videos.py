@@ -124,12 +124,12 @@ def test_a_class_of_one_video_is_trained_on_with_a_warning(tmp_path):
     found = lists_of(own, tmp_path / 'run' / LISTS)
     assert counts(found['train'])['rare'] == 1 and 'rare' not in counts(found['val'])
     assert found['val'].classes == ['rare', 'run', 'walk']
-    assert any('1 of 3 classes have one recording only' in line and 'rare (1 video)' in line for line in own.warnings)
+    assert any('1 of 3 classes has one recording only' in line and 'rare (1 video)' in line for line in own.warnings)
 
 
 def test_few_videos_that_validate_are_said_to_be_few(tmp_path):
     own = looked_at(make_videos(tmp_path / 'v', run=2, walk=1), tmp_path)
-    assert any('1 videos validate' in line and '100 %' in line for line in own.warnings)
+    assert any('1 video validates' in line and '100 %' in line for line in own.warnings)
 
 
 def test_a_video_under_another_name_in_validation_is_told(tmp_path):

@@ -198,7 +198,8 @@ def _check_lists(runs: Sequence[RunFiles], names: Sequence[str], shared: bool) -
         if first != other:
             raise UsageError(
                 f'{names[0]} and {name} were scored on different lists: {len(first)} and {len(other)} videos, '
-                f'{len(first & other)} of them in both; --shared compares over these alone')
+                + (f'{len(first & other)} of them in both; --shared compares over these alone' if first & other else
+                   'none of them in both; test both on the same list: gluon-action test RUN LIST'))
 
 
 def _common(files: Sequence[ScoreFile]) -> list[str]:

@@ -188,7 +188,7 @@ def _rows(file: ScoreFile) -> dict[str, int]:
 def _check_classes(first: ScoreFile, other: ScoreFile) -> None:
     if len(first.classes) != len(other.classes):
         raise UsageError(f'{first.path} is of {len(first.classes)} classes and {other.path} of {len(other.classes)}; '
-                         'only scores for the same classes can be fused')
+                         'only scores for the same classes go together')
     if first.labels.ndim != other.labels.ndim:
         raise UsageError(f'{(first if first.labels.ndim == 2 else other).path} is of videos with several labels, the '
                          'other report of videos with one; test both in the same way')
@@ -197,7 +197,7 @@ def _check_classes(first: ScoreFile, other: ScoreFile) -> None:
     differing = next((k for k, names in enumerate(zip(first.classes, other.classes)) if len(set(names)) > 1), None)
     if differing is not None:
         raise UsageError(f'class {differing} is {first.classes[differing]!r} in {first.path} and '
-                         f'{other.classes[differing]!r} in {other.path}; only scores for the same classes can be fused')
+                         f'{other.classes[differing]!r} in {other.path}; only scores for the same classes go together')
 
 
 def _unnamed(file: ScoreFile) -> bool:

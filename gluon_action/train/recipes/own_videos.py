@@ -122,8 +122,9 @@ def own_videos(config: TrainConfig, folder: str | os.PathLike) -> OwnVideos:
         said.append(f'{config.videos}: divided by seed {config.seed} into {len(train)} videos to train on and '
                     f'{len(val)} to validate{recordings}')
     if val and len(val) < _FEW_VIDEOS:
-        warnings.append(f'{len(val)} videos validate: a score of so few goes in steps of {100 / len(val):.0f} %, and '
-                        'says little; add videos, or give others by --val')
+        validate = f'{_videos(len(val))} validate{"s" * (len(val) == 1)}'
+        warnings.append(f'{validate}: a score of so few goes in steps of {100 / len(val):.0f} %, and says little; add '
+                        'videos, or give others by --val')
     files = {'train.csv': as_table(train, root, known)}
     if val:
         files['val.csv'] = as_table(val, val_root, known)
@@ -254,10 +255,15 @@ def _check_split(config: TrainConfig, videos: VideoList, split: Split) -> list[s
     if not split.unsplit:
         return []
     names = videos.classes or list(map(str, range(videos.num_classes)))
-    shown = [f'{names[label]} ({count} video{"s" * (count > 1)})' for label, count in split.unsplit.items()]
+    shown = [f'{names[label]} ({_videos(count)})' for label, count in split.unsplit.items()]
     few = ', '.join(shown[:_NAMED]) + ', ...' * (len(shown) > _NAMED)
-    return [f'{len(shown)} of {videos.num_classes} classes have one recording only, which is trained on, so that '
-            f'nobody knows how well they are recognised: {few}; add videos of them, or give some by --val']
+    have, they = ('has', 'it is') if len(shown) == 1 else ('have', 'they are')
+    return [f'{len(shown)} of {videos.num_classes} classes {have} one recording only, which is trained on, so that '
+            f'nobody knows how well {they} recognised: {few}; add videos of that, or give some by --val']
+
+
+def _videos(count: int) -> str:
+    return f'{count} video{"s" * (count != 1)}'
 
 
 def _twins(train: Sequence[Sample], val: Sequence[Sample], given: str) -> list[str]:
