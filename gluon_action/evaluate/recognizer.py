@@ -86,8 +86,8 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
     """
     prepared, asked = check_test(config), config
     config = prepared.config
-    directory = folder_beside(config.results_dir, config.val_list) if beside and not config.save_dir else \
-        config.results_dir
+    directory = _results_dir(asked, config)
+    directory = folder_beside(directory, config.val_list) if beside and not config.save_dir else directory
     directory = open_report(directory, config.overwrite)
     if beside and not config.save_dir:
         asked = replace(asked, save_dir=str(directory))
@@ -126,6 +126,13 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
 
 
 test_recognizer.__test__ = False  # nor is this a test
+
+
+def _results_dir(asked: TestConfig, config: TestConfig) -> str:
+    """Return where results go: into a run that was named by its folder, so that tests of two runs do not meet."""
+    run = Path(asked.resume_params or '').expanduser()
+    named = asked.resume_params and (run / 'config.json').is_file() and not (run / 'manifest.json').exists()
+    return str(run / f'test-{config.protocol}') if named and not asked.save_dir else config.results_dir
 
 
 def open_test_set(config: TestConfig, train: bool = False):

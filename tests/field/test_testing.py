@@ -117,13 +117,13 @@ def test_other_videos_are_tested_by_naming_them_behind_the_run(trained, demo_app
 
 def test_results_of_other_videos_lie_beside_and_replace_nothing(trained, demo_appearance, tmp_path, caplog,
                                                                 monkeypatch):
-    folder, config = trained
+    folder = shutil.copytree(trained[0], tmp_path / 'run', symlinks=True)
     caplog.set_level(logging.INFO)
     monkeypatch.chdir(tmp_path)
     for place, count in (('other.txt', 2), ('new/other.txt', 3)):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_text(''.join(demo_appearance.val_list.read_text().splitlines(True)[:count]))
-    base = f'results/{MODEL}-custom-3x1'
+    base = tmp_path / 'run' / 'test-3x1'
     assert start(folder, '-j', 0, '--no-report') == 0
     for place, count, made in (('other.txt', 2, f'{base}-other'), ('new/other.txt', 3, f'{base}-other-2')):
         assert start(folder, place, '-j', 0, '--no-report') == 0
@@ -133,6 +133,14 @@ def test_results_of_other_videos_lie_beside_and_replace_nothing(trained, demo_ap
     assert results_of(base)['n_expected'] == len(demo_appearance.val_list.read_text().splitlines())
     assert start(folder, 'other.txt', '-j', 0, '--no-report') == 2  # of the same list they would be replaced
     assert start(folder, 'other.txt', '-j', 0, '--no-report', '--save-dir', 'mine') == 0 and results_of('mine')
+
+
+def test_results_go_into_the_run_that_is_named_and_of_a_file_alone_to_a_folder_named_after_it(trained, tmp_path,
+                                                                                              monkeypatch):
+    folder = shutil.copytree(trained[0], tmp_path / 'run', symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    assert start('run', '-j', 0, '--no-report') == start(folder / 'best.params', '-j', 0, '--no-report') == 0
+    assert results_of('run/test-3x1')['top1'] == results_of(f'results/{MODEL}-custom-3x1')['top1']
 
 
 def test_videos_that_cannot_be_tested_are_refused(trained, tmp_path, capsys):
