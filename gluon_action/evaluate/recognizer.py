@@ -20,6 +20,7 @@ from ..compute.engines import engine_of
 from ..data.by_name import DEMOS
 from ..data.lists.classes.class_files import ClassNames
 from ..errors import AnnotationError
+from ..model_zoo.registry import outside_module
 from ..options import command_of
 from ..run_config import read_run_config
 from ..unfinished import Unfinished, kept
@@ -100,7 +101,8 @@ def test_recognizer(config: TestConfig, open_exported: Callable[[str], Exported]
         _check_labels(dataset.samples, known)
         _check_names(prepared, dataset, known)
         protocol = _protocol(config, dataset, network)
-        command = command_of('gluon-action test', asked, without=('overwrite',))
+        module = outside_module(config.model) if config.model else None
+        command = command_of('gluon-action test', asked, ('overwrite',), ['--import', module] if module else [])
         for line in header(config, network.block, {'test': dataset}, command=command, versions=_versions(config)):
             _log.info('%s', line)
         if beside:

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +21,7 @@ from ..weights.index import INPUT, bundled_index
 from .installed_models import import_installed_models
 from .loading.pretrained import Start, find_start, load_start
 from .recognizer import Recognizer, initialize_rest, settle_shapes
+from .tsn import TSN
 
 #: Data set of a model's name -> (name of the data set, number of classes).
 _DATASETS = {
@@ -303,6 +306,7 @@ def get_model(name: str, *, nclass: int | None = None, pretrained: bool | str | 
     if not isinstance(net, Recognizer):
         raise ModelError(f'{card.name}: its constructor returned {type(net).__name__}, which is no '
                          'gluon_action.model_zoo.Recognizer; let the network inherit from that')
+    net = _for_rows(card, net, num_segments, num_crop, settings.get('consensus', 'avg'))
     net.card, net.options = card, settings
     net.plan_for(frames, size, size)
     settle_shapes(net, net.input_shape(num_segments * num_crop, size, frames))
@@ -373,6 +377,8 @@ def register_model(card: ModelCard) -> Callable:
     options of `get_model` that the card supports; those of ``card.defaults`` always. It returns a
     :class:`gluon_action.model_zoo.Recognizer` of `nclass` classes that maps ``num_segments * num_crop`` rows a video to
     scores (B, nclass) before softmax, its parameters not initialised; keys of the head begin with its `head_prefixes`.
+    A network of frames may leave `tsn`, `num_segments`, `num_crop` and `consensus` alone: where a video has several
+    rows, `TSN` is put around it. One of clips takes them, and says so by its `num_segments` and `num_crop`.
 
     Parameters
     ----------
@@ -393,6 +399,23 @@ def register_model(card: ModelCard) -> Callable:
         _CARDS[key], _BUILDERS[key] = card, build
         return build
     return register
+
+
+def outside_module(name: str) -> str | None:
+    """Return what ``--import`` takes for a model that was registered by a module outside this package; None for others.
+
+    Parameters
+    ----------
+    name : str
+        Of a model that is registered.
+    """
+    build = _BUILDERS.get(name.lower())
+    while isinstance(build, functools.partial):  # says that it is of functools
+        build = build.func
+    module = sys.modules.get(build.__module__) if build else None
+    if module is None or module.__name__ == '__main__' or module.__name__.split('.')[0] == __package__.split('.')[0]:
+        return None
+    return module.__name__ if '.' in module.__name__ else getattr(module, '__file__', None)
 
 
 def _check_card(card: ModelCard) -> None:
@@ -448,6 +471,26 @@ def base_of(card: ModelCard, settings: Mapping) -> str:
     """Return the ImageNet network that a variant of a model resembles."""
     variant = '_gn' if settings.get('use_gn') else '_bn' if settings.get('batch_norm') else ''
     return card.base and card.base + variant
+
+
+def _for_rows(card: ModelCard, net: Recognizer, num_segments: int, num_crop: int, consensus: str) -> Recognizer:
+    """Return a network that takes these rows a video: its own ones, or frames by frame within `TSN`.
+
+    Raises
+    ------
+    ModelError
+        When a network of clips takes other ones.
+    """
+    rows, taken = num_segments * num_crop, net.num_segments * net.num_crop
+    if rows == taken:
+        return net
+    if card.input != FRAMES or taken != 1:
+        raise ModelError(f'{card.name}: its constructor was asked for {num_segments} segments x {num_crop} crops and '
+                         f'returned a network of {net.num_segments} x {net.num_crop}; average the scores of that many '
+                         'rows, and set num_segments and num_crop of the network to what was asked for')
+    video = TSN(net, num_segments, num_crop, consensus)
+    video.head_prefixes = net.head_prefixes
+    return video
 
 
 def _check_sampling(card: ModelCard, tsn: bool, rows: int, clip_length: int | None) -> None:

@@ -1,15 +1,21 @@
 """``train_recognizer(config, net=, train_set=, val_set=, hooks=)``, and the contract of registered models."""
+import dataclasses
 import json
+import sys
+import types
 from types import SimpleNamespace
 
+import mxnet as mx
 import numpy as np
 import pytest
 import tiny
+from mxnet import gluon
 
 from gluon_action.errors import ModelError, UsageError
-from gluon_action.model_zoo import ModelCard, get_model, list_models, model_card, register_model, registry
+from gluon_action.model_zoo import ModelCard, Recognizer, get_model, list_models, model_card, register_model, registry
 from gluon_action.train import TrainConfig, train_recognizer
 from gluon_action.train.hook import Hook
+from gluon_action.train.recipes.recognizer import RecognizerRecipe
 
 
 class Colours:
@@ -118,6 +124,67 @@ def test_a_constructor_that_builds_something_else_is_told():
             get_model('contract', pretrained_base=False)
     finally:
         del registry._CARDS['contract'], registry._BUILDERS['contract']
+
+
+@pytest.fixture
+def registered():
+    """Registers a constructor under the name on `CARD`, or on another card, for one test."""
+    added = []
+
+    def register(build, card=CARD):
+        register_model(card)(build)
+        added.append(card.name)
+    yield register
+    for name in added:
+        del registry._CARDS[name], registry._BUILDERS[name]
+
+
+class PerFrame(Recognizer):
+    """Scores of single frames, which knows nothing of segments; its head has a name of its own."""
+
+    head_prefixes = ('score.',)
+
+    def __init__(self, nclass, rows=1, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes, self.num_segments = nclass, rows
+        self.score = gluon.nn.Dense(nclass, in_units=3)
+
+    def hybrid_forward(self, F, x):
+        return self.score(F.mean(x, axis=(2, 3)))
+
+
+def test_segments_are_put_around_a_network_that_takes_single_frames(registered):
+    registered(lambda nclass, *, tsn, num_segments, num_crop, consensus, **options: PerFrame(nclass))
+    nets = [get_model('contract', nclass=4, pretrained_base=False, tsn=True, num_segments=3, consensus=consensus)
+            for consensus in ('avg', 'max')]
+    assert nets[0].head_prefixes == ('score.',) and nets[0].num_segments == 3
+    frames = mx.nd.random.uniform(shape=(6, 3, 8, 8))
+    for net, combined in zip(nets, (np.mean, np.max), strict=True):
+        alone = net.basenet(frames).asnumpy().reshape(2, 3, 4)
+        np.testing.assert_allclose(net(frames).asnumpy(), combined(alone, axis=1), rtol=1e-5)
+    assert isinstance(get_model('contract', nclass=4, pretrained_base=False), PerFrame)
+
+
+def test_a_network_that_takes_other_rows_than_was_asked_for_is_told(registered):
+    registered(lambda nclass, **options: PerFrame(nclass, rows=2))
+    with pytest.raises(ModelError, match='was asked for 3 segments x 1 crops and returned a network of 2 x 1'):
+        get_model('contract', pretrained_base=False, tsn=True, num_segments=3)
+
+
+def test_the_command_of_a_run_names_the_module_of_its_network(registered, tmp_path, monkeypatch):
+    made = types.ModuleType('networks_outside')
+    made.__file__ = str(tmp_path / 'networks_outside.py')
+    monkeypatch.setitem(sys.modules, 'networks_outside', made)
+
+    def build(nclass, **options):
+        return PerFrame(nclass)
+    build.__module__ = 'networks_outside'
+    registered(build)
+    asked = config(tmp_path, model='contract')
+    command = RecognizerRecipe(asked).about_command()['command']
+    assert f'train --import {made.__file__} ' in command and '--model contract' in command
+    assert '--import' not in RecognizerRecipe(dataclasses.replace(asked, model='resnet18_v1b_custom')).about_command()[
+        'command']
 
 
 @pytest.mark.parametrize('typed, first, starred', [

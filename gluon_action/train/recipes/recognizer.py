@@ -20,6 +20,7 @@ from ...errors import CheckpointError, DeviceError, UsageError
 from ...evaluate.log_header import header
 from ...evaluate.options.preparation import Prepared, by_card
 from ...model_zoo import Recognizer, model_card
+from ...model_zoo.registry import outside_module
 from ...options import command_of, flag_of
 from ...run_config import read_run_config
 from ..hook import Hook
@@ -177,7 +178,9 @@ class RecognizerRecipe(Recipe):
             changes = command_of('', asked, {*without, 'save_dir'}, instead=before['config'])
             return {'command': f'{before["command"]} {changes}'.rstrip(), 'directory': before.get('directory')}
         instead = dict.fromkeys(decides(asked) if asked.from_recipe is not None else (), ...)
-        return {'command': command_of(self.command, asked, without, filter(None, [asked.videos]), instead),
+        module = outside_module(asked.model)
+        first = [*filter(None, [asked.videos]), *(['--import', module] if module else [])]
+        return {'command': command_of(self.command, asked, without, first, instead),
                 'directory': os.getcwd()}
 
     def open_folder(self, cleanup):
