@@ -32,7 +32,7 @@ NUMBER, PERCENT = r'-?\d+\.\d{6}', r'\d+\.\d\d'
 BATCH_LINE = re.compile(rf'Epoch\[(\d{{3}})\] Batch \[(\d{{4}})\]/\[(\d{{4}})\]\tSpeed: {NUMBER} samples/sec\t '
                         rf'accuracy={PERCENT}\t loss={NUMBER}\t lr={NUMBER}(?:\t [\d.]+ s left)?$')
 LINES = (BATCH_LINE, re.compile(rf'\[Epoch \d{{3}}\] training: accuracy={PERCENT}\t loss={NUMBER}$'),
-         re.compile(rf'\[Epoch \d{{3}}\] speed: \d+ samples/sec\ttime cost: {NUMBER}$'),
+         re.compile(rf'\[Epoch \d{{3}}\] speed: \d+(?:\.\d+)? samples/sec\ttime cost: {NUMBER}$'),
          re.compile(rf'\[Epoch \d{{3}}\] validation: acc-top1={PERCENT} acc-top5={PERCENT} loss={NUMBER}$'),
          re.compile(rf'Batch \[\d{{4}}\]/\[\d{{4}}\]: acc-top1={PERCENT} acc-top5={PERCENT}$'),
          re.compile(r'\[Epoch \d{3}\] \d of 2 epochs done; waited \d+ % of the time for videos, \d+ % for the network'),
@@ -229,6 +229,7 @@ def test_epoch_lines_have_percent_and_seconds():
         '[Epoch 007] training: accuracy=50.00\t loss=1.250000',
         '[Epoch 007] speed: 12 samples/sec\ttime cost: 3.500000',
         '[Epoch 007] validation: acc-top1=25.00 acc-top5=100.00 loss=2.000000']
+    assert ' speed: 0.38 samples/sec' in epoch_lines({**record, 'speed': 0.3765})[1]  # not 0
 
 
 def test_the_log_says_how_far_the_run_is_and_what_it_waited_for():

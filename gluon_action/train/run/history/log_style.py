@@ -113,9 +113,10 @@ def rate_text(rate: float) -> str:
 
 def epoch_lines(record: dict[str, Any], *, top5: bool = True) -> list[str]:
     """GluonCV's lines of an epoch, from its record (see `Loop.fit`); scores of the best five classes if wanted."""
-    name = f'[Epoch {record["epoch"]:03d}]'
+    name, speed = f'[Epoch {record["epoch"]:03d}]', record['speed']
+    shown = f'{speed:.2g}' if 0 < speed < 10 else int(speed)
     lines = [f'{name} training: accuracy={100 * record["accuracy"]:.2f}\t loss={record["loss"]:f}',
-             f'{name} speed: {int(record["speed"])} samples/sec\ttime cost: {record["seconds"]:f}']
+             f'{name} speed: {shown} samples/sec\ttime cost: {record["seconds"]:f}']
     if 'val_top1' in record:
         lines.append(f'{name} {validation_text(record, top5=top5)}')
     return lines
