@@ -126,7 +126,10 @@ def test_a_step_of_a_small_network_is_mxnets(name):
 @pytest.mark.parametrize('name', [name for name in BODIES.values() if model_card(name).input.is_video
                                   and name not in STEPS])
 def test_a_step_of_a_network_of_each_family_is_mxnets(name):
-    assert_same_step(*build(name))
+    net, shape = build(name)
+    # Four rows: the last normalisations of small clips see one number of each, and two numbers that are nearly the same
+    # make 1e-7 of what rounding does to them, whoever computes.
+    assert_same_step(net, (4, *shape[1:]))
 
 
 @pytest.mark.parametrize('name', [name for name in list_models() if not model_card(name).input.is_video])
