@@ -25,8 +25,13 @@ from gluon_action.data.loading.batch_memory import BatchMemory
 from gluon_action.data.transforms import video
 from gluon_action.data.transforms.scaling import Scaling
 
+# isort: split
+from turns import machine
+
 WIDTH, HEIGHT = 340, 256
 MEAN, STD, RATIOS = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], [1.0, 0.875, 0.75, 0.66]
+#: Clips a second that one process shall hand out, by their frames and type.
+HANDED_OUT = {(3, 'float32'): 1600, (3, 'pixels'): 3200, (32, 'pixels'): 400}
 CASES = {  # what a network of each kind reads of a video
     'tsn, 3 frames a video': dict(num_segments=3),
     'tsn, 7 frames a video': dict(num_segments=7),
@@ -41,11 +46,14 @@ def main() -> None:
         rows = [memory(folder, args)]  # first, while no other loader's processes are about
         rows += [speed(name, folder, case, args) for name, case in CASES.items()]
     rows += [row for frames in (3, 32) for row in handed_out(frames, args)]
-    print(f'{"row":<60} {"ours":>10} {"other":>10} {"ratio":>7}')
+    here = machine()
+    print(f'{here["cpu"]}; OpenBLAS of MXNet: {here["blas"]}; {here["threads"]} threads')
+    print(f'{"row":<60} {"ours":>10} {"other":>10} {"ratio":>7} {"target":>7}')
     for row in rows:
-        print(f'{row["name"]:<60} {row["ours"]:>10.3f} {row["peer"]:>10.3f} {row["ratio"]:>7.2f}')
+        print(f'{row["name"]:<60} {row["ours"]:>10.3f} {row["peer"]:>10.3f} {row["ratio"]:>7.2f} '
+              f'{row.get("target") or "":>7}')
     for row in rows:
-        print(json.dumps(row))
+        print(json.dumps({**row, **here}))
 
 
 def parse_args() -> argparse.Namespace:
@@ -170,7 +178,7 @@ def handed_out(frames: int, args: argparse.Namespace) -> list[dict]:
         loader.close()
     rate = {name: count / statistics.median(taken) for name, taken in seconds.items()}
     return [dict(name=f'loader, {frames}x224 undecoded, {what}: clips/s', ours=rate[mine], peer=rate[other],
-                 ratio=rate[mine] / rate[other])
+                 ratio=rate[mine] / rate[other], target=HANDED_OUT.get((frames, mine)))
             for what, mine, other in (('float32, fresh memory beside', 'float32', 'fresh'),
                                       ('pixels, float32 beside', 'pixels', 'float32'))]
 
