@@ -251,3 +251,14 @@ def test_charts_have_no_line_where_there_is_no_point():
 def test_times_and_places_are_said_as_people_do():
     assert [duration(s) for s in (4.25, 200, 3720)] == ['4.2 s', '3 min 20 s', '1 h 02 min']
     assert [ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)] == ['1st', '2nd', '3rd', '4th', '11th', '22nd', '113th']
+
+
+def test_seconds_are_too_short_to_tell_what_limits():
+    assert 'The network limits' in TimeSplit(4, 6, 1).verdict()
+    assert TimeSplit(1.9, 1.5, 0.1).verdict() == 'It took 3.5 s, which is too short to show what limits.'
+
+
+def test_where_weights_are_from_is_read_as_words():
+    weights = {'source': 'runs/own/best.params', 'sha256': '8f37', 'sha256_of': 'file', 'index': None}
+    assert page._facts({'weights': weights}) == [
+        ('weights', 'source runs/own/best.params, sha256 8f37, sha256 of file')]

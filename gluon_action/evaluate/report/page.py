@@ -258,7 +258,11 @@ def _facts(values: Any) -> list[tuple[str, str]]:
 def _text(value: Any) -> str:
     if value is None:
         return ''
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, Mapping) and value and not any(isinstance(part, Mapping) for part in value.values()):
+        text = ', '.join(f'{str(name).replace("_", " ")} {_text(part)}' for name, part in value.items()
+                         if part is not None)
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE - 1] + '…'
 
 

@@ -11,6 +11,8 @@ from .charts import number
 _STARVED, _EVEN = 0.95, 0.8
 # With less than this share of the time waited at all, it is this process that is busy.
 _BUSY = 0.5
+# Fewer seconds say nothing.
+_SHORT = 10.
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class TimeSplit:
         """
         more = ('let processes of their own read: -j 4' if workers == 0 else
                 f'more processes that read (-j, {workers} now)' if workers else 'more processes that read (-j)')
+        if self.total < _SHORT:  # the first batch, for which everything waits, is a large part of it
+            return f'It took {self.total:.1f} s, which is too short to show what limits.'
         return {
             'data': f'Reading videos limits: the network had to wait for them. What helps: {more}, videos or frames '
                     'stored smaller, fewer frames a video.',
