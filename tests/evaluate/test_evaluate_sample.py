@@ -11,7 +11,8 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from checkpoint_names import deepmind, expected, random_values
+from checkpoint_names import BLOCKS, deepmind, expected, random_values
+from inception import KEPT, few_blocks
 from PIL import Image
 from tf_checkpoint_writer import write_checkpoint
 from videos import write_video
@@ -25,33 +26,45 @@ from gluon_action.errors import UsageError, VideoReadError, WeightsError
 from gluon_action.evaluate.sample import SampleConfig, SampleResult, class_names, evaluate_sample, find_weights
 from gluon_action.model_zoo import get_model, model_card
 
-PUBLISHED = deepmind('RGB/inception_i3d/', 3, 400)
 SCRIPTS = Path(__file__).parents[2] / 'scripts'
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory):
-    """Random weights under the published names, one of them as they were published, and a sample of 5 frames."""
+def small_world(tmp_path_factory):
     folder = tmp_path_factory.mktemp('kinetics-i3d')
+    with few_blocks():
+        make_world(folder, [name.removeprefix('Mixed_') for name in KEPT])
+    yield folder
+    shutil.rmtree(folder)  # tens of megabytes
+
+
+@pytest.fixture
+def world(small_world):
+    """What `make_world` makes, for networks of few blocks, which those are that the test builds."""
+    with few_blocks():
+        yield small_world
+
+
+def make_world(folder, blocks=tuple(BLOCKS)):
+    """Random weights under the published names, one of them as they were published, and a sample of 5 frames."""
+    published = deepmind('RGB/inception_i3d/', 3, 400, blocks=blocks)
     checkpoints = folder / 'data' / 'checkpoints'
     checkpoints.mkdir(parents=True)
     for seed, (model, *names) in enumerate((('i3d_rgb_kinetics400', 'rgb_imagenet'),
                                             ('i3d_flow_kinetics400', 'flow_imagenet', 'flow_scratch'),
                                             ('i3d_rgb_kinetics600', 'rgb_scratch_kin600'))):
         mx.random.seed(seed)
-        net = network(model)
+        net = get_model(model, pretrained_base=False)
         for name in names:
             net.Logits.Conv3d_0c_1x1.bias.set_data(mx.nd.random.normal(shape=net.num_classes))
             net.save_parameters(str(checkpoints / f'{name}.params'))
-    values = random_values(PUBLISHED)
+    values = random_values(published)
     write_checkpoint(checkpoints / 'rgb_scratch' / 'model.ckpt', values)
-    arrays = {key: mx.nd.array(array) for key, array in expected(PUBLISHED, values).items()}
+    arrays = {key: mx.nd.array(array) for key, array in expected(published, values).items()}
     mx.nd.save(str(checkpoints / 'rgb_scratch' / 'converted.params'), arrays)
     rng = np.random.default_rng(0)
     for stream, channels in (('rgb', 3), ('flow', 2)):
         np.save(folder / f'{stream}.npy', rng.uniform(-1, 1, (1, 5, 24, 24, channels)).astype(np.float32))
-    yield folder
-    shutil.rmtree(folder)  # hundreds of megabytes
 
 
 def config(world, eval_type, **kwargs):
@@ -198,9 +211,10 @@ def test_exit_codes_tell_bad_usage_from_failure(world, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_multi_evaluate_runs_every_combination(world, tmp_path):
-    done = subprocess.run(['bash', str(SCRIPTS / 'multi_evaluate.sh'), *flags(world)], cwd=tmp_path, text=True,
-                          capture_output=True, env={**os.environ, 'PYTHON': sys.executable})
+def test_multi_evaluate_runs_every_combination(tmp_path):
+    make_world(tmp_path / 'world')
+    done = subprocess.run(['bash', str(SCRIPTS / 'multi_evaluate.sh'), *flags(tmp_path / 'world')], cwd=tmp_path,
+                          text=True, capture_output=True, env={**os.environ, 'PYTHON': sys.executable})
     assert done.returncode == 0, done.stderr
     texts = {path.stem: path.read_text() for path in (tmp_path / 'out').iterdir()}
     assert set(texts) == {f'{start}_{stream}' for start in ('imagenet', 'no_imagenet')

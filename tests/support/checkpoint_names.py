@@ -8,14 +8,14 @@ BLOCKS = {'3b': (64, 96, 128, 16, 32, 32), '3c': (128, 128, 192, 32, 96, 64), '4
 CHANNELS = ('beta', 'moving_mean', 'moving_variance')
 
 
-def units(channels, stem_frames=7, width=lambda channels: channels):
+def units(channels, stem_frames=7, width=lambda channels: channels, blocks=tuple(BLOCKS)):
     """(path, kernel, channels before and after, whether it ends a branch) of every convolution, the logits last."""
     yield 'Conv3d_1a_7x7', (stem_frames, 7, 7), channels, width(64), False
     yield 'Conv3d_2b_1x1', (1, 1, 1), width(64), width(64), False
     yield 'Conv3d_2c_3x3', (3, 3, 3), width(64), width(192), True
     before = width(192)
-    for block, after in BLOCKS.items():
-        zero, one_a, one_b, two_a, two_b, three = map(width, after)
+    for block in blocks:
+        zero, one_a, one_b, two_a, two_b, three = map(width, BLOCKS[block])
         third = 'Conv3d_0a_3x3' if block == '5b' else 'Conv3d_0b_3x3'
         for branch, name, size, *widths, last in (
                 (0, 'Conv3d_0a_1x1', 1, before, zero, True), (1, 'Conv3d_0a_1x1', 1, before, one_a, False),
@@ -26,10 +26,10 @@ def units(channels, stem_frames=7, width=lambda channels: channels):
     yield 'Logits/Conv3d_0c_1x1', (1, 1, 1), before, None, False
 
 
-def deepmind(prefix, channels, classes, *, statistics=lambda width: (width,), momentum=False):
-    """Those of DeepMind's I3D; keys of slots are None."""
+def deepmind(prefix, channels, classes, *, statistics=lambda width: (width,), momentum=False, blocks=tuple(BLOCKS)):
+    """Those of DeepMind's I3D, or of one of these blocks; keys of slots are None."""
     found = {}
-    for unit, kernel, before, after, _ in units(channels):
+    for unit, kernel, before, after, _ in units(channels, blocks=blocks):
         key = unit.replace('/', '.')
         if after is None:
             found[f'{unit}/conv_3d/w'] = f'{key}.weight', (*kernel, before, classes)
