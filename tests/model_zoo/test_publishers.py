@@ -149,8 +149,9 @@ def resnet():
 def tensors(resnet):
     """Random tensors by torchvision's names, with values that single precision has no short name for."""
     rng = np.random.default_rng(0)
-    names = publisher_names.timm_resnet(shapes_of(resnet))
-    return {name: rng.standard_normal(shapes_of(resnet)[key]).astype(np.float32) for key, name in names.items()}
+    shapes = shapes_of(resnet)
+    names = publisher_names.timm_resnet(shapes)
+    return {name: rng.standard_normal(shapes[key]).astype(np.float32) for key, name in names.items()}
 
 
 def test_a_file_is_known_by_its_names_and_fills_the_network(tensors, tmp_path):
@@ -326,8 +327,9 @@ def test_nothing_else_of_mmengines_objects_is_let_in(operations, told, resnet, t
     ('vgg16', 'vgg16_kinetics400', publisher_names.vgg16)])
 def test_an_imagenet_network_starts_the_network_for_frames(base, model, rename, skeletons, monkeypatch):
     net = skeletons(model)
-    names = rename(shapes_of(net))
-    tensors = {name: np.broadcast_to(np.float32(number), shapes_of(net)[key])
+    shapes = shapes_of(net)
+    names = rename(shapes)
+    tensors = {name: np.broadcast_to(np.float32(number), shapes[key])
                for number, (key, name) in enumerate(names.items())}
     heads = [name for key, name in names.items() if key.startswith('output.')]
     tensors |= {name: np.ones((1000, *tensors[name].shape[1:]), np.float32) for name in heads}
@@ -340,25 +342,26 @@ def test_an_imagenet_network_starts_the_network_for_frames(base, model, rename, 
     assert set(arrays) == {key for key in names if not key.startswith('output.')}
     for number, (key, name) in enumerate(names.items()):
         if name not in heads:
-            assert arrays[key].shape == shapes_of(net)[key] and (arrays[key] == number).all()
+            assert arrays[key].shape == shapes[key] and (arrays[key] == number).all()
 
 
 @pytest.mark.parametrize('model', ['i3d_resnet50_v1_kinetics400', 'slowonly_4x16_resnet50_kinetics400',
                                    'c2d_resnet50_kinetics400'])
 def test_an_imagenet_resnet_is_inflated(model, skeletons, tmp_path):
     net, flat = skeletons(model), skeletons('resnet50_v1b_kinetics400')
-    names = publisher_names.timm_resnet(shapes_of(flat))
-    tensors = {name: np.broadcast_to(np.float32(number), shapes_of(flat)[key])
+    shapes, params = shapes_of(flat), net._collect_params_with_prefix()
+    names = publisher_names.timm_resnet(shapes)
+    tensors = {name: np.broadcast_to(np.float32(number), shapes[key])
                for number, (key, name) in enumerate(names.items())}
     arrays = net.from_base(convert_base('resnet50_v1b', write_torch_file(tmp_path / 'x.pth', tensors)).arrays)
-    body = {key: array for key, array in arrays.items() if key in net._collect_params_with_prefix()}
-    assert {key for key in shapes_of(net)} - set(body) == {'head.1.weight', 'head.1.bias'}
+    body = {key: array for key, array in arrays.items() if key in params}
+    assert set(shapes_of(net)) - set(body) == {'head.1.weight', 'head.1.bias'}
     for key, array in body.items():
         layer, _, part = key.rpartition('.')
         layer = publisher_names.plain(layer)
         layer = {'first_stage.0': 'conv1', 'first_stage.1': 'bn1'}.get(layer) or re.sub(
             r'^res_layers\.(\d)', lambda match: f'layer{int(match[1]) + 1}', layer)
-        shape = net._collect_params_with_prefix()[key].shape
+        shape = params[key].shape
         number = list(names).index(f'{layer}.{part}')
         assert array.shape == shape
         np.testing.assert_allclose(array, number / (shape[2] if len(shape) == 5 else 1), rtol=1e-6)
@@ -368,19 +371,21 @@ def test_an_image_transformer_starts_attention_along_time(tmp_path):
     net = get_model('timesformer_small_custom', pretrained_base=False, nclass=3, input_size=16, clip_length=2)
     assert net.base == ''
     rng = np.random.default_rng(0)
-    keys = [key for key in shapes_of(net) if 'temporal' not in key and key != 'time_embed']
-    ours = {key: rng.standard_normal(shapes_of(net)[key]).astype(np.float32) for key in keys}
+    shapes = shapes_of(net)
+    keys = [key for key in shapes if 'temporal' not in key and key != 'time_embed']
+    ours = {key: rng.standard_normal(shapes[key]).astype(np.float32) for key in keys}
     arrays = net.from_base(ours)
-    assert arrays.keys() == shapes_of(net).keys()
+    assert arrays.keys() == shapes.keys()
     for key, array in arrays.items():
         want = 0 if key == 'time_embed' or '.temporal_fc.' in key else ours[key.replace('temporal_', '')]
-        np.testing.assert_array_equal(array, np.broadcast_to(want, shapes_of(net)[key]))
+        np.testing.assert_array_equal(array, np.broadcast_to(want, shapes[key]))
     assert net.from_base(arrays).keys() == arrays.keys()
 
 
 def test_vit_b_is_a_base_of_timesformer(skeletons, monkeypatch):
     net = skeletons('timesformer_divst_8x32_custom')
-    shapes = {key: shape for key, shape in shapes_of(net).items() if 'temporal' not in key and key != 'time_embed'}
+    all_shapes = shapes_of(net)
+    shapes = {key: shape for key, shape in all_shapes.items() if 'temporal' not in key and key != 'time_embed'}
     shapes |= {'head.weight': (1000, 768), 'head.bias': (1000,), 'pos_embed': (1, 577, 768)}  # of 384 x 384 pixels
     names = {key: key.replace('gamma', 'weight').replace('beta', 'bias') for key in shapes}
     tensors = {names[key]: np.broadcast_to(np.float32(number), shape) for number, (key, shape)
@@ -390,11 +395,11 @@ def test_vit_b_is_a_base_of_timesformer(skeletons, monkeypatch):
     assert {name: note for name, _, key, note in conversion.rows if key is None} == dict.fromkeys(
         ('head.weight', 'head.bias'), 'the head for the classes of ImageNet is left out')
     arrays, _ = net.fitted(net.from_base(conversion.arrays))
-    assert arrays.keys() == {key for key in shapes_of(net) if not key.startswith('head.')}
+    assert arrays.keys() == {key for key in all_shapes if not key.startswith('head.')}
     for key, array in arrays.items():
         new = key == 'time_embed' or '.temporal_fc.' in key
         number = 0 if new else list(shapes).index(key.replace('temporal_', ''))
-        assert array.shape == shapes_of(net)[key] and (array == number).all()
+        assert array.shape == all_shapes[key] and (array == number).all()
 
 
 def test_a_file_of_another_network_is_no_base(tmp_path, tensors):
@@ -465,7 +470,7 @@ def test_training_starts_from_weights_with_several_keys_for_a_parameter(tmp_path
     assert (net.res_layers[3][2].conv3.weight.data().asnumpy() == want).all()
     net.save_parameters(str(tmp_path / 'x.params'))
     taken = warm_start(net, tmp_path / 'x.params', 'body')
-    assert taken.left == ['head.1.weight', 'head.1.bias'] and len(taken.loaded) == len(shapes_of(net)) - 2
+    assert taken.left == ['head.1.weight', 'head.1.bias'] and len(taken.loaded) == len(shapes) - 2
 
 
 def test_the_start_of_training_takes_a_publishers_file(tmp_path, tensors):
@@ -492,10 +497,10 @@ def test_every_other_row_of_the_index_fills_its_network(format, model, skeletons
     net = skeletons(model)
     tensors, numbers = published(net, format)
     body_only = not any(row.head for row in READ_HERE if (row.format, row.model) == (format, model))
-    arrays = convert_arrays(tensors, net, 'x.pth', ignore_head=body_only).arrays
+    arrays, shapes = convert_arrays(tensors, net, 'x.pth', ignore_head=body_only).arrays, shapes_of(net)
     for key, number in numbers.items():
         if not (body_only and key.startswith(net.head_prefixes)):
-            assert arrays[key].shape == shapes_of(net)[key] and arrays[key].flat[0] == number
+            assert arrays[key].shape == shapes[key] and arrays[key].flat[0] == number
 
 
 def test_a_row_says_how_its_file_is_read():
