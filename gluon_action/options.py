@@ -209,10 +209,8 @@ def command_of(name: str, config: Any, without: Collection[str] = (), first: Ite
         same = value == unsaid and isinstance(value, bool) == isinstance(unsaid, bool)
         if field in without or same or value is None:
             continue
-        if option.type is bool and not value:  # has no flag
-            continue
         if option.type is bool:
-            words.append(option.flag)
+            words += [option.flag] * (value != option.default)  # the default has no flag
         else:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             # What begins like a flag is not taken for a value when it stands alone.
