@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gluon_action import engine, mxnet_import
-
 
 class Server:
     """A process that reports the seconds of the jobs it is asked for.
@@ -108,12 +106,14 @@ def print_rows(rows: Iterable[dict]) -> None:
 
 def machine() -> dict[str, str | int]:
     """What ratios depend on: the CPU, the kernels that MXNet's OpenBLAS takes on it, and the threads."""
+    from gluon_action import engine, mxnet_import  # not at the top: PyTorch's interpreter may not have it
     threads = int(os.environ.get('OMP_NUM_THREADS') or engine.usable_cores())
-    return {'cpu': mxnet_import.cpu_facts().get('model name', platform.machine()), 'blas': _blas(), 'threads': threads}
+    cpu = mxnet_import.cpu_facts().get('model name', platform.machine())
+    return {'cpu': cpu, 'blas': _blas(mxnet_import.openblas_core()), 'threads': threads}
 
 
-def _blas() -> str:
-    core, spec = mxnet_import.openblas_core(), importlib.util.find_spec('mxnet')
+def _blas(core: str | None) -> str:
+    spec = importlib.util.find_spec('mxnet')
     library = Path(spec.submodule_search_locations[0], 'libopenblas.so.0') if spec else None
     if library is None or not library.exists():
         return 'unknown'

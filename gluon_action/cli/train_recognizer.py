@@ -88,6 +88,9 @@ def options_given(args: argparse.Namespace) -> dict[str, Any]:
         before = _of_run(args.resume)
     elif args.config:
         before = read_config_file(args.config, TrainConfig)
+    if given.get('eval') or given.get('engine', before.get('engine')) != 'torch':
+        # How PyTorch trains: nothing to say where it does not, and no flag takes them back.
+        before = {name: value for name, value in before.items() if name not in ('compile', 'sync_bn')}
     if before.get('from_recipe'):
         before['from_recipe'] = [name for name in before['from_recipe'] if name not in given]
     return {**before, **given}

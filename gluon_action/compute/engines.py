@@ -223,7 +223,7 @@ class OnTorch(Engine):
         yield (config.exported, '--engine', 'torch takes networks of the zoo; what was exported is run by what it was '
                'exported for, so leave it out')
         yield getattr(config, 'calibration', False), '--engine', 'int8 bundles are made by MXNet; leave it out'
-        shares = getattr(config, 'sync_bn', False)
+        shares = getattr(config, 'sync_bn', False) and not getattr(config, 'eval', False)
         yield (shares and _processes() == 1, '--sync-bn', 'shares statistics between processes that torchrun starts '
                '(torchrun --nproc-per-node 2 ...), and this is a single one; start several, or leave it out')
         yield (shares and getattr(config, 'compile', False), '--compile',

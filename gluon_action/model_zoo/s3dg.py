@@ -66,7 +66,7 @@ class SeparableUnit(SizedBlock):
                 if torch:
                     self.temporal_bn = BatchNorm(prefix='temporal_bn_', **normalisation)
             if gating:
-                self.gating = SelfGating(channels, prefix='gating_')
+                self.gating = SelfGating(channels, sized=True, prefix='gating_')
 
     def hybrid_forward(self, F, x):
         """Clips (N, C, T, H, W) to (N, channels, T', H', W')."""

@@ -18,22 +18,29 @@ class SelfGating(Composed, Scored, SizedBlock, gluon.nn.Conv3D):
     ----------
     channels : int
         Channels C; W is C x C without a bias, and starts near 0, so that all channels start halved.
+    sized : bool
+        Compute in a form that is quicker to learn by on a CPU, but whose compiled graph is for one size of clip and
+        fails at another: for networks that are a `SizedBlock`, which have a graph for each size.
 
     Notes
     -----
     Gradients of a mean, of a global pooling and of a broadcast product have no fast path on a CPU, and were two thirds
     of S3D-G's training step. Those of matrix products have: `a` is one with a vector of equal numbers, and the gate of
-    a channel becomes THW of them by another. So a compiled graph is for one size of clip.
+    a channel becomes THW of them by another.
     """
 
-    def __init__(self, channels: int, **kwargs):
+    def __init__(self, channels: int, *, sized: bool = False, **kwargs):
         super().__init__(channels=channels, kernel_size=1, in_channels=channels, use_bias=False,
                          weight_initializer=mx.init.Normal(0.01), **kwargs)
-        self._places = 0
+        self.composed, self._places = sized, 0
 
     def _fit(self, size):
         self._places = math.prod(size)
         return size, size
+
+    def forward(self, x, *args):
+        """Gate `x`, (N, C, T, H, W), whose size matters to the `sized` form alone."""
+        return super().forward(x, *args) if self.composed else gluon.HybridBlock.forward(self, x, *args)
 
     def hybrid_forward(self, F, x, weight):
         """Gate `x`, (N, C, T, H, W)."""
@@ -47,11 +54,12 @@ class SelfGating(Composed, Scored, SizedBlock, gluon.nn.Conv3D):
         places, dtype = self._places, np.dtype(self.weight.dtype).name
         # By a power of two, which is exact in every type, while float16 has no sum of so many.
         share = 2. ** -math.ceil(math.log2(places))
-        rows = F.reshape(x, shape=(-1, places))
-        mean = F.FullyConnected(rows, F.ones(shape=(1, places), dtype=dtype) * share, num_hidden=1, no_bias=True)
-        gate = self._gate(F, F.reshape(mean / (share * places), shape=(-1, self._channels, 1, 1, 1)), weight)
-        wide = F.FullyConnected(F.reshape(gate, shape=(-1, 1)), F.ones(shape=(places, 1), dtype=dtype),
-                                num_hidden=places, no_bias=True)
+        rows = F.reshape(x, shape=(0, 0, -1))  # its other two axes are kept, so that no other size fits
+        mean = F.FullyConnected(rows, F.ones(shape=(1, places), dtype=dtype) * share, num_hidden=1, no_bias=True,
+                                flatten=False)
+        gate = self._gate(F, F.reshape(mean / (share * places), shape=(0, 0, 1, 1, 1)), weight)
+        wide = F.FullyConnected(F.reshape(gate, shape=(0, 0, 1)), F.ones(shape=(places, 1), dtype=dtype),
+                                num_hidden=places, no_bias=True, flatten=False)
         return F.reshape_like(rows * wide, x)
 
     def _gate(self, F, mean, weight):

@@ -169,7 +169,7 @@ def test_gates_weigh_channels_by_the_mean_of_the_clip():
 def test_gates_learn_by_the_gradients_of_their_plain_form():
     """In float64, over sizes of which the count of places is no power of two, compiled and not."""
     def gradients(plain, compiled, shape):
-        gate = SelfGating(5)
+        gate = SelfGating(5, sized=True)
         gate.initialize()
         gate.cast('float64')
         gate.weight.set_data(mx.nd.array(rng.normal(size=(5, 5, 1, 1, 1)), dtype='float64'))
@@ -200,15 +200,39 @@ def test_gates_are_exported_as_plain_operators():
     assert '_linalg_gemm2' in names and 'FullyConnected' not in names and '_ones' not in names
 
 
-def test_a_gate_takes_clips_of_other_sizes():
-    """Each by a graph of its own."""
-    gate = SelfGating(3)
+@pytest.mark.parametrize('sized', [False, True])
+def test_a_gate_takes_clips_of_other_sizes(sized):
+    """Each by a graph of its own where it is `sized`."""
+    gate = SelfGating(3, sized=sized)
     gate.initialize()
     clips = [mx.nd.random.normal(shape=shape) for shape in ((2, 3, 4, 5, 6), (1, 3, 2, 2, 2), (2, 3, 4, 5, 6))]
     plain = [gate(clip).asnumpy() for clip in clips]
     gate.hybridize()
     for clip, expected in zip(clips, plain):
         np.testing.assert_allclose(gate(clip).asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gate_in_a_network_that_says_no_size_takes_clips_of_any():
+    net = mx.gluon.nn.HybridSequential()
+    net.add(SelfGating(3))
+    net.initialize()
+    clips = [mx.nd.random.normal(shape=shape) for shape in ((2, 3, 4, 5, 6), (2, 3, 8, 5, 6), (1, 3, 2, 2, 2))]
+    net.hybridize()  # before it has seen any
+    compiled = [net(clip).asnumpy() for clip in clips]
+    net.hybridize(False)
+    for clip, ours in zip(clips, compiled):
+        np.testing.assert_allclose(ours, net(clip).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 8, 5, 6), (4, 3, 2, 5, 6), (2, 6, 2, 5, 6)])
+def test_a_graph_for_one_size_refuses_another(shape):
+    """Twice the frames, and what has as many numbers in all."""
+    gate = SelfGating(3, sized=True)
+    gate.initialize()
+    gate.plan_for(4, 5, 6)
+    graph = mx.gluon.SymbolBlock(gate(mx.sym.var('data')), mx.sym.var('data'), params=gate.collect_params())
+    with pytest.raises(mx.MXNetError):
+        graph(mx.nd.zeros(shape)).wait_to_read()
 
 
 def test_gates_start_nearly_open_by_half():

@@ -204,7 +204,7 @@ def the_network_is_compiled(world, output, *flags):
             patch.setattr('torch.compile', lambda module, **options: module)
             loop = fresh(world, '--engine', 'torch', *flags).loop
             loop.step(batch_of(world))
-        assert loop.learner._networks[0].compiles
+        assert loop.learner._networks[0].compiled_for
 
 
 @seen('--num-cpus', '3')

@@ -278,8 +278,8 @@ class TorchLearner(Learner):
         """Let the networks be compiled from now on, where what that makes of a batch is what is made without."""
         self._compiles = False
         plain, why = self._tried(batch, seed), ''
-        for network in self._networks:
-            network.compiles = True
+        for network, (x, *_) in zip(self._networks, self._split(batch)):
+            network.compiled_for = tuple(x.shape)
         try:
             ours = self._tried(batch, seed)
         except torch.OutOfMemoryError:
@@ -292,7 +292,7 @@ class TorchLearner(Learner):
         if why:
             log.warning('--compile: %s; it is trained without, as if --compile were left out', why)
             for network in self._networks:
-                network.compiles = False
+                network.compiled_for = None
 
     def _tried(self, batch, seed: Sequence[int]) -> tuple[float, list[dict[str, torch.Tensor]]]:
         """Return loss and gradients of a batch, and leave no trace of it."""

@@ -35,8 +35,8 @@ class TorchNetwork:
         What can be trained, each once; gradients are computed where the Gluon network wants them.
     statistics : dict of str to torch.Tensor
         What cannot: running means and variances, and the gamma of batch normalisations that have none.
-    compiles : bool
-        Whether it is compiled for training; see `compiled`.
+    compiled_for : tuple of int, optional
+        The shape of inputs for which it is compiled in training, see `compiled`; others are computed without.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class TorchNetwork:
     """
 
     def __init__(self, net, device: torch.device | str = 'cpu', *, shared: bool = False):
-        self.net, self.device, self.shared, self.compiles = net, torch.device(device), shared, False
+        self.net, self.device, self.shared, self.compiled_for = net, torch.device(device), shared, None
         self.params: dict[str, torch.nn.Parameter] = {}
         self.statistics: dict[str, torch.Tensor] = {}
         unique = unique_parameters(net)
@@ -80,7 +80,7 @@ class TorchNetwork:
             Gradients are recorded wherever PyTorch records them.
         """
         module = self.graph(tuple(x.shape), training)
-        if training and self.compiles:
+        if training and self.compiled_for == tuple(x.shape):
             if module not in self._compiled:
                 self._compiled[module] = compiled(module)
             module = self._compiled[module]
@@ -134,7 +134,7 @@ class TorchNetwork:
     def replica(self, device: torch.device | str) -> TorchNetwork:
         """Return the same network on another device, with parameters and statistics of its own."""
         copy = object.__new__(TorchNetwork)
-        copy.net, copy.device, copy.shared, copy.compiles = self.net, torch.device(device), self.shared, self.compiles
+        copy.net, copy.device, copy.shared, copy.compiled_for = self.net, torch.device(device), self.shared, None
         copy._variables, copy._keys = self._variables, self._keys
         copy.params = {key: torch.nn.Parameter(param.detach().to(copy.device, copy=True), param.requires_grad)
                        for key, param in self.params.items()}

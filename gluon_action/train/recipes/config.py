@@ -333,6 +333,7 @@ def _start_rules(c: TrainConfig):
            'starts a new head, which leaves nothing to ' + ('score' if c.eval else 'resume with --resume-states'))
     yield (c.eval and c.train_params != 'all', '--train-params', '--eval trains nothing')
     yield c.eval and c.compile, '--compile', '--eval trains nothing, and what trains is compiled'
+    yield c.eval and c.sync_bn, '--sync-bn', '--eval trains nothing; leave it out'
     yield (c.resume and (c.resume_params or c.resume_states or c.resume_epoch), '--resume',
            'restores everything; leave out --resume-params, --resume-states and --resume-epoch')
     yield c.resume and c.overwrite, '--overwrite', 'contradicts --resume'

@@ -286,7 +286,7 @@ class RecognizerRecipe(Recipe):
         config, net = self.config, loop.learner.net
         lists = of_lists(data.train.dataset, data.val.dataset if data.val is not None else None, self.cures)
         return Cautions(records, self.cures, lists=lists, statistics=kept_statistics(net),
-                        samples=config.batch_size * config.num_segments,
+                        samples=config.batch_size * config.num_segments * (data.processes if config.sync_bn else 1),
                         guessing=math.log(2 if data.multi_label else max(2, data.num_classes)))
 
     def run_log(self, folder, style=None, lines=()):

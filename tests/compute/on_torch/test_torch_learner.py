@@ -288,6 +288,15 @@ def test_a_network_whose_compiled_gradients_are_the_same_is_compiled(monkeypatch
     assert len(calls) == 2 * (len(batches) + 1) and not caplog.records  # once more for the first batch, on each device
 
 
+def test_batches_of_another_size_than_the_one_that_was_compared_are_not_compiled(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch, 'compile', compiled_otherwise(lambda logits: calls.append(len(logits)) or logits))
+    first, *_, last = Batches().epoch(0)
+    assert len(last.data) < len(first.data)
+    steps(learner(make_net(), compiles=True), [first, last, first])
+    assert calls == 3 * [len(first.data)]  # the first time to compare
+
+
 @pytest.mark.parametrize('change, said', [
     (lambda logits: logits * 1.5, 'the loss is'),
     (lambda logits: logits + 0.5 * (logits - logits.detach()), 'the gradients are 50 % off'),

@@ -31,7 +31,7 @@ def computing(name: str, num_gpu: int) -> tuple[Engine, list]:
             log.info('Using the following GPUs: %s.', ', '.join(f'gpu({number})' for number in range(count)))
             return kind(count), contexts
     if num_gpu:
-        log.info('No GPUs found. Computing on the CPU (%s).', str(cause).split(': ', 1)[1].split(';')[0])
+        log.info('No GPUs found. Computing on the CPU (%s).', cause.told().split(';')[0])
     return kind(), kind().contexts()
 
 
