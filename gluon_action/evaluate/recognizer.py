@@ -131,10 +131,14 @@ test_recognizer.__test__ = False  # nor is this a test
 
 
 def _results_dir(asked: TestConfig, config: TestConfig) -> str:
-    """Return where results go: into a run that was named by its folder, so that tests of two runs do not meet."""
+    """Return where results go: into a run that was named by its folder, so that tests of two runs do not meet.
+
+    Into a run that may not be written, somebody else's, they do not.
+    """
     run = Path(asked.resume_params or '').expanduser()
     named = asked.resume_params and (run / 'config.json').is_file() and not (run / 'manifest.json').exists()
-    return str(run / f'test-{config.protocol}') if named and not asked.save_dir else config.results_dir
+    into = named and not asked.save_dir and os.access(run, os.W_OK)
+    return str(run / f'test-{config.protocol}') if into else config.results_dir
 
 
 def open_test_set(config: TestConfig, train: bool = False):

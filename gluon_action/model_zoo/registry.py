@@ -484,13 +484,25 @@ def _for_rows(card: ModelCard, net: Recognizer, num_segments: int, num_crop: int
     rows, taken = num_segments * num_crop, net.num_segments * net.num_crop
     if rows == taken:
         return net
-    if card.input != FRAMES or taken != 1:
+    scores = _scores_of_two(card, net, rows) if taken == 1 else None
+    if scores == 2:  # it averages its rows, and does not say so
+        net.num_segments, net.num_crop = num_segments, num_crop
+        return net
+    if card.input != FRAMES or scores != 2 * rows:
         raise ModelError(f'{card.name}: its constructor was asked for {num_segments} segments x {num_crop} crops and '
                          f'returned a network of {net.num_segments} x {net.num_crop}; average the scores of that many '
                          'rows, and set num_segments and num_crop of the network to what was asked for')
     video = TSN(net, num_segments, num_crop, consensus)
     video.head_prefixes = net.head_prefixes
     return video
+
+
+def _scores_of_two(card: ModelCard, net: Recognizer, rows: int) -> int | None:
+    """Return how many scores a network makes of two videos of so many rows; None where its graph does not tell."""
+    try:
+        return net(mx.sym.var('data')).infer_shape(data=card.input_shape(2 * rows))[1][0][0]
+    except (mx.MXNetError, ModelError):
+        return None
 
 
 def _check_sampling(card: ModelCard, tsn: bool, rows: int, clip_length: int | None) -> None:

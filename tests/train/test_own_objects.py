@@ -165,6 +165,18 @@ def test_segments_are_put_around_a_network_that_takes_single_frames(registered):
     assert isinstance(get_model('contract', nclass=4, pretrained_base=False), PerFrame)
 
 
+def test_a_network_that_averages_its_segments_and_does_not_say_so_is_left_as_it_is(registered):
+    class Averaging(PerFrame):
+        def hybrid_forward(self, F, x):
+            return F.mean(F.reshape(super().hybrid_forward(F, x), shape=(-1, 3, 4)), axis=1)
+
+    registered(lambda nclass, **options: Averaging(nclass))
+    net = get_model('contract', nclass=4, pretrained_base=False, tsn=True, num_segments=3)
+    assert isinstance(net, Averaging) and net.num_segments == 3
+    for videos in (1, 2, 3):
+        assert net(mx.nd.zeros((3 * videos, 3, 8, 8))).shape == (videos, 4)
+
+
 def test_a_network_that_takes_other_rows_than_was_asked_for_is_told(registered):
     registered(lambda nclass, **options: PerFrame(nclass, rows=2))
     with pytest.raises(ModelError, match='was asked for 3 segments x 1 crops and returned a network of 2 x 1'):

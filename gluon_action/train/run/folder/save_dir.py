@@ -142,6 +142,9 @@ class SaveDir(RunFolder):
             with contextlib.suppress(FileNotFoundError):
                 if not any(self.checkpoints.path.iterdir()):
                     self.checkpoints.path.rmdir()
+            if tests := sorted(path.parent.name for path in self.path.glob('test-*/results.json')):
+                log.warning('%s: %s: tested the run that is deleted now, and stay; remove them', self.path,
+                            ', '.join(tests))
         except OSError as error:
             raise OutputError(f'{self.messages.folder} {self.path} cannot be cleared: '
                               f'{error.strerror or error}') from error
