@@ -1,16 +1,14 @@
 """TFRecords made from annotated videos: the right frames, the same for any number of processes, and after a kill."""
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from forking import Copy
 from records import records_in
 from videos import make_broken, read_barcode, write_frames, write_video
 
@@ -19,12 +17,11 @@ from gluon_action.cli.command import run
 from gluon_action.data.loading.loader import VideoLoader
 from gluon_action.data.loading.workers import WorkerPool
 from gluon_action.data.reading.video_reader import VideoReader
-from gluon_action.data.tfrecords.clips import cutting
+from gluon_action.data.tfrecords.clips import cutting, writing
 from gluon_action.data.tfrecords.clips.clip_records import ClipRecords
 from gluon_action.data.tfrecords.clips.manifest import Manifest
-from gluon_action.data.tfrecords.examples import parse_example
+from gluon_action.data.tfrecords.examples import make_example, parse_example
 
-SCRIPT = Path(__file__).parents[2] / 'scripts' / 'make_clip_records.py'
 SMALL = ('--clip-length', 8, '--size', '24x32', '--clips-per-file', 3, '-j', 0)
 LIST = ('video,start,end,labels\n'
         'a.mp4,0,3,gate down;train\n'   # 30 frames: 3 clips and one of 6 frames
@@ -306,26 +303,30 @@ def test_a_video_that_never_answers_is_given_up(make, media):
 
 # Going on, verifying, replacing.
 
-def interrupted(media, out, after):
-    """Kill the command when it has finished so many files."""
-    argv = [sys.executable, SCRIPT, media / 'list.csv', '--data-dir', media, '--out', out, *SMALL, '-j', 1]
-    program = subprocess.Popen(list(map(str, argv)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while len(list(out.glob('*.tfrecord'))) < after:
-        assert program.poll() is None and time.monotonic() < until
-        time.sleep(0.001)
-    program.send_signal(signal.SIGKILL)
-    program.wait()
+def die_at_clip(number, argv):
+    """Run the command in a copy of this process, which is killed when it writes that clip, counted from 1."""
+    written = itertools.count(1)
+
+    def example(features):
+        if next(written) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return make_example(features)
+
+    writing.make_example = example
+    command.main(command.parse_args(argv))
 
 
 def test_a_killed_run_goes_on_behind_the_finished_files(make, media, tmp_path):
     make(out='whole')
-    interrupted(media, make.out, after=2)
-    assert not (make.out / 'report.json').exists()
-    (make.out / '.00004-of-00006.tfrecord.123').write_bytes(b'half')  # what a kill in the middle of a file leaves
+    argv = [media / 'list.csv', '--data-dir', media, '--out', make.out, *SMALL, '-j', 1]
+    killed = Copy(die_at_clip, 8, list(map(str, argv)))  # the second of the three clips of the third file
+    assert killed.wait() == -signal.SIGKILL, killed.communicate()[0]
+    half, = make.out.glob('.00002-of-00006.tfrecord.*')
     finished = json.loads((make.out / 'manifest.json').read_text())['files']
+    assert [*finished] == ['00000-of-00006.tfrecord', '00001-of-00006.tfrecord']
+    assert not (make.out / 'report.json').exists()
     times = {name: (make.out / name).stat().st_mtime_ns for name in finished}
-    assert 1 <= len(finished) < 6 and make()[0] == 0
+    assert make()[0] == 0 and not half.exists()
     assert {name: (make.out / name).stat().st_mtime_ns for name in finished} == times
     assert files_of(make.out) == files_of(tmp_path / 'whole')
 
