@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import functools
 import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import mxnet as mx
@@ -50,6 +50,8 @@ _SHOWN = 8
 
 _BUILDERS: dict[str, Callable[..., Recognizer]] = {}
 _CARDS: dict[str, ModelCard] = {}
+#: Name of the module whose import registered a model.
+_MODULES: dict[str, str | None] = {}
 
 
 @dataclass(frozen=True)
@@ -396,7 +398,7 @@ def register_model(card: ModelCard) -> Callable:
         key = card.name.lower()
         if key in _CARDS:
             raise ModelError(f'two models are named {card.name}')
-        _CARDS[key], _BUILDERS[key] = card, build
+        _CARDS[key], _BUILDERS[key], _MODULES[key] = card, build, _module_that_runs()
         return build
     return register
 
@@ -409,13 +411,20 @@ def outside_module(name: str) -> str | None:
     name : str
         Of a model that is registered.
     """
-    build = _BUILDERS.get(name.lower())
-    while isinstance(build, functools.partial):  # says that it is of functools
-        build = build.func
-    module = sys.modules.get(build.__module__) if build else None
+    module = sys.modules.get(_MODULES.get(name.lower()) or '')
     if module is None or module.__name__ == '__main__' or module.__name__.split('.')[0] == __package__.split('.')[0]:
         return None
-    return module.__name__ if '.' in module.__name__ else getattr(module, '__file__', None)
+    file = Path(getattr(module, '__file__', None) or '')
+    # Of a package, and of a module in one, no file can be imported alone.
+    return str(file) if file.name == f'{module.__name__}.py' else module.__name__
+
+
+def _module_that_runs() -> str | None:
+    """Return the name of the module whose own lines run, which a constructor may come from elsewhere into."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != '<module>':
+        frame = frame.f_back
+    return frame.f_globals.get('__name__') if frame is not None else None
 
 
 def _check_card(card: ModelCard) -> None:

@@ -1,8 +1,7 @@
 """``train_recognizer(config, net=, train_set=, val_set=, hooks=)``, and the contract of registered models."""
-import dataclasses
 import json
+import shlex
 import sys
-import types
 from types import SimpleNamespace
 
 import mxnet as mx
@@ -11,6 +10,8 @@ import pytest
 import tiny
 from mxnet import gluon
 
+from gluon_action.cli import own_modules
+from gluon_action.cli import train_recognizer as command
 from gluon_action.errors import ModelError, UsageError
 from gluon_action.model_zoo import ModelCard, Recognizer, get_model, list_models, model_card, register_model, registry
 from gluon_action.train import TrainConfig, train_recognizer
@@ -183,20 +184,48 @@ def test_a_network_that_takes_other_rows_than_was_asked_for_is_told(registered):
         get_model('contract', pretrained_base=False, tsn=True, num_segments=3)
 
 
-def test_the_command_of_a_run_names_the_module_of_its_network(registered, tmp_path, monkeypatch):
-    made = types.ModuleType('networks_outside')
-    made.__file__ = str(tmp_path / 'networks_outside.py')
-    monkeypatch.setitem(sys.modules, 'networks_outside', made)
+BUILDS = """def build(nclass, **options):
+    raise AssertionError('not built here')
+"""
+REGISTERS = """import functools
+from gluon_action.model_zoo import ModelCard, register_model
+from gluon_action.model_zoo.vgg import vgg16
+from builds import build
+register_model(ModelCard.of_2d('outside', family='Own', dataset='custom', dropout_ratio=0., init_std=0.1))({build})
+"""
 
-    def build(nclass, **options):
-        return PerFrame(nclass)
-    build.__module__ = 'networks_outside'
-    registered(build)
-    asked = config(tmp_path, model='contract')
-    command = RecognizerRecipe(asked).about_command()['command']
-    assert f'train --import {made.__file__} ' in command and '--model contract' in command
-    assert '--import' not in RecognizerRecipe(dataclasses.replace(asked, model='resnet18_v1b_custom')).about_command()[
-        'command']
+
+@pytest.mark.parametrize('given, registers, build', [
+    ('{tmp}/registers.py', 'registers.py', 'build'), ('registers', 'registers.py', 'build'),
+    ('{tmp}/registers.py', 'registers.py', 'functools.partial(build)'),
+    ('{tmp}/registers.py', 'registers.py', 'lambda nclass, **options: build(nclass)'),
+    ('{tmp}/registers.py', 'registers.py', 'vgg16'),
+    ('own_networks', 'own_networks/__init__.py', 'build'), ('own_networks.mine', 'own_networks/mine.py', 'build')])
+def test_the_command_of_a_run_imports_what_registers_its_network(tmp_path, monkeypatch, given, registers, build):
+    (tmp_path / 'own_networks').mkdir()
+    for name, text in (('builds.py', BUILDS), ('own_networks/__init__.py', ''), (registers, REGISTERS)):
+        (tmp_path / name).write_text(text.replace('{build}', build))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    mine = {'registers', 'builds', 'own_networks', 'own_networks.mine'}
+    try:
+        own_modules.import_modules([given.format(tmp=tmp_path)])
+        printed = RecognizerRecipe(config(tmp_path, model='outside')).about_command()['command']
+        for name in mine:  # as it is when the command is given once more
+            sys.modules.pop(name, None)
+        del registry._CARDS['outside'], registry._BUILDERS['outside']
+        args = command.parse_args(shlex.split(printed)[2:])
+        own_modules.import_modules(args.imports)
+        assert model_card(args.model).name == 'outside' and len(args.imports) == 1
+    finally:
+        registry._CARDS.pop('outside', None), registry._BUILDERS.pop('outside', None)
+        for name in mine:
+            sys.modules.pop(name, None)
+
+
+def test_a_network_of_the_zoo_needs_no_import(tmp_path):
+    asked = config(tmp_path, model='resnet18_v1b_custom')
+    assert '--import' not in RecognizerRecipe(asked).about_command()['command']
 
 
 @pytest.mark.parametrize('typed, first, starred', [
