@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from .command import make_parser
+from .own_modules import add_import_flag
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--clip-length', type=int, default=None,
                         help='frames of a clip, of networks that leave it open')
     parser.add_argument('--input-size', type=int, default=None, help='side of the crop, where the model leaves it open')
+    add_import_flag(parser)
     group = parser.add_argument_group('measuring')
     group.add_argument('--warmup', type=int, default=3, help='runs before the clock starts')
     group.add_argument('--runs', type=int, default=20, help='runs that are timed, for each batch size')

@@ -17,6 +17,7 @@ from ..weights.fetch import NotFetchedError, UntrustedError, fetch, state_of
 from ..weights.options import WeightsOptions
 from ..weights.records import RECORDS, Records
 from .command import make_parser
+from .own_modules import add_import_flag
 
 EXAMPLES = """examples:
   # what is published for Kinetics400, best first
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
                               'published')
     publish.add_argument('--overwrite', action='store_true',
                          help='replace other weights of this tag, or what is said of them')
+    add_import_flag(publish)
 
     for command in (download, mirror):
         add_options(command, WeightsOptions, 'weights')

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import GluonActionError
 from ..printable import printable
 from .command import make_parser
+from .own_modules import add_import_flag
 
 EXAMPLES = """examples:
   # of a training that is under way, or ended early
@@ -26,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('run', metavar='RUN_DIR', help='folder of a training or of a test')
     parser.add_argument('--out', default=None, metavar='FILE', help='the page; by default report.html in the folder')
     parser.add_argument('--no-frames', action='store_true', help='do not open the videos: no frames, no statistics')
+    add_import_flag(parser)
     return parser
 
 
@@ -64,7 +66,7 @@ def lists_of(run: Any) -> dict[str, Any]:
             found['test'] = open_test_set(_known(TestConfig, run.config))
         else:
             config = _known(TrainConfig, run.config)
-            card = model_card(config.model)
+            card = model_card(config.model, run.about)
             names = {name: run.about[name] for name in ('num_classes', 'classes') if run.about.get(name)}
             found['training'] = config.open_videos(train=True, modality=card.modality, **names)
             if not config.train_only:

@@ -144,7 +144,8 @@ def _prepared_exported(config: TestConfig, card) -> Prepared:
 def card_of(config: TestConfig):
     """Return the card of the model; None for an exported network that the zoo does not know."""
     try:
-        return model_zoo.model_card(config.model)
+        run = read_run_config(config.resume_params) if config.resume_params else None
+        return model_zoo.model_card(config.model, run)
     except ModelError:
         if config.exported:  # an exported network need not be the zoo's
             return None

@@ -81,7 +81,7 @@ def publish_run(run: str | os.PathLike, out: str | os.PathLike, *, tag: str = ''
             'has no best.params: no epoch has ended, or nothing was validated'
         raise UsageError(f'{run}: {what}; name the folder of a training run (--save-dir)')
     config = about['config']
-    card = model_card(_model_of(about, run))
+    card = model_card(_model_of(about, run), about)
     tag = tag or re.sub(r'[^\w.+-]+', '-', run.resolve().name).lstrip('.')
     if not re.fullmatch(r'[\w+-][\w.+-]*', tag):
         raise UsageError(f'--tag is one word of letters, digits and .+-_ , got {tag!r}')

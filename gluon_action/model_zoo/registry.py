@@ -17,6 +17,7 @@ from ..class_names import class_names
 from ..errors import ModelError
 from ..input_kind import CLIPS, FRAMES, InputKind
 from ..nn import freeze_batch_norms
+from ..printable import printable
 from ..weights.index import INPUT, bundled_index
 from .installed_models import import_installed_models
 from .loading.pretrained import Start, find_start, load_start
@@ -334,22 +335,34 @@ def list_models(pattern: str = '*') -> list[str]:
     return [_CARDS[name].name for name in found]
 
 
-def model_card(name: str) -> ModelCard:
+def model_card(name: str, run: Mapping[str, Any] | None = None) -> ModelCard:
     """Return the card of a model; case does not matter.
 
     A name that the zoo does not have is looked for in installed packages, see
     :mod:`gluon_action.model_zoo.installed_models`.
 
+    Parameters
+    ----------
+    name : str
+    run : mapping, optional
+        What `read_run_config` found of the run that trained it.
+
     Raises
     ------
     ModelError
-        For a name that nobody has; the closest are named.
+        For a name that nobody has; the closest are named. What registered the network of a run is named, and is not
+        imported: that a file names a module is no reason to run it.
     """
     key = str(name).lower()
     if key not in _CARDS:
         import_installed_models()
     card = _CARDS.get(key)
     if card is None:
+        of_run = (run or {}).get('model')
+        module = of_run.get('import') if isinstance(of_run, dict) and of_run.get('name') == name else None
+        if isinstance(module, str):
+            raise ModelError(f'the zoo has no model {name!r}, which is a network of your own; add --import '
+                             f'{printable(module)}, as config.json of its run says')
         raise ModelError(f'the zoo has no model {name!r}; {_known_like(str(name))}')
     return card
 

@@ -4,7 +4,7 @@ import json
 import drawing
 import pytest
 from bundles import make_bundle, make_model
-from flags_world import NAME, seen, traceback_row
+from flags_world import NAME, import_row, seen, traceback_row
 
 from gluon_action.cli import benchmark_model
 from gluon_action.cli.command import run
@@ -125,6 +125,7 @@ def onnx_runtime_computes_networks_too(world, output, *flags):
 
 BENCHMARK_ROWS = {
     '--debug': traceback_row(lambda world: [benchmark_model, 'no_such_model']),
+    '--import': import_row(lambda world: [benchmark_model, 'no_such_model']),
     'models': every_model_has_its_rows,
     '--runtime': onnx_runtime_computes_networks_too,
     '--batch-sizes': row(batches, '--batch-sizes', '2', '1', to=[1, 2]),

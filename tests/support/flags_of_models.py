@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from flags_world import NAME, changes, ran, seen, traceback_row
+from flags_world import NAME, changes, import_row, ran, seen, traceback_row
 from weights_server import row_of, write_index
 
 from gluon_action.cli import models
@@ -254,5 +254,6 @@ MODELS_ROWS = {
     'publish --licence': changes(field('licence'), '--licence', 'MIT', to='MIT'),
     'publish --publisher': changes(field('publisher'), '--publisher', 'us', to='us'),
     'publish --report': changes(percent, '--report', '{tmp}/a_report', to=(12.5, '25x10', 'scores')),
+    'publish --import': import_row(lambda world: [models, 'publish', '/nowhere', '--out', '/nowhere']),
     'publish --overwrite': other_weights_of_a_tag_are_kept_unless_asked,
 }

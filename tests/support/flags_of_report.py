@@ -3,7 +3,7 @@ import json
 import os
 
 from flags_of_test import finished
-from flags_world import seen, traceback_row
+from flags_world import import_row, seen, traceback_row
 
 from gluon_action.cli import compare, report
 from gluon_action.cli.command import run
@@ -75,7 +75,8 @@ def a_comparison_is_json(world, output, *flags):
 
 REPORT_ROWS = {
     'report': {'--debug': traceback_row(lambda world: [report, '/nowhere']), 'run': the_page_of_that_run_is_made,
-               '--out': the_page_is_in_that_file, '--no-frames': no_video_is_opened},
+               '--out': the_page_is_in_that_file, '--no-frames': no_video_is_opened,
+               '--import': import_row(lambda world: [report, '/nowhere'])},
     'compare': {'--debug': traceback_row(lambda world: [compare, '/nowhere', '/nowhere']),
                 'runs': a_third_run_is_compared, '--shared': other_lists_are_compared, '--html': a_page_compares,
                 '--json': a_comparison_is_json},

@@ -208,7 +208,7 @@ def _open_parameters(path: Path, about: dict[str, Any] | None, model: str | None
     if about:
         run = _record(TrainConfig, about['config'])
         run = dataclasses.replace(run, **dict.fromkeys(run.UNSAID))  # a note beside the file comes before the run's
-        own = model_zoo.model_card(run.model)
+        own = model_zoo.model_card(run.model, about)
     else:
         own = model_zoo.model_card(model)
         run = TrainConfig(model=own.name)

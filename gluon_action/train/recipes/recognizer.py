@@ -146,7 +146,7 @@ class RecognizerRecipe(Recipe):
 
     @property
     def _own_card(self):
-        return model_card(self.config.model) if self._net is None else self._net.card
+        return model_card(self.config.model, _run_of(self.config)) if self._net is None else self._net.card
 
     @property
     def row(self):
@@ -340,6 +340,12 @@ def usual_stride(config: TrainConfig, data) -> int | None:
     return max(1, round(lengths[len(lengths) // 2] / config.new_length)) if lengths else None
 
 
+def _run_of(config: TrainConfig) -> dict[str, Any] | None:
+    """Return what ``config.json`` says of the run that is resumed, or that the parameters are of."""
+    places = (config.save_dir if config.resume == 'auto' else config.resume, config.resume_params)
+    return next(filter(None, map(read_run_config, filter(None, places))), None)
+
+
 def _length(sample) -> int | None:
     if sample.first is not None and sample.last is not None:
         return sample.last - sample.first + 1
@@ -359,7 +365,7 @@ def _warn_of_another_schedule(before: dict[str, Any], config: TrainConfig) -> No
 
 def evaluate_only(config: TrainConfig) -> TrainResult:
     """Score the validation set once, with the parameters that the configuration names; nothing is written."""
-    card, checkpoint = model_card(config.model), None
+    card, checkpoint = model_card(config.model, _run_of(config)), None
     check_early(config, card)
     contexts = engine_of(config).contexts()
     if config.resume:
@@ -393,7 +399,7 @@ def dry_run(config: TrainConfig) -> str:
     GPUs that are not there are replaced by as many parts of the CPU, so that it can be asked elsewhere.
     """
     config = settled(config)
-    card = model_card(config.model)
+    card = model_card(config.model, _run_of(config))
     prepared = check_training(config, card)
     config = dataclasses.replace(prepared.config, train_only=config.train_only or config.eval, eval=False)
     try:

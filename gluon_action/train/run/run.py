@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...compute.engines import Engine, OnMXNet
 from ...errors import DivergedError, OutputError, UnscoredError, VideoReadError
 from ...evaluate.report.page import try_to_write
+from ...model_zoo.registry import outside_module
 from ...options import command_of
 from ...signals import Terminated, heeding_termination, told_to_end
 from ..hook import Hook
@@ -229,10 +230,14 @@ class Recipe:
                 'versions': versions([*self.packages, *self.engine.packages])}
 
     def about_model(self) -> dict[str, Any]:
-        """Return what ``config.json`` says about the network: how it wants frames, whose weights it started from."""
+        """Return what ``config.json`` says about the network: how it wants frames, whose weights it started from.
+
+        Of a network that a module outside this package registered also what ``--import`` takes.
+        """
         card = self.card
+        module = outside_module(card.name)
         return {'name': card.name, 'source': card.source, 'mean': card.mean, 'std': card.std,
-                'input_layout': card.input_layout, 'row': self.row}
+                'input_layout': card.input_layout, 'row': self.row, **({'import': module} if module else {})}
 
     def about_command(self) -> dict[str, Any]:
         """Return the command line that repeats the run, and the folder that its paths start from."""
