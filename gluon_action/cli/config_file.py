@@ -1,7 +1,6 @@
 """``--config FILE``: options of a training out of YAML, JSON, or the ``config.json`` of a run."""
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import os
@@ -15,6 +14,7 @@ from ..errors import UsageError
 from ..files import open_file, parse_json
 from ..options import Option, options_of
 from ..printable import printable
+from .other_names import meant
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,8 @@ def _name_of(key: Any, known: Mapping[str, Option], plain: Mapping[str, Any]) ->
 
 
 def _unknown(path: Path, key: Any, known: Mapping[str, Option], written_by: str | None) -> str:
-    close = difflib.get_close_matches(str(key).lstrip('-').replace('-', '_'), [*known, _VIDEOS], n=1)
+    names = {flag: name for name, option in known.items() for flag in (name, *option.flags)}
+    close = meant(str(key), {**names, _VIDEOS: _VIDEOS})
     hint = f'did you mean {close[0]}?' if close else 'gluon-action train --help names them all'
     other = f' (the file was written by gluon_action {written_by})' if written_by else ''
     return f'--config {path}: there is no option {printable(repr(key))}{other}; {hint}'

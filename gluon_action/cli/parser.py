@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 
 from ..printable import printable
+from .other_names import meant
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -17,10 +17,6 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         if action.default in (None, False, '') or action.default is argparse.SUPPRESS or action.nargs == 0:
             return action.help
         return super()._get_help_string(action)
-
-
-#: Where results go, in one command or another: a command that lacks one of these has another.
-_WHERE = ('--save-dir', '--out', '--output', '--output-dir', '--out-dir', '-o', '--html')
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,9 +50,7 @@ class Parser(argparse.ArgumentParser):
         """End with an error for words that nobody knows, and name the flag that comes close."""
         flag = words[0].partition('=')[0]
         shown = [name for name, action in self._option_string_actions.items() if action.help is not argparse.SUPPRESS]
-        places = [name for name in shown if name.replace('_', '-') in _WHERE]
-        close = places if flag.replace('_', '-') in _WHERE else \
-            difflib.get_close_matches(flag, shown, n=1) if flag.startswith('-') else []
+        close = meant(flag, dict(zip(shown, shown))) if flag.startswith('-') else []
         self.error(f'unrecognized arguments: {" ".join(words)}' + (f'; did you mean {close[0]}?' if close else ''))
 
     def error(self, message: str):

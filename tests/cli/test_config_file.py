@@ -8,7 +8,9 @@ from gluon_action import __version__
 from gluon_action.cli import train_recognizer
 from gluon_action.cli.command import run
 from gluon_action.cli.config_file import read_config_file
+from gluon_action.cli.other_names import SAME
 from gluon_action.errors import UsageError
+from gluon_action.options import options_of
 from gluon_action.train.recipes.config import TrainConfig
 
 
@@ -40,7 +42,12 @@ def test_a_path_in_a_file_brings_the_recipe(written):
 
 
 @pytest.mark.parametrize('content, told', [
-    ('learning_rate: 1\n', "there is no option 'learning_rate'"), ('num_epoch: 1\n', 'did you mean num_epochs?'),
+    ('learning_rate: 1\n', "there is no option 'learning_rate'; did you mean lr?"),
+    ('lerning_rate: 1\n', 'did you mean lr?'), ('Learning-Rate: 1\n', 'did you mean lr?'),
+    ('num_epoch: 1\n', 'did you mean num_epochs?'), ('epochs: 1\n', 'did you mean num_epochs?'),
+    ('batch: 1\n', 'did you mean batch_size?'), ('workers: 1\n', 'did you mean num_workers?'),
+    ('data_workers: 1\n', 'did you mean num_workers?'), ('weight_decay: 1\n', 'did you mean wd?'),
+    ('max_grad_nrom: 1\n', 'did you mean clip_norm?'), ('qqq: 1\n', '; gluon-action train --help names them all'),
     ('from_recipe: []\n', "there is no option 'from_recipe'"),
     ('lr: fast\n', "lr: expected a number, got 'fast'"), ('lr: -1\n', 'lr: must be 0 or more, got -1'),
     ('lr: .inf\n', 'lr: must be a finite number'), ('use_tsn: 3\n', 'use_tsn: expected true or false, got 3'),
@@ -56,6 +63,12 @@ def test_what_a_file_says_wrongly_is_told(written, content, told):
     with pytest.raises(UsageError) as caught:
         read_config_file(path, TrainConfig)
     assert told in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_names_of_other_toolkits_are_of_options_that_there_are():
+    assert not [group for group in SAME if group[0] not in options_of(TrainConfig)]
+    names = [name for group in SAME for name in group]
+    assert len(names) == len(set(names))
 
 
 def test_a_file_that_is_not_there(tmp_path, capsys):

@@ -56,6 +56,8 @@ def test_help_is_whole_where_nothing_is_rare(capsys):
     (['--out_dir', 'x'], 'the following arguments are required: VIDEO'),
     (['a', '--out_dir', 'x', '--batchsize', '3'], 'unrecognized arguments: --batchsize 3; did you mean --batch_size?'),
     (['a', '--out_dir', 'x', '--save-dir', 'y'], 'unrecognized arguments: --save-dir y; did you mean --out_dir?'),
+    (['a', '--out_dir', 'x', '--bach', '3'], 'unrecognized arguments: --bach 3; did you mean --batch_size?'),
+    (['a', '--out_dir', 'x', '--learning-rate', '3'], 'unrecognized arguments: --learning-rate 3'),  # is not --rate
     (['a', '--out_dir', 'x', '--xyz\x1b[2J'], r'unrecognized arguments: --xyz\x1b[2J')])
 def test_a_wrong_command_line_is_told_in_a_line_and_where_help_is(parser, words, told, capsys):
     with pytest.raises(SystemExit) as stop:
