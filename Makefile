@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(SUPPORTED)' 2>/dev/null && e
 VENV := .venv
 PY := $(VENV)/bin/python
 CONSTRAINTS := constraints.txt
+# What README.md installs in an environment of one's own: its examples export, and docs/ serve a page.
+README_EXTRAS := cpu+onnx+serve
 DEMO_DIR := runs/demo
 # PYTHON= on the command line is about the environment: one that is there with another Python must not be taken for it.
 ifeq ($(origin PYTHON)$(wildcard $(PY))$(filter clean,$(MAKECMDGOALS)),command line$(PY))
@@ -42,11 +44,11 @@ $(VENV)/.installed-%: $(PY) pyproject.toml setup.py $(CONSTRAINTS)
 comma := ,
 
 .PHONY: setup
-setup: $(VENV)/.installed-cpu  ## make .venv and install the CPU build
+setup: $(VENV)/.installed-$(README_EXTRAS)  ## make .venv and install the CPU build, and what exports and serves
 
 # ResNet-18 TSN from scratch on generated videos: data, training, testing, and where the pictures are.
 .PHONY: demo
-demo: $(VENV)/.installed-cpu  ## set up, then train and test a recogniser on generated videos
+demo: $(VENV)/.installed-$(README_EXTRAS)  ## set up, then train and test a recogniser on generated videos
 	$(PY) scripts/train_recognizer.py --dataset demo_appearance --data-dir $(DEMO_DIR)/videos \
 	  $(DEMO_NET) --num-segments 3 --no-pretrained-base --dropout 0 --data-aug v3 --new-height 64 --new-width 74 \
 	  --batch-size 16 --lr 0.02 --warmup-epochs 1 --lr-mode cosine --num-epochs 14 --log-interval 10 -j 2 \

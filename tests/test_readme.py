@@ -1,6 +1,8 @@
 """The examples of the README run as they are printed, and leave what it says."""
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,15 @@ def ran(tmp_path_factory):
 
 def test_there_are_five_examples():
     assert len(re.findall(r'^```(?:sh|python)$', EXAMPLES, re.MULTILINE)) == 5
+
+
+@pytest.mark.parametrize('target', ['setup', 'demo'])
+def test_make_installs_what_the_readme_does_and_its_examples_need(target):
+    printed = subprocess.run(['make', '-n', '-B', target, 'VENV=none', f'PYTHON={sys.executable}'], cwd=ROOT,
+                             capture_output=True, text=True, check=True).stdout
+    made, = set(re.findall(r"-e '.\[([\w,]+)\]'", printed))
+    told = re.search(r"pip install .*-e '.\[([\w,]+)\]'", (ROOT / 'README.md').read_text())[1]
+    assert made == told and {'cpu', 'onnx'} <= {*made.split(',')}
 
 
 @pytest.mark.parametrize('name', [
