@@ -218,6 +218,20 @@ def command_of(name: str, config: Any, without: Collection[str] = (), first: Ite
     return shlex.join(words)
 
 
+def command_without(command: str, kind: type, names: Collection[str]) -> str:
+    """Return a command line of `command_of` without what it says of some options of a dataclass."""
+    known = options_of(kind)
+    left_out = {flag: known[name] for name in names for flag in known[name].flags}
+    words, kept = iter(shlex.split(command)), []
+    for word in words:
+        flag, equals, _ = word.partition('=')
+        if flag not in left_out:
+            kept.append(word)
+        elif left_out[flag].type is not bool and not equals:
+            next(words, None)
+    return shlex.join(kept)
+
+
 def yes_or_no(text: str) -> bool:
     """Read ``true`` or ``false``, as the type of an option."""
     known = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}

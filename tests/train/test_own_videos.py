@@ -218,15 +218,82 @@ def test_the_command_of_a_run_says_what_the_recipe_would_say_otherwise(tmp_path)
     assert dataclasses.asdict(again) == dataclasses.asdict(config)
 
 
-def test_the_command_of_a_run_that_was_resumed_by_its_folder_is_one_that_train_takes(tmp_path):
+@pytest.fixture
+def begun(tmp_path):
+    """Begins a run on own videos, of these options, or resumes it as it is asked; returns its command."""
     videos, run = str(make_videos(tmp_path / 'v', a=4, b=4)), tmp_path / 'run'
-    own = looked_at(videos, tmp_path, save_dir=str(run), num_epochs=2, label_smoothing=True)
-    own.write(run / LISTS)
-    first = command_line(configured({'videos': videos, 'save_dir': str(run), 'num_epochs': 2, 'label_smoothing': True}))
-    about = {'config': dataclasses.asdict(own.config), 'command': first, 'directory': str(tmp_path),
-             'versions': {'gluon_action': version('gluon_action')}}
-    (run / 'config.json').write_text(json.dumps(about))
-    longer = command.config_from(command.parse_args(['--resume', str(run), '--num-epochs', '3']))
-    assert command_line(longer) == f'{first} --num-epochs 3'
-    again = command.config_from(command.parse_args(shlex.split(command_line(longer))[2:]))
-    assert (again.videos, again.train_list, again.num_epochs, again.label_smoothing) == (videos, None, 3, True)
+
+    def begin(asked=None, **options):
+        trained = asked
+        if asked is None:
+            asked = configured({'videos': videos, 'save_dir': str(run), **options})
+            own = own_videos(asked, run / LISTS)
+            own.write(run / LISTS)
+            trained = own.config
+        told = command_line(asked)
+        about = {'config': dataclasses.asdict(trained), 'command': told, 'directory': str(tmp_path),
+                 'versions': {'gluon_action': version('gluon_action')}}
+        (run / 'config.json').write_text(json.dumps(about))
+        return told
+    begin.videos, begin.run = videos, run
+    return begin
+
+
+def resumed(begun, *flags):
+    """The options of a run that is resumed by its folder, and of its command, which ought to be the same."""
+    asked = command.config_from(command.parse_args(['--resume', str(begun.run), *flags]))
+    told = begun(asked)
+    again = command.config_from(command.parse_args(shlex.split(told)[2:]))
+    assert (again.videos, again.train_list) == (begun.videos, None)
+    return told, asked, own_videos(again, begun.run / LISTS).config
+
+
+def same(asked, again):
+    free = ('resume', 'from_recipe', 'overwrite')
+    return dataclasses.replace(asked, **{name: getattr(again, name) for name in free}) == again
+
+
+def test_the_command_of_a_run_that_was_resumed_by_its_folder_is_one_that_train_takes(begun):
+    first = begun(num_epochs=2, label_smoothing=True)
+    told, asked, again = resumed(begun, '--num-epochs', '3')
+    assert told == f'{first.replace(" --num-epochs 2", "")} --num-epochs 3'
+    assert again.label_smoothing and same(asked, again)
+    assert resumed(begun)[0] == told
+
+
+@pytest.mark.parametrize('options', [{'num_epochs': 10}, {}])
+def test_the_command_of_a_run_that_was_resumed_for_longer_says_what_the_recipe_had_decided(begun, options):
+    begun(**options)
+    told, asked, again = resumed(begun, '--num-epochs', '40')
+    assert (asked.num_epochs, asked.warmup_epochs) == (40, 2)
+    assert f'--patience {asked.patience}' in told and asked.patience != 10 and same(asked, again)
+    told, asked, again = resumed(begun, '--num-epochs', '3')  # the default of the flag, not of the recipe
+    assert (asked.num_epochs, asked.warmup_epochs) == (3, 2) and same(asked, again)
+    assert told.count('--patience') == told.count('--num-epochs') == 1
+
+
+def test_the_command_of_a_run_that_is_resumed_by_the_same_command_says_it_too(begun):
+    begun(num_epochs=10)
+    asked = configured({'videos': begun.videos, 'save_dir': str(begun.run), 'num_epochs': 40, 'resume': 'auto'})
+    recipe = RecognizerRecipe(asked)
+    recipe.config = dataclasses.replace(asked, patience=3)  # as its checkpoint says
+    assert '--num-epochs 40 --patience 3 ' in recipe.about_command()['command']
+    assert '--patience' not in command_line(asked)
+
+
+def test_the_command_of_a_resumed_run_has_no_switch_that_was_taken_back(begun):
+    first = begun(engine='torch', compile=True, mixup=True)
+    assert '--engine torch' in first and '--compile' in first
+    told, asked, again = resumed(begun, '--engine', 'mxnet')
+    assert '--compile' not in told and '--mixup' in told and same(asked, again)
+
+
+def test_the_command_of_a_resumed_run_has_no_value_that_was_taken_back(begun):
+    begun(num_epochs=10, frame_tables=True, checkpoint_minutes=5.)
+    about = json.loads((begun.run / 'config.json').read_text())
+    had = TrainConfig(**about['config'])
+    longer = dataclasses.replace(had, resume=str(begun.run), num_epochs=12, frame_tables=False, checkpoint_minutes=15.)
+    assert '--checkpoint-minutes' in about['command'] and '--frame-tables' in about['command']
+    told = command_line(longer)
+    again = command.config_from(command.parse_args(shlex.split(told)[2:]))
+    assert (again.frame_tables, again.checkpoint_minutes, again.num_epochs) == (False, 15., 12)

@@ -68,6 +68,21 @@ def decides(config: TrainConfig) -> set[str]:
     return {*_values(given), *LATER}
 
 
+def decided_otherwise(config: TrainConfig) -> set[str]:
+    """Return the options with values of the recipe that it would not give them beside what was given.
+
+    As in a run that was resumed with another number of epochs: it has the patience that it began with.
+    """
+    taken = set(config.from_recipe or ())
+    if 'num_epochs' in taken:  # the videos decide it, and what depends on it
+        taken -= {'num_epochs', *_lengths(1)}
+    default = {entry.name: entry.default for entry in dataclasses.fields(config)}
+    given = {name: getattr(config, name) for name in default if name not in (config.from_recipe or ())
+             and (getattr(config, name) != default[name] or name in DEFAULTS)}
+    now = {**default, **_values(given)} if taken else {}
+    return {name for name in taken.difference(LATER, ['save_dir']) if getattr(config, name) != now[name]}
+
+
 def wants_recipe(given: Mapping[str, Any]) -> bool:
     """Whether options ask for `FINETUNE` which has not been taken yet."""
     asked = given.get('recipe') or (FINETUNE if given.get('videos') else None)

@@ -21,7 +21,7 @@ from ...evaluate.log_header import header
 from ...evaluate.options.preparation import Prepared, by_card
 from ...model_zoo import Recognizer, model_card
 from ...model_zoo.registry import outside_module
-from ...options import command_of, flag_of
+from ...options import command_of, command_without, flag_of, options_of
 from ...run_config import read_run_config
 from ..hook import Hook
 from ..hooks import SaveCheckpoints, SaveParameters, SaveScores, SayStalled
@@ -46,7 +46,7 @@ from .parts import (
     prepare_restored,
     prepare_training,
 )
-from .recipe_defaults import decides, said, settled
+from .recipe_defaults import decided_otherwise, decides, said, settled
 
 log = logging.getLogger(__name__)
 
@@ -172,12 +172,18 @@ class RecognizerRecipe(Recipe):
         if made or self._hooks or not self.command:
             return {}
         # What came from the recipe comes from it again, and it would come instead of a default that was asked for.
-        without = {'resume', 'overwrite', *(asked.from_recipe or ())}
+        otherwise = decided_otherwise(self.config)
+        asked = dataclasses.replace(asked, **{name: getattr(self.config, name) for name in otherwise})
+        without = {'resume', 'overwrite', *(asked.from_recipe or ())} - otherwise
         before = read_run_config(asked.resume) if asked.videos and asked.train_list else None
         if before and before.get('command'):  # resumed by its folder: with its lists, which VIDEOS contradict
-            changes = command_of('', asked, {*without, 'save_dir'}, instead=before['config'])
-            return {'command': f'{before["command"]} {changes}'.rstrip(), 'directory': before.get('directory')}
-        instead = dict.fromkeys(decides(asked) if asked.from_recipe is not None else (), ...)
+            had = {name: option.default for name, option in options_of(TrainConfig).items()} | before['config']
+            new = {name for name in options_of(TrainConfig) if getattr(asked, name) != had[name]}
+            new = (new | otherwise) - without - {'save_dir'}
+            changes = command_of('', asked, options_of(TrainConfig).keys() - new, instead=dict.fromkeys(new, ...))
+            kept = command_without(before['command'], TrainConfig, new)
+            return {'command': f'{kept} {changes}'.rstrip(), 'directory': before.get('directory')}
+        instead = dict.fromkeys(decides(asked) | otherwise if asked.from_recipe is not None else (), ...)
         module = outside_module(asked.model)
         first = [*filter(None, [asked.videos]), *(['--import', module] if module else [])]
         return {'command': command_of(self.command, asked, without, first, instead),
