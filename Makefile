@@ -68,7 +68,7 @@ test-slow: $(VENV)/.installed-cpu+test  ## the tests marked slow
 
 .PHONY: test-torch
 test-torch: $(VENV)/.installed-cpu+test+torch  ## install PyTorch too, and the tests of what it computes
-	$(PY) -m pytest tests/compute/on_torch tests/train/test_torch*.py -m 'slow or not slow' --timeout 1800 $(IN_PARALLEL)
+	$(PY) -m pytest tests/compute/on_torch tests/train/test_torch*.py tests/deploy/feature_scoring/test_torch*.py -m 'slow or not slow' --timeout 1800 $(IN_PARALLEL)
 
 .PHONY: parity
 parity: $(VENV)/.installed-cpu+test  ## export every model of the zoo and compare it with its network

@@ -102,10 +102,11 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def scorer(self, net, *, contexts: Sequence | None = None, rows: int = 1, dtype: str = 'float32',
-               compiled: bool = True) -> Scorer:
+               compiled: bool = True, rounds: int = 1) -> Scorer:
         """Return what scores by a network; `rows` consecutive rows become one score.
 
-        Where it is not to be `compiled`, MXNet runs it operator by operator, as ``--mode imperative`` asks.
+        Where it is not to be `compiled`, MXNet runs it operator by operator, as ``--mode imperative`` asks. Of several
+        `rounds`, in each of which a network of features draws other frames of the same videos, scores are the mean.
         """
 
     @staticmethod
@@ -145,14 +146,16 @@ class OnMXNet(Engine):
         from .on_mxnet.learner import GluonLearner
         return GluonLearner(net, optimizer, optimizer_params, contexts=contexts, **options)
 
-    def scorer(self, net, *, contexts=None, rows=1, dtype='float32', compiled=True):
+    def scorer(self, net, *, contexts=None, rows=1, dtype='float32', compiled=True, rounds=1):
         """Return a scorer of Gluon; where no contexts are given, the network is brought from the CPU to the GPUs."""
+        from .on_mxnet.rounds import Rounds
         from .on_mxnet.scorer import GluonScorer
         if contexts is None:
             contexts = self.contexts()
             if self.num_gpus:
                 net.collect_params().reset_ctx(contexts)
-        return GluonScorer(net, contexts, rows=rows, dtype=dtype, compiled=compiled)
+        return GluonScorer(net if rounds == 1 else Rounds(net, rounds), contexts, rows=rows, dtype=dtype,
+                           compiled=compiled)
 
     @staticmethod
     def rules(config):
@@ -206,9 +209,9 @@ class OnTorch(Engine):
             return _module('learner').TorchLearner(net, optimizer, optimizer_params, devices=self._devices(),
                                                    processes=kvstore, **options)
 
-    def scorer(self, net, *, contexts=None, rows=1, dtype='float32', compiled=True):
+    def scorer(self, net, *, contexts=None, rows=1, dtype='float32', compiled=True, rounds=1):
         """Return a scorer of PyTorch; `rules` let no ``--mode`` come here."""
-        return _module('scorer').TorchScorer(net, self._devices(), rows=rows)
+        return _module('scorer').TorchScorer(net, self._devices(), rows=rows, rounds=rounds)
 
     @staticmethod
     def rules(config):

@@ -1,11 +1,13 @@
 """What shows each flag of evaluating a training on features."""
+import importlib.util
 import json
 import logging
+import re
 import shutil
 
 import pytest
 from flags_of_features import argv, ignored, trained
-from flags_world import changes, seen, traceback_row
+from flags_world import NO_PYTORCH, changes, seen, traceback_row, without_pytorch
 
 from gluon_action import options
 from gluon_action.cli.command import run
@@ -109,6 +111,17 @@ def it_is_the_mean_of_two(world, output, flag, rounds):
     assert once != twice == again and again['count'] == once['count']
 
 
+@seen('--engine', 'torch')
+def the_other_engine_scores(world, output, *flags):
+    with without_pytorch():
+        words = argv(world, '--train_dir', folder_of(world), *flags, base=BASE)
+        assert run(evaluation.parse_args, evaluation.main, words) == 2
+    assert re.search(NO_PYTORCH, output.readouterr().err)
+    if importlib.util.find_spec('torch'):
+        assert result(world, *flags)['protocol']['engine'] == 'torch'
+        assert scores(world, *flags) == pytest.approx(scores(world), abs=1e-5)
+
+
 def contradicts(name):
     """The stored network decides, and one line names the flag with both values."""
     about, ours = options.options_of(Architecture)[name], getattr(Architecture, name)
@@ -147,6 +160,7 @@ FEATURE_EVALUATION_ROWS = {
     '--n_rounds': it_is_the_mean_of_two,
     '--use_EMA': changes(lambda world, *flags: stored(world, '--build_only', *flags).about['averaged'], '--use_EMA',
                          'false', to=False),
+    '--engine': the_other_engine_scores,
     '--num_gpu': changes(lambda world, *flags: asked(world, *flags).gpu, '--num_gpu', '1', to=True),
     '--train_dir': that_run_is_evaluated,
     '--build_only': nothing_is_scored,

@@ -1,10 +1,11 @@
 """What shows each flag of the commands for stored models of YouTube-8M: quantize, combine, average, score, distil."""
 import os
+import re
 import tarfile
 
 import pytest
 from feature_models import store
-from flags_world import ANY, changes, seen, traceback_row
+from flags_world import ANY, NO_PYTORCH, changes, seen, traceback_row, without_pytorch
 
 from gluon_action.cli import main as commands
 from gluon_action.cli.youtube8m import (
@@ -191,8 +192,19 @@ def readers(name):
     return changes(lambda world, *flags: asked(name)(world, *flags).num_readers, '--num_readers', '3', to=3)
 
 
+def engine_of(name):
+    @seen('--engine', 'torch')
+    def row(world, output, *flags):
+        assert (asked(name)(world).engine, asked(name)(world, *flags).engine) == ('mxnet', 'torch')
+        with without_pytorch():
+            assert RUN[name](world, *flags, code=2) is None
+        assert re.search(NO_PYTORCH, output.readouterr().err)
+    return row
+
+
 def scoring_rows(name):
     return {
+        '--engine': engine_of(name),
         '--batch_size': changes(batches(name), '--batch_size', '2', to=2), '--num_readers': readers(name),
         '--on_error': skipping(name),
         '--iterations': changes(drawing(name, 'iterations'), '--iterations', '7', to=7),

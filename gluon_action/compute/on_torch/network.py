@@ -143,6 +143,13 @@ class TorchNetwork:
         copy._compiled = {}
         return copy
 
+    def with_graphs_of_its_own(self) -> TorchNetwork:
+        """Return a network that shares all parameters with this one, and reads anew what its layers are like."""
+        other = object.__new__(TorchNetwork)
+        vars(other).update(vars(self))
+        other.forget_graphs()
+        return other
+
     def forget_graphs(self) -> None:
         """Read anew what the Gluon network's layers and parameters are like: after some of them have been frozen, say.
 

@@ -114,7 +114,7 @@ def open_distill_set(config: DistillSet) -> Job:
     return Job(Path(config.output_dir).expanduser(), files,
                {'model': scorer.stored.identity, 'sampling': dict(config.scoring.sampling),
                 'file_size': None if config.predictions_only else config.file_size,
-                'batch_size': config.scoring.batch_size, **scorer.origin},
+                'batch_size': config.scoring.batch_size, 'engine': config.scoring.engine, **scorer.origin},
                Gather() if config.predictions_only else Number(PATTERN), make,
                strict=config.scoring.on_error == 'raise', expect=scorer.expect)
 

@@ -161,8 +161,8 @@ class LabelledBatches:
         scoring = self._scorer.scoring
         return {'model': self._scorer.stored.identity, 'files': list(map(os.path.abspath, self._scorer.files)),
                 'top_k': self._scores.scoring.top, 'batch_size': scoring.batch_size, 'rounds': scoring.rounds,
-                'on_error': scoring.on_error, 'gpu': scoring.gpu, 'losses': self._loss is not None,
-                'version': __version__}
+                'on_error': scoring.on_error, 'gpu': scoring.gpu, 'engine': scoring.engine,
+                'losses': self._loss is not None, 'version': __version__}
 
 
 def _beside_the_model(scorer: FileScorer, job: dict[str, Any]) -> Path:

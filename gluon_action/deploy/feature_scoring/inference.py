@@ -95,7 +95,7 @@ def open_inference(config: Inference) -> Job:
 
     return Job(Path(config.output_file).expanduser(), files,
                {'model': scorer.stored.identity, 'sampling': dict(config.scoring.sampling),
-                'top_k': config.top_k, 'batch_size': config.scoring.batch_size},
+                'top_k': config.top_k, 'batch_size': config.scoring.batch_size, 'engine': config.scoring.engine},
                Concatenate(HEADER), make, strict=config.scoring.on_error == 'raise', expect=scorer.expect)
 
 

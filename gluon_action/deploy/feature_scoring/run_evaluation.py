@@ -70,6 +70,8 @@ def evaluate_run(config: FeatureEvaluation, given: Collection[str] | None = None
     folder, done, waiting = Path(config.train_dir).expanduser(), None, False
     if not folder.is_dir():
         raise UsageError(f'--train_dir {folder} is no folder; name that of a run of train.py')
+    if not config.build_only:
+        _scoring_of(config, folder / NAME).check_engine()  # not when the first checkpoint has come, after hours
     while True:
         newest = CheckpointDir(folder / 'checkpoints').newest()
         if newest != done or newest is None and files_of(folder / NAME)[1].is_file():
@@ -168,14 +170,17 @@ def _no_averages(folder: Path) -> UsageError:
                       '--ema_halflife, or leave this out')
 
 
+def _scoring_of(config: FeatureEvaluation, prefix: Path) -> Scoring:
+    return Scoring(str(prefix), '--train_dir', (), config.batch_size, min(config.num_readers, engine.usable_cores()),
+                   config.on_error, bool(config.num_gpu), config.n_rounds, config.engine)
+
+
 def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     """Score a model, leave lines, numbers and events in the folder, and return the file of the numbers."""
     scoring = VideoTagScoring(model.architecture.num_classes, config.top_k)
     loss = PROBABILITY_LOSSES[model.architecture.label_loss]()
     scores = scoring()
-    plan = Scoring(str(model.prefix), '--train_dir', (), config.batch_size,
-                   min(config.num_readers, engine.usable_cores()), config.on_error, bool(config.num_gpu),
-                   config.n_rounds)
+    plan = _scoring_of(config, model.prefix)
     files = find_records(config.eval_data_pattern)
     with FileScorer(plan, files, need_labels=True) as scorer:
         events = EventFile(_made(folder / EVENTS))
@@ -208,7 +213,8 @@ def _score(config: FeatureEvaluation, model: _Model, folder: Path) -> Path:
     drawn = {name: getattr(model.architecture, name) for name in SAMPLING}
     result = {'step': model.step, 'scores': found, 'model': {**model.about, 'prefix': str(model.prefix)},
               'protocol': {'records': config.eval_data_pattern, 'files': len(files), 'torn': batches.torn,
-                           'sha256': batches.sha256, 'top_k': config.top_k, 'n_rounds': config.n_rounds, **drawn},
+                           'sha256': batches.sha256, 'top_k': config.top_k, 'n_rounds': config.n_rounds,
+                           'engine': config.engine, **drawn},
               'classes': [{'class': str(number), **row} for number, row in enumerate(scores.per_class())]}
     try:
         with open(folder / LOG, 'a') as stream:

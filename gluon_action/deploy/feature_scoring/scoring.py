@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ... import engine
+from ...compute.engines import ENGINES
+from ...compute.scorer import Scorer
 from ...data.loading.loader import SkippedSample, VideoLoader
 from ...data.tfrecords.features.frame_features import FeatureRecords
 from ...data.tfrecords.features.origin import common_origin, origin_of
-from ...errors import DeviceError, RecordError, WeightsError
+from ...errors import RecordError, WeightsError
 from ...model_zoo.frame_features.stored.model import StoredModel
 from ...model_zoo.frame_features.stored.reading import read_stored
+from ...train.recipes.frame_features.learning import computing
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Scoring:
         Compute on a GPU where there is one.
     rounds : int
         Mean over so many passes, each of which draws other frames.
+    engine : {'mxnet', 'torch'}
+        What computes.
     """
 
     model: str
@@ -58,6 +62,16 @@ class Scoring:
     on_error: str = 'raise'
     gpu: bool = False
     rounds: int = 1
+    engine: str = 'mxnet'
+
+    def check_engine(self) -> None:
+        """Refuse to score by an engine that is not installed, or as one of several processes of torchrun.
+
+        Raises
+        ------
+        UsageError
+        """
+        ENGINES[self.engine]().contexts()
 
     def open(self) -> StoredModel:
         """Read the model, drawing frames as `sampling` says."""
@@ -116,11 +130,12 @@ class FileScorer:
     Raises
     ------
     UsageError
-        When they came through several backbones or PCAs.
+        When they came through several backbones or PCAs, or the engine is not installed.
     """
 
     def __init__(self, scoring: Scoring, files: Sequence[str], *, upcoming: Sequence[int] | None = None,
                  need_labels: bool = False):
+        scoring.check_engine()  # before folders are made and workers are forked
         self.scoring, self.files, self.need_labels = scoring, list(files), need_labels
         self.upcoming = list(range(len(files)) if upcoming is None else upcoming)
         self.origin = origin_of(self.files)
@@ -283,23 +298,12 @@ def _batch_size(asked: int, architecture) -> int:
 
 def gpus_of(scoring: Scoring) -> int:
     """Return how many GPUs a process that scores takes on this machine: 0 or 1."""
-    return sum(context.device_type == 'gpu' for context in _contexts(scoring.gpu))
+    return computing(scoring.engine, int(scoring.gpu))[0].num_gpus
 
 
-def _contexts(gpu: bool) -> list:
-    try:
-        return engine.contexts(num_gpus=int(gpu))
-    except DeviceError as error:
-        cause = error.told().removeprefix('--num-gpus 1: ').split(';')[0]  # what to do about it names flags of others
-        _log.info('computing on the CPU: %s', cause)
-        return engine.contexts()
-
-
-def _scorer(stored: StoredModel, scoring: Scoring):
+def _scorer(stored: StoredModel, scoring: Scoring) -> Scorer:
     """Return what scores features (N, T, D) by a model on its device."""
-    from ...compute.on_mxnet.rounds import Rounds
-    from ...compute.on_mxnet.scorer import GluonScorer
-    contexts = _contexts(scoring.gpu)
+    computes, contexts = computing(scoring.engine, int(scoring.gpu))
     net = stored.build(contexts)
     net.hybridize(static_alloc=scoring.rounds == 1)  # else the graph of each round would keep memory of its own
-    return GluonScorer(net if scoring.rounds == 1 else Rounds(net, scoring.rounds), contexts)
+    return computes.scorer(net, contexts=contexts, rounds=scoring.rounds)

@@ -5,9 +5,11 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
+from ...compute.engines import ENGINES
 from ...errors import UsageError
 from ...feature_architecture import Architecture
-from ...options import SWITCH, option
+from ...options import SWITCH, changed, option
+from .recognizer_options import RecognizerOptions
 
 _records = partial(option, underscores=True, group='records')
 _scoring = partial(option, underscores=True, group='scoring')
@@ -34,6 +36,7 @@ class FeatureEvaluation(Architecture):
         1, 'mean over so many passes, each of which draws other frames; the draws are always the same ones', least=1)
     use_EMA: bool | None = _scoring(
         None, 'take the moving averages of the parameters; by default where the run has them', **SWITCH)
+    engine: str = changed(RecognizerOptions, 'engine', group='scoring')
     num_gpu: int = _scoring(1, 'GPUs; 0 computes on the CPU, which is also where there are none', least=0, common=True)
 
     train_dir: str = _run(
@@ -57,6 +60,8 @@ def check_evaluation(config: FeatureEvaluation) -> None:
     UsageError
         Naming the flag, the reason and what to do.
     """
+    if config.engine not in ENGINES:
+        raise UsageError(f'--engine: must be one of {", ".join(ENGINES)}, got {config.engine!r}')
     if not config.train_dir:
         raise UsageError('--train_dir: needs the folder of the run')
     if not (config.build_only or config.eval_data_pattern):

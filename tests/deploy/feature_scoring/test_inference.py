@@ -261,7 +261,7 @@ def test_who_has_no_gpu_is_told_why_and_no_flag_of_another_command(monkeypatch, 
     monkeypatch.setattr(engine, 'mxnet_distribution', lambda: 'mxnet')
     with caplog.at_level('INFO'):
         assert scoring_module.gpus_of(Scoring('m', gpu=True)) == 0
-    assert 'computing on the CPU: the installed MXNet (mxnet) was built without CUDA' in caplog.text
+    assert 'Computing on the CPU (the installed MXNet (mxnet) was built without CUDA' in caplog.text
     assert '--num' not in caplog.text
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from ....compute.engines import ENGINES
 from ....errors import UsageError
 from ....evaluate.options.frame_features_config import FeatureEvaluation
-from ....evaluate.options.recognizer_options import RecognizerOptions
 from ....feature_architecture import Architecture
 from ....options import SWITCH, changed, option, options_of
 
@@ -85,9 +84,7 @@ class FeatureTraining(Architecture):
     regularization_penalty: float = _training(1., 'factor of all L2 terms', least=0)
     loss_lambda: float = _training(
         0.5, "weight of the teacher's predictions, the labels' is the rest of 1", least=0, common=True)
-    engine: str = changed(
-        RecognizerOptions, 'engine', group='training', help='what computes the training; evaluation and inference are '
-        "always MXNet's")
+    engine: str = changed(FeatureEvaluation, 'engine', group='training')
     num_gpu: int = _training(1, 'GPUs at most; where there are none, the CPU computes', least=0, common=True)
     seed: int = _training(0, 'decides every random choice of the run', least=0)
 

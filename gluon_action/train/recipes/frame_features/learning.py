@@ -26,12 +26,12 @@ def computing(name: str, num_gpu: int) -> tuple[Engine, list]:
         try:
             contexts = kind(count).contexts()
         except DeviceError as error:
-            cause = error
+            cause = error.told().removeprefix(f'--num-gpus {count}: ').split(';')[0]  # what to do names others' flags
         else:
             log.info('Using the following GPUs: %s.', ', '.join(f'gpu({number})' for number in range(count)))
             return kind(count), contexts
     if num_gpu:
-        log.info('No GPUs found. Computing on the CPU (%s).', cause.told().split(';')[0])
+        log.info('No GPUs found. Computing on the CPU (%s).', cause)
     return kind(), kind().contexts()
 
 
