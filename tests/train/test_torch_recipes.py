@@ -84,8 +84,28 @@ def test_an_estimator_is_resumed_to_the_byte_with_its_draws(clips, tmp_path):
     for steps in (3, 6):
         estimator.train(small_config(clips, tmp_path / 'parts', train_steps=steps, **given))
     assert newest(tmp_path / 'parts') == newest(tmp_path / 'whole')
-    estimator.train(small_config(clips, tmp_path / 'parts', train_steps=7, dropout_rate=0.5))  # by MXNet
-    assert newest(tmp_path / 'parts')[0] == 7
+    assert newest(tmp_path / 'parts')[0] == 6
+
+
+def engine_now(folder):
+    return json.loads((folder / 'config.json').read_text())['config']['engine']
+
+
+def test_an_estimator_is_resumed_by_the_engine_that_trained_it_unless_another_is_asked_for(clips, tmp_path, caplog):
+    caplog.set_level('INFO')
+    estimator.train(small_config(clips, tmp_path / 'run', train_steps=3, engine='torch'))
+    estimator.train(small_config(clips, tmp_path / 'run', train_steps=6), given={'train_steps'})
+    assert newest(tmp_path / 'run')[0] == 6 and engine_now(tmp_path / 'run') == 'torch'
+    assert 'As the records or the run say: --engine torch' in caplog.text
+    assert 'computes from here on' not in caplog.text
+    estimator.train(small_config(clips, tmp_path / 'run', train_steps=7, engine='mxnet'), given={'engine'})
+    assert newest(tmp_path / 'run')[0] == 7 and engine_now(tmp_path / 'run') == 'mxnet'
+    assert caplog.messages.count('It was trained by --engine torch, and --engine mxnet computes from here on.') == 1
+    # What is another run takes no engine over: another phase, or one in a folder inside.
+    estimator.train(small_config(clips, tmp_path / 'run' / 'inside', train_steps=1, engine='torch'))
+    estimator.train(small_config(clips, tmp_path / 'run' / 'inside', train_steps=2, restart=True), given={'restart'})
+    estimator.train(small_config(clips, tmp_path / 'run' / 'inside' / 'other', train_steps=1), given=set())
+    assert engine_now(tmp_path / 'run' / 'inside') == engine_now(tmp_path / 'run' / 'inside' / 'other') == 'mxnet'
 
 
 @pytest.mark.parametrize('part', ['s3dg_logits', 's3dg_convs'])
@@ -136,6 +156,23 @@ def test_training_on_features_resumes_to_the_byte(tmp_path):
         trained(pattern, tmp_path / 'parts', **{**given, 'num_epochs': epochs})
     ours, theirs = (state_of(tmp_path / name) for name in ('parts', 'whole'))
     assert all((ours['params'][key] == value).all() for key, value in theirs['params'].items())
+
+
+def test_training_on_features_is_resumed_by_the_engine_that_trained_it(tmp_path, caplog):
+    caplog.set_level('INFO')
+    pattern = records(tmp_path / 'records')
+
+    def kinds(**more):
+        trained(pattern, tmp_path / 'run', **more)
+        return engine_now(tmp_path / 'run')
+    assert kinds(engine='torch', num_epochs=1) == 'torch'
+    assert kinds(num_epochs=2) == 'torch'
+    assert f'--engine torch, as the run in {tmp_path / "run"} was trained.' in caplog.messages
+    assert 'computes from here on' not in caplog.text
+    assert kinds(num_epochs=3, engine='mxnet') == 'mxnet'
+    assert caplog.messages.count('It was trained by --engine torch, and --engine mxnet computes from here on.') == 1
+    assert kinds(num_epochs=4) == 'mxnet'
+    assert kinds(num_epochs=5, engine='torch') == 'torch' and kinds(num_epochs=1, start_new_model=True) == 'mxnet'
 
 
 def test_the_classifier_of_epic_kitchens_learns_as_by_mxnet(tmp_path, monkeypatch):

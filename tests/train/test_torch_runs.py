@@ -71,14 +71,17 @@ def test_a_run_that_is_resumed_ends_in_the_same_bytes(on_torch, flags, tmp_path)
 
 
 @pytest.mark.parametrize('first, second', [([], TORCH), (TORCH, [])], ids=['mxnet to torch', 'torch to mxnet'])
-def test_a_run_changes_its_engine_at_a_checkpoint(first, second, flags, tmp_path):
+def test_a_run_changes_its_engine_at_a_checkpoint(first, second, flags, tmp_path, caplog):
+    caplog.set_level('INFO')
     still = [*flags, '--dropout', '0']
     assert here(still, first, '--save-dir', tmp_path / 'whole') == 0
     assert here(still, first, '--num-epochs', 1, '--save-dir', tmp_path / 'run') == 0
     assert here(still, second, '--resume', '--save-dir', tmp_path / 'run') == 0
+    names = [(flags or ['', 'mxnet'])[1] for flags in (first, second)]
+    assert 'It was trained by --engine {}, and --engine {} computes from here on.'.format(*names) in caplog.messages
     assert close(last(tmp_path / 'run'), last(tmp_path / 'whole'), 1e-3)
     about = json.loads((tmp_path / 'run' / 'config.json').read_text())
-    assert about['config']['engine'] == (second or ['', 'mxnet'])[1]
+    assert about['config']['engine'] == names[1]
 
 
 def scores(folder, *flags):

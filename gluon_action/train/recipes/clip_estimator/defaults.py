@@ -27,7 +27,8 @@ def as_stored(config: EstimatorConfig, given: Collection[str] | None = None) -> 
 
     ``classes.txt`` beside the records says how many classes there are, and ``manifest.json`` of what made them how long
     and how large clips are. A run that is evaluated, applied or exported says both in its ``config.json``; as many
-    classes as it had, its network has, whatever lies beside the records. What is said is logged.
+    classes as it had, its network has, whatever lies beside the records. A run that is resumed is trained by the engine
+    that it was trained by. What is said is logged.
 
     Parameters
     ----------
@@ -41,10 +42,14 @@ def as_stored(config: EstimatorConfig, given: Collection[str] | None = None) -> 
         When no file fits the setting of the records, or their classes are not as many as the run's.
     """
     said: dict[str, Any] = {}
-    if not config.trains:
-        before = (read_run_config(config.checkpoint_path or config.model_dir) or {}).get('config', {})
-        if before.get('network') == config.network:
-            said = {name: before[name] for name in _OF_RUN if _is_like(before.get(name), name)}
+    if config.trains:  # a new phase is no run that is resumed, nor is one in a folder around this one
+        resumed = not config.restart and (Path(config.model_dir).expanduser() / 'config.json').is_file()
+        names, place = ('engine',) * resumed, config.model_dir
+    else:
+        names, place = _OF_RUN, config.checkpoint_path or config.model_dir
+    before = (read_run_config(place) or {}).get('config', {}) if names else {}
+    if before.get('network') == config.network:
+        said = {name: before[name] for name in names if _is_like(before.get(name), name)}
     beside = trained = None
     subset = config.mode if config.mode in ('eval', 'predict') else 'train'
     setting = getattr(config, f'{subset}_subset_dir_path')

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .... import engine
+from ....compute.engines import ENGINES
 from ....data.loading.loader import VideoLoader
 from ....data.tfrecords.features.frame_features import FeatureRecords
 from ....errors import UsageError
@@ -104,13 +105,10 @@ class FeatureRecipe(Recipe):
         network_of(self.config)
 
     def devices(self):
-        """Return as many GPUs as there are, up to --num_gpu, or the CPU."""
-        config = self.config
-        number = config.num_gpu
-        if 'num_gpu' not in self.given and not config.start_new_model:
-            number = _num_gpu_before(Path(config.train_dir).expanduser(), number)
-        self.engine, contexts = computing(config.engine, number)
-        self.config = dataclasses.replace(config, num_gpu=number, towers=self.engine.num_devices)
+        """Return as many GPUs as there are, up to --num_gpu, or the CPU; of the engine of the run that is resumed."""
+        config = self.config if self.config.start_new_model else _computed_as_before(self.config, self.given)
+        self.engine, contexts = computing(config.engine, config.num_gpu)
+        self.config = dataclasses.replace(config, towers=self.engine.num_devices)
         return contexts
 
     def open_folder(self, cleanup):
@@ -292,7 +290,14 @@ def _stand_in_epoch(progress: Progress, batches: int, shift: int, total: int) ->
         progress.history = [record for record in progress.history if record['epoch'] < progress.epoch]
 
 
-def _num_gpu_before(folder: Path, number: int) -> int:
-    """Return the --num_gpu of the run in a folder; `number` where there is none."""
+def _computed_as_before(config: FeatureTraining, given: Collection[str]) -> FeatureTraining:
+    """Return options with the engine and the --num_gpu of the run in the folder, where nobody asked for others."""
+    folder = Path(config.train_dir).expanduser()
     about = read_run_config(folder) if (folder / 'config.json').is_file() else None
-    return (about or {'config': {}})['config'].get('num_gpu', number)
+    before = (about or {'config': {}})['config']
+    kept = {name: before[name] for name in ('num_gpu', 'engine') if name in before and name not in given}
+    if kept.get('engine') not in ENGINES:  # of a version that had no choice
+        kept.pop('engine', None)
+    if kept.get('engine', config.engine) != config.engine:
+        log.info('--engine %s, as the run in %s was trained.', kept['engine'], folder)
+    return dataclasses.replace(config, **kept)

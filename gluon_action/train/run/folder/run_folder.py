@@ -97,12 +97,16 @@ class RunFolder:
         self.checkpoint: Checkpoint | None = None
 
     def announce(self) -> None:
-        """Log what the run is resumed from."""
+        """Log what the run is resumed from, and that another engine computes from now on where one does."""
         if self.checkpoint:
             with understood(self.checkpoint):
                 epoch = int(self.checkpoint.state['loop']['progress']['epoch'])
+                before = self.checkpoint.state['config'].get('engine', 'mxnet')  # versions without a choice had MXNet
             log.info('%s', self.messages.resumed.format(checkpoint=self.checkpoint.path, epoch=epoch,
                                                         step=self.checkpoint.step))
+            now = getattr(self.config, 'engine', before)
+            if now != before:
+                log.info('It was trained by --engine %s, and --engine %s computes from here on.', before, now)
 
     def check_data(self, now: Mapping[str, Any]) -> None:
         """Refuse to resume a run that had other data, see `check_same_data`."""
