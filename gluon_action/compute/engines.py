@@ -125,7 +125,7 @@ class OnMXNet(Engine):
 
     def contexts(self, several=False):
         """Return the devices themselves, where the blocks of Gluon compute."""
-        _refuse_torchrun('pass --engine torch, or start one process and give it --num-gpus')
+        _refuse_torchrun('pass --engine torch, or start one process and give it --num-gpus' if several else _ALONE)
         return engine.contexts(self.num_gpus, self.num_cpus, first_gpu=self.first_gpu)
 
     def has_others(self, kvstore):
@@ -183,7 +183,7 @@ class OnTorch(Engine):
     def contexts(self, several=False):
         """Return the CPU, where the blocks of Gluon lie that PyTorch takes its networks from."""
         if not several:
-            _refuse_torchrun('only gluon-action train is started so; start one process and give it its GPUs')
+            _refuse_torchrun(_ALONE)
         self._devices()
         return engine.contexts()
 
@@ -282,9 +282,14 @@ def _processes() -> int:
     return int(os.environ.get('WORLD_SIZE', '1')) if started else 1
 
 
+#: What to do where torchrun cannot start a command.
+_ALONE = ('only the training of gluon-action train --engine torch is started so. Start one process, without torchrun, '
+          'and give it its GPUs: --num-gpus, or as --help of this command calls it')
+
+
 def _refuse_torchrun(advice: str) -> None:
-    """Refuse to be one of several processes that torchrun started: each would train the whole by itself."""
+    """Refuse to be one of several processes that torchrun started: each would do the whole by itself."""
     count = _processes()
     if count > 1:
-        raise UsageError(f'torchrun: has started {count} processes, and each of them would train all of it by itself; '
+        raise UsageError(f'torchrun: has started {count} processes, and each of them would do all of it by itself; '
                          f'{advice}')

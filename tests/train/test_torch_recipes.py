@@ -1,6 +1,7 @@
 """The recipes beside that of `gluon-action train` learn by ``--engine torch`` what they learn by MXNet."""
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -193,6 +194,32 @@ def test_the_classifier_of_epic_kitchens_learns_as_by_mxnet(tmp_path, monkeypatc
     assert close(best, read_arrays(theirs.best)) and not close(best, start)
     assert [record['loss'] for record in ours.history] == pytest.approx(
         [record['loss'] for record in theirs.history], abs=1e-4)
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_several_processes_are_refused(engine, clips, tmp_path, monkeypatch, capsys):
+    """Torchrun starts gluon-action train alone: here each process would train everything, in one folder."""
+    make_epic(tmp_path / 'data', num_train=2, num_val=1, num_frames=8)
+    features = records(tmp_path / 'records')
+    monkeypatch.chdir(tmp_path)
+    for name, value in (('RANK', '0'), ('LOCAL_RANK', '0'), ('WORLD_SIZE', '2')):
+        monkeypatch.setenv(name, value)
+    told = (r'torchrun: has started 2 processes, and each of them would do all of it by itself; only the training of '
+            r'gluon-action train --engine torch is started so. Start one process, without torchrun, and '
+            'give it its GPUs')
+    for options in ({}, {'num_gpus': 0}):
+        with pytest.raises(UsageError, match=told):
+            estimator.train(small_config(clips, tmp_path / 'run', engine=engine, **options))
+    with pytest.raises(UsageError, match=told):
+        estimator.evaluate(small_config(clips, tmp_path / 'run', engine=engine, mode='eval'))
+    for options in ({}, {'num_gpu': 0}):
+        with pytest.raises(UsageError, match=told):
+            trained(features, tmp_path / 'run', engine=engine, **options)
+    for flags in ([], ['--gpus', '0']):
+        given = ['--data_path=data', '--model', 'timesformer_small_custom', '--input_size', '32', '--engine', engine]
+        assert run(video_action_classifier.parse_args, video_action_classifier.main, [*given, *flags]) == 2
+        assert re.search(told, capsys.readouterr().err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'records']
 
 
 def test_what_mxnet_alone_does_is_refused(clips, tmp_path):

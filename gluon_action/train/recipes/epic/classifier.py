@@ -96,6 +96,10 @@ class ClassifierRecipe(RecognizerRecipe):
         """Refuse options that contradict each other, and networks that are not for clips of pictures."""
         check_clips(self.config)
 
+    def devices(self):
+        """Return the usual, for one process: those of torchrun would each have a folder of its own."""
+        return self.engine.contexts()
+
     def open_folder(self, cleanup):
         """Return the next free ``version_N``, or the one to resume."""
         self.config = cleanup.enter_context(in_version(self.config, self.options))
