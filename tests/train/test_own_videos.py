@@ -188,7 +188,16 @@ def test_few_videos_are_seen_in_more_epochs(tmp_path):
     few, many = make_videos(tmp_path / 'v', a=8, b=8), make_videos(tmp_path / 'w', a=300, b=300)
     assert looked_at(few, tmp_path).config.num_epochs == 60 and looked_at(many, tmp_path).config.num_epochs == 20
     config = looked_at(few, tmp_path, num_epochs=3).config
-    assert (config.num_epochs, config.warmup_epochs, config.patience) == (3, 0, 3)
+    assert (config.num_epochs, config.warmup_epochs, config.patience) == (3, 0, 0)
+
+
+@pytest.mark.parametrize('videos, batch_size, epochs, patience', [
+    (16, 8, 60, 50), (16, 8, 12, 0), (16, 1, 40, 10), (600, 8, 20, 5)])
+def test_a_training_is_not_ended_before_a_hundred_updates(tmp_path, videos, batch_size, epochs, patience):
+    folder = make_videos(tmp_path / 'v', a=videos // 2, b=videos // 2)
+    config = looked_at(folder, tmp_path, batch_size=batch_size, num_epochs=epochs).config
+    assert config.patience == patience
+    assert looked_at(folder, tmp_path, batch_size=batch_size, num_epochs=epochs, patience=2).config.patience == 2
 
 
 def test_a_run_that_goes_on_has_the_lists_that_it_began_with(tmp_path):

@@ -24,6 +24,8 @@ LATER = ('lr', 'head_lr', 'freeze_bn', 'flip_prob')
 
 # A training has about so many updates at least, within limits of epochs.
 _UPDATES, _LEAST_EPOCHS, _MOST_EPOCHS = 400, 20, 60
+# Epochs of a handful of updates say nothing of whether a network still learns: it is given about so many.
+_PATIENT_UPDATES = 100
 _SIDED = re.compile(r'(?<![a-zA-Z])([lL]eft|[rR]ight|LEFT|RIGHT)(?![a-z])|(?<=[a-z])(Left|Right)(?![a-z])')
 
 
@@ -100,11 +102,13 @@ def for_videos(config: TrainConfig, count: int, classes: Sequence[str] | None) -
     classes : sequence of str, optional
         Names. Where one has a side, "turn left", mirrored videos would be of another class.
     """
-    free, changes = set(config.from_recipe or ()), {}
+    free, epochs = set(config.from_recipe or ()), config.num_epochs
+    updates = math.ceil(count / (config.total_batch_size * config.accumulate))
     if 'num_epochs' in free:
-        updates = math.ceil(count / (config.total_batch_size * config.accumulate))
         epochs = min(_MOST_EPOCHS, max(_LEAST_EPOCHS, math.ceil(_UPDATES / updates)))
-        changes = {'num_epochs': epochs, **_lengths(epochs)}
+    changes = {'num_epochs': epochs, **_lengths(epochs)}
+    patience = max(changes['patience'], math.ceil(_PATIENT_UPDATES / updates))
+    changes['patience'] = patience if patience < epochs else 0
     if any(map(_SIDED.search, classes or ())):
         changes['flip_prob'] = 0.
     return dataclasses.replace(config, **{name: value for name, value in changes.items() if name in free})
