@@ -13,7 +13,10 @@ from .command import make_parser
 from .predict_flags import add_decision, add_model, add_weights, check_flags, opened
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from ..deploy.predict.prediction import Prediction
+    from ..deploy.predict.predictor import Predictor
     from ..deploy.predict.windows import Window
 
 #: Segments that are printed for a video.
@@ -107,8 +110,11 @@ def main(args: argparse.Namespace) -> int:
     left = [number for number in range(len(jobs)) if number not in results]
     try:
         with ProgressBar(len(left)) as progress:
+            def watch(frames):
+                return tell_changes(predictor, out) if frames.endless else progress.watch(frames)
+
             done = predict_jobs(predictor, (jobs[number] for number in left), top_k=args.top_k, fps=args.fps,
-                                watch=progress.watch)
+                                watch=watch)
             for number, (job, result) in zip(left, done):
                 progress.clear()
                 results.add(number, result)
@@ -132,6 +138,25 @@ def main(args: argparse.Namespace) -> int:
     if results.failed and len(results) > 1:
         print(f'{results.failed} of {len(results)} videos failed', file=sys.stderr)
     return (2 if results.failed == results.misused else 1) if results.failed else 0
+
+
+def tell_changes(predictor: Predictor, out: TextIO) -> Callable[[Window], None]:
+    """Return what takes the windows of a source without a known end, and prints the answer whenever it is another."""
+    from ..deploy.predict.segments import NONE_OF_THESE
+    print('what is seen, as it changes, until the stream ends or Ctrl-C:', file=out, flush=True)
+    shown = None
+
+    def tell(window: Window) -> None:
+        nonlocal shown
+        found = predictor.found(window.rolling)
+        if found == shown:
+            return
+        shown = found
+        names = ', '.join(f'{printable(predictor.labels[k] if predictor.labels else str(k))} ({window.rolling[k]:.2f})'
+                          for k in found)
+        print(f'  {window.end:.2f} s: {names or NONE_OF_THESE}', file=out, flush=True)
+
+    return tell
 
 
 def describe(prediction: Prediction, top_k: int) -> str:

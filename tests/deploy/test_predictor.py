@@ -404,7 +404,7 @@ def test_ctrl_c_ends_a_camera_and_what_was_seen_is_judged(bundle, video, monkeyp
     class Camera(source_frames.FrameStream):
         def __init__(self, *given, **options):
             super().__init__(*given, **options)
-            self.live = True
+            self.live = self.endless = True
 
     monkeypatch.setattr(source_frames, 'FrameStream', Camera)
     found = Predictor(bundle).stream(video, on_frame=stop_at(20))

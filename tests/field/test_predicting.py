@@ -1,6 +1,8 @@
 """What people ran into when they predicted their own videos: each situation on one small input."""
+import contextlib
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -312,3 +314,36 @@ def test_a_damaged_file_of_what_was_done_is_not_believed(bundle, videos, watched
 def test_letters_that_a_font_lacks_are_told_once_for_a_picture(tmp_path, caplog, recwarn):
     plot_timeline(prediction(['洗', '跑步', 'c'], [[0.3, 0.4, 0.3]]), tmp_path / 't.png')
     assert caplog.text.count('boxes replace the others') == 1 and not recwarn.list
+
+
+def test_ctrl_c_ends_a_pipe_that_nobody_knows_the_end_of(bundle, tmp_path, monkeypatch, capsys):
+    sent, pipe, done = write_video(tmp_path / 'a.ts', 300), tmp_path / 'pipe', threading.Event()
+    os.mkfifo(pipe)
+
+    def send():
+        with contextlib.suppress(BrokenPipeError), open(pipe, 'wb', buffering=0) as stream:
+            stream.write(sent.read_bytes())
+            done.wait(60)  # as a camera that goes on
+
+    def tell_few(predictor, out, tell_changes=command.tell_changes):
+        tell, windows = tell_changes(predictor, out), []
+
+        def take(window):
+            tell(window)
+            windows.append(window)
+            if len(windows) == 20:
+                raise KeyboardInterrupt
+        return take
+
+    monkeypatch.setattr(command, 'tell_changes', tell_few)
+    threading.Thread(target=send, daemon=True).start()
+    try:
+        assert predict(bundle, pipe, '--json', tmp_path / 'seen.json') == 0
+    finally:
+        done.set()
+    windows = json.loads((tmp_path / 'seen.json').read_text())['videos'][0]['windows']
+    assert 20 <= len(windows) < 40
+    told = capsys.readouterr().out
+    seen = [line.split()[2] for line in told.splitlines() if line.startswith('  ') and ' s: ' in line]
+    assert seen and all(one != other for one, other in zip(seen, seen[1:]))
+    assert f'  {windows[0]["end"]:.2f} s: {seen[0]} (' in told

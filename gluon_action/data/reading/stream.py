@@ -81,6 +81,8 @@ class FrameStream:
         Frames per second on average.
     num_frames : int or None
         Frames that the source announces, for a progress bar; not to be relied on.
+    endless : bool
+        Whether nobody knows where it ends: a camera, an address that streams, a pipe that does not announce its frames.
     offset : float
         Seconds from the start of the video to the first frame of a part; 0 of a whole one.
     skipped : list of Skipped
@@ -125,6 +127,7 @@ class FrameStream:
         else:
             frames = DecodedFile(self.path, fps, max(1, num_threads), timeout, self.live)
         self.fps, self.num_frames, self.offset = frames.fps, frames.num_frames, getattr(frames, 'offset', 0.)
+        self.endless = self.live or kind == 'waits' and self.num_frames is None
         self._queue, self.skipped = _Queue(queue, self.live), []
         # The thread knows the queue, not this object: one that is forgotten is collected, and that ends the thread.
         self._thread = threading.Thread(target=_prefetch, name=f'frames of {self.path}', daemon=True,

@@ -74,7 +74,7 @@ def open_frames(source: str | os.PathLike | VideoPart | np.ndarray, preprocess: 
 class FramesInMemory:
     """Frames uint8 (T, H, W, 3) with the attributes of a `FrameStream`."""
 
-    live, dropped, offset = False, 0, 0.
+    live, endless, dropped, offset = False, False, 0, 0.
 
     def __init__(self, frames: np.ndarray, fps: float | None):
         if fps is not None and not 0 < fps < float('inf'):
@@ -103,6 +103,7 @@ class Pictures:
             self._stream = FrameStream(source, queue=queue, fps=fps, resize=None if full_size else preprocess.resize,
                                        wanted=None if full_size else self._needed, on_damage=on_damage)
         self.fps, self.live, self.num_frames = self._stream.fps, self._stream.live, self._stream.num_frames
+        self.endless = self._stream.endless
         self.skipped, self.offset = self._stream.skipped, self._stream.offset
         self._opened.set()
 
@@ -164,7 +165,7 @@ class ComputedFlow(Pictures):
 class StoredFlow:
     """Optical flow of a folder that ``gluon-action extract-flow`` made; as decoded it is shown in colours."""
 
-    live, dropped = False, 0
+    live, endless, dropped = False, False, 0
 
     def __init__(self, source: str | VideoPart, preprocess: Preprocess, wanted: Wanted, fps: float | None):
         self._reader = VideoReader(source, modality='flow')

@@ -153,9 +153,11 @@ class Predictor:
             that looks at flow also a folder that ``gluon-action extract-flow`` made. Frames in memory are RGB
             (OpenCV's are BGR: ``frames[..., ::-1]``).
         on_open : callable, optional
-            Takes what is known before the first frame: an object with `fps`, `num_frames` (or None) and `live`.
+            Takes what is known before the first frame: an object with `fps`, `num_frames` (or None), `live` and
+            `endless`.
         on_window : callable, optional
-            Takes every `Window`, in order, soon after its last frame was decoded.
+            Takes every `Window`, in order, soon after its last frame was decoded. Those of an endless source are
+            computed one by one, so that each is known before the next one begins to be.
         on_frame : callable, optional
             Takes every `Frame`, at full size, after the windows that end with it or before. Then windows are computed
             one by one.
@@ -165,7 +167,7 @@ class Predictor:
         Returns
         -------
         Prediction
-            Of a live source, what was seen until it ended or Ctrl-C ended it.
+            Of an endless source, what was seen until it ended or Ctrl-C ended it.
 
         Raises
         ------
@@ -179,7 +181,7 @@ class Predictor:
         name = name_of_source(source)
         with open_frames(source, self.preprocess, wanted=self.plan.wanted, full_size=on_frame is not None, fps=fps,
                          queue=self.queue, method=self.flow_method, on_damage=self.on_damage) as frames, \
-                _Run(self, name, on_window, frames.fps) as run:
+                _Run(self, name, on_window, frames) as run:
             cutter = WindowCutter(self.plan, frames.fps)
             if on_open is not None:
                 on_open(frames)
@@ -191,7 +193,7 @@ class Predictor:
                         run.finish()
                         on_frame(frame)
             except KeyboardInterrupt:
-                if not frames.live:
+                if not frames.endless:
                     raise
             run.add(cutter.finish(max((item.number + 1 for item in frames.skipped), default=0)))
             run.finish()
@@ -260,7 +262,7 @@ class Predictor:
         best, probabilities = run.ballot.result()
         labels = self.labels or [str(k) for k in range(len(probabilities))]
         several = self.preprocess.activation == 'sigmoid'
-        found, score = self._found(best, probabilities, several), float(probabilities[best])
+        found, score = self.found(probabilities, best), float(probabilities[best])
         label, index = (labels[best], best) if found else (NONE_OF_THESE, None)
         protocol = {**self.about(), 'windows': run.ballot.count, 'windows_left_out': cutter.num_left_out,
                     'frames_repeated': cutter.repeated, 'frames_skipped': len(frames.skipped),
@@ -273,11 +275,12 @@ class Predictor:
                                 segments, found)
         return prediction.of_part(frames.offset) if is_part else prediction
 
-    def _found(self, best: int, probabilities: np.ndarray, several: bool) -> list[int]:
+    def found(self, probabilities: np.ndarray, best: int | None = None) -> list[int]:
         """Return the classes that are the answer: the best one, or all of several labels, unless the threshold says."""
+        best = int(np.argmax(probabilities)) if best is None else best
         if self.threshold is None:
             return [best]
-        count = len(probabilities) if several else 1
+        count = len(probabilities) if self.preprocess.activation == 'sigmoid' else 1
         ranked = [best, *(k for k in np.argsort(-probabilities, kind='stable').tolist() if k != best)][:count]
         return [k for k in ranked if probabilities[k] >= self.threshold]
 
@@ -285,10 +288,11 @@ class Predictor:
 class _Run:
     """The windows of one video, scored by a thread while later ones are cut."""
 
-    def __init__(self, predictor: Predictor, source: str, on_window: Callable[[Window], None] | None, fps: float):
+    def __init__(self, predictor: Predictor, source: str, on_window: Callable[[Window], None] | None, frames: Pictures):
         self.history, self.ballot = History(), Ballot(predictor.vote)
         self._predictor, self._source, self._on_window = predictor, source, on_window
-        self._rolling = RollingMean(max(1, round(predictor.rolling * fps / predictor.plan.step)))
+        self._rolling = RollingMean(max(1, round(predictor.rolling * frames.fps / predictor.plan.step)))
+        self._batch_size = 1 if frames.endless else predictor.batch_size
         self._waiting: list[WindowFrames] = []
         self._computing: tuple[list[WindowFrames], Future] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='network')
@@ -303,7 +307,7 @@ class _Run:
         """Take windows; compute as soon as they are enough for a batch."""
         for cut in cuts:
             self._waiting.append(cut)
-            if len(self._waiting) == self._predictor.batch_size:
+            if len(self._waiting) == self._batch_size:
                 self._start()
 
     def finish(self) -> None:
