@@ -55,7 +55,18 @@ sphinx_gallery_conf = {
     'capture_repr': (),
     'abort_on_example_error': True,
     'show_memory': False,
+    'write_computation_times': False,  # a page that asks other sites for its scripts
     'download_all_examples': False,
     'remove_config_comments': True,
 }
 logging.getLogger('matplotlib').setLevel(logging.WARNING)
+
+
+def setup(app):
+    """Leave modules without a source, a mocked one say, out of the list of sources: their links would be dead."""
+    def forget_sourceless(app, env):
+        modules = getattr(env, '_viewcode_modules', {})
+        for name in [name for name, entry in modules.items() if not entry]:
+            del modules[name]
+
+    app.connect('env-check-consistency', forget_sourceless)
