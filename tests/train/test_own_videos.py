@@ -265,7 +265,7 @@ def same(asked, again):
 def test_the_command_of_a_run_that_was_resumed_by_its_folder_is_one_that_train_takes(begun):
     first = begun(num_epochs=2, label_smoothing=True)
     told, asked, again = resumed(begun, '--num-epochs', '3')
-    assert told == f'{first.replace(" --num-epochs 2", "")} --num-epochs 3'
+    assert told == f'{first.replace(" --num-epochs 2", "")} --num-epochs 3 --patience 0'  # as it began
     assert again.label_smoothing and same(asked, again)
     assert resumed(begun)[0] == told
 
@@ -279,6 +279,16 @@ def test_the_command_of_a_run_that_was_resumed_for_longer_says_what_the_recipe_h
     told, asked, again = resumed(begun, '--num-epochs', '3')  # the default of the flag, not of the recipe
     assert (asked.num_epochs, asked.warmup_epochs) == (3, 2) and same(asked, again)
     assert told.count('--patience') == told.count('--num-epochs') == 1
+
+
+def test_the_command_of_a_run_by_the_config_of_another_reads_the_same_lists(begun, tmp_path):
+    begun(num_epochs=10)
+    flags = ['--config', str(begun.run / 'config.json'), '--save-dir', str(tmp_path / 'again'), '--seed', '1']
+    asked = command.config_from(command.parse_args(flags))
+    told = command_line(asked)
+    assert shlex.split(told)[2].startswith('--') and f'--train-list {begun.run / LISTS / "train.csv"}' in told
+    again = command.config_from(command.parse_args(shlex.split(told)[2:]))
+    assert same(dataclasses.replace(asked, videos=None), again)
 
 
 def test_the_command_of_a_run_that_is_resumed_by_the_same_command_says_it_too(begun):

@@ -173,9 +173,12 @@ class RecognizerRecipe(Recipe):
             return {}
         # What came from the recipe comes from it again, and it would come instead of a default that was asked for.
         otherwise = decided_otherwise(self.config)
+        if asked.videos and not asked.train_list and asked.resume is None:  # new videos decide this one again
+            otherwise -= {'patience'}
         asked = dataclasses.replace(asked, **{name: getattr(self.config, name) for name in otherwise})
         without = {'resume', 'overwrite', *(asked.from_recipe or ())} - otherwise
-        before = read_run_config(asked.resume) if asked.videos and asked.train_list else None
+        with_lists = asked.videos and asked.train_list
+        before = read_run_config(asked.resume) if with_lists and asked.resume else None
         if before and before.get('command'):  # resumed by its folder: with its lists, which VIDEOS contradict
             had = {name: option.default for name, option in options_of(TrainConfig).items()} | before['config']
             new = {name for name in options_of(TrainConfig) if getattr(asked, name) != had[name]}
@@ -185,7 +188,9 @@ class RecognizerRecipe(Recipe):
             return {'command': f'{kept} {changes}'.rstrip(), 'directory': before.get('directory')}
         instead = dict.fromkeys(decides(asked) | otherwise if asked.from_recipe is not None else (), ...)
         module = outside_module(asked.model)
-        first = [*filter(None, [asked.videos]), *(['--import', module] if module else [])]
+        if with_lists:  # of the run whose config.json was given: its lists are read, and VIDEOS would divide anew
+            without |= {'videos', 'val', 'val_share'}
+        first = [*filter(None, [not with_lists and asked.videos]), *(['--import', module] if module else [])]
         return {'command': command_of(self.command, asked, without, first, instead),
                 'directory': os.getcwd()}
 
