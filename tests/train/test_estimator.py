@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from events import events_of, scalars_of
 from inception import few_blocks
 from interrupting import counted
 
+from gluon_action import options
 from gluon_action.cli import clip_estimator
 from gluon_action.cli.command import run
 from gluon_action.compute.on_mxnet.learner import GluonLearner
@@ -28,6 +30,7 @@ from gluon_action.errors import UsageError, WeightsError
 from gluon_action.evaluate.scores.multi_label import multi_label_metrics
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes.clip_estimator import estimator
+from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
 from gluon_action.train.recipes.clip_estimator.data import open_loader
 from gluon_action.train.run.folder.checkpoint import read_checkpoint
 from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
@@ -83,6 +86,9 @@ def test_a_run_leaves_all_that_is_promised(whole):
     about = json.loads((whole / 'config.json').read_text())
     assert about['classes'] == list(CLASSES) and about['num_classes'] == 3 and about['config']['batch_size'] == 2
     assert set(about['lists']) == {'train', 'eval'} and about['started_from'] == 'random values'
+    words = shlex.split(about['command'])
+    again = options.config_from(EstimatorConfig, clip_estimator.parse_args(words[2:]))
+    assert words[:3] == ['gluon-action', 'estimator', 's3dg'] and dataclasses.asdict(again) == about['config']
 
 
 def test_every_look_brings_a_line_a_record_and_scalars(whole):

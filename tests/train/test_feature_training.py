@@ -1,8 +1,10 @@
 """Training on features of videos: what a run leaves, how it is resumed, and what it takes from stored models."""
+import dataclasses
 import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from events import scalars_of
 from feature_runs import CLASSES, FRAMES, Stopped, config_of, lines_of, options, records, state_of, stopping, trained
 
 from gluon_action import engine
+from gluon_action.cli.youtube8m import train as command
 from gluon_action.errors import CheckpointError, RecordError, TrainingError, UsageError, WeightsError
 from gluon_action.feature_architecture import Architecture
 from gluon_action.model_zoo.frame_features.stored.writing import write_stored
@@ -295,6 +298,17 @@ def test_what_was_not_asked_for_is_as_the_run_began(pattern, tmp_path, caplog):
     assert not any('--batch_size' in line for line in caplog.messages)
     config = state_of(tmp_path)['config']
     assert config['batch_size'] == 8 and config['feature_sizes'] == '8,4' and config['base_learning_rate'] == 0.001
+
+
+def test_the_command_of_a_run_trains_the_same(pattern, tmp_path):
+    trained(pattern, tmp_path, max_steps=1, seed=7)
+    given = {'train_dir': str(tmp_path), 'train_data_pattern': pattern, 'max_steps': 2, 'num_readers': 0}
+    train(FeatureTraining(**given), given)  # resumed, without what it was begun with
+    about = json.loads((tmp_path / 'config.json').read_text())
+    words = shlex.split(about['command'])
+    again = dataclasses.asdict(command.config_from(command.parse_args(words[3:])))
+    assert words[:3] == ['gluon-action', 'youtube8m', 'train'] and about['directory'] == os.getcwd()
+    assert again['seed'] == 7 and again == {**about['config'], 'done_steps': 0, 'done_epochs': 0}
 
 
 def test_the_stored_network_decides_and_says_so_once(pattern, tmp_path, caplog):

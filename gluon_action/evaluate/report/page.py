@@ -104,7 +104,7 @@ def curves(run: RunFiles) -> list[dict[str, Any]]:
         return Curve(name, color, points(records, x, key, scale), dashed, star)
 
     top5 = run.num_classes is None or tells_top5(run.num_classes)
-    scores = [curve('accuracy', 'training', 'c0'), curve('train_gap', 'training, GAP', 'c0'),
+    scores = [curve('accuracy', 'training', 'c0'), curve('train_gap', 'training, GAP', 'c6'),
               curve('train_hit_at_1', 'training, Hit@1', 'c2'), curve('train_auc', 'training, AUC', 'c0', dashed=True),
               curve('val_top1', 'validation, top-1', 'c1'), curve('val_map', 'validation, mAP', 'c3'),
               curve('val_auc', 'validation, AUC', 'c4'), curve('val_gap', 'validation, GAP', 'c4')]
@@ -241,7 +241,8 @@ def _time(run: RunFiles) -> dict[str, Any] | None:
     parts = [('waiting for videos', split.data, 'c1'), ('waiting for the network', split.devices, 'c0'),
              ('the process itself', split.rest, 'c7'), ('validation', split.validation, 'c3')]
     speeds = [number(record.get('speed')) for record in run.epochs if number(record.get('speed'))]
-    speed = f'Training went at {sorted(speeds)[len(speeds) // 2]:.3g} videos a second.' if speeds else ''
+    median = sorted(speeds)[len(speeds) // 2] if speeds else 0
+    speed = f'Training went at {median:{",.0f" if median >= 100 else ".3g"}} videos a second.' if speeds else ''
     return {'verdict': split.verdict(workers if type(workers) is int else None), 'speed': speed,
             'parts': [{'name': name, 'seconds': seconds, 'share': seconds / split.total, 'color': color}
                       for name, seconds, color in parts if seconds]}
@@ -252,7 +253,7 @@ def _facts(values: Any) -> list[tuple[str, str]]:
     if not isinstance(values, Mapping):
         return []
     return [(str(name).replace('_', ' '), _text(value)) for name, value in values.items()
-            if value is not None and value != '']
+            if value not in (None, '', [])]
 
 
 def _text(value: Any) -> str:

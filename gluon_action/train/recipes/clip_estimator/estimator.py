@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ....evaluate.scores.predictions import write_predictions
 from ....files import to_json, write_file
 from ....model_zoo import model_card
 from ....model_zoo.recognizer import Recognizer
+from ....options import command_of
 from ....unfinished import Unfinished, kept, take_up
 from ...hook import Hook
 from ...hooks import SaveCheckpoints, SaveParameters, SaveScores
@@ -101,6 +103,11 @@ class EstimatorRecipe(Recipe):
         """Return the GPUs, or the CPU."""
         self.engine, contexts = computing(self.config)
         return contexts
+
+    def about_command(self):
+        """Return the command line; its mode is never left out."""
+        command = f'gluon-action estimator {self.config.network}'
+        return {'command': command_of(command, self.asked, instead={'mode': ...}), 'directory': os.getcwd()}
 
     def open_folder(self, cleanup):
         """Return `model_dir`, which is this run's from now on. A run that is resumed keeps its `restart`."""

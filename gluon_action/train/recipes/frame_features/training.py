@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ....model_zoo.frame_features.network import network_of
 from ....model_zoo.frame_features.stored.model import StoredModel
 from ....model_zoo.frame_features.stored.reading import read_stored
 from ....model_zoo.loading.fit import assign
-from ....options import options_of
+from ....options import command_of, options_of
 from ....run_config import read_run_config
 from ...hooks import SaveCheckpoints
 from ...progress import Progress
@@ -110,6 +111,11 @@ class FeatureRecipe(Recipe):
         self.engine, contexts = computing(config.engine, config.num_gpu)
         self.config = dataclasses.replace(config, towers=self.engine.num_devices)
         return contexts
+
+    def about_command(self):
+        """Return the command line that trains the same anew: what a run that is resumed was begun with is in it."""
+        command = f'gluon-action youtube8m {"train_distill" if self.config.distill else "train"}'
+        return {'command': command_of(command, self.config, without=('start_new_model',)), 'directory': os.getcwd()}
 
     def open_folder(self, cleanup):
         """Return `train_dir`. What was not asked for is as it was in the run that is resumed."""
