@@ -1,11 +1,13 @@
 """Makes the pictures of the home page and of the README out of generated videos: python docs/make_pictures.py
 
 Four minutes of one core: a recogniser is trained and tested as `make demo` does, and predicts in a video that is joined
-from videos of its validation.
+from videos of its validation. Pictures of pages want a Chromium (apt-get install chromium).
 """
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -48,6 +50,21 @@ def frames_of(path, seconds):
     return [min(frames, key=lambda frame: abs(frame[0] - second))[1] for second in seconds]
 
 
+def part_of_page(page, section, path, width=1000, height=500):
+    """Write a picture of the beginning of one section of a page, as a browser shows it."""
+    browser = shutil.which('chromium') or shutil.which('google-chrome')
+    if browser is None:
+        sys.exit('no chromium and no google-chrome: apt-get install chromium')
+    alone = f'<style>header, footer, section:not(#{section}) {{ display: none !important }}</style></head>'
+    copy = Path('alone.html').absolute()
+    copy.write_text(Path(page).read_text().replace('</head>', alone, 1))
+    subprocess.run([browser, '--headless', '--no-sandbox', '--disable-gpu', f'--window-size={width},{height}',
+                    f'--screenshot={path}', copy.as_uri()], check=True, capture_output=True)
+    pixels = np.asarray(Image.open(path).convert('RGB'))
+    filled = np.flatnonzero((pixels != pixels[-1, -1]).any(axis=(1, 2)))  # below the section the page is empty
+    Image.fromarray(pixels[filled[0]:filled[-1] + 1]).quantize(128).save(path)
+
+
 def make():
     """Train, test, predict, and copy what was drawn."""
     demo = make_demo('demo_appearance', 'videos')
@@ -61,6 +78,9 @@ def make():
                  '--timeline timeline.png')
     strip = np.concatenate(frames_of('labelled.mp4', (3, 5)), axis=1)
     Image.fromarray(strip).save(PICTURES / 'labelled_frames.jpg', quality=88)
+    gluon_action(f'check-data {demo.video_dir} --out checked')
+    part_of_page('test/report.html', 'wrong', PICTURES / 'wrong_videos.png')
+    part_of_page('checked/check.html', 'sheet', PICTURES / 'check_data.png')
     for source in ('run/history.png', 'test/confusion_matrix.png', 'timeline.png'):
         shutil.copyfile(source, PICTURES / Path(source).name)
 
