@@ -27,6 +27,18 @@ def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
         ``model``, ``lists`` and ``versions`` as the run wrote them. The first three are checked, the others are as
         found. None when nothing is there, it cannot be read, or it is something else of that name.
     """
+    run = next(filter(None, map(_run_in, _folders(path))), None)
+    return run and {**run, 'classes': _names(run.get('classes')),
+                    **{name: _count(run.get(name)) for name in ('num_classes', 'clip_stride')}}
+
+
+def folder_of_run(path: str | os.PathLike) -> Path | None:
+    """Return the folder of the run that `path` belongs to, whose ``config.json`` `read_run_config` reads."""
+    return next(filter(_run_in, _folders(path)), None)
+
+
+def _folders(path: str | os.PathLike) -> list[Path]:
+    """Return the folders that may be that of the run."""
     place = Path(path).expanduser()
     try:
         place = place.resolve()
@@ -35,10 +47,8 @@ def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
         if place.is_file() and place.parent.name == 'checkpoints':
             folders.append(place.parent.parent)
     except (OSError, RuntimeError):  # RuntimeError: links in a circle
-        return None
-    run = next(filter(None, map(_run_in, folders)), None)
-    return run and {**run, 'classes': _names(run.get('classes')),
-                    **{name: _count(run.get(name)) for name in ('num_classes', 'clip_stride')}}
+        return []
+    return folders
 
 
 def _run_in(folder: Path) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from ..data.lists.classes.class_files import ClassNames
 from ..errors import AnnotationError
 from ..model_zoo.registry import outside_module
 from ..options import command_of
-from ..run_config import read_run_config
+from ..run_config import folder_of_run, read_run_config
 from ..unfinished import Unfinished, kept
 from . import views
 from .exported import Exported
@@ -32,7 +33,7 @@ from .log_header import header
 from .network import Network, build_network, card_of, check_test
 from .options.config import TestConfig
 from .options.other_videos import folder_beside
-from .options.preparation import Prepared
+from .options.preparation import Prepared, parameters_of_run
 from .report.page import try_to_write
 from .reports import label_table, open_report, write_report
 from .scores.metrics import ClassificationMeter, cross_entropy, multi_label_scores, tells_top5
@@ -131,14 +132,20 @@ test_recognizer.__test__ = False  # nor is this a test
 
 
 def _results_dir(asked: TestConfig, config: TestConfig) -> str:
-    """Return where results go: into a run that was named by its folder, so that tests of two runs do not meet.
+    """Return where results go: into the run of the weights, so that tests of two runs do not meet.
 
-    Into a run that may not be written, somebody else's, they do not.
+    Into a run that may not be written, somebody else's, they do not. Of other weights of it than those that its folder
+    stands for they have the name of the file.
     """
-    run = Path(asked.resume_params or '').expanduser()
-    named = asked.resume_params and (run / 'config.json').is_file() and not (run / 'manifest.json').exists()
-    into = named and not asked.save_dir and os.access(run, os.W_OK)
-    return str(run / f'test-{config.protocol}') if into else config.results_dir
+    given = Path(asked.resume_params or '').expanduser()
+    run = folder_of_run(given) if asked.resume_params and not asked.save_dir else None
+    if run is None or not os.access(run, os.W_OK):
+        return config.results_dir
+    file = Path(config.resume_params).expanduser().resolve()
+    same = any(run.glob('*.params')) and file == parameters_of_run(run).resolve()
+    name = '' if same else re.sub(r'[^\w.-]+', '_', f'-{file.relative_to(run).with_suffix("")}')
+    folder = next((place for place in (given, given.parent) if place.resolve() == run), run)  # as it was named
+    return str(folder / f'test-{config.protocol}{name}')
 
 
 def open_test_set(config: TestConfig, train: bool = False):

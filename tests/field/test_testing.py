@@ -135,12 +135,36 @@ def test_results_of_other_videos_lie_beside_and_replace_nothing(trained, demo_ap
     assert start(folder, 'other.txt', '-j', 0, '--no-report', '--save-dir', 'mine') == 0 and results_of('mine')
 
 
-def test_results_go_into_the_run_that_is_named_and_of_a_file_alone_to_a_folder_named_after_it(trained, tmp_path,
-                                                                                              monkeypatch):
+@pytest.mark.parametrize('named, made', [
+    ('run', 'run/test-3x1'), ('run/best.params', 'run/test-3x1'), ('linked.params', 'run/test-3x1'),
+    ('run/{best}', 'run/test-3x1'), ('run/last one.params', 'run/test-3x1-last_one'),
+    ('run/checkpoints/kept.params', 'run/test-3x1-checkpoints_kept'),
+    ('alone.params', f'results/{MODEL}-custom-3x1')])
+def test_results_go_into_the_run_of_the_weights_and_of_others_to_a_folder_named_after_them(
+        trained, tmp_path, monkeypatch, named, made):
+    folder = shutil.copytree(trained[0], tmp_path / 'run', symlinks=True)
+    best = (folder / 'best.params').resolve()
+    for place in (folder / 'last one.params', folder / 'checkpoints' / 'kept.params', tmp_path / 'alone.params'):
+        shutil.copy(best, place)
+    (tmp_path / 'linked.params').symlink_to(folder / 'best.params')
+    monkeypatch.chdir(tmp_path)
+    flags = () if 'run' in named or 'linked' in named else (
+        '--model', MODEL, '--dataset', 'custom', '--data-dir', trained[1].data_dir, '--val-list', trained[1].val_list,
+        '--num-segments', 3, '--input-size', 32, '--new-height', 40, '--new-width', 72)
+    assert start(named.format(best=best.name), *flags, '-j', 0, '--no-report') == 0
+    assert [path.parent for path in Path().glob('**/results.json')] == [Path(made)]
+    assert start('run', '-j', 0, '--no-report') == (2 if made == 'run/test-3x1' else 0)  # they are the same
+
+
+@pytest.mark.parametrize('named', ['run', 'run/best.params'])
+def test_results_of_a_run_that_may_not_be_written_go_elsewhere(trained, tmp_path, monkeypatch, named):
     folder = shutil.copytree(trained[0], tmp_path / 'run', symlinks=True)
     monkeypatch.chdir(tmp_path)
-    assert start('run', '-j', 0, '--no-report') == start(folder / 'best.params', '-j', 0, '--no-report') == 0
-    assert results_of('run/test-3x1')['top1'] == results_of(f'results/{MODEL}-custom-3x1')['top1']
+    monkeypatch.setattr(os, 'access', lambda path, mode, given=os.access: (
+        (Path(path).resolve() != folder or mode != os.W_OK) and given(path, mode)))  # which root may always
+    before = sorted(folder.rglob('*'))
+    assert start(named, '-j', 0, '--no-report') == 0
+    assert results_of(f'results/{MODEL}-custom-3x1') and sorted(folder.rglob('*')) == before
 
 
 def test_videos_that_cannot_be_tested_are_refused(trained, tmp_path, capsys):

@@ -93,8 +93,9 @@ class TestConfig(RecognizerOptions):
         32, 'views a forward pass and device; memory grows with it, results do not change', least=1, common=True)
 
     save_dir: str | None = _results(
-        None, 'where everything is written; by default test-SEGMENTSxCROPS in the folder of the run that is named, '
-        "without one results/MODEL-DATASET-SEGMENTSxCROPS; of other VIDEOS than the run's with their name behind it",
+        None, 'where everything is written; by default test-SEGMENTSxCROPS in the run that the weights are of, with '
+        'the name of the file behind it where they are not its best; without a run '
+        "results/MODEL-DATASET-SEGMENTSxCROPS; of other VIDEOS than the run's with their name behind it",
         common=True)
     overwrite: bool = _results(False, 'replace the results that --save-dir holds', common=True)
     failure_limit: float = _results(
