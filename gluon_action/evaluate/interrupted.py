@@ -13,6 +13,9 @@ from ..errors import UsageError
 from ..unfinished import Unfinished, packed, stamp_of, take_up, unpacked
 from .views import VideoScores
 
+#: The file in the folder of a report.
+UNFINISHED = 'scores.unfinished'
+
 
 def open_unfinished(directory: Path, job: dict[str, Any], overwrite: bool = False) -> Unfinished:
     """Open what an interrupted test left in the folder of its report.
@@ -30,7 +33,7 @@ def open_unfinished(directory: Path, job: dict[str, Any], overwrite: bool = Fals
     UsageError
         When that was another test, and `overwrite` is False.
     """
-    return take_up(directory / 'scores.unfinished', job, overwrite=overwrite, instead='another --save-dir',
+    return take_up(directory / UNFINISHED, job, overwrite=overwrite, instead='another --save-dir',
                    other='another test, which was interrupted: of other weights, videos or options')
 
 

@@ -23,6 +23,8 @@ RESULTS = 'results.json'
 _NAMES = {'results': RESULTS, 'scores': SCORES, 'failures': 'failures.jsonl',
           'per_class': 'per_class_accuracy.png', 'confusion': 'confusion_matrix.png',
           'confusions_json': 'top_confusions.json', 'confusions': 'top_confusions.txt'}
+#: All names of the files of a report.
+FILES = (*_NAMES.values(), 'report.html')
 _LONGEST_NAME = 30  # characters of a class name in a plot; Something-Something's are whole sentences
 _MOST_LABELS = 130  # classes that get a label each on the axes of the confusion matrix
 

@@ -181,7 +181,8 @@ class TrainConfig(RecognizerOptions):
         '', 'folder of the run of --resume-params, or a checkpoint of it, whose optimizer state is resumed; '
         "GluonCV's .states files are pickles and refused", metavar='DIR')
     resume_epoch: int = _run(0, 'epoch to start counting from', least=0)
-    overwrite: bool = _run(False, 'delete the run that --save-dir holds', common=True)
+    overwrite: bool = _run(
+        False, 'delete the run that --save-dir holds, and the results of tests of it that lie in there', common=True)
     score_start: bool = _run(
         False, 'validate before the first epoch too: best.params is the start until an epoch is better')
     train_only: bool = _run(False, 'no validation, and only the last parameters')

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import CheckpointError, OutputError, UsageError
+from ....evaluate.tests_of_run import remove_tests
 from ....files import open_file, parse_json
+from ....printable import printable
 from .. import RUN_FILES
 from .checkpoint import Checkpoint
 from .checkpoint_dir import open_checkpoint
@@ -30,7 +32,7 @@ class SaveDir(RunFolder):
         ``'auto'`` for the newest checkpoint in the folder; or one from elsewhere: the folder of a run, or a checkpoint.
         Empty for a new run.
     overwrite : bool
-        Whether a new run deletes the one that is there.
+        Whether a new run deletes the one that is there, and the results of tests of it that lie in the folder.
     written : str
         Regular expression of the names of parameter files and of the log that the run writes, beside `RUN_FILES`.
     inside : collection of str
@@ -55,7 +57,8 @@ class SaveDir(RunFolder):
                  resume: str | None = None, overwrite: bool = False, written: str = '', inside: Iterable[str] = (),
                  needed: Mapping[str, str] | None = None, evaluated: Iterable[str] | None = None):
         super().__init__(path, config, messages, may_differ)
-        self._clears, self._inside = overwrite, tuple(inside)
+        self._clears = self._overwrites = overwrite
+        self._inside = tuple(inside)
         self._own = re.compile('|'.join(filter(None, [*map(re.escape, RUN_FILES), EVENTS, written])))
         if evaluated is None:
             self._make_writable()
@@ -142,9 +145,9 @@ class SaveDir(RunFolder):
             with contextlib.suppress(FileNotFoundError):
                 if not any(self.checkpoints.path.iterdir()):
                     self.checkpoints.path.rmdir()
-            if tests := sorted(path.parent.name for path in self.path.glob('test-*/results.json')):
-                log.warning('%s: %s: tested the run that is deleted now, and stay; remove them', self.path,
-                            ', '.join(tests))
+            if self._overwrites and (tests := remove_tests(self.path)):
+                log.info('%s: removed the results of tests of the run that is deleted: %s', self.path,
+                         ', '.join(map(printable, tests)))
         except OSError as error:
             raise OutputError(f'{self.messages.folder} {self.path} cannot be cleared: '
                               f'{error.strerror or error}') from error
