@@ -116,5 +116,11 @@ def same(a, b):
     return a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
 
 
+def arrays_of(state):
+    """All arrays of the state of a loop: parameters, averages, what the optimizer remembers, other statistics."""
+    return {f'{part} {key}': array for part, held in state.items() if isinstance(held, dict)
+            for key, array in held.items() if isinstance(array, np.ndarray)}
+
+
 def close(a, b, tolerance=1e-5):
     return a.keys() == b.keys() and all(np.allclose(a[name], b[name], rtol=tolerance, atol=tolerance) for name in a)

@@ -2,9 +2,11 @@
 import json
 
 import tiny
+from loops import arrays_of
 
 from gluon_action.cli import train_recognizer as command
 from gluon_action.cli.command import run
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 
 
 def flags_of_run(data):
@@ -29,6 +31,11 @@ def slowly(pause, *flags):
     """The command, for a copy of this process that is stopped: it waits so many seconds before each batch."""
     tiny.pause_before_batches(pause)
     return here(*flags)
+
+
+def arrays_of_run(folder):
+    """All arrays of the newest checkpoint of a run, by part and key."""
+    return arrays_of(CheckpointDir(folder / 'checkpoints').load_latest().state)
 
 
 def lines_of_json(path):

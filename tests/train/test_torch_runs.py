@@ -1,11 +1,16 @@
 """Runs by ``--engine torch``: the same command, files and log; a run may change its engine at a checkpoint."""
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import tiny
 from demo_recipes import CLIPS, FRAMES
-from small_runs import flags_of_run, here, texts
+from small_runs import arrays_of_run, flags_of_run, here, texts
 
 torch = pytest.importorskip('torch', reason='needs PyTorch: make test-torch')
 
@@ -15,10 +20,12 @@ from gluon_action.deploy.predict.open_predictor import open_predictor  # noqa: E
 from gluon_action.model_zoo.loading.params_file import read_arrays  # noqa: E402
 from gluon_action.train.recipes.config import TrainConfig  # noqa: E402
 from gluon_action.train.recipes.recognizer import train_recognizer  # noqa: E402
+from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('network_of_runs', 'tiny_network')
 
 TORCH = ['--engine', 'torch']
+AVERAGED = [*TORCH, '--ema-epochs', '1', '--optimizer', 'adamw', '--lr', '0.001']
 
 
 def params(folder, name='best.params'):
@@ -46,8 +53,12 @@ def on_torch(flags, tmp_path_factory, network_of_runs):
     return folder
 
 
+def last_name():
+    return f'custom-{tiny.OF_RUNS}-001.params'
+
+
 def last(folder):
-    return params(folder, f'custom-{tiny.OF_RUNS}-001.params')
+    return params(folder, last_name())
 
 
 def test_a_run_leaves_the_same_files_and_says_by_what(on_torch, flags, tmp_path):
@@ -64,10 +75,36 @@ def test_a_run_leaves_the_same_files_and_says_by_what(on_torch, flags, tmp_path)
         key: array.shape for key, array in last(tmp_path / 'run').items()}
 
 
-def test_a_run_that_is_resumed_ends_in_the_same_bytes(on_torch, flags, tmp_path):
-    assert here(flags, TORCH, '--num-epochs', 1, '--save-dir', tmp_path / 'run') == 0
-    assert here(flags, TORCH, '--resume', '--save-dir', tmp_path / 'run') == 0
-    assert same(last(tmp_path / 'run'), last(on_torch))
+@pytest.fixture(scope='module')
+def averaged(flags, tmp_path_factory):
+    """A run with averages, and with an optimizer that remembers two arrays a parameter."""
+    folder = tmp_path_factory.mktemp('averaged') / 'run'
+    assert here(flags, AVERAGED, '--save-dir', folder) == 0
+    assert {key.split()[0] for key in arrays_of_run(folder)} == {'params', 'averages', 'optimizer'}
+    return folder
+
+
+def test_a_run_that_is_resumed_ends_in_the_same_bytes(averaged, flags, tmp_path):
+    assert here(flags, AVERAGED, '--num-epochs', 1, '--save-dir', tmp_path / 'run') == 0
+    assert here(flags, AVERAGED, '--resume', '--save-dir', tmp_path / 'run') == 0
+    assert same(last(tmp_path / 'run'), last(averaged))
+    assert same(arrays_of_run(tmp_path / 'run'), arrays_of_run(averaged))
+
+
+@pytest.mark.parametrize('step', [3, 8])
+def test_a_run_that_is_killed_is_resumed_to_the_same_bytes(step, averaged, flags, tmp_path):
+    given = [*flags, *AVERAGED, '--save-dir', tmp_path / 'run', '--checkpoint-steps', '1']
+    process = subprocess.Popen([sys.executable, tiny.__file__, *texts(given)], env={**os.environ, 'PAUSE': '0.2'},
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoints, until = CheckpointDir(tmp_path / 'run' / 'checkpoints'), time.monotonic() + 200
+    while not (newest := checkpoints.newest()) or int(newest.name[5:13]) < step:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (tmp_path / 'run' / last_name()).exists()
+    assert here(given, '--resume') == 0
+    assert same(last(tmp_path / 'run'), last(averaged))
+    assert same(arrays_of_run(tmp_path / 'run'), arrays_of_run(averaged))
 
 
 @pytest.mark.parametrize('first, second', [([], TORCH), (TORCH, [])], ids=['mxnet to torch', 'torch to mxnet'])

@@ -2,7 +2,7 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from loops import Batch, Batches, close, make_learner, make_net, same
+from loops import Batch, Batches, arrays_of, close, make_learner, make_net, same
 
 torch = pytest.importorskip('torch', reason='needs PyTorch: make test-torch')
 
@@ -177,15 +177,17 @@ def test_a_run_that_goes_on_ends_in_the_same_bytes(devices, options, tmp_path):
 @pytest.mark.parametrize('first, second', [(learner, make_learner), (make_learner, learner)])
 def test_a_run_changes_its_engine_at_a_checkpoint(first, second, tmp_path):
     from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
-    whole, before, after = (loop_of(kind(make_net(dropout=0.))) for kind in (first, first, second))
+    whole, before, after = (loop_of(kind(make_net(dropout=0.), average=0.5)) for kind in (first, first, second))
     whole.fit(Batches(), epochs=3)
     before.fit(Batches(), epochs=1)
     CheckpointDir(tmp_path).save(1, before.state_dict())
     after.load_state_dict(CheckpointDir(tmp_path).load_latest().state)
-    assert same(after.learner.parameters(), before.learner.parameters())
+    handed_over = arrays_of(before.state_dict())
+    assert {key.split()[0] for key in handed_over} == {'params', 'averages', 'optimizer'}
+    assert same(arrays_of(after.state_dict()), handed_over)
     after.fit(Batches(), epochs=3)
     assert after.progress.update == whole.progress.update
-    assert close(after.learner.parameters(), whole.learner.parameters(), 1e-4)
+    assert close(arrays_of(after.state_dict()), arrays_of(whole.state_dict()), 1e-4)
 
 
 def test_averages_are_shown_on_every_device_and_taken_back():
