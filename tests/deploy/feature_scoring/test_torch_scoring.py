@@ -179,9 +179,9 @@ def test_several_processes_are_refused(world, run, tmp_path, monkeypatch):
     for name, value in (('RANK', '0'), ('LOCAL_RANK', '0'), ('WORLD_SIZE', '2')):
         monkeypatch.setenv(name, value)
     for engine in ENGINES:
-        with pytest.raises(UsageError, match='torchrun: has started 2 processes.*start one process'):
+        with pytest.raises(UsageError, match='torchrun: has started 2 processes.*Start one process'):
             infer(Inference(scoring(world, 'plain', engine), world[1]['frames'].pattern, str(tmp_path / 'out.csv')))
-        with pytest.raises(UsageError, match='torchrun: has started 2 processes.*start one process'):
+        with pytest.raises(UsageError, match='torchrun: has started 2 processes.*Start one process'):
             evaluate_run(FeatureEvaluation(train_dir=str(run[0]), eval_data_pattern=str(run[1]), run_once=True,
                                            engine=engine))
     assert not list(tmp_path.iterdir())
