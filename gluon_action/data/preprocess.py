@@ -4,16 +4,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import BundleError, UsageError
 from ..input_kind import CLIPS, FEATURES, FRAMES, InputKind, kind_of_layout
 from .reading.video_reader import resize
-from .transforms.functional import crop, crop_places, horizontal_flip, normalize, short_side_size, to_tensor
+from .transforms.functional import crop, crop_places, horizontal_flip, normalize, planes, short_side_size, to_tensor
 
 #: Most numbers in one row of an input: 1 GiB of float32.
 LARGEST_ROW = 2 ** 28
@@ -58,6 +58,15 @@ def short_side(size: int, crops: int = 1, *, data_aug: str = 'v1', new_height: i
     if read:
         return 0
     return (new_height if data_aug != 'v1' else 0) or math.ceil(size / (crop_ratio or CROP_RATIO))
+
+
+class Place(NamedTuple):
+    """Where a view lies: its first frame, the upper and left edge of the crop, and whether that is then mirrored."""
+
+    first: int
+    top: int
+    left: int
+    mirrored: bool
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,10 @@ class Preprocess:
     def cut(self, frames: np.ndarray) -> np.ndarray:
         """Make the input of the network of frames that were resized; otherwise as `apply`."""
         self._check_frames(frames)
-        return self._normalised(self.views(frames), len(frames) // len(self.offsets) * self.crops)
+        places = self.places(frames)
+        rows = np.empty(self.shape(len(places)), np.float32)
+        self.write(frames, places, rows)
+        return rows
 
     def views(self, frames: np.ndarray, clips_together: int | None = None) -> Iterator[np.ndarray]:
         """Yield the crops of resized frames, before they are normalised.
@@ -222,21 +234,67 @@ class Preprocess:
         UsageError
             When the frames are not whole clips, or hold no such crops.
         """
+        for first, top, left, mirrored in self.places(frames, clips_together):
+            seen = crop(frames[first:first + len(self.offsets)], top, left, *self.crop)
+            yield horizontal_flip(seen) if mirrored else seen
+
+    def places(self, frames: np.ndarray, clips_together: int | None = None) -> list[Place]:
+        """Return where the crops of resized frames lie, in the order of `views`, which see for what is raised."""
         length = len(self.offsets)
         group = (clips_together or self.rows) * length
         if len(frames) % group:
             raise UsageError(f'{len(frames)} frames are not whole groups of {group // length} clips of {length} frames')
-        places = [(*self.corner, False)] if self.corner is not None else \
+        crops = [(*self.corner, False)] if self.corner is not None else \
             crop_places(*frames.shape[1:3], self.crop, self.crops)
-        for start in range(0, len(frames), group):
-            for top, left, mirrored in places:
-                seen = crop(frames[start:start + group], top, left, *self.crop)
-                seen = horizontal_flip(seen) if mirrored else seen
-                yield from (seen[first:first + length] for first in range(0, group, length))
+        return [Place(first, *place) for start in range(0, len(frames), group) for place in crops
+                for first in range(start, start + group, length)]
+
+    def write(self, frames: np.ndarray, places: Sequence[Place], rows: np.ndarray) -> None:
+        """Write crops of resized frames as the network takes them.
+
+        What several crops have in common is normalised once and then copied, which is several times quicker: the ten
+        crops of a frame are nearly the same numbers.
+
+        Parameters
+        ----------
+        frames : uint8 ndarray (n, H, W, C)
+        places : sequence of Place
+            Of those that `places` returns for these frames, any.
+        rows : float32 ndarray (len(places), C, [T,] h, w)
+            Where to; contiguous.
+
+        Raises
+        ------
+        UsageError
+            When the frames hold no such crops.
+        """
+        length = len(self.offsets)
+        rows = rows.reshape(len(places), self.channels, length, *self.crop)
+        turning = self.modality == 'flow'  # whose numbers are others in the mirror, and not only elsewhere
+        alike: dict[tuple[int, bool], list[int]] = {}
+        for row, place in enumerate(places):
+            alike.setdefault((place.first, turning and place.mirrored), []).append(row)
+        whole = np.empty((self.channels, *frames.shape[1:3]), np.float32)
+        for (first, turned), together in alike.items():
+            for time, frame in enumerate(frames[first:first + length]):
+                if len(together) == 1:
+                    row, = together
+                    _, top, left, mirrored = places[row]
+                    self._normalise(crop(frame[None], top, left, *self.crop)[0], mirrored, rows[row, :, time])
+                    continue
+                self._normalise(frame, turned, whole)
+                for row in together:
+                    _, top, left, mirrored = places[row]
+                    seen = crop(whole, top, frame.shape[1] - left - self.crop[1] if turned else left, *self.crop)
+                    rows[row, :, time] = seen[..., ::-1] if mirrored and not turned else seen
 
     def normalised(self, views: np.ndarray) -> np.ndarray:
         """Return views uint8 (V, T, h, w, C) as the network takes them: float32 (V, C, [T,] h, w)."""
-        return self._normalised(views, len(views))
+        rows = np.empty(self.shape(len(views)), np.float32)
+        length = len(self.offsets)
+        self.write(views.reshape(-1, *views.shape[2:]),
+                   [Place(first, 0, 0, False) for first in range(0, len(views) * length, length)], rows)
+        return rows
 
     def transform(self, frames: np.ndarray) -> np.ndarray:
         """Resize, crop and normalise frames as a data set's transform does: float32 (n * crops, C, h, w).
@@ -282,13 +340,11 @@ class Preprocess:
         except UsageError as error:
             raise BundleError(f'{where}: {error}') from error
 
-    def _normalised(self, views: Iterable[np.ndarray], count: int) -> np.ndarray:
-        scale, shift = (values.reshape(-1, 1, 1, 1) for values in self.scale_and_shift)
-        result = np.empty((count, self.channels, len(self.offsets), *self.crop), np.float32)
-        for target, view in zip(result, views):  # one by one: the ten crops of a clip are never held as pixels
-            np.multiply(np.moveaxis(view, -1, 0), scale, out=target)
-            target += shift
-        return result.reshape(-1, *self.shape(1)[1:])
+    def _normalise(self, frame: np.ndarray, mirrored: bool, numbers: np.ndarray) -> None:
+        """Write a frame uint8 (h, w, C), or its mirror image, as float32 (C, h, w)."""
+        scale, shift = (values.reshape(-1, 1, 1) for values in self.scale_and_shift)
+        np.multiply(planes(frame, mirrored), scale, out=numbers)
+        numbers += shift
 
     def _check_frames(self, frames: np.ndarray) -> None:
         group = self.rows * len(self.offsets)

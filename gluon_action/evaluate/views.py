@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,14 +15,17 @@ from .. import engine
 from ..compute.on_mxnet.scorer import GluonScorer
 from ..compute.scorer import Scorer
 from ..compute.waits import Waits
+from ..data.loading.batch_memory import BatchMemory
 from ..data.loading.loader import SkippedSample
 from ..data.loading.workers import WorkerDied, WorkerPool, WorkerTimeout
-from ..data.preprocess import Preprocess
+from ..data.preprocess import Place, Preprocess
 from ..errors import ModelError, UsageError, VideoReadError
 from .options.config import AVERAGES
 from .scores.metrics import log_softmax
 
 _log = logging.getLogger(__name__)
+
+_MOST_THREADS = 4  # that cut views, at the speed of memory
 
 #: What becomes of a video that cannot be read is a matter of the result; everything else is a fault and is raised.
 VIDEO_FAILURES = (VideoReadError, WorkerTimeout, WorkerDied)
@@ -66,8 +71,8 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
                  indices: Sequence[int] | None = None, on_video: Callable | None = None) -> VideoScores:
     """Score each video by the mean over its views, with each video decoded once and memory bounded.
 
-    Worker processes read frames as uint8; crops are cut here, straight into a batch of views that runs on into the next
-    video when one is used up. At most `prefetch` videos and two batches of views are held at a time.
+    Worker processes read frames as uint8; crops are cut here, straight into the memory of a batch of views that runs on
+    into the next video when one is used up. At most `prefetch` videos and two batches of views are held at a time.
 
     Parameters
     ----------
@@ -115,19 +120,20 @@ def score_videos(net, dataset, preprocess: Preprocess, *, contexts: Sequence | N
         GluonScorer(net, contexts or engine.contexts(), dtype=dtype, rows=views_per_score)
     waits = Waits()
     batcher = _Batcher(scorer, preprocess, average, collected, group=views_per_score, batch_size=batch_size,
-                       num_devices=scorer.num_devices, waits=waits)
+                       waits=waits)
     failures, num_views, decodes = [], 0, 0
     frames_of = partial(resized_frames, dataset, preprocess)
     videos = _in_order(frames_of, indices, num_workers, prefetch or 2 * num_workers, timeout)
-    for position, frames in waits.for_data(videos):
-        decodes += 1
-        if isinstance(frames, Exception):
-            failures.append(_failure(frames, indices[position], samples[position]))
-            _log.warning('not scored: %s', failures[-1].message)
-            collected.fail(position)
-        else:
-            num_views = batcher.add(position, frames, dataset.num_segments)
-    batcher.finish()
+    with batcher:
+        for position, frames in waits.for_data(videos):
+            decodes += 1
+            if isinstance(frames, Exception):
+                failures.append(_failure(frames, indices[position], samples[position]))
+                _log.warning('not scored: %s', failures[-1].message)
+                collected.fail(position)
+            else:
+                num_views = batcher.add(position, frames, dataset.num_segments)
+        batcher.finish()
     failures += [SkippedSample(indices[i], samples[i].key,
                                f'{samples[i].path}: the network gave scores that are not finite')
                  for i in collected.not_finite]
@@ -254,15 +260,24 @@ class _Collector:
 class _Batcher:
     """Packs views of consecutive videos into full batches and runs them, one batch ahead of reading results."""
 
-    def __init__(self, scorer: Callable, preprocess: Preprocess, average: str, collected: _Collector, *, group: int,
-                 batch_size: int, num_devices: int, waits: Waits):
+    def __init__(self, scorer: Scorer, preprocess: Preprocess, average: str, collected: _Collector, *, group: int,
+                 batch_size: int, waits: Waits):
         self.scorer, self.preprocess, self.average, self.collected = scorer, preprocess, average, collected
         self.group, self.waits = group, waits
         # A score's views must not be torn apart, so a batch holds whole groups, at least one a device.
-        self.capacity = max(1, batch_size // group) * group * num_devices
-        self.buffer: np.ndarray | None = None  # uint8 (V, T, H, W, 3), of optical flow 2
-        self.owners: list[int] = []  # position of the video of each view in the buffer
+        self.capacity = max(1, batch_size // group) * group * scorer.num_devices
+        self.rows: np.ndarray | None = None  # float32, the network's input
+        self.owners: list[int] = []  # position of the video of each view in it
+        self.spare = BatchMemory(1)
+        self.num_threads = min(_MOST_THREADS, engine.usable_cores())
+        self.threads = ThreadPoolExecutor(self.num_threads)
         self.running: deque = deque()  # (what gives the scores, owner of each score)
+
+    def __enter__(self) -> _Batcher:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.threads.shutdown()
 
     def add(self, position: int, frames: np.ndarray, num_segments: int) -> int:
         """Take a video's frames uint8 (S * T, H, W, 3); returns how many views they gave."""
@@ -271,10 +286,16 @@ class _Batcher:
             raise UsageError(f'the network makes one score of {self.group} views, which does not divide '
                              f'{num_segments} segments x {self.preprocess.crops} crops')
         self.collected.begin(position, num_views // self.group)
-        for view in self.preprocess.views(frames, num_segments):
-            self._allocate(view.shape)
-            self.buffer[len(self.owners)] = view
-            self.owners.append(position)
+        places = self.preprocess.places(frames, num_segments)
+        if self.group == 1:  # in any order, then: that in which a frame is normalised once for all its crops
+            places.sort(key=lambda place: place.first)
+        while places:
+            if self.rows is None:
+                self.rows = self._memory(self.preprocess.shape(self.capacity))
+            begin = len(self.owners)
+            now, places = places[:self.capacity - begin], places[self.capacity - begin:]
+            self._write(frames, now, self.rows[begin:begin + len(now)])
+            self.owners += [position] * len(now)
             if len(self.owners) == self.capacity:
                 self._launch()
         return num_views
@@ -285,17 +306,24 @@ class _Batcher:
         while self.running:
             self._take()
 
-    def _allocate(self, view: tuple[int, ...]) -> None:
-        shape = (self.capacity, *view)
-        if self.buffer is None or self.buffer.shape != shape:
-            self._launch()
-            self.buffer = np.empty(shape, np.uint8)
+    def _memory(self, shape: tuple[int, ...]) -> np.ndarray:
+        rows = self.scorer.memory(shape)
+        if rows is None:
+            rows = self.spare.lend(4 * math.prod(shape)).view(np.float32).reshape(shape)
+        return rows
+
+    def _write(self, frames: np.ndarray, places: list[Place], rows: np.ndarray) -> None:
+        """Write views, each thread its share: one alone is slower than a GPU scores them."""
+        share = -(-len(places) // self.num_threads)
+        parts = [slice(begin, begin + share) for begin in range(0, len(places), share)]
+        for _ in self.threads.map(lambda part: self.preprocess.write(frames, places[part], rows[part]), parts):
+            pass  # what a thread raised is raised here
 
     def _launch(self) -> None:
         if not self.owners:
             return
         # An engine computes in the background: the next batch is cut while this one runs.
-        views = self.preprocess.normalised(self.buffer[:len(self.owners)])
+        views, self.rows = self.rows[:len(self.owners)], None
         with self.waits.for_devices():  # some compute at once
             self.running.append((self.scorer(views), self.owners[::self.group]))
         self.owners = []

@@ -136,6 +136,35 @@ def test_views_are_parts_of_the_frames_and_no_copies():
         list(preprocess.views(frames, 3))
 
 
+@pytest.mark.parametrize('modality', ['rgb', 'flow'])
+@pytest.mark.parametrize('length', [1, 3])
+@pytest.mark.parametrize('picked', [slice(None), slice(3, 17), slice(0, 40, 7), slice(12, 13)])
+def test_any_views_are_written_as_they_are_seen(modality, length, picked):
+    """Whether a frame is normalised once for several crops, or for one."""
+    base = dict(layout='NCTHW', offsets=tuple(range(length)), crop=(24, 22), crops=10, value_range=(-1, 2))
+    preprocess = Preprocess(**base, mean=MEAN, std=STD) if modality == 'rgb' else Preprocess(
+        **base, modality='flow', mean=(128 / 255,) * 2, std=(127 / 255,) * 2, flow_bound=20.)
+    channels = preprocess.channels
+    frames = pictures(4 * length, 30, 41, channels)
+    places = preprocess.places(frames, 2)[picked]
+    rows = np.full(preprocess.shape(len(places)), np.nan, np.float32)
+    preprocess.write(frames, places, rows)
+    views = np.stack(list(preprocess.views(frames, 2))[picked]).transpose(0, 4, 1, 2, 3)
+    scale, shift = (values.reshape(-1, 1, 1, 1) for values in preprocess.scale_and_shift)
+    np.testing.assert_array_equal(rows, views * scale + shift)
+
+
+@pytest.mark.parametrize('modality, times', [('rgb', 4), ('flow', 8)])
+def test_what_ten_crops_have_in_common_is_normalised_once(monkeypatch, modality, times):
+    count, normalise = [], Preprocess._normalise
+    monkeypatch.setattr(Preprocess, '_normalise', lambda *args: count.append(args) or normalise(*args))
+    channels = 2 if modality == 'flow' else 3
+    preprocess = Preprocess(layout='NCTHW', modality=modality, offsets=(0, 1), crop=(24, 24), crops=10,
+                            mean=MEAN[:channels], std=STD[:channels], flow_bound=20. if channels == 2 else None)
+    preprocess.apply(pictures(4, 30, 41, channels))
+    assert len(count) == times
+
+
 def test_clips_keep_their_frames_together():
     frames = pictures(8)
     seen = CLIPS.apply(frames)

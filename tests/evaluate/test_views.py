@@ -9,6 +9,7 @@ from gluoncv.data.transforms import video as oracle
 from mxnet.gluon import nn
 
 from gluon_action import model_zoo
+from gluon_action.compute.on_mxnet.scorer import GluonScorer
 from gluon_action.data import VideoClsCustom
 from gluon_action.data.preprocess import Preprocess
 from gluon_action.data.reading.video_reader import VideoReader
@@ -134,6 +135,34 @@ def test_batches_are_full_across_videos_and_devices(demo_appearance):
                          indices=range(7))
     assert found.views == 5 and found.scored.all()
     assert rows == [8, 8, 8, 8, 2, 1] or rows == [8, 8, 8, 8, 1, 2]  # 35 views
+
+
+@pytest.mark.parametrize('group, times', [(1, 2 * 5), (5, 2 * 10 * 5)])
+def test_a_frame_is_normalised_once_for_all_its_crops(demo_appearance, monkeypatch, group, times):
+    """But where the network wants all segments of a crop, and then of the next: two crops, one a thread, at a time."""
+    count, normalise = [], Preprocess._normalise
+    monkeypatch.setattr(Preprocess, '_normalise', lambda *args: count.append(args) or normalise(*args))
+    monkeypatch.setattr(views.engine, 'usable_cores', lambda: 1 if group == 1 else 2)
+    dataset = videos_of(demo_appearance, num_segments=5)
+    found = score_videos(lambda x: x.mean(axis=(2, 3)).reshape((-1, group, 3)).mean(axis=1), dataset, looks(32, 10),
+                         batch_size=10, views_per_score=group, indices=[0, 1])
+    assert found.scored.all() and len(count) == times
+
+
+def test_views_are_cut_into_the_memory_that_the_network_reads(demo_appearance):
+    scorer = GluonScorer(small_net(2), [mx.cpu()])
+    assert score_videos(scorer, videos_of(demo_appearance, num_segments=3), looks(32), indices=range(5),
+                        batch_size=4).scored.all()
+    assert len(scorer._lent) == 2 and not scorer._inputs  # copies
+
+
+def test_what_a_thread_raises_is_raised(demo_appearance, monkeypatch):
+    def write(*args):
+        raise UsageError('no such crop')
+
+    monkeypatch.setattr(Preprocess, 'write', write)
+    with pytest.raises(UsageError, match='no such crop'):
+        score_videos(small_net(2), videos_of(demo_appearance), looks(32), indices=[0])
 
 
 def test_several_devices_give_the_scores_of_one(demo_appearance):

@@ -1,7 +1,6 @@
 """A network as a CPU scores it fastest: batch normalisations and ReLUs are parts of the convolutions before them."""
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import warnings
@@ -14,6 +13,7 @@ from mxnet import gluon
 
 from ...model_zoo.recognizer import Recognizer
 from ...nn import batch_norms, only_scoring
+from .memory import numbers_of
 
 _log = logging.getLogger(__name__)
 
@@ -99,14 +99,6 @@ class _Weights:
 
     def changed(self) -> bool:
         """Whether any has another value than at the last call; the first time too. All are read, at memory's speed."""
-        now = [google_crc32c.value(self._numbers(parameter)) for parameter in self._parameters]
+        now = [google_crc32c.value(numbers_of(parameter.data(self._context))) for parameter in self._parameters]
         changed, self._seen = now != self._seen, now
         return changed
-
-    def _numbers(self, parameter: gluon.Parameter) -> np.ndarray:
-        """Return a parameter where it lies: an operator that copied it would wait for what is being scored."""
-        array = parameter.data(self._context)
-        array.wait_to_read()
-        address = ctypes.c_void_p()
-        mx.base.check_call(mx.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-        return np.frombuffer((ctypes.c_float * array.size).from_address(address.value), np.float32)

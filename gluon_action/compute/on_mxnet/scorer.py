@@ -11,6 +11,7 @@ from ...data.loading.shards import shard_bounds
 from ...errors import ModelError
 from ..scorer import Scorer
 from .joined import JoinedNetwork, is_joined
+from .memory import numbers_of
 
 
 class GluonScorer(Scorer):
@@ -36,6 +37,7 @@ class GluonScorer(Scorer):
         self.net = JoinedNetwork(net, contexts[0]) if compiled and is_joined(net, contexts, dtype) else net
         self.num_devices = len(self.contexts)
         self._inputs: dict[mx.Context, mx.nd.NDArray] = {}  # the largest so far
+        self._lent: list[tuple[mx.nd.NDArray, np.ndarray]] = []
 
     def __call__(self, data: np.ndarray) -> Callable[[], np.ndarray]:
         """Begin to score `data` (R, ...); what is returned waits for the scores (R / rows, K) and gives them."""
@@ -44,6 +46,18 @@ class GluonScorer(Scorer):
         outputs = [self.net(self._input(data[begin:end], context))
                    for (begin, end), context in zip(bounds, self.contexts)]
         return lambda: np.concatenate([output.asnumpy() for output in outputs])
+
+    def memory(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Lend the memory of two arrays in turns; see `Scorer`. Devices that are no CPU, or several, get copies."""
+        if self.dtype != 'float32' or [context.device_type for context in self.contexts] != ['cpu']:
+            return None
+        array, numbers = self._lent.pop(0) if len(self._lent) > 1 else (None, None)
+        if array is None or array.shape != shape:
+            array = mx.nd.empty(shape, ctx=self.contexts[0])
+            numbers = numbers_of(array)
+        mx.base.check_call(mx.base._LIB.MXNDArrayWaitToWrite(array.handle))
+        self._lent.append((array, numbers))
+        return numbers
 
     def count_scores(self, data: np.ndarray) -> int:
         """Return how many scores the network makes of `data`.
@@ -70,8 +84,12 @@ class GluonScorer(Scorer):
         return time.perf_counter() - start
 
     def _input(self, data: np.ndarray, context: mx.Context) -> mx.nd.NDArray:
-        # Always a copy. What MXNet borrows (from_numpy, zero_copy) it gives back by a call into Python from a thread of
-        # its engine, and a fork, which holds Python's lock, waits for those threads: both would wait for ever.
+        for array, numbers in self._lent:
+            if numbers.ctypes.data == data.ctypes.data and data.flags.c_contiguous:
+                return array if len(data) == len(array) else array[:len(data)]
+        # Always a copy of what is NumPy's. What MXNet borrows (from_numpy, zero_copy) it gives back by a call into
+        # Python from a thread of its engine, and a fork, which holds Python's lock, waits for those threads: both would
+        # wait for ever.
         kept = self._inputs.get(context)
         if kept is None or kept.shape[0] < len(data) or kept.shape[1:] != data.shape[1:]:
             kept = self._inputs[context] = mx.nd.empty(data.shape, ctx=context, dtype=self.dtype)

@@ -176,6 +176,23 @@ def opposite(x: np.ndarray) -> np.ndarray:
     return np.uint8(0) - np.maximum(x, 1) if x.dtype == np.uint8 else -x
 
 
+def planes(frame: np.ndarray, flip: bool = False) -> np.ndarray:
+    """Bring the channels of a frame uint8 (H, W, C) first, and mirror as `horizontal_flip` does: uint8 (C, H, W).
+
+    By OpenCV, which takes a tenth of NumPy's time; without it the same numbers come.
+    """
+    if flip and frame.shape[2] == 2:
+        frame, flip = horizontal_flip(frame[None])[0], False
+    separate = np.empty((frame.shape[2], *frame.shape[:2]), np.uint8)
+    try:
+        import cv2
+    except (ImportError, OSError):
+        separate[...] = np.moveaxis(frame[:, ::-1] if flip else frame, 2, 0)
+    else:
+        cv2.split(cv2.flip(frame, 1) if flip else frame, list(separate))
+    return separate
+
+
 def resized_crop(clip: np.ndarray, window: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
     """Crop the window (top, left, height, width) and resize it to `size`."""
     return resize(crop(clip, *window), *size)
