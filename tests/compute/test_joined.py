@@ -1,4 +1,5 @@
 """A network whose layers MXNet has joined for scoring: the same scores, and the network is left as it is."""
+import json
 import logging
 import re
 
@@ -37,6 +38,11 @@ def operators(graph):
     return [node.name for node in graph._cached_graph[1].get_internals()]
 
 
+def kinds(symbol):
+    """The kinds of operators in a graph."""
+    return {node['op'] for node in json.loads(symbol.tojson())['nodes']}
+
+
 def normalised():
     """Names of the networks that have batch normalisations; the larger ones of a kind take their time."""
     for name in BODIES.values():
@@ -50,7 +56,10 @@ def normalised():
 def test_the_whole_zoo_scores_alike(name):
     net, shape = build(name)
     assert is_joined(net, [mx.cpu()])
-    compare(net, shape)
+    scorer = compare(net, shape)
+    graph, = scorer._graphs.values()
+    assert 'BatchNorm' in kinds(net(mx.sym.var('data')))
+    assert '_sg_mkldnn_conv' in (left := kinds(graph._cached_graph[1])) and 'BatchNorm' not in left
 
 
 @pytest.mark.parametrize(('name', 'options', 'size'), [
@@ -175,6 +184,54 @@ def test_what_cannot_be_joined_is_scored_as_it_is(monkeypatch, caplog):
         scores = [scorer(x).asnumpy() for _ in range(2)]
     np.testing.assert_array_equal(scores, [net(x).asnumpy()] * 2)
     assert caplog.text.count('cannot join the layers of S3D for an input of (2, 3, 8, 56, 56)') == 1
+
+
+@pytest.mark.parametrize('cause', ['could not create a memory object', 'Failed to allocate CPU Memory'])
+def test_memory_that_was_short_is_asked_for_again(monkeypatch, caplog, cause):
+    """Not at each call, which would take longer than it saves."""
+    tried = []
+
+    def refuse_once(graph, *given, optimize_for=gluon.SymbolBlock.optimize_for, **options):
+        tried.append(graph)
+        if len(tried) > 1:
+            return optimize_for(graph, *given, **options)
+        raise mx.MXNetError(f'Traceback (most recent call last):\nMXNetError: {cause}\n')
+
+    net, x = small(), mx.nd.array(patterns((2, 3, 8, 56, 56)))
+    scorer = JoinedNetwork(net, mx.cpu())
+    monkeypatch.setattr(joined, '_CALLS_UNTIL_MEMORY', 2)
+    monkeypatch.setattr(joined.gluon.SymbolBlock, 'optimize_for', refuse_once)
+    with caplog.at_level(logging.INFO):
+        for tries in (1, 1, 1, 2, 2):
+            expected = net(x).asnumpy()
+            np.testing.assert_allclose(scorer(x).asnumpy(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+            assert len(tried) == tries
+    assert [graph is tried[1] for graph in scorer._graphs.values()] == [True]
+    assert caplog.text.count(f'There is not the memory to join the layers of S3D for an input of (2, 3, 8, 56, 56), '
+                             f'which takes longer so: MXNetError: {cause}') == 1
+
+
+def test_graphs_are_given_up_where_memory_is_short(monkeypatch):
+    def refuse(*_, **__):
+        raise mx.MXNetError('std::bad_alloc')
+
+    scorer = compare(small(), (2, 3, 8, 56, 56))
+    assert len(scorer._graphs) == 1
+    monkeypatch.setattr(joined.gluon.SymbolBlock, 'optimize_for', refuse)
+    scorer(mx.nd.zeros((1, 3, 4, 32, 32)))
+    assert not scorer._graphs
+
+
+def test_what_the_network_cannot_score_either_is_its_own_error(caplog):
+    """And nothing says that it would take longer."""
+    net = get_model('inceptionv1_hmdb51', pretrained_base=False)
+    fill(net)
+    scorer, data = JoinedNetwork(net, mx.cpu()), mx.nd.array(patterns((1, 3, 20, 20)))
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            with pytest.raises(mx.MXNetError, match='kernel size .* exceeds input'):
+                scorer(data)
+    assert not caplog.records and not scorer._calls_without and not scorer._graphs
 
 
 def test_a_scorer_joins_what_it_may(monkeypatch):

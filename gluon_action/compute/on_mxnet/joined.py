@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 # Each holds the memory of a forward pass.
 _KEPT_GRAPHS = 2
+# What MXNet and oneDNN say where there is no memory for a graph; there may be some after as many calls.
+_SHORT_OF_MEMORY = 'could not create a memory object', 'Failed to allocate', 'bad_alloc', 'out of memory'
+_CALLS_UNTIL_MEMORY = 16
 
 
 def is_joined(net, contexts: Sequence[mx.Context], dtype: str = 'float32') -> bool:
@@ -52,7 +56,8 @@ class JoinedNetwork:
         self.net = net
         self._weights = _Weights(net, context)
         self._graphs: dict[tuple[int, ...], gluon.HybridBlock] = {}
-        self._refused: set[tuple[int, ...]] = set()
+        #: Size -> for how many calls more it is scored by the network as it is.
+        self._calls_without: dict[tuple[int, ...], float] = {}
 
     def __call__(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
         """Score rows `x` outside of training.
@@ -63,31 +68,44 @@ class JoinedNetwork:
         if self._weights.changed():
             self._graphs.clear()
         size = x.shape[1:]
+        if self._calls_without.get(size, 0):
+            self._calls_without[size] -= 1
+            return self.net(x)
         graph = self._graphs.pop(size, None)
         if graph is None:
             while len(self._graphs) >= _KEPT_GRAPHS:
                 self._graphs.pop(next(iter(self._graphs)))
-            graph = self.net if size in self._refused else self._joined(x)
+            try:
+                graph = self._joined(x)
+            except mx.MXNetError as error:
+                return self._as_it_is(x, error)
         self._graphs[size] = graph
         return graph(x)
 
     def _joined(self, x: mx.nd.NDArray) -> gluon.HybridBlock:
-        try:
-            with only_scoring(self.net), warnings.catch_warnings():
-                # That the type of 'data' is open, and that a network for features does not use its head.
-                warnings.simplefilter('ignore')
-                if x.ndim == 5:
-                    self.net.plan_for(*x.shape[2:])
-                graph = gluon.SymbolBlock(self.net(mx.sym.var('data')), mx.sym.var('data'),
-                                          params=self.net.collect_params())
-                graph.optimize_for(x, backend='MKLDNN', static_alloc=True, static_shape=True)
-            graph(x).wait_to_read()
-            return graph
-        except mx.MXNetError as error:
-            _log.info('MXNet cannot join the layers of %s for an input of %s, which takes longer so: %s',
-                      type(self.net).__name__, x.shape, str(error).strip().splitlines()[-1])
-            self._refused.add(x.shape[1:])
-            return self.net
+        with only_scoring(self.net), warnings.catch_warnings():
+            # That the type of 'data' is open, and that a network for features does not use its head.
+            warnings.simplefilter('ignore')
+            if x.ndim == 5:
+                self.net.plan_for(*x.shape[2:])
+            graph = gluon.SymbolBlock(self.net(mx.sym.var('data')), mx.sym.var('data'),
+                                      params=self.net.collect_params())
+            graph.optimize_for(x, backend='MKLDNN', static_alloc=True, static_shape=True)
+        graph(x).wait_to_read()
+        return graph
+
+    def _as_it_is(self, x: mx.nd.NDArray, error: mx.MXNetError) -> mx.nd.NDArray:
+        """Score rows that could not be scored joined; what the network cannot score either is its own error."""
+        cause = str(error).strip().splitlines()[-1]
+        short = any(sign in cause for sign in _SHORT_OF_MEMORY)
+        if short:
+            self._graphs.clear()
+        scores = self.net(x)
+        scores.wait_to_read()
+        self._calls_without[x.shape[1:]] = _CALLS_UNTIL_MEMORY if short else math.inf
+        _log.info('%s the layers of %s for an input of %s, which takes longer so: %s', 'There is not the memory to join'
+                  if short else 'MXNet cannot join', type(self.net).__name__, x.shape, cause)
+        return scores
 
 
 class _Weights:
