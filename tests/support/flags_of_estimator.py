@@ -227,7 +227,7 @@ def a_gpu_that_is_not_there_is_said_to_be_missing(world, output, *flags):
 @seen('--gpu_num', '0')
 def the_card_is_asked_for(world, output, *flags):
     config = configured(world)
-    for config.num_gpus, config.gpu_num, told in ((None, None, None), (None, 0, 'num_gpus 1'), (None, 2, 'num_gpus 3')):
+    for config.num_gpus, config.gpu_num, told in ((None, None, None), (None, 0, 'gpu_num 0'), (None, 2, 'gpu_num 2')):
         if told is None:
             assert [str(device) for device in networks.computing(config)[1]] == ['cpu(0)']
             continue

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from clips import CLASSES, estimator_clips, small_config
 
+from gluon_action import engine
 from gluon_action.cli import clip_estimator
 from gluon_action.errors import DeviceError, UsageError
 from gluon_action.evaluate.scores.clip_scores import ClipScoring
@@ -180,8 +181,30 @@ def test_without_a_gpu_the_cpu_computes_unless_gpus_were_asked_for(small, caplog
     assert 'Computing on the CPU, as there is no GPU that can be used (--num_gpus 1' in caplog.text
     assert [str(device) for device in networks.computing(small('', num_gpus=0))[1]] == ['cpu(0)']
     for asked in ({'num_gpus': 1}, {'gpu_num': 0}):
-        with pytest.raises(DeviceError, match='--num_gpus'):
+        with pytest.raises(DeviceError, match=f'--{[*asked][0]} .: '):
             networks.computing(small('', **asked))
+
+
+@pytest.mark.parametrize('there, cure', [
+    (0, ('--num_gpus', '0')), (1, ('--gpu_num', '0')), (2, ('--gpu_num', '1')), (3, ('--num_gpus', '0'))])
+def test_the_cure_of_a_gpu_that_is_not_there_is_one_that_is_taken(small, monkeypatch, there, cure):
+    monkeypatch.setattr(engine, 'mxnet_distribution', lambda: 'mxnet-cu112')
+    monkeypatch.setattr(engine, 'gpu_capabilities', lambda *_: [(8, 0)] * there)
+    numbers = {0: '', 1: 'pass --gpu_num 0, ', 2: 'pass --gpu_num 0 to 1, ', 3: 'pass --gpu_num 0 to 2, '}[there]
+    with pytest.raises(DeviceError) as caught:
+        networks.computing(small('', gpu_num=3))
+    assert caught.value.told() == (
+        f'--gpu_num 3: this machine has {there}, numbered from 0; {numbers}look at CUDA_VISIBLE_DEVICES, or use '
+        '--num_gpus 0 without --gpu_num to compute on the CPU')
+    name, value = cure[0].lstrip('-'), int(cure[1])
+    assert len(networks.computing(small('', **{name: value}))[1]) == 1
+
+
+def test_without_mxnets_cuda_the_cure_of_one_gpu_leaves_its_flag_out(small):
+    with pytest.raises(DeviceError) as caught:
+        networks.computing(small('', gpu_num=2))
+    told = caught.value.told()
+    assert told.startswith('--gpu_num 2: the installed MXNet') and 'use --num_gpus 0 without --gpu_num' in told
 
 
 def test_scores_of_one_label_a_clip_count_what_was_expected():

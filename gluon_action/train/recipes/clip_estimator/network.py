@@ -44,10 +44,23 @@ def computing(config: EstimatorConfig) -> tuple[Engine, list]:
         return asked, asked.contexts()
     except DeviceError as error:
         cause = error.told().replace('--num-gpus', '--num_gpus')
+        if config.gpu_num is not None:
+            cause = _of_one(config.gpu_num, cause)
         if config.num_gpus is not None or config.gpu_num is not None:
             raise DeviceError(cause) from error
         log.info('Computing on the CPU, as there is no GPU that can be used (%s).', cause.split(';')[0])
         return cpu, cpu.contexts()
+
+
+def _of_one(gpu: int, cause: str) -> str:
+    """Return why a GPU cannot be used, which was asked for as the last of so many, with cures that go with its flag."""
+    asked = f'--num_gpus {gpu + 1}:'
+    if cause.startswith(f'{asked} this machine has'):
+        there = len(engine.gpu_capabilities())
+        others = 'pass --gpu_num 0, ' if there == 1 else f'pass --gpu_num 0 to {there - 1}, ' if there else ''
+        cause = f'{asked} this machine has {there}, numbered from 0; {others}look at CUDA_VISIBLE_DEVICES, or use ' \
+                '--num_gpus 0 to compute on the CPU'
+    return cause.replace(asked, f'--gpu_num {gpu}:').replace('--num_gpus 0', '--num_gpus 0 without --gpu_num')
 
 
 def build_network(config: EstimatorConfig, contexts: Sequence) -> Recognizer:
