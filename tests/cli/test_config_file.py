@@ -109,6 +109,18 @@ def test_a_run_is_resumed_by_its_folder_or_a_checkpoint_in_it(written, tmp_path)
         assert config.resume == str(place)
 
 
+@pytest.mark.parametrize('place', [('--resume', '{tmp}'), ('--config', '{tmp}/config.json')])
+@pytest.mark.parametrize('flags, kept', [((), True), (('--eval',), False), (('--engine', 'mxnet'), False)])
+def test_how_pytorch_trains_is_not_taken_over_where_it_does_not(written, tmp_path, place, flags, kept):
+    """It would be refused there, and no flag takes it back."""
+    written(of_run(train_list='x', engine='torch', compile=True, sync_bn=True), 'config.json')
+    argv = [item.format(tmp=tmp_path) for item in place]
+    config = config_of(*argv, *flags)
+    assert (config.compile, config.sync_bn) == (kept, kept)
+    given = config_of(*argv, *flags, '--compile')  # which is asked for here
+    assert (given.compile, given.sync_bn) == (True, kept)
+
+
 @pytest.mark.parametrize('argv, told', [
     (('--resume', '{tmp}'), 'holds no config.json of a training'),
     (('--resume', '{tmp}/none'), 'holds no config.json of a training'),

@@ -28,12 +28,27 @@ from gluon_action.model_zoo.frame_features.stored.writing import write_stored
 from gluon_action.train.hook import Hook
 from gluon_action.train.loop import Loop
 from gluon_action.train.recipes.frame_features.config import FeatureTraining
-from gluon_action.train.recipes.frame_features.learning import build_loop
+from gluon_action.train.recipes.frame_features.learning import build_loop, computing
 from gluon_action.train.recipes.frame_features.log import TagStyle, unsettled
 from gluon_action.train.recipes.frame_features.training import FeatureRecipe, train
 from gluon_action.train.run.folder.checkpoint import read_checkpoint
 from gluon_action.train.run.folder.checkpoint_dir import CheckpointDir
 from gluon_action.train.run.run import run
+
+
+def test_gpus_that_mxnet_has_no_code_for_are_left_out_and_the_log_says_why(monkeypatch, caplog):
+    """And not what other commands are told to do, by flags that this one has not."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(engine, 'mxnet_distribution', lambda: 'mxnet-cu112')
+    monkeypatch.setattr(engine, 'gpu_capabilities', lambda *_: [(8, 0), (9, 0)])
+    assert [str(device) for device in computing('mxnet', 2)[1]] == ['gpu(0)']
+    assert caplog.messages == ['Using the following GPUs: gpu(0).']
+    monkeypatch.setattr(engine, 'gpu_capabilities', lambda *_: [(9, 0)])
+    caplog.clear()
+    assert [str(device) for device in computing('mxnet', 1)[1]] == ['cpu(0)']
+    told, = caplog.messages
+    assert told.startswith('No GPUs found. Computing on the CPU (gpu(0) has compute capability 9.0, but mxnet-cu112')
+    assert told.endswith('none that the driver could translate).') and '--' not in told
 
 
 @pytest.fixture(autouse=True)

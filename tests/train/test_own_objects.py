@@ -1,4 +1,5 @@
 """``train_recognizer(config, net=, train_set=, val_set=, hooks=)``, and the contract of registered models."""
+import dataclasses
 import json
 import shlex
 import sys
@@ -85,6 +86,20 @@ def test_what_cannot_be_trained_is_told(tmp_path, given, told):
     given = {'train_set': Colours(6), 'val_set': Colours(3), **given}
     with pytest.raises(UsageError, match=told):
         train_recognizer(config(tmp_path), **given)
+
+
+@pytest.mark.parametrize('sync_bn, processes, few', [(False, 4, True), (True, 4, False), (True, 1, True)])
+def test_shared_statistics_are_cautioned_of_as_those_of_all_processes(tmp_path, sync_bn, processes, few):
+    """Of batches of 2 videos in 3 segments."""
+    warned, data = [], SimpleNamespace(train=SimpleNamespace(dataset=Colours(6)), val=None, processes=processes,
+                                       multi_label=False, num_classes=3)
+    asked = dataclasses.replace(config(tmp_path, model='resnet18_v1b_custom', num_segments=3, sync_bn=sync_bn,
+                                       engine='torch'), batch_size=2)
+    loop = SimpleNamespace(learner=SimpleNamespace(net=own_net()), progress=SimpleNamespace(update=1000))
+    cautions = RecognizerRecipe(asked).cautions(SimpleNamespace(warn=warned.append), loop, data)
+    cautions.on_epoch(loop, {'loss': 0.1, 'val_loss': 50.})
+    assert ('learns its running statistics from 6 samples at a time' in warned[0]) == few
+    assert ('running statistics' in warned[0]) == few
 
 
 def test_an_evaluation_takes_none_of_them(tmp_path):
