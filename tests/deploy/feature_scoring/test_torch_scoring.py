@@ -122,6 +122,15 @@ def test_the_command_writes_the_same_tags(name, world, tmp_path):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
+def test_readers_are_forked_when_pytorch_has_computed_already(world, tmp_path, monkeypatch):
+    """As for files beyond those that are opened together."""
+    monkeypatch.setattr(scoring_module, '_TOGETHER', 1)
+    for name, readers in (('many', 2), ('none', 0)):
+        infer(Inference(scoring(world, 'draws', 'torch', num_readers=readers), world[1]['frames'].pattern,
+                        str(tmp_path / name), 4))
+    assert (tmp_path / 'many').read_bytes() == (tmp_path / 'none').read_bytes()
+
+
 def test_an_interrupted_scoring_is_not_finished_by_the_other_engine(world, tmp_path):
     """What it then holds would be of neither."""
     def job(engine, shard):
