@@ -83,7 +83,7 @@ class VideoLoader:
         self._iteration = 0
         batches = prefetch + 2  # one is with the consumer, one about to be
         self._tasks = Together(dataset, batch_size, batches) if hasattr(dataset, 'load_many') else \
-            OneByOne(dataset, batches)
+            OneByOne(dataset, batch_size, batches)
         self._pool = self._new_pool()  # now, before the process grows and computes
 
     def __len__(self) -> int:

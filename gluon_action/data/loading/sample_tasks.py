@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,29 +62,50 @@ class Answers:
         return np.concatenate(clips).astype(self.dtype, copy=False)
 
 
+class Written(NamedTuple):
+    """What a worker answers for a clip that it wrote into its row of a batch: the clip's shape."""
+
+    shape: tuple[int, ...]
+
+
 class OneByOne:
     """A task is ``dataset.load(index, epoch=epoch)``.
+
+    As soon as it is known how large a clip is, workers write it where the batch needs it. Clips of another size come as
+    parts of the answers.
 
     Parameters
     ----------
     dataset
+    batch_size : int
     batches : int
         How many may be under way or held at a time without new memory.
     """
 
-    def __init__(self, dataset, batches: int):
-        self._dataset = dataset
+    def __init__(self, dataset, batch_size: int, batches: int):
+        self._dataset, self._batch_size = dataset, batch_size
         self._memory = BatchMemory(batches)
-        self._dtype = np.float32 if getattr(dataset, 'scaling', None) is None else np.uint8
+        self._dtype = np.dtype(np.float32 if getattr(dataset, 'scaling', None) is None else np.uint8)
+        self._rows = SharedRows(None, batches, self._dtype)
 
-    def __call__(self, index: int, epoch: int) -> tuple[np.ndarray, Any]:
-        """Do a task."""
-        return self._dataset.load(index, epoch=epoch)
+    def __call__(self, index: int, epoch: int, number: int | None = None, place: int = 0,
+                 shape: tuple[int, ...] = ()) -> tuple[np.ndarray | Written, Any]:
+        """Do a task; write the clip into a row of the array `number`, which has this shape, if it is one."""
+        clip, label = self._dataset.load(index, epoch=epoch)
+        if number is None or clip.size != shape[1]:
+            return clip, label
+        self._rows.decide(shape)
+        self._rows.at(number)[place].reshape(clip.shape)[...] = clip
+        return Written(clip.shape), label
 
     def begin(self, indices: list[int], epoch: int) -> tuple[Answers, Iterator[Task]]:
         """What a batch's answers go to, and the keys and arguments of its tasks."""
-        answers = Answers(indices, memory=self._memory, dtype=self._dtype)
-        return answers, ((place, (index, epoch)) for place, index in enumerate(indices))
+        if self._rows.shape is None:
+            answers = Answers(indices, memory=self._memory, dtype=self._dtype)
+            return answers, ((place, (index, epoch)) for place, index in enumerate(indices))
+        number, rows = self._rows.lend()
+        return Answers(indices, rows[:len(indices)], dtype=self._dtype), (
+            (place, (index, epoch, number, place, self._rows.shape)) for place, index in enumerate(indices))
 
     def memory_of(self, answers: Answers, place: int, size: int) -> memoryview | None:
         """Where the first array of a task's answer belongs."""
@@ -92,12 +113,20 @@ class OneByOne:
 
     def put(self, answers: Answers, place: int, value: Any) -> Iterator[Task]:
         """Take the answer of a task; there is nothing to do instead."""
+        if not isinstance(value, Exception):
+            clip, label = value
+            if isinstance(clip, Written):
+                value = answers.rows[place].reshape(clip.shape), label
+            else:
+                self._rows.decide((self._batch_size, clip.size))
         answers.values[place] = value
         return iter(())
 
     def rest(self) -> None:
         """Keep no memory after an epoch."""
         self._memory.rest()
+        if self._rows.shape is not None:
+            self._rows.rest()
 
     def read(self, indices: list[int], epoch: int) -> Answers:
         """Read a batch in this process."""

@@ -11,28 +11,38 @@ import numpy as np
 
 
 class SharedRows:
-    """Float32 arrays of one shape in memory that is shared with processes forked later.
+    """Arrays of one shape in memory that is shared with processes forked later.
 
-    What a worker computes is then where the batch needs it: features of 300 frames are five times as many bytes as the
-    file holds, and writing them to a queue and reading them again takes longer than computing them.
+    What a worker computes is then where the batch needs it: writing float32 pixels of 224 x 224 to a queue and reading
+    them again takes three times as long as writing them here, and features of 300 frames are five times as many bytes
+    as their file holds.
 
     Parameters
     ----------
-    shape : tuple of int
-        Of each array.
+    shape : tuple of int or None
+        Of each array. None: `decide` tells it, before anything else is asked for.
     spare : int
         Arrays whose pages are kept while nobody holds them, between `lend` and `rest`.
+    dtype
+        Of the arrays.
     """
 
-    def __init__(self, shape: tuple[int, ...], spare: int):
-        self.shape, self._spare = tuple(shape), spare
+    def __init__(self, shape: tuple[int, ...] | None, spare: int, dtype=np.float32):
+        self.shape, self.dtype, self._spare = None, np.dtype(dtype), spare
         self._kept = [0]  # what `_give_back` keeps at most, which must not keep this object
-        self._size = math.prod(self.shape)
-        self._stride = -(-4 * self._size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         self._store = os.memfd_create('gluon_action rows')
         weakref.finalize(self, os.close, self._store)
         self._maps: dict[int, mmap.mmap] = {}
         self._free: list[int] = []
+        if shape is not None:
+            self.decide(shape)
+
+    def decide(self, shape: tuple[int, ...]) -> None:
+        """Tell the shape where it was not known; it stays what it is after the first time."""
+        if self.shape is None:
+            self.shape, self._size = tuple(shape), math.prod(shape)
+            num_bytes = max(1, self.dtype.itemsize * self._size)
+            self._stride = -(-num_bytes // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
 
     def lend(self) -> tuple[int, np.ndarray]:
         """An array that nobody holds, and its number; it is free again when the last view of it is gone.
@@ -62,7 +72,7 @@ class SharedRows:
     def _flat(self, number: int) -> np.ndarray:
         if number not in self._maps:
             self._maps[number] = mmap.mmap(self._store, self._stride, offset=number * self._stride)
-        return np.frombuffer(self._maps[number], np.float32, self._size)
+        return np.frombuffer(self._maps[number], self.dtype, self._size)
 
 
 def _give_back(free: list[int], number: int, memory: mmap.mmap, kept: list[int]) -> None:
