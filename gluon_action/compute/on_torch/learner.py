@@ -152,7 +152,9 @@ class TorchLearner(Learner):
             places = [self.names.index(name) for name in sums] if len(sums) < len(self.names) else range(len(sums))
             add_l1(gradients, weights, [self._l1[place] * samples for place in places])
             add_l2(gradients, weights, [self._l2[place] * samples for place in places])
-            torch._foreach_mul_(gradients, (len(self._busy) if self.sum_devices else 1) / samples)
+            factor = (len(self._busy) if self.sum_devices else 1) / samples
+            if factor != 1:
+                torch._foreach_mul_(gradients, factor)
             if self.clip_each:
                 limit_each(gradients, self.clip_each)
             if self.clip_norm:

@@ -14,7 +14,9 @@ from gluon_action.compute.operators import OPERATORS
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed: make test-torch installs it')
 
-from gluon_action.compute.on_torch.functions import FUNCTIONS  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from gluon_action.compute.on_torch.functions import FUNCTIONS, reductions  # noqa: E402
 from gluon_action.compute.on_torch.translation import translate  # noqa: E402
 
 
@@ -77,6 +79,41 @@ def test_gradients_where_numbers_are_equal_are_mxnets(compute):
     symbol, arrays = compute(mx.sym.var('x')), {'x': np.random.RandomState(0).randint(-2, 3, X).astype('float32')}
     expected, got = (by_mxnet(symbol, arrays, True)[1], by_torch(read_graph(symbol, x=X), arrays, True)[1])
     np.testing.assert_allclose(got['x'], expected['x'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('shape, window, options', [
+    ((2, 5, 9, 8), (3, 3), {'stride': (2, 2), 'padding': (1, 1)}),
+    ((2, 5, 9, 8), (2, 3), {'stride': (2, 1), 'ceil_mode': True}),
+    ((2, 5, 4, 7, 8), (3, 3, 3), {'stride': (1, 1, 1), 'padding': (1, 1, 1)}),
+    ((1, 5, 3, 8, 7), (1, 2, 2), {'stride': (1, 2, 2), 'ceil_mode': True})])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('turned', [False, True])
+def test_maxima_on_a_cpu_are_pytorchs_whatever_the_layout(shape, window, options, dtype, turned):
+    """Which of several that are equal gets the gradient, too; and what follows has the usual layout."""
+    x = torch.randint(-2, 3, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x = x.transpose(-1, -2) if turned else x
+    plain, ours = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected = {4: functional.max_pool2d, 5: functional.max_pool3d}[x.ndim](plain, window, **options)
+    got = FUNCTIONS['Pooling'].function(
+        ours, kernel=window, stride=options['stride'], pad=options.get('padding'),
+        pooling_convention='full' if options.get('ceil_mode') else 'valid')
+    assert torch.equal(got, expected) and got.is_contiguous()
+    back = torch.arange(got.numel(), dtype=dtype).reshape(got.shape)
+    for result in (expected, got):
+        result.backward(back)
+    assert torch.equal(ours.grad, plain.grad)
+    with torch.inference_mode():
+        assert torch.equal(FUNCTIONS['Pooling'].function(x, kernel=window), FUNCTIONS['Pooling'].function(
+            x.contiguous(), kernel=window))
+
+
+def test_maxima_on_a_cpu_are_taken_with_the_channels_last(monkeypatch):
+    seen, plain = [], dict(reductions._LARGEST)
+    for axes, layout in ((2, torch.channels_last), (3, torch.channels_last_3d)):
+        monkeypatch.setitem(reductions._LARGEST, axes, lambda x, *args, axes=axes, layout=layout, **options: (
+            seen.append(x.is_contiguous(memory_format=layout)) or plain[axes](x, *args, **options)))
+        FUNCTIONS['Pooling'].function(torch.zeros(2, 5, 6, *[7] * (axes - 1)), kernel=(2,) * axes)
+    assert seen == [True, True]
 
 
 def test_every_operator_of_the_table_has_a_function_and_its_module():

@@ -26,6 +26,8 @@ def pooling(x, *, kernel=(), pool_type='max', global_pool=False, pooling_convent
     if full and any(_begins_behind(*axis) for axis in zip(x.shape[2:], kernel, stride, pad)):
         raise NotImplementedError('Pooling with windows that begin behind the input, which PyTorch leaves out')
     if pool_type == 'max':
+        if axes > 1 and x.device.type == 'cpu' and not torch.compiler.is_compiling():
+            return _LargestOnCPU.apply(x, kernel, stride, pad, full)
         return _LARGEST[axes](x, kernel, stride, pad, ceil_mode=full)
     counts_all = count_include_pad in (None, True)
     if axes == 3 and not full and any(length < window for length, window in zip(x.shape[2:], kernel)):
@@ -34,6 +36,29 @@ def pooling(x, *, kernel=(), pool_type='max', global_pool=False, pooling_convent
         means = _MEAN[3](functional.pad(x, around), kernel, stride)
         return means if counts_all else means / _MEAN[3](functional.pad(torch.ones_like(x), around), kernel, stride)
     return _MEAN[axes](x, kernel, stride, pad, full, counts_all)
+
+
+class _LargestOnCPU(torch.autograd.Function):
+    """The maximum of windows, number by number, in the layouts that PyTorch's code for CPUs is quicker in.
+
+    That is channels last on the way there, which takes a fifth of the time or less, and channels first on the way back.
+    """
+
+    @staticmethod
+    def forward(ctx, x, kernel, stride, pad, full):
+        layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        largest, places = _LARGEST[x.ndim - 2](x.contiguous(memory_format=layout), kernel, stride, pad, ceil_mode=full,
+                                               return_indices=True)
+        ctx.save_for_backward(x, places.contiguous())
+        ctx.settings = kernel, stride, pad, (1,) * len(kernel), full
+        return largest.contiguous()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, places = ctx.saved_tensors
+        backward = torch.ops.aten.max_pool2d_with_indices_backward if x.ndim == 4 else \
+            torch.ops.aten.max_pool3d_with_indices_backward
+        return backward(gradient, x, *ctx.settings, places), None, None, None, None
 
 
 def _begins_behind(length: int, window: int, stride: int, pad: int) -> bool:
