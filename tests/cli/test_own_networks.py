@@ -79,6 +79,7 @@ COMMANDS = {
 def test_the_error_names_the_module_to_import(trained, tmp_path, monkeypatch, capsys, named):
     folder, module = trained
     monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.chdir(tmp_path)
     command, *argv = COMMANDS[named]
     argv = [str(item).format(run=folder, tmp=tmp_path) for item in argv]
     told = f"the zoo has no model 'mine_custom', which is a network of your own; add --import {module}, as config.json"
