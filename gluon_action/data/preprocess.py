@@ -13,7 +13,16 @@ import numpy as np
 from ..errors import BundleError, UsageError
 from ..input_kind import CLIPS, FEATURES, FRAMES, InputKind, kind_of_layout
 from .reading.video_reader import resize
-from .transforms.functional import crop, crop_places, horizontal_flip, normalize, planes, short_side_size, to_tensor
+from .transforms.functional import (
+    copy_mirrored,
+    crop,
+    crop_places,
+    horizontal_flip,
+    normalize,
+    planes,
+    short_side_size,
+    to_tensor,
+)
 
 #: Most numbers in one row of an input: 1 GiB of float32.
 LARGEST_ROW = 2 ** 28
@@ -286,7 +295,10 @@ class Preprocess:
                 for row in together:
                     _, top, left, mirrored = places[row]
                     seen = crop(whole, top, frame.shape[1] - left - self.crop[1] if turned else left, *self.crop)
-                    rows[row, :, time] = seen[..., ::-1] if mirrored and not turned else seen
+                    if mirrored and not turned:
+                        copy_mirrored(seen, rows[row, :, time])
+                    else:
+                        rows[row, :, time] = seen
 
     def normalised(self, views: np.ndarray) -> np.ndarray:
         """Return views uint8 (V, T, h, w, C) as the network takes them: float32 (V, C, [T,] h, w)."""

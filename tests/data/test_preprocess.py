@@ -139,8 +139,11 @@ def test_views_are_parts_of_the_frames_and_no_copies():
 @pytest.mark.parametrize('modality', ['rgb', 'flow'])
 @pytest.mark.parametrize('length', [1, 3])
 @pytest.mark.parametrize('picked', [slice(None), slice(3, 17), slice(0, 40, 7), slice(12, 13)])
-def test_any_views_are_written_as_they_are_seen(modality, length, picked):
+@pytest.mark.parametrize('opencv', [True, False])
+def test_any_views_are_written_as_they_are_seen(modality, length, picked, opencv, monkeypatch):
     """Whether a frame is normalised once for several crops, or for one."""
+    if not opencv:
+        monkeypatch.setitem(sys.modules, 'cv2', None)
     base = dict(layout='NCTHW', offsets=tuple(range(length)), crop=(24, 22), crops=10, value_range=(-1, 2))
     preprocess = Preprocess(**base, mean=MEAN, std=STD) if modality == 'rgb' else Preprocess(
         **base, modality='flow', mean=(128 / 255,) * 2, std=(127 / 255,) * 2, flow_bound=20.)

@@ -193,6 +193,20 @@ def planes(frame: np.ndarray, flip: bool = False) -> np.ndarray:
     return separate
 
 
+def copy_mirrored(numbers: np.ndarray, target: np.ndarray) -> None:
+    """Copy (C, h, w) float32 to an array whose rows are contiguous, each row from right to left.
+
+    By OpenCV, as NumPy goes backwards number by number; without it the same comes.
+    """
+    try:
+        import cv2
+    except (ImportError, OSError):
+        target[...] = numbers[..., ::-1]
+    else:
+        for channel, there in zip(numbers, target):
+            cv2.flip(channel, 1, there)
+
+
 def resized_crop(clip: np.ndarray, window: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
     """Crop the window (top, left, height, width) and resize it to `size`."""
     return resize(crop(clip, *window), *size)
