@@ -57,8 +57,8 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--networks', nargs='*', default=list(NETWORKS), metavar='NETWORK',
-                        help=f'of {", ".join(NETWORKS)}; none for the memory alone')
+    parser.add_argument('--networks', nargs='*', default=list(NETWORKS), choices=list(NETWORKS),
+                        help='none: the memory alone')
     parser.add_argument('--rounds', type=int, default=5, help='turns of each; the median counts')
     parser.add_argument('--steps', type=int, default=2, help='steps a turn')
     parser.add_argument('--memory', action=argparse.BooleanOptionalAction, default=True, help='measure memory as well')
