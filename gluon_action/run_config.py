@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .errors import UsageError
 from .files import open_file
 
 
@@ -35,6 +36,21 @@ def read_run_config(path: str | os.PathLike) -> dict[str, Any] | None:
 def folder_of_run(path: str | os.PathLike) -> Path | None:
     """Return the folder of the run that `path` belongs to, whose ``config.json`` `read_run_config` reads."""
     return next(filter(_run_in, _folders(path)), None)
+
+
+def refuse_checkpoint(path: str | os.PathLike) -> None:
+    """Refuse the folder of a checkpoint where a run is wanted.
+
+    Raises
+    ------
+    UsageError
+        It holds the state that a training is resumed from: optimizers and averages are files of parameters there too.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir() and (path / 'loop.json').exists() and (path / 'params.params').exists():
+        run = folder_of_run(path.parent)
+        raise UsageError(f'{path}: is a checkpoint, which --resume continues from; name the folder of the run'
+                         + (f', {run}' if run else ''))
 
 
 def _folders(path: str | os.PathLike) -> list[Path]:

@@ -33,7 +33,7 @@ BELOW = {
     'input_kind': {'errors'},
     'feature_architecture': {'errors', 'files', 'input_kind', 'options'},
     'options': set(),
-    'run_config': {'files'},
+    'run_config': {'errors', 'files'},
     'wire': {'errors'},
     'signals': set(),
     'unfinished': {'errors', 'files', 'signals'},

@@ -17,6 +17,7 @@ from gluon_action import model_zoo
 from gluon_action.cli import clip_estimator as estimator_command
 from gluon_action.deploy.bundle.what_is_exported import open_source
 from gluon_action.deploy.feature_extraction.backbone import Backbone
+from gluon_action.deploy.predict.open_predictor import open_predictor
 from gluon_action.errors import UsageError, WeightsError
 from gluon_action.evaluate.options.config import TestConfig
 from gluon_action.evaluate.options.run_options import differences, with_run
@@ -252,6 +253,18 @@ def test_what_others_wrote_into_config_json_is_taken_only_where_it_can_be(tmp_pa
     (tmp_path / 'config.json').write_text(json.dumps({'config': {name: value}}))
     (tmp_path / 'best.params').write_bytes(b'')
     assert with_run(TestConfig(resume_params=str(tmp_path))) == TestConfig(resume_params=str(tmp_path / 'best.params'))
+
+
+@pytest.mark.parametrize('open_it', [
+    lambda folder: with_run(TestConfig(resume_params=str(folder))), open_predictor, open_source])
+def test_a_checkpoint_is_no_run(tmp_path, open_it):
+    (tmp_path / 'config.json').write_text(json.dumps({'config': {'model': MODEL}}))
+    folder = tmp_path / 'checkpoints' / 'step-00000004'
+    folder.mkdir(parents=True)
+    for name in ('loop.json', 'config.json', 'manifest.json', 'params.params', 'optimizer.params'):
+        (folder / name).write_bytes(b'{}')
+    with pytest.raises(UsageError, match=f'is a checkpoint, .* name the folder of the run, {tmp_path}$'):
+        open_it(folder)
 
 
 def test_folders_that_are_no_runs_are_refused_with_the_way_out(tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...compute.engines import ENGINES, Engine, OnMXNet
 from ...errors import UsageError
-from ...run_config import read_run_config
+from ...run_config import read_run_config, refuse_checkpoint
 from ..bundle.format import MANIFEST, MODEL
 from .predictor import Predictor
 
@@ -48,6 +48,7 @@ def open_predictor(source: str | os.PathLike, *, model: str | None = None, use_p
         When there are no such GPUs.
     """
     path = Path(source).expanduser()
+    refuse_checkpoint(path)
     if path.suffix == '.onnx' or path.is_dir() and ((path / MANIFEST).exists() or (path / MODEL).exists()):
         for flag, given in (('--model', model), ('--use-pretrained', use_pretrained), ('--hashtag', hashtag),
                             ('--index', weights_index), ('--trust-first-use', trust_first_use)):

@@ -13,6 +13,7 @@ from ...model_zoo import ModelCard
 from ...model_zoo.loading.preparation import describe_row, prepared_for, read_preparation
 from ...model_zoo.loading.pretrained import Start, find_start
 from ...model_zoo.registry import base_of
+from ...run_config import refuse_checkpoint
 from ...weights.options import looking
 from .recognizer_options import RecognizerOptions
 
@@ -133,7 +134,10 @@ def parameters_of_run(folder: Path) -> Path:
     ------
     WeightsError
         When it has none yet.
+    UsageError
+        When it is a checkpoint.
     """
+    refuse_checkpoint(folder)
     best = folder / 'best.params'
     if best.exists():
         return best
