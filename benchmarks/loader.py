@@ -154,7 +154,7 @@ def handed_out(frames: int, args: argparse.Namespace) -> list[dict]:
     Of float32 beside clips that are sent, and not written by the workers where the batch needs them, and of pixels
     beside float32.
     """
-    count = args.batch_size * (240 // frames)
+    count = args.batch_size * (1920 // frames)  # long, as the fresh memory with which an epoch begins counts little
     loaders = {name: VideoLoader(Undecoded(frames, count, name == 'pixels'), args.batch_size, num_workers=args.workers,
                                  prefetch=4) for name in ('sent', 'float32', 'pixels')}
     loaders['sent']._tasks._rows.decide = lambda shape: None
