@@ -116,6 +116,18 @@ def test_maxima_on_a_cpu_are_taken_with_the_channels_last(monkeypatch):
     assert seen == [True, True]
 
 
+def test_maxima_of_frames_whose_channels_lie_last_stay_so():
+    x = torch.randint(-2, 3, (2, 5, 9, 8), generator=torch.Generator().manual_seed(0)).float()
+    plain, ours = x.clone().requires_grad_(), x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    expected = functional.max_pool2d(plain, 3, stride=2, padding=1)
+    got = FUNCTIONS['Pooling'].function(ours, kernel=(3, 3), stride=(2, 2), pad=(1, 1))
+    assert torch.equal(got, expected) and got.is_contiguous(memory_format=torch.channels_last)
+    back = torch.arange(got.numel(), dtype=torch.float32).reshape(got.shape)
+    for result in (expected, got):
+        result.backward(back.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(ours.grad, plain.grad)
+
+
 def test_every_operator_of_the_table_has_a_function_and_its_module():
     missing = set(OPERATORS) - set(FUNCTIONS)
     assert not missing, 'write functions in gluon_action/compute/on_torch/functions'
