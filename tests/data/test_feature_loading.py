@@ -241,6 +241,41 @@ def test_shared_rows_give_memory_back_that_is_more_than_is_needed():
     assert (rows.lend()[1] == 0).all()
 
 
+def test_shared_rows_are_kept_again_after_many_were_held():
+    """Else pages would be new for every batch to come."""
+    rows = SharedRows((1 << 20,), spare=2)
+    kept = [rows.lend()[1] for _ in range(6)]
+    del kept
+    for _ in range(4):
+        array = rows.lend()[1]
+        array[:] = 1
+        del array
+        assert os.fstat(rows._store).st_blocks * 512 == 1 << 22
+
+
+def test_shared_rows_take_few_descriptors():
+    """A consumer that keeps all batches has more of them than a process may have open."""
+    before, rows = len(os.listdir('/proc/self/fd')), SharedRows((3,), spare=1)
+    kept = [rows.lend() for _ in range(300)]
+    assert len(os.listdir('/proc/self/fd')) <= before + 10
+    for number, array in kept:
+        array[:] = number
+    assert all((array == number).all() and (rows.at(number) == number).all() for number, array in kept)
+
+
+def test_shared_rows_are_not_emptied_by_a_fork_that_does_not_need_them():
+    rows = SharedRows((2,), spare=1)
+    array = rows.lend()[1]
+    array[:] = 3
+    rows.rest()
+    pid = os.fork()
+    if not pid:
+        del array
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert array.tolist() == [3, 3]
+
+
 def test_no_memory_is_kept_between_epochs(folder):
     with VideoLoader(FeatureRecords(folder, **SMALL), 8, num_workers=2) as loader:
         for epoch in range(2):
