@@ -20,7 +20,8 @@ def remove_tests(run: Path) -> list[str]:
     """Remove what tests of a run have written into it, and their folders where these hold nothing else.
 
     Those are the folders that tests make in a run, and others in it with results of parameters that lie in the run. A
-    folder that is a link is left alone.
+    folder that is a link is left alone, and so are results of parameters that are elsewhere: --save-dir may put them
+    here.
 
     Parameters
     ----------
@@ -58,11 +59,14 @@ def _log_of_test(folder: Path, run: Path) -> str | None:
     config = results.get('config') if isinstance(results, dict) and 'protocol' in results else None
     config = config if isinstance(config, dict) else {}
     log = os.path.basename(_text(config.get('logging_file')) or TestConfig.logging_file)
-    if _OWN_NAME.fullmatch(folder.name):
-        return log if config or (folder / UNFINISHED).is_file() else None
     weights = _text(config.get('resume_params'))
     place = Path(_text(results.get('directory')), Path(weights).expanduser()) if weights else None
-    return log if place and place.resolve().parent == run.resolve() else None
+    if _OWN_NAME.fullmatch(folder.name):
+        # Weights that are no more may be those of this run under another name: it was moved.
+        elsewhere = place and place.exists() and not place.parent.resolve().is_relative_to(run.resolve())
+        tested = config or (folder / UNFINISHED).is_file()
+        return log if tested and not elsewhere else None
+    return log if place and place.parent.resolve() == run.resolve() else None
 
 
 def _text(value: Any) -> str:

@@ -173,6 +173,7 @@ def test_results_go_with_the_run_that_overwrite_deletes_and_nothing_else_does(tr
     run, other = (shutil.copytree(trained[0], tmp_path / name, symlinks=True) for name in ('run', 'other'))
     for argv in ((run,), (run / f'custom-{MODEL}-001.params',), (run, '--save-dir', run / 'mine'),
                  (run, '--save-dir', run / 'log', '--logging-file', 'own.log'), (other, '--save-dir', run / 'of_other'),
+                 (other, '--save-dir', run / 'test-1x1-of_other'),
                  (run, '--save-dir', tmp_path / 'outside')):
         assert start(*argv, '-j', 0) == 0
     for name in ('test-1x1', 'test-x', 'test-2x1', 'test-3x3'):
@@ -183,7 +184,7 @@ def test_results_go_with_the_run_that_overwrite_deletes_and_nothing_else_does(tr
     shutil.copytree(run / 'test-3x1', tmp_path / 'linked')
     (run / 'test-4x1').symlink_to(tmp_path / 'linked')
     (run / 'mine' / 'notes.txt').write_text('mine')
-    kept = {path: path.stat().st_mtime_ns for place in ('run/of_other', 'outside', 'linked')
+    kept = {path: path.stat().st_mtime_ns for place in ('run/of_other', 'run/test-1x1-of_other', 'outside', 'linked')
             for path in (tmp_path / place).iterdir()}
     again = dataclasses.replace(trained[1], save_dir=str(run), num_epochs=1)
     with pytest.raises(UsageError, match='holds a run already'):
@@ -191,7 +192,7 @@ def test_results_go_with_the_run_that_overwrite_deletes_and_nothing_else_does(tr
     assert (run / 'test-3x1' / 'results.json').exists()
     train_recognizer(dataclasses.replace(again, overwrite=True))
     assert {path.name for path in run.iterdir() if path.is_dir()} == {
-        'checkpoints', 'mine', 'of_other', 'test-2x1', 'test-3x3', 'test-4x1', 'test-x'}
+        'checkpoints', 'mine', 'of_other', 'test-1x1-of_other', 'test-2x1', 'test-3x3', 'test-4x1', 'test-x'}
     assert os.listdir(run / 'mine') == ['notes.txt'] and {path: path.stat().st_mtime_ns for path in kept} == kept
     assert f'{run}: removed the results of tests of the run that is deleted: log, mine, test-1x1, test-3x1, ' \
            f'test-3x1-custom-{MODEL}-001' in caplog.text
