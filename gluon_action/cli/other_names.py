@@ -18,6 +18,7 @@ SAME = tuple(map(str.split, (
     'optimizer optim', 'clip_norm grad_clip max_grad_norm gradient_clip_val',
     'accumulate accumulation_steps gradient_accumulation_steps accumulate_grad_batches update_freq',
     'resume_params checkpoint_path checkpoint ckpt weights load_from', 'use_pretrained pretrained',
+    'use_amp amp fp16 bf16 mixed_precision',
     'label_smoothing smoothing', 'dropout dropout_ratio drop_rate', 'patience early_stopping early_stop_patience',
     'num_classes nclass n_classes nb_classes', 'seed random_seed', 'data_dir data_root data_path root',
     'train_list train_file train_csv', 'val_list val_file val_csv test_list')))

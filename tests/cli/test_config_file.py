@@ -47,7 +47,9 @@ def test_a_path_in_a_file_brings_the_recipe(written):
     ('num_epoch: 1\n', 'did you mean num_epochs?'), ('epochs: 1\n', 'did you mean num_epochs?'),
     ('batch: 1\n', 'did you mean batch_size?'), ('workers: 1\n', 'did you mean num_workers?'),
     ('data_workers: 1\n', 'did you mean num_workers?'), ('weight_decay: 1\n', 'did you mean wd?'),
-    ('max_grad_nrom: 1\n', 'did you mean clip_norm?'), ('qqq: 1\n', '; gluon-action train --help names them all'),
+    ('max_grad_nrom: 1\n', 'did you mean clip_norm?'),
+    ('amp: true\n', 'did you mean use_amp?'),  # not warmup, which is spelled more like it
+    ('qqq: 1\n', '; gluon-action train --help names them all'),
     ('from_recipe: []\n', "there is no option 'from_recipe'"),
     ('lr: fast\n', "lr: expected a number, got 'fast'"), ('lr: -1\n', 'lr: must be 0 or more, got -1'),
     ('lr: .inf\n', 'lr: must be a finite number'), ('use_tsn: 3\n', 'use_tsn: expected true or false, got 3'),
