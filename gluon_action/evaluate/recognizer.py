@@ -142,7 +142,7 @@ def _results_dir(asked: TestConfig, config: TestConfig) -> str:
     if run is None or not os.access(run, os.W_OK):
         return config.results_dir
     file = Path(config.resume_params).expanduser().resolve()
-    same = any(run.glob('*.params')) and file == parameters_of_run(run).resolve()
+    same = any(map(Path.exists, run.glob('*.params'))) and file == parameters_of_run(run).resolve()
     name = '' if same else re.sub(r'[^\w.-]+', '_', f'-{file.relative_to(run).with_suffix("")}')
     folder = next((place for place in (given, given.parent) if place.resolve() == run), run)  # as it was named
     return str(folder / f'test-{config.protocol}{name}')

@@ -157,6 +157,15 @@ def test_results_go_into_the_run_of_the_weights_and_of_others_to_a_folder_named_
     assert start('run', '-j', 0, '--no-report') == (2 if made == 'run/test-3x1' else 0)  # they are the same
 
 
+@pytest.mark.parametrize('named', ['run', f'run/custom-{MODEL}-001.params'])
+def test_a_link_in_a_run_to_what_is_no_more_is_no_file_of_parameters(trained, tmp_path, monkeypatch, named):
+    folder = shutil.copytree(trained[0], tmp_path / 'run', symlinks=True)
+    (folder / 'best.params').unlink()
+    (folder / 'gone.params').symlink_to('nowhere')
+    monkeypatch.chdir(tmp_path)
+    assert start(named, '-j', 0, '--no-report') == 0
+
+
 @pytest.mark.parametrize('named', ['run', 'run/best.params'])
 def test_results_of_a_run_that_may_not_be_written_go_elsewhere(trained, tmp_path, monkeypatch, named):
     folder = shutil.copytree(trained[0], tmp_path / 'run', symlinks=True)

@@ -141,7 +141,8 @@ def parameters_of_run(folder: Path) -> Path:
     best = folder / 'best.params'
     if best.exists():
         return best
-    found = sorted(folder.glob('*.params'), key=lambda path: path.stat().st_mtime)
+    # A link may lead to what is no more.
+    found = sorted(filter(Path.exists, folder.glob('*.params')), key=lambda path: path.stat().st_mtime)
     if not found:
         raise WeightsError(f'{folder}: the run has no parameters yet (best.params or another .params)')
     return found[-1]
