@@ -318,6 +318,23 @@ def test_a_live_source_hands_out_the_latest_frames_and_counts_the_others(tmp_pat
     assert round(frames[0].seconds, 3) == 2.2
 
 
+def test_ctrl_c_ends_waiting_for_standard_input_that_sends_nothing():
+    code = """import threading, os, signal
+from gluon_action.data.reading.stream import FrameStream
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    FrameStream('-')
+except KeyboardInterrupt:
+    print('ended')
+"""
+    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        try:
+            program.wait(30)
+            assert program.stdout.read() == b'ended\n'
+        finally:
+            program.kill()
+
+
 def test_a_video_comes_through_standard_input(folder):
     content = videos.make_kind('h264_transport_stream', folder)[0].read_bytes()
     code = "from gluon_action.data.reading.stream import FrameStream\nprint(len(list(FrameStream('-'))))"

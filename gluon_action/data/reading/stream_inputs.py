@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import re
+import select
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -176,6 +177,8 @@ class DecodedFile:
         limit = timeout if '://' in self.path else None
         place = 'pipe:0' if self.path == '-' else self.path
         try:
+            if self.path == '-':
+                select.select([0], [], [])  # Ctrl-C ends this, but not FFmpeg's waiting for who has sent nothing yet
             return self._av.open(place, format=form, options=options, timeout=limit, metadata_errors='replace')
         except (self._av.FFmpegError, OSError) as error:
             regular = os.path.isfile(self.path)
