@@ -283,14 +283,15 @@ class Preprocess:
         alike: dict[tuple[int, bool], list[int]] = {}
         for row, place in enumerate(places):
             alike.setdefault((place.first, turning and place.mirrored), []).append(row)
-        whole = np.empty((self.channels, *frames.shape[1:3]), np.float32)
+        whole = None  # as large as a frame
         for (first, turned), together in alike.items():
             for time, frame in enumerate(frames[first:first + length]):
-                if len(together) == 1:
-                    row, = together
-                    _, top, left, mirrored = places[row]
-                    self._normalise(crop(frame[None], top, left, *self.crop)[0], mirrored, rows[row, :, time])
+                if len(together) * math.prod(self.crop) <= math.prod(frame.shape[:2]):  # they are the fewer numbers
+                    for row in together:
+                        _, top, left, mirrored = places[row]
+                        self._normalise(crop(frame[None], top, left, *self.crop)[0], mirrored, rows[row, :, time])
                     continue
+                whole = np.empty((self.channels, *frame.shape[:2]), np.float32) if whole is None else whole
                 self._normalise(frame, turned, whole)
                 for row in together:
                     _, top, left, mirrored = places[row]

@@ -73,6 +73,12 @@ def test_what_is_written_into_lent_memory_is_scored_where_it_lies():
     assert not scorer._inputs  # nothing was copied
 
 
+def test_lent_memory_that_is_seen_in_another_shape_is_scored_in_that_shape():
+    scorer = GluonScorer(lambda x: mx.nd.array([x.ndim]), [mx.cpu()])
+    memory = scorer.memory((4, 6))
+    assert scorer(memory)()[0] == 2 and scorer(memory.reshape(4, 2, 3))()[0] == 3
+
+
 def test_lent_memory_waits_for_what_still_reads_it():
     scorer = GluonScorer(lambda x: mx.nd.dot(x, x).sum(axis=1), [mx.cpu()])
     shape = (1500, 1500)

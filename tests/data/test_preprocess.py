@@ -157,14 +157,15 @@ def test_any_views_are_written_as_they_are_seen(modality, length, picked, opencv
     np.testing.assert_array_equal(rows, views * scale + shift)
 
 
-@pytest.mark.parametrize('modality, times', [('rgb', 4), ('flow', 8)])
-def test_what_ten_crops_have_in_common_is_normalised_once(monkeypatch, modality, times):
+@pytest.mark.parametrize('modality, side, times', [('rgb', 41, 4), ('flow', 41, 8), ('rgb', 200, 40)])
+def test_what_ten_crops_have_in_common_is_normalised_once(monkeypatch, modality, side, times):
+    """Ten small crops of a large frame have little in common, and are normalised each."""
     count, normalise = [], Preprocess._normalise
     monkeypatch.setattr(Preprocess, '_normalise', lambda *args: count.append(args) or normalise(*args))
     channels = 2 if modality == 'flow' else 3
     preprocess = Preprocess(layout='NCTHW', modality=modality, offsets=(0, 1), crop=(24, 24), crops=10,
                             mean=MEAN[:channels], std=STD[:channels], flow_bound=20. if channels == 2 else None)
-    preprocess.apply(pictures(4, 30, 41, channels))
+    preprocess.apply(pictures(4, 30, side, channels))
     assert len(count) == times
 
 

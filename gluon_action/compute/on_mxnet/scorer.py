@@ -85,7 +85,8 @@ class GluonScorer(Scorer):
 
     def _input(self, data: np.ndarray, context: mx.Context) -> mx.nd.NDArray:
         for array, numbers in self._lent:
-            if numbers.ctypes.data == data.ctypes.data and data.flags.c_contiguous:
+            same = numbers.dtype == data.dtype and numbers.shape[1:] == data.shape[1:] and data.flags.c_contiguous
+            if same and numbers.ctypes.data == data.ctypes.data:
                 return array if len(data) == len(array) else array[:len(data)]
         # Always a copy of what is NumPy's. What MXNet borrows (from_numpy, zero_copy) it gives back by a call into
         # Python from a thread of its engine, and a fork, which holds Python's lock, waits for those threads: both would
