@@ -58,7 +58,9 @@ def _log_of_test(folder: Path, run: Path) -> str | None:
         results = None
     config = results.get('config') if isinstance(results, dict) and 'protocol' in results else None
     config = config if isinstance(config, dict) else {}
-    log = os.path.basename(_text(config.get('logging_file')) or TestConfig.logging_file)
+    log = _text(config.get('logging_file'))
+    if os.path.basename(log) != log or not log:  # a log elsewhere stays, and so does what is called as it is
+        log = TestConfig.logging_file
     weights = _text(config.get('resume_params'))
     place = Path(_text(results.get('directory')), Path(weights).expanduser()) if weights else None
     if _OWN_NAME.fullmatch(folder.name):

@@ -180,7 +180,8 @@ def test_results_of_a_run_that_may_not_be_written_go_elsewhere(trained, tmp_path
 def test_results_go_with_the_run_that_overwrite_deletes_and_nothing_else_does(trained, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run, other = (shutil.copytree(trained[0], tmp_path / name, symlinks=True) for name in ('run', 'other'))
-    for argv in ((run,), (run / f'custom-{MODEL}-001.params',), (run, '--save-dir', run / 'mine'),
+    for argv in ((run,), (run / f'custom-{MODEL}-001.params',),
+                 (run, '--save-dir', run / 'mine', '--logging-file', tmp_path / 'notes.txt'),
                  (run, '--save-dir', run / 'log', '--logging-file', 'own.log'), (other, '--save-dir', run / 'of_other'),
                  (other, '--save-dir', run / 'test-1x1-of_other'),
                  (run, '--save-dir', tmp_path / 'outside')):
