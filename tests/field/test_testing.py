@@ -25,7 +25,7 @@ from gluon_action.train.recipes.clip_estimator import estimator as estimator_rec
 from gluon_action.train.recipes.clip_estimator.config import EstimatorConfig
 from gluon_action.train.recipes.clip_estimator.defaults import as_stored
 from gluon_action.train.recipes.config import TrainConfig
-from gluon_action.train.recipes.recognizer import dry_run, train_recognizer
+from gluon_action.train.recipes.recognizer import RecognizerRecipe, dry_run, train_recognizer
 
 MODEL = tiny.NAME
 
@@ -276,6 +276,17 @@ def test_a_checkpoint_is_no_run(tmp_path, open_it):
         (folder / name).write_bytes(b'{}')
     with pytest.raises(UsageError, match=f'is a checkpoint, .* name the folder of the run, {tmp_path}$'):
         open_it(folder)
+
+
+def test_a_training_starts_from_the_best_parameters_of_a_run(trained, tmp_path):
+    folder, config = trained
+    again = dataclasses.replace(config, resume_params=str(folder), save_dir=str(tmp_path / 'again'))
+    assert RecognizerRecipe(again).config.resume_params == str(folder / 'best.params')
+    loss = re.search(r'loss (\S+)', dry_run(again)).group(1)
+    assert loss == re.search(r'loss (\S+)', dry_run(dataclasses.replace(
+        again, resume_params=str(folder / 'best.params')))).group(1)
+    with pytest.raises(UsageError, match='is a checkpoint'):
+        dry_run(dataclasses.replace(again, resume_params=str(next((folder / 'checkpoints').iterdir()))))
 
 
 def test_folders_that_are_no_runs_are_refused_with_the_way_out(tmp_path, capsys):

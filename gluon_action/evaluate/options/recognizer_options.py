@@ -33,7 +33,8 @@ class RecognizerOptions(VideoOptions):
                           metavar='TAG')
     weights_index: str = changed(WeightsOptions, 'weights_index', group='model')
     trust_first_use: bool = changed(WeightsOptions, 'trust_first_use', group='model')
-    resume_params: str = _model('', 'parameters to start from', metavar='FILE', common=True)
+    resume_params: str = _model(
+        '', 'parameters to start from, or the folder of a run, whose best are', metavar='FILE', common=True)
     mode: str | None = _model(
         None, 'hybrid (the default) compiles the network; imperative runs it operator by operator',
         choices=('hybrid', 'imperative'))

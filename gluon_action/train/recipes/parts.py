@@ -8,6 +8,7 @@ import logging
 import re
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ... import engine
@@ -26,7 +27,7 @@ from ...data.loading.epoch_order import EpochOrder, class_weights
 from ...data.loading.loader import VideoLoader
 from ...errors import UsageError, WeightsError
 from ...evaluate.network import clip_option
-from ...evaluate.options.preparation import Prepared, by_card, prepare, weights_decide
+from ...evaluate.options.preparation import Prepared, by_card, parameters_of_run, prepare, weights_decide
 from ...evaluate.scores.validation import LabelScores, Scores
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ...model_zoo.loading.preparation import preparation_of_run, prepared_for, read_preparation
@@ -130,8 +131,25 @@ def check_early(config: TrainConfig, card: ModelCard) -> None:
     check_config(by_card(config, card) if later else config, card, sizes=not later or config.input_size is not None)
 
 
+def from_run(config: TrainConfig) -> TrainConfig:
+    """Return a configuration that starts from the best parameters of the run whose folder it names.
+
+    Raises
+    ------
+    WeightsError
+        When the run has none yet.
+    UsageError
+        When the folder is a checkpoint.
+    """
+    place = Path(config.resume_params).expanduser() if config.resume_params else None
+    if place is None or not place.is_dir():
+        return config
+    return dataclasses.replace(config, resume_params=str(parameters_of_run(place)))
+
+
 def prepare_training(config: TrainConfig, card: ModelCard) -> Prepared:
     """Find the weights that a checked configuration starts from."""
+    config = from_run(config)
     if config.recipe == FINETUNE:
         return prepare_tuning(config, card)
     others = config.dataset != card.dataset or config.num_classes not in (None, card.num_classes)

@@ -42,6 +42,7 @@ from .parts import (
     build_recipe,
     check_early,
     check_training,
+    from_run,
     open_data,
     prepare_restored,
     prepare_training,
@@ -131,7 +132,7 @@ class RecognizerRecipe(Recipe):
         own = {'model': net.card.name} if net is not None else {}
         if train_set is not None and config.dataset == TrainConfig.dataset:  # what files are named after
             own['dataset'] = 'custom'
-        super().__init__(dataclasses.replace(config, **own))
+        super().__init__(from_run(dataclasses.replace(config, **own)))  # a file, which --overwrite is to leave alone
         self._net, self._sets, self._hooks = net, {'train_set': train_set, 'val_set': val_set}, tuple(hooks)
 
     @property
