@@ -84,7 +84,8 @@ class TorchNetwork:
             if module not in self._compiled:
                 self._compiled[module] = compiled(module)
             module = self._compiled[module]
-        if x.ndim == 4 and x.device.type == 'cpu':  # what layers of frames make keeps the layout that they are given
+        # Layers of frames keep the layout that they are given. Gradients gain nothing by it.
+        if not training and x.ndim == 4 and x.device.type == 'cpu':
             x = x.contiguous(memory_format=torch.channels_last)
         return module(x)
 

@@ -49,12 +49,13 @@ def pictures(rows=2, size=8):
     return torch.tensor(patterns((rows, 3, size, size)))
 
 
-def test_frames_are_computed_with_the_channels_last(small, monkeypatch):
+def test_frames_are_scored_with_the_channels_last(small, monkeypatch):
     seen = []
     graph = small.graph((2, 3, 8, 8))
     monkeypatch.setattr(small, 'graph', lambda *_: lambda x: seen.append(x) or graph(x))
     assert torch.equal(small(pictures()), graph(pictures().contiguous(memory_format=torch.channels_last)))
-    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    small(pictures(), training=True)
+    assert [x.is_contiguous(memory_format=torch.channels_last) for x in seen] == [True, False]
 
 
 def test_parameters_go_there_and_back_by_a_file(tmp_path):
