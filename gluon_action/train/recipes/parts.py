@@ -32,7 +32,7 @@ from ...evaluate.scores.validation import LabelScores, Scores
 from ...model_zoo import ModelCard, get_model, load_weights, model_card
 from ...model_zoo.loading.preparation import preparation_of_run, prepared_for, read_preparation
 from ...model_zoo.recognizer import initialize_rest, settle_shapes
-from ...run_config import read_run_config
+from ...run_config import folder_of_run, read_run_config
 from ...weights.options import looking
 from ..loop import Loop
 from ..mixup import CutMix, Mixtures, MixUp
@@ -142,7 +142,7 @@ def from_run(config: TrainConfig) -> TrainConfig:
         When the folder is a checkpoint.
     """
     place = Path(config.resume_params).expanduser() if config.resume_params else None
-    if place is None or not place.is_dir():
+    if place is None or not place.is_dir() or folder_of_run(place) is None:
         return config
     return dataclasses.replace(config, resume_params=str(parameters_of_run(place)))
 
